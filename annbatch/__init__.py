@@ -1,0 +1,39 @@
+"""Minibatches from AnnData stores too large for memory, for any array framework.
+
+>>> import annbatch
+>>> sorted(annbatch.__all__)
+['DatasetCollection', 'Loader', 'abc', 'errors', 'samplers', 'testing', 'types', 'write_sharded']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import abc, errors, samplers, testing, types
+    from .collection import DatasetCollection, write_sharded
+    from .loader import Loader
+
+__version__ = version("annbatch")
+
+__all__ = ["DatasetCollection", "Loader", "abc", "errors", "samplers", "testing", "types", "write_sharded"]
+
+_HOMES = {"DatasetCollection": ".collection", "Loader": ".loader", "write_sharded": ".collection"}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is asked for: anndata and zarr take over a second together."""
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name], __name__), name)
+    elif name in __all__:
+        value = import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

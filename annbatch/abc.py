@@ -1,0 +1,210 @@
+"""The two contracts that users implement: where rows come from in which order, and what they become."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from .batch import CSR
+    from .types import LoadRequest
+
+__all__ = ["Adapter", "Sampler"]
+
+
+class Adapter(ABC):
+    """What an array framework supplies so that batches arrive as its own arrays.
+
+    An adapter is found by name through the entry-point group ``annbatch.adapters``; the entry point names a
+    callable that takes ``device`` and returns the adapter: ``TorchAdapter(device=None)``. It imports its framework
+    when it is made, not when its module is imported, and raises
+    :class:`annbatch.errors.MissingDependencyError` with the ``pip install`` command where that fails.
+
+    **Threads.** ``allocate`` and ``capacity`` are called on annbatch's threads, possibly at once; everything else on the
+    thread that iterates. **Ownership.** The host arrays given to ``dense``, ``csr`` and ``densify`` stay valid while
+    anything refers to them, so sharing their memory is right and copying on the host is waste. An adapter
+    whose transfer is asynchronous keeps a reference until the transfer has ended.
+
+    Prove one right with :class:`annbatch.testing.AdapterTests`.
+    """
+
+    name: str
+    """The name under which ``Loader(to=...)`` finds it; used in error messages."""
+
+    def allocate(self, nbytes: int) -> np.ndarray:
+        """Return host memory for a window.
+
+        Parameters
+        ----------
+        nbytes
+            How many bytes.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(nbytes,)`` uint8, 64-byte aligned, contents undefined. Ordinary memory by default; pinned memory where
+            the framework copies to a device.
+        """
+        from ._buffers import allocate_aligned
+
+        return allocate_aligned(nbytes)
+
+    def capacity(self, nnz: int) -> int:
+        """Return how many elements a sparse batch of ``nnz`` values should have room for (at least ``nnz``).
+
+        A framework that compiles for shapes rounds up to a few sizes here; the core lays the padding out
+        (value 0, column ``n_var``), so it costs no copy.
+        """
+        return nnz
+
+    @abstractmethod
+    def dense(self, array: np.ndarray) -> Any:
+        """Return a dense host array (C-contiguous, any dimension and NumPy dtype) as the framework's array."""
+
+    @abstractmethod
+    def csr(self, matrix: CSR) -> Any:
+        """Return a sparse host batch as the framework's CSR matrix, dtypes kept."""
+
+    @abstractmethod
+    def densify(self, matrix: CSR) -> Any:
+        """Return a sparse host batch as a dense array of the framework, made on the device where there is one.
+
+        Repeated columns in a row add up, as in SciPy.
+        """
+
+
+class Sampler(ABC):
+    """Which rows are read together, in which order, and how they split into batches.
+
+    Subclasses supply ``batch_size``, ``shuffle``, ``n_batches``, ``validate`` and ``_sample``. Requests may be generated ahead of
+    the batches that the user has seen, on another thread, and are generated again (without reading) to resume.
+    Randomness is NumPy's alone: ``torch.manual_seed`` has no effect.
+
+    Examples
+    --------
+    A sampler that reads the rows backwards, 100 at a time:
+
+    >>> from annbatch.abc import Sampler
+    >>> class Backwards(Sampler):
+    ...     batch_size = 100
+    ...     shuffle = False
+    ...
+    ...     def n_batches(self, n_obs):
+    ...         return -(-n_obs // 100)
+    ...
+    ...     def validate(self, n_obs):
+    ...         pass
+    ...
+    ...     def _sample(self, n_obs):
+    ...         for stop in range(n_obs, 0, -100):
+    ...             yield {"requests": [slice(max(0, stop - 100), stop)]}
+    >>> [request["requests"] for request in Backwards().sample(250)]
+    [[slice(150, 250, None)], [slice(50, 150, None)], [slice(0, 50, None)]]
+    """
+
+    _mask: slice = slice(0, None)
+    _rng: np.random.Generator | None = None
+    _epoch: int = 0
+    _split_seed: int | None = None
+
+    @property
+    def mask(self) -> slice:
+        """The range of rows that is sampled from."""
+        return self._mask
+
+    @mask.setter
+    def mask(self, value: slice) -> None:
+        self._mask = value
+
+    @property
+    def rng(self) -> np.random.Generator | None:
+        """The generator that the sampler was given or made; samplers of this package draw one integer from it."""
+        return self._rng
+
+    @rng.setter
+    def rng(self, value: np.random.Generator | None) -> None:
+        self._rng = value
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next ``sample`` produces."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next ``sample`` produces; the loader calls this before each iteration."""
+        self._epoch = epoch
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int | None:
+        """Rows per batch; may be None where ``_sample`` gives ``splits`` itself."""
+
+    @property
+    @abstractmethod
+    def shuffle(self) -> bool | None:
+        """Whether rows are shuffled within a window where ``_sample`` gives no ``splits``."""
+
+    @abstractmethod
+    def n_batches(self, n_obs: int) -> int:
+        """Return the number of batches of one epoch over ``n_obs`` rows."""
+
+    @abstractmethod
+    def validate(self, n_obs: int) -> None:
+        """Raise ``ValueError`` if this sampler cannot sample from ``n_obs`` rows."""
+
+    @abstractmethod
+    def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
+        """Yield the requests of one epoch; ``splits`` may be left out."""
+
+    def sample(self, n_obs: int) -> Iterator[LoadRequest]:
+        """Yield the requests of one epoch, each with ``splits``. Not to be overridden.
+
+        Parameters
+        ----------
+        n_obs
+            Number of rows to sample from.
+
+        Yields
+        ------
+        LoadRequest
+            With ``splits`` filled in from ``batch_size`` and ``shuffle`` where ``_sample`` gave none.
+
+        Raises
+        ------
+        ValueError
+            If ``validate`` refuses ``n_obs``, or a request without ``splits`` comes from a sampler whose
+            ``batch_size`` or ``shuffle`` is None.
+        """
+        self.validate(n_obs)
+        requests = self._sample(n_obs)
+        try:
+            for position, request in enumerate(requests):
+                if "splits" not in request:
+                    request = {**request, "splits": self._default_splits(request, position)}
+                yield request
+        finally:
+            close = getattr(requests, "close", None)  # an abandoned epoch ends in the sampler's own finally
+            if close is not None:
+                close()
+
+    def _default_splits(self, request: LoadRequest, position: int) -> list[np.ndarray]:
+        import numpy as np
+
+        from ._plan import n_requested, split_every
+
+        batch_size, shuffle = self.batch_size, self.shuffle
+        if batch_size is None or shuffle is None:
+            name = "batch_size" if batch_size is None else "shuffle"
+            raise ValueError(f"`{name}` of {type(self).__name__} must be set where a request has no splits, got None.")
+        n_rows = n_requested(request["requests"])
+        if not shuffle:
+            return split_every(np.arange(n_rows), batch_size)
+        if self._split_seed is None:
+            rng = np.random.default_rng() if self.rng is None else self.rng
+            self._split_seed = int(rng.integers(2**63))
+        order = np.random.default_rng([self._split_seed, self.epoch, position]).permutation(n_rows)
+        return split_every(order, batch_size)

@@ -1,0 +1,70 @@
+"""What a sparse batch is on the host, before an adapter hands it to a framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+ALIGNMENT = 64  # bytes: XLA on the CPU aliases host memory at this alignment only, and copies elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class CSR:
+    """A batch of sparse rows: views into a window's buffers.
+
+    The arrays belong to the batch for as long as anything refers to them: their memory is used again only
+    when the last reference is gone. Each starts on a 64-byte boundary.
+
+    Attributes
+    ----------
+    data
+        ``(capacity,)`` values. ``capacity`` is ``indptr[-1]`` or, where the adapter asked for padding, more; the
+        values beyond are zero.
+    indices
+        ``(capacity,)`` column numbers, int32 (int64 only where there are more columns than int32 holds), in
+        the order in which they were stored; beyond ``indptr[-1]`` they are ``shape[1]``, which is no column.
+    indptr
+        ``(n_rows + 1,)`` int32 (int64 only where the batch needs it); row ``i`` lies in ``indptr[i]:indptr[i + 1]``.
+    shape
+        ``(n_rows, n_columns)``.
+    """
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    shape: tuple[int, int]
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored values, padding left out."""
+        return int(self.indptr[-1])
+
+    def to_scipy(self) -> csr_matrix:
+        """Return the batch as a SciPy matrix over the same memory.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix
+            Shares ``data``, ``indices`` and ``indptr``; padding is left out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from annbatch.batch import CSR
+        >>> indptr = np.array([0, 1], dtype=np.int32)
+        >>> batch = CSR(np.ones(1, np.float32), np.zeros(1, np.int32), indptr, (1, 2))
+        >>> batch.to_scipy().toarray()
+        array([[1., 0.]], dtype=float32)
+        """
+        from scipy.sparse import csr_matrix
+
+        # The three-array constructor checks every index; these were checked when the store was written.
+        matrix = csr_matrix(self.shape, dtype=self.data.dtype)
+        matrix.data = self.data[: self.nnz]
+        matrix.indices = self.indices[: self.nnz]
+        matrix.indptr = self.indptr
+        return matrix

@@ -1,0 +1,35 @@
+"""Errors that annbatch raises beyond Python's own.
+
+::
+
+    Exception
+    └── AnnbatchError
+        ├── StoreError (also OSError)               something on disk is not as it should be
+        │   ├── NotACollectionError                 a path that holds no finished collection
+        │   └── CorruptDataError                    bytes that contradict a checksum, a length or the schema
+        └── MissingDependencyError (also ImportError)   an optional package is not installed
+
+Wrong arguments raise :class:`ValueError` or :class:`TypeError`, whose text gives the argument, the rule and the value.
+"""
+
+from __future__ import annotations
+
+
+class AnnbatchError(Exception):
+    """Base of every error that is annbatch's own."""
+
+
+class StoreError(AnnbatchError, OSError):
+    """Something on disk is missing, damaged or of another kind than needed."""
+
+
+class NotACollectionError(StoreError):
+    """The path does not hold a finished collection."""
+
+
+class CorruptDataError(StoreError):
+    """Stored bytes contradict their checksum, their length or the schema."""
+
+
+class MissingDependencyError(AnnbatchError, ImportError):
+    """An optional package is needed and not installed; the text says the command that installs it."""

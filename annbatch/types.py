@@ -1,0 +1,48 @@
+"""The shapes of what goes into a :class:`~annbatch.Loader` and what comes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+class LoadRequest(TypedDict):
+    """What a sampler asks for: rows to hold in memory together, and how they split into batches.
+
+    Attributes
+    ----------
+    requests
+        The rows of one window: slices of global row numbers, or one array of them. They need not be sorted,
+        and may repeat.
+    splits
+        One integer array a batch: positions in the concatenation of ``requests``, in the order given. Rows
+        that no split names are not read; a position may stand in several. Where it is absent, ``sample`` of
+        :class:`annbatch.abc.Sampler` fills it in from ``batch_size`` and ``shuffle``.
+    """
+
+    requests: list[slice] | np.ndarray
+    splits: NotRequired[list[np.ndarray]]
+
+
+class LoaderOutput(TypedDict):
+    """One batch, as :class:`annbatch.Loader` yields it.
+
+    Attributes
+    ----------
+    X
+        The rows: an array or a CSR matrix of the framework that ``to`` names.
+    obs
+        Their annotations, in the same order, or None where the data has none.
+    var
+        The columns' annotations, or None; the same object in every batch.
+    index
+        ``(n_rows,)`` int64 global row numbers, or None without ``return_index``.
+    """
+
+    X: Any
+    obs: pd.DataFrame | None
+    var: pd.DataFrame | None
+    index: np.ndarray | None
