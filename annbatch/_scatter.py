@@ -1,0 +1,85 @@
+"""Kernels that copy rows to their places. Native code, without the GIL, on whatever thread calls them.
+
+Each has its NumPy oracle in ``tests/core/test_scatter.py``. None is ``parallel=True``: numba's thread layers clash with
+other users of OpenMP; the package's own threads each call a kernel on a share of the rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numba as nb
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@nb.njit(nogil=True, cache=True)
+def scatter(
+    source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray
+) -> None:
+    """Copy ``source[start:start + length]`` to ``out[dest:dest + length]`` for each piece, casting.
+
+    Parameters
+    ----------
+    source, out
+        Flat arrays of any numeric dtypes.
+    start, length, dest
+        ``(n,)`` int64, in elements.
+    """
+    for i in range(start.size):
+        n = length[i]
+        # Slices, not offset arithmetic inside the loop: this form vectorises (4.7 against 1.1 G values/s).
+        to = out[dest[i] : dest[i] + n]
+        of = source[start[i] : start[i] + n]
+        for j in range(n):
+            to[j] = of[j]
+
+
+@nb.njit(nogil=True, cache=True)
+def fill_indptr(length: np.ndarray, edges: np.ndarray, batch: np.ndarray, out: np.ndarray) -> None:
+    """Write each batch's own ``indptr``, starting at 0, to its place.
+
+    Parameters
+    ----------
+    length
+        ``(n_rows,)`` non-zeros of each row.
+    edges
+        ``(n_batches + 1,)`` first row of each batch.
+    batch
+        ``(n_batches + 1,)`` first element of each batch's ``indptr`` in ``out``.
+    out
+        Flat, int32 or int64.
+    """
+    for b in range(edges.size - 1):
+        total = 0
+        to = out[batch[b] : batch[b] + edges[b + 1] - edges[b] + 1]
+        to[0] = 0
+        for i in range(edges[b], edges[b + 1]):
+            total += length[i]
+            to[i - edges[b] + 1] = total
+
+
+@nb.njit(nogil=True, cache=True)
+def pad(batch: np.ndarray, filled: np.ndarray, capacity: np.ndarray, value: int, out: np.ndarray) -> None:
+    """Fill what lies between ``filled`` and ``capacity`` of every batch with ``value``."""
+    for b in range(filled.size):
+        for j in range(batch[b] + filled[b], batch[b] + capacity[b]):
+            out[j] = value
+
+
+@nb.njit(nogil=True, cache=True)
+def densify(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, out: np.ndarray) -> None:
+    """Add a CSR matrix to a dense one; repeated columns of a row add up.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        The CSR arrays; entries beyond ``indptr[-1]`` are left alone.
+    out
+        ``(n_rows, n_columns)``, zeroed by the caller.
+    """
+    for i in range(indptr.size - 1):
+        row = out[i]
+        for j in range(indptr[i], indptr[i + 1]):
+            row[indices[j]] += data[j]
