@@ -1,0 +1,23 @@
+"""What tests of every folder share: the real data, and how Hypothesis runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A loaded machine makes a correct example slow, so no deadline. The gate tries the same examples for the same code;
+# everywhere else each run explores anew.
+settings.register_profile("annbatch", deadline=None, print_blob=True, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("annbatch")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real h5ad files beside the repository, or skip where there is none."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data is not on this machine: no folder {folder}")
+    return folder
