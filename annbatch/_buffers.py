@@ -19,6 +19,9 @@ from .batch import ALIGNMENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_PASSED_OVER = 64
+"""A block that this many lends passed over is of a size no longer asked for, and is freed."""
+
 _SLACK = 1.25
 """Room above what a window asks for, so that a block fits the next windows too, whose nnz differs by a few percent."""
 
@@ -41,12 +44,13 @@ class BufferPool:
 
     def __init__(self, allocate: Callable[[int], np.ndarray] = allocate_aligned) -> None:
         self._allocate = allocate
-        self._idle: list[np.ndarray] = []
         self._lock = threading.Lock()
+        self._idle: list[tuple[int, np.ndarray]] = []  # (number of lends when it came back, block)
         # A weak reference's callback runs wherever the last view dies, perhaps while this very lock is held: it may
         # only append to a deque, which is atomic; the next `lend` sorts it in.
-        self._returned: deque[tuple[weakref.ref[np.ndarray], np.ndarray]] = deque()
-        self._lent: set[weakref.ref[np.ndarray]] = set()
+        self._returned: deque[tuple[int, np.ndarray]] = deque()  # (which lend, block)
+        self._lent: dict[int, weakref.ref[np.ndarray]] = {}
+        self._n_lends = 0
         self._held_bytes = 0
         self.peak_bytes = 0
 
@@ -56,35 +60,34 @@ class BufferPool:
         The block is lent until every array that views the returned one, itself included, is gone.
         """
         with self._lock:
+            self._n_lends += 1
             self._take_back()
             block = self._pick(nbytes)
             # Over a memoryview the array is not owned by `block`, so that views of it refer to `root`, whose
             # death is then the death of the last of them.
-            root = np.frombuffer(memoryview(block), dtype=np.uint8, count=nbytes)
-            returned = self._returned
-            reference = weakref.ref(root, lambda dead, block=block: returned.append((dead, block)))
-            self._lent.add(reference)
+            root = np.frombuffer(block.data, dtype=np.uint8, count=nbytes)
+            returned, lend = self._returned, self._n_lends
+            self._lent[lend] = weakref.ref(root, lambda _: returned.append((lend, block)))
         return root
 
     def _take_back(self) -> None:
         while self._returned:
-            reference, block = self._returned.popleft()
-            self._lent.discard(reference)
-            self._idle.append(block)
+            lend, block = self._returned.popleft()
+            del self._lent[lend]
+            self._idle.append((self._n_lends, block))
+        stale = [block for since, block in self._idle if self._n_lends - since > _PASSED_OVER]
+        if stale:
+            self._held_bytes -= sum(block.nbytes for block in stale)
+            self._idle = [item for item in self._idle if self._n_lends - item[0] <= _PASSED_OVER]
 
     def _pick(self, nbytes: int) -> np.ndarray:
         """Take the smallest idle block that fits without wasting half of it, or make one."""
-        fitting = [i for i, block in enumerate(self._idle) if nbytes <= block.nbytes <= max(2 * nbytes, 4096)]
+        fitting = [item for item in self._idle if nbytes <= item[1].nbytes <= max(2 * nbytes, 4096)]
         if fitting:
-            return self._idle.pop(min(fitting, key=lambda i: self._idle[i].nbytes))
-        # None fits: what lies idle longest is of a size no longer asked for. Dropping as much as is made now keeps the
-        # total flat when window sizes change.
-        size = max(int(nbytes * _SLACK), 4096)
-        dropped = 0
-        while self._idle and dropped < size and len(self._idle) > 8:
-            gone = self._idle.pop(0).nbytes
-            dropped += gone
-            self._held_bytes -= gone
-        self._held_bytes += size
+            best = min(fitting, key=lambda item: item[1].nbytes)
+            self._idle = [item for item in self._idle if item is not best]
+            return best[1]
+        block = self._allocate(max(int(nbytes * _SLACK), 4096))
+        self._held_bytes += block.nbytes
         self.peak_bytes = max(self.peak_bytes, self._held_bytes)
-        return self._allocate(size)
+        return block

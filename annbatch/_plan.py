@@ -6,6 +6,7 @@ read afterwards is written once, to its final place.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,7 @@ def plan_window(request: LoadRequest, n_obs: int) -> WindowRows:
             if item.step not in (None, 1):
                 raise ValueError(f"`requests` must be slices with step 1, got {item}.")
         requested = concatenated_ranges([r.start for r in requests], [r.stop - r.start for r in requests])
-    if requested.size and not (0 <= requested.min() and requested.max() < n_obs):
+    if requested.size and not (requested.min() >= 0 and requested.max() < n_obs):
         raise ValueError(
             f"`requests` must lie within the loader's 0..{n_obs} rows, got {requested.min()}..{requested.max()}."
         )
@@ -148,10 +149,9 @@ def plan_window(request: LoadRequest, n_obs: int) -> WindowRows:
     edges = np.zeros(len(splits) + 1, dtype=np.int64)
     np.cumsum([len(split) for split in splits], out=edges[1:])
     order = np.concatenate(splits) if splits else np.empty(0, dtype=np.int64)
-    if order.size and not (0 <= order.min() and order.max() < requested.size):
+    if order.size and not (order.min() >= 0 and order.max() < requested.size):
         raise ValueError(
-            f"`splits` must be positions within the {requested.size} requested rows, "
-            f"got {order.min()}..{order.max()}."
+            f"`splits` must be positions within the {requested.size} requested rows, got {order.min()}..{order.max()}."
         )
     return WindowRows(requested[order], edges)
 
@@ -179,7 +179,7 @@ def rows_by_dataset(rows: np.ndarray, dataset_starts: np.ndarray) -> list[Datase
     cuts = np.searchsorted(ascending, dataset_starts)
     return [
         DatasetRows(dataset, ascending[a:b] - dataset_starts[dataset], order[a:b])
-        for dataset, (a, b) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+        for dataset, (a, b) in enumerate(itertools.pairwise(cuts))
         if a < b
     ]
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 @nb.njit(nogil=True, cache=True)
-def scatter(
-    source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray
-) -> None:
+def scatter(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> None:
     """Copy ``source[start:start + length]`` to ``out[dest:dest + length]`` for each piece, casting.
 
     Parameters
@@ -83,3 +81,19 @@ def densify(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, out: np.n
         row = out[i]
         for j in range(indptr[i], indptr[i + 1]):
             row[indices[j]] += data[j]
+
+
+def scatter_cast(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> None:
+    """Copy as :func:`scatter` does, for every numeric dtype that NumPy has.
+
+    Equal dtypes are copied as bits, so one compiled kernel serves all dtypes of a size. numba has no float16 on the
+    CPU; casts from and to it, and to and from complex, go through NumPy.
+    """
+    if source.dtype == out.dtype and source.dtype.itemsize in (1, 2, 4, 8):
+        bits = f"u{source.dtype.itemsize}"
+        scatter(source.view(bits), start, length, dest, out.view(bits))
+    elif source.dtype.kind in "biuf" and out.dtype.kind in "biuf" and "e" not in (source.dtype.char, out.dtype.char):
+        scatter(source, start, length, dest, out)
+    else:
+        for a, n, to in zip(start.tolist(), length.tolist(), dest.tolist(), strict=True):
+            out[to : to + n] = source[a : a + n]

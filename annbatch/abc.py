@@ -24,10 +24,10 @@ class Adapter(ABC):
     when it is made, not when its module is imported, and raises
     :class:`annbatch.errors.MissingDependencyError` with the ``pip install`` command where that fails.
 
-    **Threads.** ``allocate`` and ``capacity`` are called on annbatch's threads, possibly at once; everything else on the
-    thread that iterates. **Ownership.** The host arrays given to ``dense``, ``csr`` and ``densify`` stay valid while
-    anything refers to them, so sharing their memory is right and copying on the host is waste. An adapter
-    whose transfer is asynchronous keeps a reference until the transfer has ended.
+    **Threads.** ``allocate`` and ``capacity`` are called on annbatch's threads, possibly at once; everything else on
+    the thread that iterates. **Ownership.** The host arrays given to ``dense``, ``csr`` and ``densify`` stay valid
+    while anything refers to them, so sharing their memory is right and copying on the host is waste. An adapter whose
+    transfer is asynchronous keeps a reference until the transfer has ended.
 
     Prove one right with :class:`annbatch.testing.AdapterTests`.
     """
@@ -69,20 +69,21 @@ class Adapter(ABC):
     def csr(self, matrix: CSR) -> Any:
         """Return a sparse host batch as the framework's CSR matrix, dtypes kept."""
 
-    @abstractmethod
     def densify(self, matrix: CSR) -> Any:
         """Return a sparse host batch as a dense array of the framework, made on the device where there is one.
 
-        Repeated columns in a row add up, as in SciPy.
+        Repeated columns in a row add up in the dtype, as in SciPy. By default it is made on the host, then given to
+        ``dense``: right where the device is the CPU.
         """
+        return self.dense(matrix.to_dense())
 
 
 class Sampler(ABC):
     """Which rows are read together, in which order, and how they split into batches.
 
-    Subclasses supply ``batch_size``, ``shuffle``, ``n_batches``, ``validate`` and ``_sample``. Requests may be generated ahead of
-    the batches that the user has seen, on another thread, and are generated again (without reading) to resume.
-    Randomness is NumPy's alone: ``torch.manual_seed`` has no effect.
+    Subclasses supply ``batch_size``, ``shuffle``, ``n_batches``, ``validate`` and ``_sample``. Requests may be made
+    ahead of the batches that the user has seen, on another thread, and are made again (without reading) to
+    resume. Randomness is NumPy's alone: ``torch.manual_seed`` has no effect.
 
     Examples
     --------

@@ -68,3 +68,37 @@ class CSR:
         matrix.indices = self.indices[: self.nnz]
         matrix.indptr = self.indptr
         return matrix
+
+    def to_dense(self) -> np.ndarray:
+        """Return the batch as a dense array in memory of its own.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``shape`` of ``data``'s dtype, C-contiguous, 64-byte aligned. Repeated columns of a row add up in that
+            dtype, as in SciPy; padding is left out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from annbatch.batch import CSR
+        >>> indices, indptr = np.array([1, 1], dtype=np.int32), np.array([0, 2], dtype=np.int32)
+        >>> CSR(np.array([3, 4], np.uint8), indices, indptr, (1, 2)).to_dense()
+        array([[0, 7]], dtype=uint8)
+        """
+        import numpy as np
+
+        from ._scatter import densify
+
+        n_rows, n_columns = self.shape
+        dtype = self.data.dtype
+        nbytes = n_rows * n_columns * dtype.itemsize
+        block = np.zeros(nbytes + ALIGNMENT, dtype=np.uint8)
+        skip = -block.ctypes.data % ALIGNMENT
+        out = block[skip : skip + nbytes].view(dtype).reshape(self.shape)
+        if dtype == np.float16:  # numba has no float16 on the CPU
+            rows = np.repeat(np.arange(n_rows), np.diff(self.indptr))
+            np.add.at(out, (rows, self.indices[: self.nnz]), self.data[: self.nnz])
+        else:
+            densify(self.data, self.indices, self.indptr, out)
+        return out

@@ -1,0 +1,165 @@
+"""What a loader reads from: matrices, their annotations, and the checks that they fit together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ._elements import CsrElement, DenseElement, Element
+from ._obs import MemoryFrame, ObsFrame, ObsTable, StoredFrame
+from ._sources import RowSource, open_rows
+from ._sources.rows import CsrSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Datasets:
+    """The datasets of one loader, in the order in which they were added.
+
+    Parameters
+    ----------
+    obs_columns
+        Columns of ``obs`` to yield; None for all.
+    dtype
+        Of X's values in batches; None for what the data had.
+    """
+
+    def __init__(self, *, obs_columns: list[str] | None, dtype: np.dtype | None) -> None:
+        self._obs_columns = obs_columns
+        self._dtype = dtype
+        self._sources: list[RowSource] = []
+        self._obs: list[ObsFrame | None] = []
+        self._table: ObsTable | None = None
+        self._first_type: type | None = None
+        self.var: pd.DataFrame | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of datasets."""
+        return len(self._sources)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows."""
+        return sum(source.shape[0] for source in self._sources)
+
+    @property
+    def n_var(self) -> int:
+        """Number of columns."""
+        if not self._sources:
+            raise ValueError("`n_var` is known once a dataset has been added; got none yet.")
+        return self._sources[0].shape[1]
+
+    @property
+    def first_type(self) -> type:
+        """Type of the first matrix that was added."""
+        if self._first_type is None:
+            raise ValueError("`dataset_type` is known once a dataset has been added; got none yet.")
+        return self._first_type
+
+    @property
+    def starts(self) -> np.ndarray:
+        """``(n_datasets + 1,)`` first global row of each dataset, and the total."""
+        return np.concatenate([[0], np.cumsum([source.shape[0] for source in self._sources])]).astype(np.int64)
+
+    def add(self, matrix: Any, obs: pd.DataFrame | None, var: pd.DataFrame | None) -> None:
+        """Add a matrix with its annotations, after checking that they fit."""
+        for name, frame in (("obs", obs), ("var", var)):
+            if frame is not None and not isinstance(frame, pd.DataFrame):
+                raise TypeError(f"`{name}` must be a pandas DataFrame or None, got {type(frame).__name__}.")
+        source = open_rows(matrix)
+        if obs is not None and len(obs) != source.shape[0]:
+            raise ValueError(f"`obs` must have one row a row of the matrix ({source.shape[0]}), got {len(obs)}.")
+        self._append(source, type(matrix), None if obs is None else MemoryFrame(obs), var)
+
+    def add_group(self, group: Any) -> None:
+        """Add the X, obs and var of a stored AnnData group; of obs nothing is read yet."""
+        from anndata.io import read_elem
+
+        if "X" not in group:
+            raise ValueError(f"`X` must be in every dataset, got {group.name!r} without it.")
+        obs = StoredFrame(group["obs"])
+        self._append(open_rows(group["X"]), type(group["X"]), obs if obs.columns else None, read_elem(group["var"]))
+
+    def _append(self, source: RowSource, kind: type, obs: ObsFrame | None, var: pd.DataFrame | None) -> None:
+        if len(source.shape) > 1 and var is not None and len(var) != source.shape[1]:
+            raise ValueError(f"`var` must have one row a column of the matrix ({source.shape[1]}), got {len(var)}.")
+        if self._sources:
+            self._check_alike(source, obs, var)
+        if self._table is None or obs is not None:
+            frames = [frame for frame in [*self._obs, obs] if frame is not None]
+            self._table = ObsTable(frames, self._obs_columns) if frames else None
+        if self._first_type is None:
+            self._first_type = kind
+            self.var = var
+        self._sources.append(source)
+        self._obs.append(obs)
+
+    def _check_alike(self, source: RowSource, obs: ObsFrame | None, var: pd.DataFrame | None) -> None:
+        first, number = self._sources[0], self.count
+        if isinstance(source, CsrSource) != isinstance(first, CsrSource):
+            raise ValueError(
+                f"All datasets must be sparse or all dense: dataset 0 is {first.describe()}, "
+                f"dataset {number} is {source.describe()}."
+            )
+        if source.shape[1:] != first.shape[1:]:
+            raise ValueError(
+                f"All datasets must have rows of one shape: dataset 0 has {first.shape[1:]}, "
+                f"dataset {number} has {source.shape[1:]}; with different genes, make one collection of them."
+            )
+        for name, had, has in (("obs", self._obs[0], obs), ("var", self.var, var)):
+            if (had is None) != (has is None):
+                one, other = ("with", "without") if has is None else ("without", "with")
+                raise ValueError(
+                    f"`{name}` must be given for all datasets or for none: dataset 0 is {one}, {number} {other}."
+                )
+        if var is not None and self.var is not None:
+            _check_same_var(self.var, var, number)
+
+    def matrix(self, capacity: Callable[[int], int] | None) -> Element:
+        """Return X over all datasets."""
+        dtype = self._dtype
+        if dtype is None:
+            dtype = np.result_type(*[source.dtype for source in self._sources])
+        sparse = tuple(source for source in self._sources if isinstance(source, CsrSource))
+        if sparse:
+            return CsrElement(sparse, self.n_var, dtype, capacity)
+        dense = tuple(source for source in self._sources if not isinstance(source, CsrSource))
+        return DenseElement(dense, dense[0].shape[1:], dtype)
+
+    def obs(self) -> ObsTable | None:
+        """Return the annotations of all rows, or None."""
+        return self._table
+
+    def categories(self) -> dict[str, pd.Index]:
+        """Return the categories of every categorical column."""
+        if self._table is None:
+            return {}
+        found = {name: self._table.categories(name) for name in self._table.columns}
+        return {name: categories for name, categories in found.items() if categories is not None}
+
+    def describe(self) -> str:
+        """Say what is loaded and how it is read."""
+        if not self._sources:
+            return "no datasets"
+        kinds = list(dict.fromkeys(source.describe() for source in self._sources))
+        shape = " x ".join(f"{n:,}" for n in (self.n_obs, *self._sources[0].shape[1:]))
+        return f"{self.count} dataset{'s' if self.count > 1 else ''}, {shape}, {'; '.join(kinds)}"
+
+
+def _check_same_var(first: pd.DataFrame, var: pd.DataFrame, number: int) -> None:
+    if first.equals(var):
+        return
+    different = [f"{a!r} / {b!r}" for a, b in zip(first.index, var.index, strict=True) if a != b]
+    what = (
+        f"{len(different)} names differ: {', '.join(different[:5])}"
+        if different
+        else "the names agree, annotations differ"
+    )
+    raise ValueError(
+        f"`var` must be the same in all datasets: between dataset 0 and dataset {number} {what}. "
+        "`DatasetCollection.add_adatas` joins different genes."
+    )

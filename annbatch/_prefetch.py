@@ -1,0 +1,149 @@
+"""Windows read ahead of their consumer, within a byte budget."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+
+
+class Plan(Protocol):
+    """What is known of a window before any memory is taken for it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the window will hold."""
+
+
+class Window(Protocol):
+    """A window whose reading has begun."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the window holds."""
+
+    def wait(self) -> None:
+        """Return when all of it has been read; raise what the reading raised."""
+
+    def cancel(self) -> None:
+        """Drop the reading that has not begun."""
+
+
+PlanT = TypeVar("PlanT", bound=Plan)
+WindowT = TypeVar("WindowT", bound=Window)
+
+
+class ReadAhead(Generic[PlanT, WindowT]):
+    """An iterator over windows that starts reading the next ones while the consumer works on one.
+
+    No thread ever blocks for the consumer: planning is a task that starts as many windows as there is room
+    for and ends; taking a window queues the next such task. An abandoned iterator therefore holds nothing up, at
+    interpreter exit either.
+
+    Parameters
+    ----------
+    plans
+        Plans of the windows, in order; consumed on ``planner`` only.
+    start
+        Takes the memory of a planned window and queues its reading.
+    planner
+        An executor with **one** thread.
+    budget
+        Bytes of windows read ahead; one window is read ahead whatever its size. 0: nothing is, each window is
+        planned and read when it is asked for.
+    """
+
+    def __init__(
+        self,
+        plans: Iterator[PlanT],
+        start: Callable[[PlanT], WindowT],
+        *,
+        planner: Executor,
+        budget: int,
+    ) -> None:
+        self._plans = plans
+        self._start = start
+        self._planner = planner
+        self._budget = budget
+        self._planned: PlanT | None = None
+        self._changed = threading.Condition()
+        self._ahead: deque[WindowT] = deque()
+        self._ahead_bytes = 0
+        self._ended = False
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[WindowT]:
+        return self
+
+    def __next__(self) -> WindowT:
+        """Return the next window, fully read."""
+        window = self._start(next(self._plans)) if self._budget == 0 else self._take()
+        window.wait()
+        return window
+
+    def close(self) -> None:
+        """Start no more windows and drop what has been started."""
+        with self._changed:
+            self._ended = True
+            ahead, self._ahead = list(self._ahead), deque()
+            self._changed.notify_all()
+        for window in ahead:
+            window.cancel()
+        close_plans = getattr(self._plans, "close", None)  # so that an abandoned sampler reaches its `finally`
+        if close_plans is not None:
+            if self._budget == 0:
+                close_plans()
+            else:
+                self._planner.submit(close_plans)
+
+    def _take(self) -> WindowT:
+        with self._changed:
+            if not self._ahead and not self._ended:
+                self._planner.submit(self._advance)
+            while not self._ahead:
+                if self._error is not None:
+                    raise self._error
+                if self._ended:
+                    raise StopIteration
+                self._changed.wait()
+            window = self._ahead.popleft()
+            self._ahead_bytes -= window.nbytes
+        self._planner.submit(self._advance)
+        return window
+
+    def _advance(self) -> None:
+        """Plan and start windows until the budget is full or none is left. Runs on the planner's one thread."""
+        try:
+            while not self._ended:
+                if self._planned is None:
+                    self._planned = next(self._plans, None)
+                if self._planned is None:
+                    self._end(None)
+                    return
+                with self._changed:
+                    if self._ahead and self._ahead_bytes + self._planned.nbytes > self._budget:
+                        return
+                window = self._start(self._planned)
+                self._planned = None
+                self._add(window)
+        except BaseException as error:
+            self._end(error)
+
+    def _add(self, window: WindowT) -> None:
+        with self._changed:
+            if self._ended:  # closed while this one was being started
+                window.cancel()
+                return
+            self._ahead.append(window)
+            self._ahead_bytes += window.nbytes
+            self._changed.notify_all()
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._ended = True
+            self._error = error
+            self._changed.notify_all()

@@ -1,0 +1,10 @@
+"""Where rows are read from: one storage kind a file, one interface for all.
+
+``array``: what a storage kind must do. ``memory``: NumPy arrays. ``spans``: whatever a library reads for us.
+``rows``: CSR matrices and dense arrays made of such arrays. ``open``: which of them a user's object is.
+"""
+
+from __future__ import annotations
+
+from .open import RowSource as RowSource
+from .open import open_rows as open_rows

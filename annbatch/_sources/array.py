@@ -1,0 +1,60 @@
+"""The one thing a storage kind has to do: copy stored items of an array to given places."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .._plan import Pieces
+
+Job = Callable[[], int]
+"""Part of a reading, run on any thread once; returns the bytes it fetched."""
+
+_SMALLEST_JOB = 1 << 16
+"""Elements below which splitting a reading costs more than it gains (a job's hand-over takes some 20 us)."""
+
+
+class StoredArray(Protocol):
+    """An array whose items along the first axis can be read into place.
+
+    Implementations are thread-safe and keep neither ``pieces`` nor ``out`` once the jobs have run.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
+        """Return the work of copying ``pieces`` to ``out``, cut into about ``n_jobs`` independent parts.
+
+        Parameters
+        ----------
+        pieces
+            What to copy where; ``start`` and ``length`` count items, ``dest`` counts elements of ``out``.
+        out
+            Flat and writeable; values are cast to its dtype. Must hold every piece.
+        n_jobs
+            How many threads there are to share the work.
+        """
+
+    def describe(self) -> str:
+        """Say in a word or two how the array is read, e.g. ``"zarr (zarrs)"``."""
+
+
+def item_size(shape: tuple[int, ...]) -> int:
+    """Return the number of elements in one item along the first axis."""
+    return math.prod(shape[1:])
+
+
+def split_evenly(pieces: Pieces, item: int, n_jobs: int) -> list[slice]:
+    """Cut pieces into at most ``n_jobs`` stretches of about as many elements each."""
+    ends = np.cumsum(pieces.length)
+    total = int(ends[-1]) if len(ends) else 0
+    n_jobs = max(1, min(n_jobs, total * item // _SMALLEST_JOB))
+    cuts = np.searchsorted(ends, np.linspace(0, total, n_jobs + 1)[1:-1])
+    bounds = [0, *(int(cut) for cut in cuts), len(pieces)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds) if a < b]

@@ -1,0 +1,42 @@
+"""Arrays in memory."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .array import Job, item_size, split_evenly
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .._plan import Pieces
+
+
+class MemoryArray:
+    """A NumPy array; its memory is referred to, not copied, if it is C-contiguous and in native byte order."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        import numpy as np
+
+        self.shape = array.shape
+        self.dtype = array.dtype.newbyteorder("=")
+        self._flat = np.ascontiguousarray(array, dtype=self.dtype).reshape(-1)
+        self._item = item_size(array.shape)
+
+    def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
+        """Return the work of copying ``pieces`` to ``out``; see :class:`StoredArray`."""
+        return [
+            partial(self._copy, pieces.start[part], pieces.length[part], pieces.dest[part], out)
+            for part in split_evenly(pieces, self._item, n_jobs)
+        ]
+
+    def _copy(self, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> int:
+        from .._scatter import scatter_cast
+
+        scatter_cast(self._flat, start * self._item, length * self._item, dest, out)
+        return 0
+
+    def describe(self) -> str:
+        """Say how the array is read."""
+        return "memory"

@@ -1,0 +1,97 @@
+"""Which source a user's object is read through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from .memory import MemoryArray
+from .rows import CsrSource, DenseSource
+
+if TYPE_CHECKING:
+    from .array import StoredArray
+
+RowSource: TypeAlias = CsrSource | DenseSource
+
+STORED_DTYPE_ATTRIBUTE = "annbatch-dtype"
+"""Attribute of an element that was narrowed for storage: the name of the dtype that it had."""
+
+
+def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
+    """Return the source that reads a matrix's rows.
+
+    Parameters
+    ----------
+    matrix
+        A NumPy array, a SciPy CSR matrix, a zarr or HDF5 array, a zarr or HDF5 group in anndata's CSR encoding, or
+        anndata's own wrapper of such a group.
+    name
+        What errors call it.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else, CSC among it.
+    """
+    import h5py
+    import scipy.sparse as sp
+    import zarr
+
+    if isinstance(matrix, np.ndarray):
+        return _dense(MemoryArray(_numeric(matrix, name)), {})
+    if isinstance(matrix, sp.csr_matrix | sp.csr_array):
+        data, indices = MemoryArray(_numeric(matrix.data, name)), MemoryArray(matrix.indices)
+        return CsrSource(data, indices, matrix.indptr, n_columns=matrix.shape[1], dtype=data.dtype)
+    if sp.issparse(matrix):
+        raise _not_rows(name, f"a SciPy {type(matrix).__name__}", "`.tocsr()` makes it CSR")
+    if isinstance(matrix, zarr.Array | h5py.Dataset):
+        return _dense(_stored(matrix, name), dict(matrix.attrs))
+    group = matrix if isinstance(matrix, zarr.Group | h5py.Group) else getattr(matrix, "group", None)
+    if isinstance(group, zarr.Group | h5py.Group):
+        return _csr_group(group, name)
+    raise _not_rows(name, f"{type(matrix).__module__}.{type(matrix).__qualname__}", "load it, or open it with zarr")
+
+
+def _csr_group(group: Any, name: str) -> CsrSource:
+    encoding = group.attrs.get("encoding-type")
+    if encoding != "csr_matrix":
+        advice = (
+            "convert it with `DatasetCollection.add_adatas`" if encoding == "csc_matrix" else "see `Loader.add_dataset`"
+        )
+        raise _not_rows(name, f"a group encoded as {encoding!r}", advice)
+    data, indices = _stored(group["data"], name), _stored(group["indices"], name)
+    n_columns = int(group.attrs["shape"][1])
+    dtype = _first_dtype(dict(group.attrs), data)
+    return CsrSource(data, indices, group["indptr"][:], n_columns=n_columns, dtype=dtype)
+
+
+def _dense(array: StoredArray, attributes: dict[str, Any]) -> DenseSource:
+    return DenseSource(array, dtype=_first_dtype(attributes, array))
+
+
+def _stored(array: Any, name: str) -> StoredArray:
+    import h5py
+
+    from .spans import H5Array, ZarrArray
+
+    _numeric(array, name)
+    return H5Array(array) if isinstance(array, h5py.Dataset) else ZarrArray(array)
+
+
+def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:
+    stored: str | None = attributes.get(STORED_DTYPE_ATTRIBUTE)
+    return array.dtype if stored is None else np.dtype(stored)
+
+
+def _numeric(array: Any, name: str) -> Any:
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"`{name}` must hold numbers or booleans, got dtype {array.dtype}.")
+    return array
+
+
+def _not_rows(name: str, got: str, advice: str) -> TypeError:
+    return TypeError(
+        f"`{name}` must be a NumPy array, a zarr or HDF5 array, or a CSR matrix (SciPy's, anndata's or a group), "
+        f"which rows can be read from; got {got}: {advice}."
+    )

@@ -1,0 +1,71 @@
+"""One dataset's rows: of a CSR matrix, or of a dense array."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .array import StoredArray
+
+
+class CsrSource:
+    """A stored CSR matrix: where its rows lie, and the two arrays they lie in.
+
+    Parameters
+    ----------
+    data, indices
+        ``(nnz,)`` stored values and column numbers.
+    indptr
+        ``(n_rows + 1,)`` where each row begins.
+    n_columns
+        Width of the matrix.
+    dtype
+        What the values were before they were narrowed for storage.
+    """
+
+    def __init__(
+        self,
+        data: StoredArray,
+        indices: StoredArray,
+        indptr: np.ndarray,
+        *,
+        n_columns: int,
+        dtype: np.dtype,
+    ) -> None:
+        self.data = data
+        self.indices = indices
+        self.shape = (len(indptr) - 1, n_columns)
+        self.dtype = dtype
+        self._indptr = indptr
+
+    def extents(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first element and the number of elements of each row, as int64."""
+        start = self._indptr[rows].astype(np.int64, copy=False)
+        return start, self._indptr[rows + 1].astype(np.int64, copy=False) - start
+
+    def describe(self) -> str:
+        """Say how the matrix is read."""
+        return f"csr, {self.data.describe()}"
+
+
+class DenseSource:
+    """A stored dense array of any number of dimensions; a row is an item along the first.
+
+    Parameters
+    ----------
+    array
+        The stored array.
+    dtype
+        What the values were before they were narrowed for storage.
+    """
+
+    def __init__(self, array: StoredArray, *, dtype: np.dtype) -> None:
+        self.array = array
+        self.shape = array.shape
+        self.dtype = dtype
+
+    def describe(self) -> str:
+        """Say how the array is read."""
+        return f"dense, {self.array.describe()}"

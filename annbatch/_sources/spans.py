@@ -1,0 +1,131 @@
+"""Arrays that only a library can read: stretches are read through it, then scattered.
+
+The way of everything that the native reader does not know. It costs a temporary copy of each stretch; what was stored
+as a whole chunk is decoded once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .array import Job, item_size
+
+if TYPE_CHECKING:
+    import h5py
+    import zarr
+
+    from .._plan import Pieces
+
+_SPAN_BYTES = 4 << 20
+"""About the largest stretch read at once: it outweighs a library's overhead a call, and several fit in memory."""
+
+
+class SpanArray(ABC):
+    """Reads pieces that lie in the same or adjoining chunks together, through ``_read``."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, *, chunk: int) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._chunk = max(1, chunk)
+        self._item = item_size(shape)
+
+    @abstractmethod
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        """Return items ``start:stop``. Called on several threads at once."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say how the array is read."""
+
+    def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
+        """Return the work of copying ``pieces`` to ``out``, one job a stretch; see :class:`StoredArray`."""
+        filled = np.flatnonzero(pieces.length)
+        if not len(filled):
+            return []
+        start, length, dest = pieces.start[filled], pieces.length[filled], pieces.dest[filled]
+        ends = np.maximum.accumulate(start + length)
+        cuts = self._cuts(start, ends)
+        return [
+            partial(self._read_and_scatter, start[a:b], length[a:b], dest[a:b], int(ends[b - 1]), out)
+            for a, b in itertools.pairwise(cuts)
+        ]
+
+    def _cuts(self, start: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Find where one stretch ends and the next begins: at a gap that skips a chunk's end, or every few MB."""
+        last_chunk = (ends[:-1] - 1) // self._chunk
+        gap = (start[1:] > ends[:-1]) & (start[1:] // self._chunk != last_chunk)
+        items = max(self._chunk, _SPAN_BYTES // max(1, self._item * self.dtype.itemsize))
+        items -= items % self._chunk
+        long = start[1:] // items != start[:-1] // items
+        return np.concatenate([[0], np.flatnonzero(gap | long) + 1, [len(start)]])
+
+    def _read_and_scatter(
+        self, start: np.ndarray, length: np.ndarray, dest: np.ndarray, stop: int, out: np.ndarray
+    ) -> int:
+        from .._scatter import scatter_cast
+
+        first = int(start[0])
+        read = np.ascontiguousarray(self._read(first, stop))
+        scatter_cast(read.reshape(-1), (start - first) * self._item, length * self._item, dest, out)
+        return read.nbytes
+
+
+class ZarrArray(SpanArray):
+    """A zarr array of any format, codec and store, read through zarr with the zarrs codec pipeline."""
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        super().__init__(array.shape, array.dtype, chunk=array.chunks[0])
+        self._array = read_with_zarrs(array)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        return np.asarray(self._array[start:stop])
+
+    def describe(self) -> str:
+        """Say how the array is read."""
+        return "zarr (zarrs)"
+
+
+class H5Array(SpanArray):
+    """An HDF5 dataset, read through h5py, whose library takes one caller at a time."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        chunk = dataset.chunks[0] if dataset.chunks else 1
+        super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk)
+        self._dataset = dataset
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        with self._lock:
+            return np.asarray(self._dataset[start:stop], dtype=self.dtype)
+
+    def describe(self) -> str:
+        """Say how the array is read."""
+        return "h5py"
+
+
+def read_with_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """Return a second handle on ``array`` that decodes through zarrs, whatever ``zarr.config`` says.
+
+    zarr chooses the pipeline from its global configuration when a handle is made; here it is put into one handle of our
+    own, so neither the user's handles nor their configuration change.
+    """
+    import warnings
+
+    import zarr
+    from zarrs import ZarrsCodecPipeline
+
+    given = array.async_array
+    own = type(given)(given.metadata, given.store_path, given.config)
+    with warnings.catch_warnings():
+        # zarrs warns where it leaves an array to zarr's own pipeline, which it then does by itself
+        warnings.simplefilter("ignore", UserWarning)
+        pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(given.metadata, given.store_path.store)
+    object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
+    return zarr.Array(own)

@@ -1,0 +1,13 @@
+"""Which rows are read together and in which order: one sampler a file.
+
+All draw their randomness from NumPy generators; ``torch.manual_seed`` has no effect. The order of an epoch is a
+function of the sampler's seed and the epoch's number alone.
+"""
+
+from __future__ import annotations
+
+from ._chunk import ChunkSampler as ChunkSampler
+from ._random import RandomSampler as RandomSampler
+from ._sequential import SequentialSampler as SequentialSampler
+
+__all__ = ["ChunkSampler", "RandomSampler", "SequentialSampler"]

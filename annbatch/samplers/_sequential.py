@@ -1,0 +1,45 @@
+"""Rows in the order in which they are stored."""
+
+from __future__ import annotations
+
+from ._chunk import ChunkSampler
+
+
+class SequentialSampler(ChunkSampler):
+    """Reads every row once, in order: for evaluation and inference.
+
+    Parameters
+    ----------
+    chunk_size
+        Contiguous rows that are read at once.
+    preload_nchunks
+        Chunks that are in memory together: a window.
+    batch_size
+        Rows per batch; must divide ``chunk_size * preload_nchunks``.
+    drop_last
+        Whether a last batch of fewer than ``batch_size`` rows is left out.
+    mask
+        The range of rows to read; default, all.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, with its name, the rule and the value.
+
+    Examples
+    --------
+    >>> from annbatch.samplers import SequentialSampler
+    >>> [request["requests"] for request in SequentialSampler(4, 1, 4).sample(6)]
+    [[slice(0, 4, None)], [slice(4, 6, None)]]
+    """
+
+    def __init__(
+        self,
+        chunk_size: int,
+        preload_nchunks: int,
+        batch_size: int,
+        *,
+        drop_last: bool = False,
+        mask: slice | None = None,
+    ) -> None:
+        super().__init__(chunk_size, preload_nchunks, batch_size, drop_last=drop_last, mask=mask)
