@@ -1,0 +1,49 @@
+"""Sparse to dense, on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_SUMS = {
+    "bool": "int32",
+    "int8": "int32",
+    "int16": "int32",
+    "uint8": "uint32",
+    "uint16": "uint32",
+    "int64": "uint64",
+    "float16": "float32",
+}
+"""In which dtype values are added where CUDA's ``atomicAdd`` lacks their own: one whose sums are the same once cast
+back, modulo 2**bits. float16 is rounded once, not at every addition."""
+
+
+def expand(data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int]) -> Any:
+    """Return the dense array of a CSR matrix; repeated columns of a row add up.
+
+    Parameters
+    ----------
+    data, indices, indptr
+        CuPy arrays, without padding.
+    shape
+        ``(n_rows, n_columns)``.
+
+    Returns
+    -------
+    cupy.ndarray
+        ``shape``, of ``data``'s dtype.
+    """
+    import cupy
+    import cupyx
+
+    if data.dtype.kind == "c":
+        dense = cupy.empty(shape, data.dtype)
+        dense.real = expand(data.real, indices, indptr, shape=shape)
+        dense.imag = expand(data.imag, indices, indptr, shape=shape)
+        return dense
+    # Element j's row is the number of rows that have ended at or before it. (`repeat` wants its counts on the host.)
+    rows = cupy.searchsorted(indptr, cupy.arange(data.size, dtype=indptr.dtype), side="right") - 1
+    sums = cupy.zeros(shape, _SUMS.get(data.dtype.name, data.dtype))
+    cupyx.scatter_add(sums, (rows, indices), data.astype(sums.dtype, copy=False))
+    return sums != 0 if data.dtype == np.bool_ else sums.astype(data.dtype, copy=False)

@@ -1,0 +1,175 @@
+"""Host batches become tensors: over the same memory on the CPU, by one transfer on a GPU."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from annbatch.abc import Adapter
+
+from ._require import require_torch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from annbatch.batch import CSR
+
+    from ._transfer import Transfer
+
+
+class TorchAdapter(Adapter):
+    """Hands batches over as tensors: ``torch.sparse_csr`` ones where the data is sparse.
+
+    On the CPU a tensor shares the memory of the batch. On a CUDA device a window lies in pinned memory and
+    batches are copied on a stream of their own while the model computes; the tensors are ready for the
+    stream that was current when the batch was asked for.
+
+    Parameters
+    ----------
+    device
+        Where tensors go, as ``torch.device`` takes it; None: the CPU.
+
+    Raises
+    ------
+    annbatch.errors.MissingDependencyError
+        If PyTorch is not installed.
+    ValueError
+        If PyTorch cannot use ``device`` on this machine.
+
+    Notes
+    -----
+    PyTorch computes little with ``uint16``, ``uint32`` and ``uint64`` tensors; ``Loader(dtype="float32")`` casts while
+    reading, which is free. No index of a ``sparse_csr`` tensor is checked here: the store was when it was written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from annbatch_torch import TorchAdapter
+    >>> host = np.array([1.0, 2.0], dtype=np.float32)
+    >>> tensor = TorchAdapter().dense(host)
+    >>> tensor.data_ptr() == host.ctypes.data
+    True
+    """
+
+    name = "torch"
+
+    def __init__(self, device: torch.device | str | int | None = None) -> None:
+        require_torch()
+        self.device = _usable(device)
+        self._transfer: Transfer | None = None
+        if self.device.type == "cuda":
+            from ._transfer import Transfer
+
+            self._transfer = Transfer(self.device)
+        _spend_beta_warning()
+
+    def __reduce__(self) -> tuple[type[TorchAdapter], tuple[torch.device]]:
+        return type(self), (self.device,)
+
+    def allocate(self, nbytes: int) -> np.ndarray:
+        """Return host memory for a window: pinned where the device is a CUDA one, ordinary otherwise."""
+        if self.device.type != "cuda":
+            return super().allocate(nbytes)
+        import torch
+
+        return torch.empty(nbytes, dtype=torch.uint8, device="cpu", pin_memory=True).numpy()
+
+    def dense(self, array: np.ndarray) -> torch.Tensor:
+        """Return a dense host array as a tensor.
+
+        Raises
+        ------
+        TypeError
+            If PyTorch has no such dtype.
+        """
+        return self._put(array)[0]
+
+    def csr(self, matrix: CSR) -> torch.Tensor:
+        """Return a sparse host batch as a ``torch.sparse_csr`` tensor, index dtypes kept.
+
+        Raises
+        ------
+        TypeError
+            If PyTorch has no such dtype.
+        """
+        nnz = matrix.nnz
+        indptr, indices, data = self._put(matrix.indptr, matrix.indices[:nnz], matrix.data[:nnz])
+        return _sparse(indptr, indices, data, matrix.shape)
+
+    def densify(self, matrix: CSR) -> torch.Tensor:
+        """Return a sparse host batch as a dense tensor: made on a CUDA device, on the host for any other.
+
+        Raises
+        ------
+        TypeError
+            If PyTorch has no such dtype.
+        """
+        return expand(self.csr(matrix)) if self.device.type == "cuda" else super().densify(matrix)
+
+    def _put(self, *arrays: np.ndarray) -> list[torch.Tensor]:
+        tensors = [_over(array) for array in arrays]
+        if self._transfer is not None:
+            return self._transfer(tensors)
+        return [tensor.to(self.device) for tensor in tensors]
+
+
+def expand(matrix: torch.Tensor) -> torch.Tensor:
+    """Return a ``sparse_csr`` tensor as a dense one on its device; repeated columns add up.
+
+    Unlike ``Tensor.to_dense``, of every dtype: PyTorch adds no unsigned integers but ``uint8``, so they are added as
+    signed ones of the same bits, which is the same sum modulo 2**bits.
+    """
+    import torch
+
+    signed = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+    if matrix.dtype not in signed:
+        return matrix.to_dense()
+    values = matrix.values().view(signed[matrix.dtype])
+    shape = (matrix.shape[0], matrix.shape[1])
+    return _sparse(matrix.crow_indices(), matrix.col_indices(), values, shape).to_dense().view(matrix.dtype)
+
+
+def _over(array: np.ndarray) -> torch.Tensor:
+    """Return a tensor over the memory of ``array``."""
+    import torch
+
+    if not array.flags.writeable:
+        array = array.copy()  # a tensor is always writable, and must not write where the owner forbade it
+    try:
+        return torch.from_numpy(array)
+    except (TypeError, ValueError) as exc:  # ValueError: another byte order
+        raise TypeError(
+            f"PyTorch has no tensor of dtype {array.dtype}: ask for another (`Loader(dtype='float32')`), or leave the "
+            "column out (`obs_columns`)."
+        ) from exc
+
+
+def _sparse(indptr: torch.Tensor, indices: torch.Tensor, data: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    import torch
+
+    # The device is named because a default device (`torch.set_default_device`) would otherwise draw the tensor there.
+    return torch.sparse_csr_tensor(indptr, indices, data, size=shape, device=data.device, check_invariants=False)
+
+
+def _usable(device: torch.device | str | int | None) -> torch.device:
+    import torch
+
+    try:
+        usable = torch.device("cpu" if device is None else device)
+        return torch.empty(1, device=usable).device  # with its index: "cuda" means another device tomorrow
+    except (AssertionError, RuntimeError) as exc:  # AssertionError: "Torch not compiled with CUDA enabled"
+        accelerator = torch.accelerator.current_accelerator()
+        count = torch.accelerator.device_count()
+        there = ", ".join(["'cpu'", *(f"'{accelerator}:{i}'" for i in range(count))])
+        raise ValueError(f"`device` must be one that PyTorch can use here ({there}), got {device!r}.") from exc
+
+
+def _spend_beta_warning() -> None:
+    """Use up the warning "Sparse CSR tensor support is in beta state", which PyTorch gives once a process."""
+    import torch
+
+    nothing = torch.zeros(1, dtype=torch.int32, device="cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        _sparse(nothing, nothing[:0], nothing[:0], (0, 0))

@@ -1,0 +1,13 @@
+"""PyTorch, or the command that installs it."""
+
+from __future__ import annotations
+
+from annbatch.errors import MissingDependencyError
+
+
+def require_torch() -> None:
+    """Raise :class:`annbatch.errors.MissingDependencyError` where PyTorch is not installed."""
+    try:
+        import torch  # noqa: F401 - whether it can be imported is the question
+    except ModuleNotFoundError as exc:
+        raise MissingDependencyError("Adapter 'torch' needs PyTorch: `pip install 'annbatch[torch]'`.") from exc

@@ -1,0 +1,71 @@
+"""Adapters by name: the shipped three come through the same door as anyone else's."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from .abc import Adapter
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "annbatch.adapters"
+"""The entry-point group whose members are callables that take ``device`` and return an adapter."""
+
+
+def find_adapter(to: str | Adapter | None, device: object) -> Adapter | None:
+    """Return the adapter that ``Loader(to=..., device=...)`` asks for.
+
+    Parameters
+    ----------
+    to
+        The name of an installed adapter, an adapter, or None.
+    device
+        What the adapter is made with; None, its default, where ``to`` is no name.
+
+    Returns
+    -------
+    annbatch.abc.Adapter or None
+        None where ``to`` is None: batches stay NumPy arrays and SciPy matrices.
+
+    Raises
+    ------
+    ValueError
+        If no adapter of that name is installed or more than one is, or ``device`` is given without a name.
+    TypeError
+        If ``to`` is something else, or the entry point makes something that is no adapter.
+    annbatch.errors.MissingDependencyError
+        If the adapter's framework is not installed.
+    """
+    if isinstance(to, str):
+        return _make(_entry_point(to), device)
+    if to is not None and not isinstance(to, Adapter):
+        raise TypeError(f"`to` must be None, the name of an adapter or an annbatch.abc.Adapter, got {to!r}.")
+    if device is not None:
+        reason = "where `to` is None" if to is None else "where `to` is an adapter, which was made with its own"
+        raise ValueError(f"`device` must be None {reason}, got {device!r}.")
+    return to
+
+
+def _entry_point(name: str) -> EntryPoint:
+    installed = entry_points(group=GROUP)
+    # One value may be listed twice: an editable install beside a copy of its metadata.
+    named = {entry_point.value: entry_point for entry_point in installed if entry_point.name == name}
+    if not named:
+        names = ", ".join(sorted({repr(entry_point.name) for entry_point in installed}))
+        raise ValueError(f"`to` must be None, an adapter or the name of an installed one ({names}), got {name!r}.")
+    if len(named) > 1:
+        raise ValueError(
+            f"`to` must name one adapter, got {name!r}, of which there are several: {', '.join(sorted(named))}."
+        )
+    return named.popitem()[1]
+
+
+def _make(entry_point: EntryPoint, device: object) -> Adapter:
+    adapter = entry_point.load()(device=device)
+    if not isinstance(adapter, Adapter):
+        raise TypeError(
+            f"Entry point {entry_point.name!r} = {entry_point.value!r} must make an Adapter, got {adapter!r}."
+        )
+    return adapter
