@@ -24,12 +24,12 @@ class Transfer:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+        self._stream = torch.cuda.Stream(device)
         self._in_flight: deque[tuple[torch.cuda.Event, Sequence[torch.Tensor]]] = deque()
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Start copying; return tensors that the current stream may use as if they were there."""
-        while self._in_flight and self._in_flight[0][0].query():  # type: ignore[no-untyped-call]  # as above
+        while self._in_flight and self._in_flight[0][0].query():
             self._in_flight.popleft()
         with torch.cuda.stream(self._stream):
             copies = [tensor.to(self._device, non_blocking=True) for tensor in tensors]
