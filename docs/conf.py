@@ -1,0 +1,22 @@
+"""How Sphinx builds these pages: ``sphinx-build -W docs docs/_build``."""
+
+from importlib.metadata import version as installed
+
+project = "annbatch"
+author = "The annbatch developers"
+copyright = author
+release = version = installed("annbatch")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"annbatch {release}"
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say what an argument may be, and say it in words
+napoleon_google_docstring = False
+napoleon_use_rtype = False
