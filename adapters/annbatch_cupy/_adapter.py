@@ -94,8 +94,8 @@ class CupyAdapter(Adapter):
 
         if matrix.data.dtype.char not in _SPARSE:
             raise TypeError(
-                f"CuPy has no sparse matrix of dtype {matrix.data.dtype}: ask for another (`Loader(dtype='float32')`) or "
-                "a dense array (`Loader(densify=True)`)."
+                f"CuPy has no sparse matrix of dtype {matrix.data.dtype}: ask for another (`Loader(dtype='float32')`), "
+                "or for a dense array (`Loader(densify=True)`)."
             )
         if np.int64 in (matrix.indices.dtype, matrix.indptr.dtype):
             raise TypeError(

@@ -34,7 +34,7 @@ class JaxAdapter(Adapter):
         ``"gpu:1"``. None: wherever JAX puts arrays by default.
     nse_buckets
         How many values a batch may have room for: ``"pow2"``, a power of two from 256 on, so at most twice the nnz;
-        sizes, of which the greatest must hold any batch; or None, exactly the nnz, which compiles at almost every batch.
+        sizes, of which the greatest must hold any batch; or None, exactly the nnz, so that most batches compile.
     cast_64bit
         What happens to 64-bit data while JAX runs without ``jax_enable_x64``, where it holds none. False: an error.
         True: floats are rounded to 32 bits, integers cast, and refused where they do not fit.

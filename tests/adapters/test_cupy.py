@@ -1,0 +1,107 @@
+"""CuPy's adapter: the shipped suite on a GPU; without one, what it says instead."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from annbatch.batch import CSR
+from annbatch.errors import MissingDependencyError
+from annbatch.testing import AdapterTests
+from annbatch.testing._batches import sparse_batch
+from annbatch_cupy import CupyAdapter
+
+
+def why_not() -> str:
+    """Return why CuPy cannot be used here; empty where it can."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed"
+    return "" if cupy.cuda.is_available() else "CuPy finds no CUDA device"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+class TestCupyAdapter(AdapterTests):
+    sparse_dtypes = ("bool", "float32", "float64", "complex64", "complex128")
+    zero_copy = False
+
+    @property
+    def adapter(self):
+        return CupyAdapter()
+
+    def to_numpy(self, array):
+        return array.get()
+
+    def csr_parts(self, matrix):
+        return matrix.data, matrix.indices, matrix.indptr
+
+    def test_a_sparse_batch_computes(self):
+        import cupy
+
+        batch = sparse_batch(self.adapter.allocate, (33, 20), "float32", seed=0, capacity=self.adapter.capacity)
+        weights = np.arange(40, dtype=np.float32).reshape(20, 2)
+        product = self.adapter.csr(batch) @ cupy.asarray(weights)
+        np.testing.assert_array_equal(product.get(), batch.to_dense() @ weights)
+
+    def test_indices_of_64_bits_are_refused(self):
+        wide = np.array([0, 1], np.int64)
+        with pytest.raises(TypeError, match="CuPy's sparse matrices have int32 indices, got int64 for 1 non-zeros"):
+            self.adapter.csr(CSR(np.ones(1, np.float32), wide[:1], wide, (1, 5)))
+
+    @pytest.mark.parametrize("device", [-1, 999, "cuda", True])
+    def test_a_device_that_is_not_there(self, device):
+        rule = rf"`device` must be the number of a CUDA device \(below \d+ here\), got {device!r}"
+        with pytest.raises(ValueError, match=rule):
+            CupyAdapter(device)
+
+    def test_windows_are_pinned(self):
+        import cupy
+
+        block = self.adapter.allocate(4096)
+        attributes = cupy.cuda.runtime.pointerGetAttributes(block.ctypes.data)
+        assert attributes.type == cupy.cuda.runtime.memoryTypeHost
+
+    def test_memory_is_held_until_it_was_copied(self):
+        """The copies wait behind work on the device, while the host's memory is offered for reuse at once."""
+        import cupy
+
+        from annbatch._buffers import BufferPool
+
+        adapter = self.adapter
+        pool = BufferPool(adapter.allocate)
+        busy = cupy.ones((8000, 8000), dtype=cupy.float32)
+        for _ in range(10):
+            busy = busy @ busy
+        arrays = []
+        for number in range(20):
+            host = pool.lend(4_000_000)
+            host[:] = number
+            arrays.append(adapter.dense(host))
+            del host
+        for number, array in enumerate(arrays):
+            assert bool((array == number).all())
+
+
+@pytest.mark.skipif(why_not() != "CuPy finds no CUDA device", reason=why_not() or "CuPy finds a CUDA device")
+def test_without_a_gpu():
+    with pytest.raises(ValueError, match=r"`device` must be a CUDA device, and CuPy finds none here \(.*\), got None"):
+        CupyAdapter()
+
+
+def test_without_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    needs = "Adapter 'cupy' needs CuPy: `pip install 'annbatch[cupy-cuda12]'` (or `'annbatch[cupy-cuda13]'`)."
+    with pytest.raises(MissingDependencyError, match=re.escape(needs)) as error:
+        CupyAdapter()
+    assert isinstance(error.value.__cause__, ModuleNotFoundError)
+
+
+def test_importing_the_package_imports_no_cupy():
+    code = "import annbatch_cupy, sys; raise SystemExit('cupy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

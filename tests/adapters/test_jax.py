@@ -1,0 +1,265 @@
+"""JAX's adapter: the shipped suite, and what is JAX's own."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annbatch.errors import MissingDependencyError
+from annbatch.testing import AdapterTests
+from annbatch.testing._batches import dense_batch, densified, sparse_batch
+from annbatch_jax import JaxAdapter
+from annbatch_jax._adapter import expand
+
+jax = pytest.importorskip("jax", reason="JAX is not installed", exc_type=ImportError)
+sparse = pytest.importorskip("jax.experimental.sparse", reason="JAX is not installed", exc_type=ImportError)
+
+NARROW = tuple(dtype for dtype in AdapterTests.dtypes if dtype not in ("int64", "uint64", "float64", "complex128"))
+WEIGHTS = np.arange(40, dtype=np.float32).reshape(20, 2)
+
+
+class JaxAdapterTests(AdapterTests):
+    adapter = JaxAdapter()
+    dtypes = NARROW
+
+    def csr_parts(self, matrix):
+        return matrix.data, matrix.indices, matrix.indptr
+
+
+class TestJaxAdapter(JaxAdapterTests):
+    pass
+
+
+class TestJaxAdapterWithoutPadding(JaxAdapterTests):
+    adapter = JaxAdapter(nse_buckets=None)
+
+
+class TestJaxAdapterOnANamedDevice(JaxAdapterTests):
+    adapter = JaxAdapter("cpu")
+
+
+class TestJaxAdapterWith64Bit(JaxAdapterTests):
+    dtypes = AdapterTests.dtypes
+
+    @pytest.fixture(autouse=True)
+    def _x64(self):
+        jax.config.update("jax_enable_x64", True)
+        yield
+        jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="JAX finds no GPU")
+class TestJaxAdapterOnGpu(JaxAdapterTests):
+    zero_copy = False
+
+    @property
+    def adapter(self):
+        return JaxAdapter("gpu")
+
+
+def padded_batch(dtype: str = "float32", *, nnz_room: int = 1000, shape: tuple[int, int] = (33, 20)):
+    """A batch that takes a third of its room at most, with repeated columns and rows without values."""
+    adapter = JaxAdapter(nse_buckets=[nnz_room])
+    batch = sparse_batch(adapter.allocate, shape, dtype, seed=0, capacity=adapter.capacity, density=0.1)
+    assert batch.nnz < nnz_room // 3
+    assert (np.diff(batch.indptr) == 0).any()
+    return adapter, batch
+
+
+def test_a_sparse_batch_is_a_view_of_the_host():
+    adapter, batch = padded_batch()
+    matrix = adapter.csr(batch)
+    assert isinstance(matrix, sparse.BCSR)
+    for name in ("data", "indices", "indptr"):
+        assert getattr(matrix, name).unsafe_buffer_pointer() == getattr(batch, name).ctypes.data, name
+    assert matrix.nse == 1000
+
+
+def test_a_dense_batch_is_a_view_of_the_host():
+    host = dense_batch(JaxAdapter().allocate, (5, 3, 8), "uint16", seed=0)
+    assert JaxAdapter().dense(host).unsafe_buffer_pointer() == host.ctypes.data
+
+
+class TestPaddingLeavesResultsAlone:
+    def test_todense(self):
+        adapter, batch = padded_batch()
+        np.testing.assert_array_equal(adapter.csr(batch).todense(), densified(batch), strict=True)
+        np.testing.assert_array_equal(jax.jit(sparse.BCSR.todense)(adapter.csr(batch)), densified(batch), strict=True)
+
+    def test_matmul(self):
+        adapter, batch = padded_batch()
+        matrix, expected = adapter.csr(batch), densified(batch) @ WEIGHTS
+        np.testing.assert_array_equal(matrix @ WEIGHTS, expected)
+        np.testing.assert_array_equal(jax.jit(lambda matrix: matrix @ WEIGHTS)(matrix), expected)
+        np.testing.assert_array_equal(matrix @ WEIGHTS[:, 0], expected[:, 0])
+
+    def test_the_gradient_of_a_matmul(self):
+        adapter, batch = padded_batch()
+        matrix = adapter.csr(batch)
+        gradient = jax.grad(lambda weights: (matrix @ weights).sum())(jax.numpy.asarray(WEIGHTS))
+        np.testing.assert_array_equal(gradient, densified(batch).T @ np.ones((33, 2), np.float32))
+
+    def test_vmap_over_dense_operands(self):
+        adapter, batch = padded_batch()
+        matrix, many = adapter.csr(batch), np.stack([WEIGHTS, 2 * WEIGHTS])
+        products = jax.vmap(lambda weights: matrix @ weights)(many)
+        np.testing.assert_array_equal(products, densified(batch) @ many)
+
+    def test_vmap_over_batches(self):
+        """Batches of one bucket stack into a batched matrix: JAX maps over its leading dimension."""
+        adapter, batch = padded_batch()
+        matrices = [adapter.csr(batch), adapter.csr(batch)]
+        parts = [jax.numpy.stack(part) for part in zip(*((m.data, m.indices, m.indptr) for m in matrices), strict=True)]
+        stacked = sparse.BCSR(tuple(parts), shape=(2, 33, 20))
+        expected = np.stack([densified(batch)] * 2)
+        np.testing.assert_array_equal(jax.vmap(lambda matrix: matrix.todense())(stacked), expected)
+        np.testing.assert_array_equal(jax.vmap(lambda matrix: matrix @ WEIGHTS)(stacked), expected @ WEIGHTS)
+
+    def test_bcoo(self):
+        adapter, batch = padded_batch()
+        matrix, expected = adapter.csr(batch).to_bcoo(), densified(batch)
+        np.testing.assert_array_equal(matrix.todense(), expected)
+        np.testing.assert_array_equal(matrix @ WEIGHTS, expected @ WEIGHTS)
+        np.testing.assert_array_equal(matrix.T.todense(), expected.T)
+        np.testing.assert_array_equal(matrix.sum_duplicates(nse=matrix.nse).todense(), expected)
+        np.testing.assert_array_equal(sparse.sparsify(lambda m: m.sum(axis=1))(matrix).todense(), expected.sum(axis=1))
+
+    @pytest.mark.parametrize("dtype", NARROW)
+    def test_expand(self, dtype):
+        """What a GPU does to densify, done on the CPU."""
+        adapter, batch = padded_batch(dtype)
+        np.testing.assert_array_equal(expand(adapter.csr(batch)), densified(batch), strict=True)
+
+    def test_no_values_at_all(self):
+        adapter = JaxAdapter()
+        batch = sparse_batch(adapter.allocate, (3, 20), "float32", seed=0, capacity=adapter.capacity, density=0)
+        matrix = adapter.csr(batch)
+        assert matrix.nse == 256
+        assert not matrix.todense().any()
+        assert not (matrix @ WEIGHTS).any()
+
+
+class TestBuckets:
+    @given(nnz=st.integers(0, 2**40))
+    def test_pow2_at_most_doubles(self, nnz):
+        size = JaxAdapter().capacity(nnz)
+        assert size.bit_count() == 1
+        assert nnz <= size <= max(256, 2 * nnz)
+
+    @given(sizes=st.lists(st.integers(1, 1000), min_size=1), data=st.data())
+    def test_sizes_take_the_smallest_that_holds(self, sizes, data):
+        nnz = data.draw(st.integers(0, max(sizes)))
+        assert JaxAdapter(nse_buckets=sizes).capacity(nnz) == min(size for size in sizes if size >= nnz)
+
+    @given(nnz=st.integers(0, 2**40))
+    def test_none_adds_nothing(self, nnz):
+        assert JaxAdapter(nse_buckets=None).capacity(nnz) == nnz
+
+    def test_a_batch_above_the_greatest_size(self):
+        with pytest.raises(ValueError, match=r"`nse_buckets` must hold every batch, got at most 20 for one of 21"):
+            JaxAdapter(nse_buckets=[10, 20]).capacity(21)
+
+    @pytest.mark.parametrize("sizes", [[], [0, 5], [-1]])
+    def test_sizes_that_are_none(self, sizes):
+        with pytest.raises(ValueError, match=re.escape("`nse_buckets` must be positive sizes, at least one, got [")):
+            JaxAdapter(nse_buckets=sizes)
+
+    def test_another_name(self):
+        with pytest.raises(ValueError, match="`nse_buckets` must be 'pow2', sizes or None, got 'pow3'"):
+            JaxAdapter(nse_buckets="pow3")
+
+    def test_a_step_compiles_once_a_bucket(self):
+        adapter, traces = JaxAdapter(), []
+
+        @jax.jit
+        def step(matrix):
+            traces.append(matrix.nse)
+            return matrix @ WEIGHTS
+
+        for seed in range(30):
+            density = 0.1 + seed / 30
+            batch = sparse_batch(
+                adapter.allocate, (100, 20), "float32", seed=seed, capacity=adapter.capacity, density=density
+            )
+            np.testing.assert_array_equal(step(adapter.csr(batch)), densified(batch) @ WEIGHTS)
+        assert traces == [256, 512, 1024, 2048, 4096][: len(traces)]
+        assert 2 <= len(traces) <= 5
+
+
+class TestSixtyFourBits:
+    @pytest.mark.parametrize("dtype", ["int64", "uint64", "float64", "complex128"])
+    def test_are_refused_by_default(self, dtype):
+        rule = rf"JAX has no array of dtype {dtype} while `jax_enable_x64` is off: .*jax.config.update.*cast_64bit=True"
+        with pytest.raises(TypeError, match=rule):
+            JaxAdapter().dense(np.zeros(3, dtype))
+
+    @pytest.mark.parametrize(("dtype", "narrow"), [("int64", "int32"), ("uint64", "uint32"), ("float64", "float32")])
+    def test_are_cast_on_request(self, dtype, narrow):
+        array = JaxAdapter(cast_64bit=True).dense(np.array([0, 1, 77], dtype))
+        np.testing.assert_array_equal(array, np.array([0, 1, 77], narrow), strict=True)
+
+    @pytest.mark.parametrize(("dtype", "value"), [("int64", 2**31), ("int64", -(2**31) - 1), ("uint64", 2**32)])
+    def test_integers_that_do_not_fit_are_refused(self, dtype, value):
+        with pytest.raises(ValueError, match=rf"With `cast_64bit`, values of {dtype} must fit u?int32, got {value}\."):
+            JaxAdapter(cast_64bit=True).dense(np.array([1, value], dtype))
+
+    def test_come_through_where_they_are_switched_on(self):
+        with jax.enable_x64(True):
+            host = dense_batch(JaxAdapter().allocate, (8,), "float64", seed=0)
+            assert JaxAdapter().dense(host).unsafe_buffer_pointer() == host.ctypes.data
+
+
+class TestDevice:
+    def test_an_object(self):
+        (device,) = JaxAdapter(jax.devices()[0]).dense(np.zeros(3, np.int8)).devices()
+        assert device is jax.devices()[0]
+
+    def test_a_sharding(self):
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        assert JaxAdapter(sharding).dense(np.zeros(3, np.int8)).sharding == sharding
+
+    def test_a_number(self):
+        (device,) = JaxAdapter(f"cpu:{jax.devices('cpu')[0].id}").dense(np.zeros(3, np.int8)).devices()
+        assert device == jax.devices("cpu")[0]
+
+    @pytest.mark.parametrize("device", ["nonsense", "cpu:99", "cpu:one"])
+    def test_one_that_is_not_there(self, device):
+        with pytest.raises(ValueError, match=rf"`device` must be one that JAX can use here \('.*got '{device}'"):
+            JaxAdapter(device)
+
+    def test_of_another_kind(self):
+        with pytest.raises(
+            TypeError, match=r"`device` must be a platform's name, a jax\.Device, a sharding or None, got 3"
+        ):
+            JaxAdapter(3)
+
+    def test_pickles(self):
+        adapter = pickle.loads(pickle.dumps(JaxAdapter(jax.devices()[0], nse_buckets=[7], cast_64bit=True)))
+        assert adapter.capacity(3) == 7
+        assert adapter.dense(np.zeros(3)).dtype == np.float32
+
+
+def test_another_byte_order():
+    with pytest.raises(TypeError, match=re.escape("JAX has no array of dtype >f4: ask for another (`Loader(dtype=")):
+        JaxAdapter().dense(np.zeros(3, ">f4"))
+
+
+def test_without_jax(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    needs = re.escape("Adapter 'jax' needs JAX: `pip install 'annbatch[jax]'`.")
+    with pytest.raises(MissingDependencyError, match=needs) as error:
+        JaxAdapter()
+    assert isinstance(error.value.__cause__, ModuleNotFoundError)
+
+
+def test_importing_the_package_imports_no_jax():
+    code = "import annbatch_jax, sys; raise SystemExit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
