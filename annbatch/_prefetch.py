@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -69,36 +70,44 @@ class ReadAhead(Generic[PlanT, WindowT]):
         self._start = start
         self._planner = planner
         self._budget = budget
+        self._process = os.getpid()
         self._planned: PlanT | None = None
         self._changed = threading.Condition()
         self._ahead: deque[WindowT] = deque()
         self._ahead_bytes = 0
         self._ended = False
+        self._closed = False
         self._error: BaseException | None = None
 
     def __iter__(self) -> Iterator[WindowT]:
         return self
 
     def __next__(self) -> WindowT:
-        """Return the next window, fully read."""
+        """Return the next window, fully read; after :meth:`close` raise RuntimeError, as the rest would be missing."""
+        check_process(self._process)
+        if self._closed:
+            raise _closed_error()
         window = self._start(next(self._plans)) if self._budget == 0 else self._take()
         window.wait()
         return window
 
     def close(self) -> None:
-        """Start no more windows and drop what has been started."""
+        """Start no more windows and drop what has been started.
+
+        Safe wherever garbage is collected and after the executors were shut down: it takes no lock that its own
+        thread cannot take twice, so it hands nothing to an executor.
+        """
+        if os.getpid() != self._process:
+            return  # a forked child's copy: the lock may be held by a thread that is not here to release it
         with self._changed:
-            self._ended = True
+            self._ended = self._closed = True
             ahead, self._ahead = list(self._ahead), deque()
             self._changed.notify_all()
         for window in ahead:
             window.cancel()
-        close_plans = getattr(self._plans, "close", None)  # so that an abandoned sampler reaches its `finally`
-        if close_plans is not None:
-            if self._budget == 0:
-                close_plans()
-            else:
-                self._planner.submit(close_plans)
+        # The last reference to a sampler's generator is gone here, or on the planner once it has done its step:
+        # either way the generator is not running then, and reaches its `finally`.
+        self._plans = iter(())
 
     def _take(self) -> WindowT:
         with self._changed:
@@ -107,6 +116,8 @@ class ReadAhead(Generic[PlanT, WindowT]):
             while not self._ahead:
                 if self._error is not None:
                     raise self._error
+                if self._closed:
+                    raise _closed_error()
                 if self._ended:
                     raise StopIteration
                 self._changed.wait()
@@ -147,3 +158,16 @@ class ReadAhead(Generic[PlanT, WindowT]):
             self._ended = True
             self._error = error
             self._changed.notify_all()
+
+
+def check_process(owner: int) -> None:
+    """Raise ``RuntimeError`` in any process but the one that started the threads."""
+    if owner != os.getpid():
+        raise RuntimeError(
+            f"The loader was iterated in process {owner}, and its threads did not survive the fork into process "
+            f"{os.getpid()}: start processes with 'spawn', or iterate in the child only."
+        )
+
+
+def _closed_error() -> RuntimeError:
+    return RuntimeError("The iterator was closed before its end: the loader's `close` stops every open iteration.")

@@ -181,18 +181,19 @@ class Sampler(ABC):
             ``batch_size`` or ``shuffle`` is None.
         """
         self.validate(n_obs)
+        epoch = self.epoch  # of the whole pass, also if `set_epoch` is called under way
         requests = self._sample(n_obs)
         try:
             for position, request in enumerate(requests):
                 if "splits" not in request:
-                    request = {**request, "splits": self._default_splits(request, position)}
+                    request = {**request, "splits": self._default_splits(request, epoch, position)}
                 yield request
         finally:
             close = getattr(requests, "close", None)  # an abandoned epoch ends in the sampler's own finally
             if close is not None:
                 close()
 
-    def _default_splits(self, request: LoadRequest, position: int) -> list[np.ndarray]:
+    def _default_splits(self, request: LoadRequest, epoch: int, position: int) -> list[np.ndarray]:
         import numpy as np
 
         from ._plan import n_requested, split_every
@@ -207,5 +208,5 @@ class Sampler(ABC):
         if self._split_seed is None:
             rng = np.random.default_rng() if self.rng is None else self.rng
             self._split_seed = int(rng.integers(2**63))
-        order = np.random.default_rng([self._split_seed, self.epoch, position]).permutation(n_rows)
+        order = np.random.default_rng([self._split_seed, epoch, position]).permutation(n_rows)
         return split_every(order, batch_size)

@@ -16,7 +16,7 @@ from ._adapters import find_adapter
 from ._buffers import BufferPool
 from ._datasets import Datasets
 from ._plan import plan_window, rows_by_dataset
-from ._prefetch import ReadAhead
+from ._prefetch import ReadAhead, check_process
 from ._sizes import parse_size
 from ._window import WindowPlan, WorkLog, begin_window
 from .batch import CSR
@@ -476,11 +476,7 @@ class Loader:
             planner = ThreadPoolExecutor(1, thread_name_prefix="annbatch-plan")
             self._threads = (os.getpid(), workers, planner)
         owner, workers, planner = self._threads
-        if owner != os.getpid():
-            raise RuntimeError(
-                f"The loader was iterated in process {owner}, and its threads did not survive the fork into process "
-                f"{os.getpid()}: start processes with 'spawn', or iterate in the child only."
-            )
+        check_process(owner)
         return workers, planner
 
     def close(self) -> None:
