@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from ._sharded import write_sharded as write_sharded
 from .dataset_collection import DatasetCollection as DatasetCollection
-from .dataset_collection import write_sharded as write_sharded
 
 __all__ = ["DatasetCollection", "write_sharded"]

@@ -2,175 +2,272 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+import os
+import shutil
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem, write_elem
-from scipy import sparse
-from zarr.codecs import BloscCodec
+from anndata.io import read_elem
 
-from ..errors import NotACollectionError
+from ._convert import convert
+from ._manifest import WORK, Home, Manifest
+from ._order import Kept, Shuffled
+from ._sizes import rows_for
+from ._survey import survey
+from ._write import Format, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Executor
 
-ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
-
-
-def _narrow(values: np.ndarray) -> np.ndarray:
-    for dtype in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32):
-        if np.dtype(dtype).itemsize < values.dtype.itemsize:
-            with np.errstate(invalid="ignore"):
-                narrow = values.astype(dtype)
-            if narrow.astype(values.dtype).tobytes() == values.tobytes():
-                return narrow
-    return values
-
-
-def _write_array(group: zarr.Group, name: str, values: np.ndarray, chunk: int, layout: str) -> zarr.Array:
-    chunk = max(1, min(chunk, len(values)))
-    codec = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=8192, typesize=values.dtype.itemsize)
-    tail = values.shape[1:]
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(chunk, *tail),
-        shards=(chunk * max(1, min(1024, -(-len(values) // chunk))), *tail),
-        compressors=codec if layout == "compact" else None,
-    )
-    if values.size:
-        array[...] = values
-    return array
-
-
-def _write(group: zarr.Group, adata: ad.AnnData, n_obs_per_chunk: int, layout: str) -> None:
-    write_elem(group, "obs", adata.obs)
-    write_elem(group, "var", adata.var)
-    for key in ("uns", "varm", "obsp", "varp", "layers", "obsm"):
-        write_elem(group, key, {})
-    elements = {"X": adata.X} | {f"layers/{k}": v for k, v in adata.layers.items()}
-    elements |= {f"obsm/{k}": v for k, v in adata.obsm.items()}
-    for path, value in elements.items():
-        if isinstance(value, pd.DataFrame):
-            write_elem(group, path, value)
-        elif sparse.issparse(value):
-            rows = value.tocsr()
-            chunk = int(rows.nnz / max(1, rows.shape[0]) * n_obs_per_chunk)
-            data = _narrow(rows.data)
-            place = group.create_group(path)
-            place.attrs.update(
-                {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": list(rows.shape)}
-                | ({"annbatch-dtype": rows.dtype.name} if data.dtype != rows.dtype else {})
-            )
-            _write_array(place, "data", data, chunk, layout)
-            indices = rows.indices.astype(np.min_scalar_type(max(0, rows.shape[1] - 1)))
-            _write_array(place, "indices", indices, chunk, layout)
-            _write_array(place, "indptr", rows.indptr.astype(np.int64), 65536, "compact")
-        else:
-            values = np.asarray(value)
-            narrow = _narrow(values)
-            array = _write_array(group, path, narrow, n_obs_per_chunk, layout)
-            array.attrs.update(
-                {"encoding-type": "array", "encoding-version": "0.2.0"}
-                | ({"annbatch-dtype": values.dtype.name} if narrow.dtype != values.dtype else {})
-            )
-    group.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-
-
-def write_sharded(
-    group: zarr.Group,
-    adata: ad.AnnData,
-    *,
-    n_obs_per_chunk: int = 64,
-    shard_size: int | str = "1GB",
-    compressors: Any = None,
-    key: str | None = None,
-) -> None:
-    """Write one AnnData object as a sharded zarr v3 group."""
-    _write(group if key is None else group.create_group(key), adata, n_obs_per_chunk, "compact")
+    from ._codecs import Layout
+    from ._inputs import LoadAdata, Source
+    from ._join import Merge
 
 
 class DatasetCollection:
-    """A shuffled collection of AnnData datasets in one zarr store."""
+    """A shuffled collection of AnnData datasets with the same variables, in one zarr store.
 
-    def __init__(self, group: zarr.Group | str | Path, *, mode: str = "a", is_collection_h5ad: bool = False) -> None:
-        self._group = group if isinstance(group, zarr.Group) else zarr.open_group(group, mode=mode)
-        if mode == "r" and self.is_empty:
-            raise NotACollectionError(f"{group} is not a collection.")
+    Parameters
+    ----------
+    group
+        Where it is, or will be: a path, or an open zarr v3 group. Nothing is written before ``add_adatas``.
+    mode
+        ``"a"`` reads and writes, and makes the collection if there is none; ``"r+"`` reads and writes one that exists;
+        ``"r"`` only reads.
+    is_collection_h5ad
+        Whether datasets are h5ad files in a folder instead of groups of a zarr store.
 
-    @property
-    def _keys(self) -> list[str]:
-        keys = [key for key in self._group.keys() if key.startswith("dataset_")]  # noqa: SIM118
-        return sorted(keys, key=lambda key: int(key.split("_")[1]))
+    Raises
+    ------
+    annbatch.errors.NotACollectionError
+        If there is no finished collection and ``mode`` is not ``"a"``.
+    """
+
+    def __init__(
+        self,
+        group: zarr.Group | str | os.PathLike[str],
+        *,
+        mode: Literal["a", "r", "r+"] = "a",
+        is_collection_h5ad: bool = False,
+    ) -> None:
+        if mode not in ("a", "r", "r+"):
+            raise ValueError(f"`mode` must be 'a', 'r' or 'r+', got {mode!r}.")
+        self._mode = mode
+        self._home = Home(group, mode)
+
+    def __repr__(self) -> str:
+        if self.is_empty:
+            return f"DatasetCollection at {self._home}, empty"
+        return f"DatasetCollection at {self._home}, {self.n_obs:,} rows x {self.n_vars:,} variables in {len(self)} datasets"
 
     def __iter__(self) -> Iterator[zarr.Group]:
-        for key in self._keys:
-            yield self._group[key]
+        names = self._home.dataset_names()
+        if names:
+            root = self._home.group
+            for name in names:
+                dataset = root[name]
+                assert isinstance(dataset, zarr.Group)
+                yield dataset
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._home.dataset_names())
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has been added yet."""
-        return self._group.attrs.get("encoding-type") != ENCODING["encoding-type"]
-
-    def obs(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """Return the annotations of all rows."""
-        frames = [read_elem(group["obs"]) for group in self]
-        frame = pd.concat(frames)
-        return frame if columns is None else frame[columns]
+        """Whether there is no finished collection yet."""
+        return not self._home.dataset_names()
 
     @property
     def n_obs(self) -> int:
         """Number of rows."""
-        return len(self.obs())
-
-    @property
-    def var_names(self) -> pd.Index:
-        """Names of the columns."""
-        return read_elem(next(iter(self))["var"]).index
+        return sum(_n_rows(group["obs"]) for group in self)
 
     @property
     def n_vars(self) -> int:
-        """Number of columns."""
-        return len(self.var_names)
+        """Number of variables."""
+        first = next(iter(self), None)
+        return 0 if first is None else _n_rows(first["var"])
+
+    @property
+    def var_names(self) -> pd.Index:
+        """Names of the variables."""
+        first = next(iter(self), None)
+        return pd.Index([], dtype=object) if first is None else read_elem(first["var"]).index
+
+    def obs(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """Return what is known about the rows, in the order of the collection.
+
+        Parameters
+        ----------
+        columns
+            Which columns to read; all by default. Those that the collection does not have are left out.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by the rows' names. Categorical columns stay categorical.
+
+        Examples
+        --------
+        >>> import anndata, numpy, pandas
+        >>> from annbatch import DatasetCollection
+        >>> names = [f"cell{i}" for i in range(4)]
+        >>> cells = anndata.AnnData(numpy.eye(4), obs=pandas.DataFrame({"dose": [0, 1, 2, 3]}, index=names))
+        >>> cells.write_h5ad("cells.h5ad")
+        >>> collection = DatasetCollection("cells.zarr").add_adatas(["cells.h5ad"], shuffle=False, progress=False)
+        >>> collection.obs(["dose"])["dose"].tolist()
+        [0, 1, 2, 3]
+        """
+        frames = [_read_obs(group["obs"], columns) for group in self]
+        if not frames:
+            return pd.DataFrame()
+        return pd.concat(_unite_categories(frames))
 
     def add_adatas(
         self,
-        adata_paths: Iterable[Any],
+        adata_paths: Iterable[Source],
         *,
-        shuffle: bool = True,
+        load_adata: LoadAdata | None = None,
+        groupby: str | Iterable[str] | None = None,
+        var_subset: Iterable[str] | None = None,
         n_obs_per_chunk: int = 64,
+        shard_size: int | str = "1GB",
+        zarr_compressor: Any | None = None,
+        h5ad_compressor: Literal["gzip", "lzf"] | None = "gzip",
         dataset_size: int | str = "20GB",
+        shuffle_chunk_size: int = 1000,
+        shuffle: bool = True,
         rng: np.random.Generator | None = None,
-        merge: Any = None,
-        layout: str = "compact",
-        **_: Any,
+        merge: Merge = None,
+        layout: Layout = "compact",
+        memory_limit: int | str = "4GB",
+        client: Any | None = None,
+        progress: bool = True,
     ) -> Self:
-        """Add the rows of h5ad files and zarr stores to the collection."""
-        paths = list(adata_paths)
-        parts = [ad.read_h5ad(path) if str(path).endswith(".h5ad") else ad.read_zarr(path) for path in paths]
-        for part, path in zip(parts, paths, strict=True):
-            part.obs["src_path"] = pd.Categorical([str(path)] * part.n_obs, categories=[str(p) for p in paths])
-        adata = parts[0] if len(parts) == 1 else ad.concat(parts, join="outer", merge=merge)
-        adata.obs_names_make_unique()
-        rng = np.random.default_rng() if rng is None else rng
-        seed = int(rng.integers(2**63))
-        order = np.random.default_rng(seed).permutation(adata.n_obs) if shuffle else np.arange(adata.n_obs)
-        step = dataset_size if isinstance(dataset_size, int) else max(1, adata.n_obs)
-        for number, start in enumerate(range(0, adata.n_obs, step)):
-            with ad.settings.override(allow_write_nullable_strings=True):
-                _write(
-                    self._group.create_group(f"dataset_{number}"),
-                    adata[order[start : start + step]].copy(),
-                    n_obs_per_chunk,
-                    layout,
-                )
-        self._group.attrs.update(ENCODING)
+        """Add the rows of files to the collection; the first call makes it.
+
+        Parameters
+        ----------
+        adata_paths
+            h5ad files, zarr stores, open h5py or zarr groups. ``obs`` gains a column ``src_path`` that says which one
+            a row came from. Names of rows are made unique over all of them.
+        load_adata
+            Returns the AnnData object for a path: in memory, backed or lazily loaded. By default files are read by range,
+            with nothing in memory but the rows at hand.
+        groupby
+            Columns of ``obs`` by which rows are sorted within each dataset.
+        var_subset
+            Names of the variables to keep, in the order wanted.
+        n_obs_per_chunk
+            Rows of an inner chunk; for sparse matrices, as many values as that many rows have on average.
+        shard_size
+            Rows of a shard, or its uncompressed size.
+        zarr_compressor
+            zarr codecs instead of the ones of ``layout``.
+        h5ad_compressor
+            Compression of h5ad datasets.
+        dataset_size
+            Rows of a dataset, or its size as its rows are stored in the inputs.
+        shuffle_chunk_size
+            Accepted for programs written for annbatch 0.3, and without effect: every row is placed on its own.
+        shuffle
+            Whether to put the rows in uniformly random order.
+        rng
+            One integer is drawn from it; the order is a function of that integer alone.
+        merge
+            Which columns of ``var`` survive where inputs differ in them, as in :func:`anndata.concat`. Inputs
+            with different variables are joined: all variables, in the order of first appearance.
+        layout
+            ``"compact"``: compressed by Blosc in small blocks. ``"random_access"``: not compressed, for reading
+            single rows at random.
+        memory_limit
+            Bound on the memory used beyond the interpreter's own.
+        client
+            A ``dask.distributed.Client`` whose workers do the work.
+        progress
+            Whether to show progress, with rate and time left.
+
+        Returns
+        -------
+        DatasetCollection
+            This one.
+
+        Raises
+        ------
+        FileNotFoundError
+            If an input does not exist.
+        annbatch.errors.StoreError
+            If an input is not an AnnData object, or does not fit the others.
+        annbatch.errors.NotACollectionError
+            If the path holds something that is not a collection.
+        """
+        if self._mode == "r":
+            raise ValueError(f"{self._home} was opened with `mode` 'r', which adds nothing.")
+        self._home.require_room()
+        sources = _as_sources(adata_paths)
+        if shuffle_chunk_size < 1:
+            raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
+        format = Format(n_obs_per_chunk, shard_size, layout, zarr_compressor)
+        rows_for(dataset_size, 1, "dataset_size")
+        found = survey(sources, load_adata, var_subset, merge)
+        rows_per_dataset = rows_for(dataset_size, found.bytes_per_row, "dataset_size")
+        seed = int((np.random.default_rng() if rng is None else rng).integers(2**63))
+        order = Shuffled(seed) if shuffle else Kept(found.n_obs)
+        self._write_new(found, load_adata, order, rows_per_dataset, format, progress)
         return self
+
+    def _write_new(
+        self, found: Any, load_adata: Any, order: Any, rows_per_dataset: int, format: Format, progress: bool
+    ) -> None:
+        folder = self._home.folder
+        datasets: dict[str, dict[str, Any]] = {}
+        if folder is not None:
+            work = folder / WORK
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+
+        def place(number: int, pool: Executor) -> Place:
+            name = f"dataset_{number}"
+            if folder is None:
+                return Place(self._home.group.create_group(name, overwrite=True), None, pool)
+            return Place(zarr.open_group(work / name, mode="w", zarr_format=3), work / name, pool)
+
+        def finish(number: int, place: Place, n_rows: int) -> None:
+            datasets[f"dataset_{number}"] = {"n_obs": n_rows}
+
+        convert(found, load_adata, order, rows_per_dataset, format, True, place, finish, progress)
+        if folder is not None:
+            for name in datasets:
+                os.replace(work / name, folder / name)
+        self._home.commit(Manifest(datasets))
+        if folder is not None:
+            shutil.rmtree(work)
+
+
+def _as_sources(adata_paths: Iterable[Source]) -> list[Source]:
+    if isinstance(adata_paths, str | os.PathLike):
+        raise TypeError(f"`adata_paths` must be a list of inputs, got one path: {os.fspath(adata_paths)!r}.")
+    sources = list(adata_paths)
+    if not sources:
+        raise ValueError("`adata_paths` must name at least one input, got none.")
+    return sources
+
+
+def _n_rows(frame: Any) -> int:
+    index = frame[frame.attrs["_index"]]
+    return int((index["values"] if isinstance(index, zarr.Group) else index).shape[0])
+
+
+def _read_obs(frame: Any, columns: list[str] | None) -> pd.DataFrame:
+    if columns is None:
+        return read_elem(frame)
+    present = [name for name in columns if name in frame.attrs["column-order"]]
+    index = pd.Index(read_elem(frame[frame.attrs["_index"]]))
+    return pd.DataFrame({name: read_elem(frame[name]) for name in present}, index=index)
+
+
+def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    return frames

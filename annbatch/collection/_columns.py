@@ -1,0 +1,262 @@
+"""Columns of tables: how a column of any encoding is read by rows, and put together again.
+
+Between the two, a column is one NumPy array a block: categories as int32 codes (-1 is missing), nullable numbers as a
+structured array of ``value`` and ``missing``, strings as objects (``None`` is missing), everything else as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import read_elem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import zarr
+
+    Group = zarr.Group | h5py.Group
+
+Kind = Literal["plain", "categorical", "nullable", "string"]
+
+
+def nullable_dtype(value: np.dtype) -> np.dtype:
+    """Return the structured dtype in which nullable values travel."""
+    return np.dtype([("value", value), ("missing", np.bool_)])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a column holds.
+
+    Attributes
+    ----------
+    kind
+        How its values are encoded.
+    dtype
+        Of a plain column's or a nullable column's values; object for strings, int32 for codes.
+    categories
+        Of a categorical column, in order.
+    ordered
+        Whether the categories are.
+    missing
+        Whether strings are of the kind that may be missing.
+    """
+
+    kind: Kind
+    dtype: np.dtype
+    categories: pd.Index | None = None
+    ordered: bool = False
+    missing: bool = False
+
+    def assemble(self, values: np.ndarray) -> Any:
+        """Return the array of pandas or NumPy that a data frame holds for this column."""
+        if self.kind == "categorical":
+            return pd.Categorical.from_codes(values, categories=self.categories, ordered=self.ordered)
+        if self.kind == "nullable":
+            value, missing = np.ascontiguousarray(values["value"]), np.ascontiguousarray(values["missing"])
+            array = pd.arrays.BooleanArray if self.dtype.kind == "b" else pd.arrays.IntegerArray
+            return array(value, missing)
+        if self.kind == "string":
+            return pd.array(values, dtype=pd.StringDtype()) if self.missing else values
+        return values
+
+
+class ColumnReader(Protocol):
+    """One column of one input."""
+
+    column: Column
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start:stop`` as one array in the encoding of ``column``."""
+
+
+def strings(values: Any) -> np.ndarray:
+    """Return any array of strings as objects: ``str``, and ``None`` where one is missing."""
+    array = np.asarray(values, dtype=object)
+    missing = pd.isna(array)
+    if missing.any():
+        array = array.copy()
+        array[missing] = None
+    return array
+
+
+class StoredColumn:
+    """A column of an h5ad file or zarr store, read by range."""
+
+    def __init__(self, group: Group, name: str) -> None:
+        elem = group[name]
+        encoding = elem.attrs.get("encoding-type", "")
+        self._values: Any = elem
+        self._mask: Any = None
+        if encoding == "categorical":
+            self._values = elem["codes"]
+            categories = pd.Index(read_elem(elem["categories"]))
+            self.column = Column("categorical", np.dtype(np.int32), categories, bool(elem.attrs["ordered"]))
+        elif encoding in ("nullable-integer", "nullable-boolean"):
+            self._values, self._mask = elem["values"], elem["mask"]
+            self.column = Column("nullable", np.dtype(self._values.dtype))
+        elif encoding == "nullable-string-array":
+            self._values, self._mask = elem["values"], elem["mask"]
+            self.column = Column("string", np.dtype(object), missing=True)
+        elif encoding == "string-array":
+            self.column = Column("string", np.dtype(object))
+        else:
+            self.column = Column("plain", np.dtype(elem.dtype))
+        if self.column.kind == "string" and isinstance(self._values, h5py.Dataset):
+            self._values = self._values.asstr()
+
+    @staticmethod
+    def reads(group: Group, name: str) -> bool:
+        """Return whether this class knows the column's encoding; older files have others."""
+        elem = group[name]
+        encoding = elem.attrs.get("encoding-type", "")
+        if encoding in ("categorical", "nullable-integer", "nullable-boolean", "nullable-string-array", "string-array"):
+            return True
+        return encoding == "array" and elem.dtype.kind in "biuf"
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start:stop``."""
+        values = np.asarray(self._values[start:stop])
+        if self.column.kind == "categorical":
+            return values.astype(np.int32)
+        if self.column.kind == "nullable":
+            out = np.empty(len(values), nullable_dtype(self.column.dtype))
+            out["value"], out["missing"] = values, self._mask[start:stop]
+            out["value"][out["missing"]] = 0
+            return out
+        if self.column.kind == "string":
+            values = values.astype(object)
+            if self._mask is not None:
+                values[np.asarray(self._mask[start:stop])] = None
+        return values
+
+
+class MemoryColumn:
+    """A column of a data frame in memory."""
+
+    def __init__(self, values: pd.Series, where: str) -> None:
+        dtype = values.dtype
+        self._values: np.ndarray
+        if isinstance(dtype, pd.CategoricalDtype):
+            self.column = Column("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
+            self._values = values.cat.codes.to_numpy(np.int32)
+        elif isinstance(dtype, pd.StringDtype):
+            self.column = Column("string", np.dtype(object), missing=True)
+            self._values = strings(values.array)
+        elif isinstance(dtype, pd.BooleanDtype) or (
+            isinstance(dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_integer_dtype(dtype)
+        ):
+            number = np.dtype(np.bool_) if isinstance(dtype, pd.BooleanDtype) else np.dtype(dtype.numpy_dtype)
+            self.column = Column("nullable", number)
+            missing = values.isna().to_numpy()
+            self._values = np.empty(len(values), nullable_dtype(number))
+            self._values["value"] = values.to_numpy(dtype=number, na_value=number.type(0))
+            self._values["missing"] = missing
+        elif isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
+            self.column = Column("plain", dtype.numpy_dtype)
+            self._values = values.to_numpy(dtype=dtype.numpy_dtype, na_value=np.nan)
+        elif isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+            self.column = Column("plain", dtype)
+            self._values = values.to_numpy()
+        else:
+            self._values = strings(values.array)
+            wrong = next((value for value in self._values if not isinstance(value, str | None)), None)
+            if wrong is not None:
+                raise TypeError(
+                    f"{where} must hold numbers, booleans, strings or categories, "
+                    f"got {type(wrong).__name__} in a column of dtype {dtype}."
+                )
+            self.column = Column("string", np.dtype(object), missing=any(value is None for value in self._values))
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return rows ``start:stop``."""
+        return self._values[start:stop]
+
+
+def unite(columns: Sequence[Column | None], where: str) -> Column:
+    """Return the column that holds the rows of several.
+
+    Parameters
+    ----------
+    columns
+        One for each input; None where the input does not have the column, so that its rows are missing.
+    where
+        What to call the column in an error.
+
+    Raises
+    ------
+    TypeError
+        If one input has strings where another has numbers.
+    """
+    present = [column for column in columns if column is not None]
+    missing = len(present) < len(columns)
+    kinds = {column.kind for column in present}
+    if kinds == {"categorical"}:
+        categories = present[0].categories
+        assert categories is not None
+        same = all(column.ordered == present[0].ordered and categories.equals(column.categories) for column in present)
+        if same:
+            return present[0]
+        united = list(dict.fromkeys(value for column in present for value in column.categories))  # type: ignore[union-attr]
+        if len({isinstance(value, str) for value in united}) == 1:
+            return Column("categorical", np.dtype(np.int32), pd.Index(united))
+    strings_only = all(
+        column.kind == "string"
+        or (column.categories is not None and all(isinstance(value, str) for value in column.categories))
+        for column in present
+    )
+    if strings_only:
+        may_miss = missing or any(column.missing or column.kind == "categorical" for column in present)
+        return Column("string", np.dtype(object), missing=may_miss)
+    if kinds <= {"plain", "nullable"}:
+        dtype = np.result_type(*(column.dtype for column in present))
+        if "nullable" not in kinds and (not missing or dtype.kind == "f"):
+            return Column("plain", dtype)
+        # A float has its own way to be missing; whole numbers stay exact only with a mask.
+        return Column("plain", dtype) if dtype.kind == "f" else Column("nullable", dtype)
+    raise TypeError(
+        f"{where} must hold one kind of values in all inputs, got {', '.join(sorted(kinds))}: "
+        "make them alike with `load_adata`."
+    )
+
+
+def convert(values: np.ndarray, of: Column, to: Column) -> np.ndarray:
+    """Return ``values`` of one column in the encoding of the column that it became part of."""
+    if to.kind == "categorical":
+        assert of.categories is not None and to.categories is not None
+        if of.categories.equals(to.categories):
+            return values
+        place = to.categories.get_indexer(of.categories).astype(np.int32)
+        return np.append(place, np.int32(-1))[values]
+    if to.kind == "string":
+        if of.kind == "categorical":
+            assert of.categories is not None
+            return np.append(of.categories.to_numpy(object), None)[values]
+        return values
+    value, missing = (values["value"], values["missing"]) if of.kind == "nullable" else (values, False)
+    if to.kind == "nullable":
+        out = np.empty(len(values), nullable_dtype(to.dtype))
+        out["value"], out["missing"] = value, missing
+        return out
+    plain = value.astype(to.dtype)
+    if of.kind == "nullable":
+        plain[missing] = np.nan
+    return plain
+
+
+def absent(n_rows: int, column: Column) -> np.ndarray:
+    """Return ``n_rows`` missing values of a column."""
+    if column.kind == "categorical":
+        return np.full(n_rows, -1, np.int32)
+    if column.kind == "string":
+        return np.full(n_rows, None, object)
+    if column.kind == "nullable":
+        out = np.zeros(n_rows, nullable_dtype(column.dtype))
+        out["missing"] = True
+        return out
+    return np.full(n_rows, np.nan, column.dtype)

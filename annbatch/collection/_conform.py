@@ -1,0 +1,93 @@
+"""Rows of one input become rows of the collection: its columns, its categories, its types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from ._columns import absent, convert
+from ._join import columns_of
+from ._matrices import sparsify
+from ._rows import DenseRows, SparseRows
+from ._schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
+
+if TYPE_CHECKING:
+    from ._inputs import Input
+    from ._rows import Block, Rows
+    from ._schema import Schema
+
+
+class Conformed:
+    """An open input, read as rows of the collection that ``schema`` describes.
+
+    Values keep the dtypes of the input: narrowing them comes after.
+    """
+
+    def __init__(self, found: Input, schema: Schema) -> None:
+        self._input, self._schema = found, schema
+        self._columns = columns_of(found.var.index, schema.annotations.var.index)
+
+    def read(self, start: int, stop: int) -> Block:
+        """Return rows ``start:stop`` of every element."""
+        n_rows = stop - start
+        block: Block = {NAMES: DenseRows(self._input.obs_names(start, stop))}
+        for path, element in self._schema.elements.items():
+            if isinstance(element, TableElement):
+                for name in element.columns:
+                    block[column_key(path, name)] = DenseRows(self._column(path, name, element, start, stop))
+            elif path in self._input.matrices:
+                columns = None if path.startswith("obsm/") else self._columns
+                block[path] = _conform(self._input.matrices[path].read(start, stop), element, columns)
+            else:
+                block[path] = _absent(n_rows, element)
+        return block
+
+    def _column(self, path: str, name: str, element: TableElement, start: int, stop: int) -> np.ndarray:
+        column = element.columns[name]
+        reader = self._input.tables.get(path, {}).get(name)
+        if path == "obs" and name == SOURCE and self._schema.with_source:
+            assert column.categories is not None
+            return np.full(stop - start, column.categories.get_loc(self._input.name), np.int32)
+        if reader is None:
+            return absent(stop - start, column)
+        return convert(reader.read(start, stop), reader.column, column)
+
+
+def _absent(n_rows: int, element: SparseElement | DenseElement) -> Rows:
+    if isinstance(element, DenseElement):
+        return DenseRows(np.full((n_rows, *element.row_shape), np.nan, element.dtype))
+    return SparseRows(np.empty(0, element.dtype), np.empty(0, element.index_dtype), np.zeros(n_rows + 1, np.int64))
+
+
+def _conform(rows: Rows, element: SparseElement | DenseElement, columns: np.ndarray | None) -> Rows:
+    if isinstance(element, DenseElement):
+        assert isinstance(rows, DenseRows)
+        if columns is None:
+            return rows
+        kept = columns >= 0
+        values = np.zeros((len(rows), *element.row_shape), rows.values.dtype)
+        values[:, columns[kept]] = rows.values[:, kept]
+        return DenseRows(values)
+    if isinstance(rows, DenseRows):
+        rows = sparsify(rows)
+    if columns is not None:
+        rows = _move_columns(rows, columns, element)
+    return SparseRows(rows.data, rows.indices.astype(element.index_dtype, copy=False), rows.indptr)
+
+
+def _move_columns(rows: SparseRows, columns: np.ndarray, element: SparseElement) -> SparseRows:
+    indices, data, indptr = columns[rows.indices], rows.data, rows.indptr
+    kept = indices >= 0
+    if not kept.all():
+        before = np.zeros(len(kept) + 1, np.int64)
+        np.cumsum(kept, out=before[1:])
+        indices, data, indptr = indices[kept], data[kept], before[indptr]
+    present = columns[columns >= 0]
+    if (np.diff(present) < 0).any():  # the order of columns is another here, and rows are kept sorted
+        places = sparse.csr_matrix((len(rows), element.n_columns), dtype=np.int64)  # SciPy knows no float16
+        places.data, places.indices, places.indptr = np.arange(len(data)), indices, indptr
+        places.sort_indices()
+        data, indices = data[places.data], places.indices
+    return SparseRows(data, indices, indptr)

@@ -1,0 +1,236 @@
+"""What goes into a collection: files, stores, open groups, AnnData objects; read lazily, by blocks of rows."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import zarr
+from anndata.io import read_elem, sparse_dataset
+
+from ..errors import StoreError
+from ._columns import MemoryColumn, StoredColumn, strings
+from ._matrices import Sliceable, StoredCsr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ._columns import ColumnReader, Group
+    from ._matrices import MatrixReader
+
+Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
+LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
+
+RAW = (
+    "{name} has `raw`, which a collection does not hold. To convert it in place of X, pass "
+    "`load_adata=lambda path: anndata.read_h5ad(path).raw.to_adata()`; to leave it out, a `load_adata` that "
+    "does `del adata.raw`."
+)
+
+
+@dataclass(slots=True)
+class Input:
+    """One open input.
+
+    Attributes
+    ----------
+    name
+        What stands in ``src_path`` and in errors.
+    n_obs
+        Number of rows.
+    var, varm, varp, uns
+        As AnnData has them, in memory.
+    matrices
+        Readers of ``X``, ``layers/...`` and ``obsm/...``.
+    tables
+        Readers of the columns of ``obs`` and of those ``obsm/...`` that are data frames.
+    dropped
+        Names of what has no place in a shuffled collection: ``obsp/...``.
+    """
+
+    name: str
+    n_obs: int
+    var: pd.DataFrame
+    obs_names: Callable[[int, int], np.ndarray]
+    matrices: dict[str, MatrixReader] = field(default_factory=dict)
+    tables: dict[str, dict[str, ColumnReader]] = field(default_factory=dict)
+    varm: dict[str, Any] = field(default_factory=dict)
+    varp: dict[str, Any] = field(default_factory=dict)
+    uns: dict[str, Any] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+
+
+def name_of(source: Source) -> str:
+    """Return what an input is called in ``src_path`` and in errors."""
+    if isinstance(source, h5py.Group):
+        return f"{source.file.filename}{source.name}".rstrip("/")
+    if isinstance(source, zarr.Group):
+        return str(source.store_path)
+    return os.fspath(source)
+
+
+@contextmanager
+def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
+    """Open one input; files opened here are closed at the end.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at the path.
+    StoreError
+        If what is there is neither an h5ad file nor a zarr store of an AnnData object.
+    """
+    name = name_of(source)
+    if load_adata is not None:
+        adata = load_adata(source)
+        if not isinstance(adata, ad.AnnData):
+            raise TypeError(f"`load_adata` must return an AnnData object, got {type(adata).__name__} for {name}.")
+        if adata.raw is not None:
+            raise StoreError(RAW.format(name=name))
+        yield from_anndata(adata, name)
+        return
+    with ExitStack() as stack:
+        group = source if isinstance(source, h5py.Group | zarr.Group) else _open_path(Path(source), stack)
+        if "obs" not in group or "var" not in group:
+            raise StoreError(f"{name} must hold an AnnData object with `obs` and `var`, got {sorted(group.keys())}.")
+        yield _from_group(group, name)
+
+
+def _open_path(path: Path, stack: ExitStack) -> Group:
+    if not path.exists():
+        raise FileNotFoundError(f"No such input: {path}.")
+    if path.is_dir():
+        try:
+            return zarr.open_group(path, mode="r")
+        except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
+            raise StoreError(
+                f"{path} must be an h5ad file or a zarr store, got a folder without zarr metadata."
+            ) from error
+    if not h5py.is_hdf5(path):
+        raise StoreError(f"{path} must be an h5ad file or a zarr store, got a file that is not HDF5.")
+    try:
+        return stack.enter_context(h5py.File(path, "r"))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened as HDF5, so it is damaged or cut short: {error}") from error
+
+
+def _from_group(group: Group, name: str) -> Input:
+    obs = group["obs"]
+    if "raw" in group and group["raw"].attrs.get("encoding-type") != "null":
+        raise StoreError(RAW.format(name=name))
+    stored = isinstance(obs, h5py.Group | zarr.Group) and obs.attrs.get("encoding-type") == "dataframe"
+    index = None
+    if stored:
+        index = _stored_names(obs)
+        n_obs = _length(obs[obs.attrs["_index"]])
+        tables: dict[str, dict[str, ColumnReader]] = {"obs": _stored_table(obs, f"`obs` of {name}")}
+    else:
+        frame = read_elem(obs)
+        n_obs, tables = len(frame), {"obs": _memory_table(frame, f"`obs` of {name}")}
+        index = _memory_names(frame.index)
+    found = Input(name, n_obs, read_elem(group["var"]), index, tables=tables)
+    for path, elem in _elements(group):
+        encoding = elem.attrs.get("encoding-type", "")
+        if encoding == "dataframe":
+            found.tables[path] = _stored_table(elem, f"`{path}` of {name}")
+        elif encoding == "csr_matrix":
+            found.matrices[path] = StoredCsr(elem, f"`{path}` of {name}")
+        elif encoding == "csc_matrix":
+            found.matrices[path] = Sliceable(sparse_dataset(elem))
+        elif encoding in ("array", "") and hasattr(elem, "shape"):
+            found.matrices[path] = Sliceable(elem)
+        elif encoding != "null":
+            raise StoreError(f"`{path}` of {name} must be a dense or sparse matrix or a data frame, got {encoding!r}.")
+    for key, place in (("varm", found.varm), ("varp", found.varp), ("uns", found.uns)):
+        place.update(read_elem(group[key]) if key in group else {})
+    found.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
+    return _checked(found)
+
+
+def _elements(group: Group) -> Iterator[tuple[str, Any]]:
+    if "X" in group:
+        yield "X", group["X"]
+    for place in ("layers", "obsm"):
+        for key in group[place] if place in group else ():
+            yield f"{place}/{key}", group[place][key]
+
+
+def _length(elem: Any) -> int:
+    return int((elem["values"] if hasattr(elem, "keys") else elem).shape[0])
+
+
+def _stored_names(frame: Group) -> Callable[[int, int], np.ndarray]:
+    key = frame.attrs["_index"]
+    if not StoredColumn.reads(frame, key):
+        return _memory_names(pd.Index(read_elem(frame[key])))
+    read = StoredColumn(frame, key).read
+    return lambda start, stop: np.array([str(name) for name in read(start, stop)], dtype=object)
+
+
+def _memory_names(index: pd.Index) -> Callable[[int, int], np.ndarray]:
+    names = strings(index.astype(str))
+    return lambda start, stop: names[start:stop]
+
+
+def _stored_table(frame: Group, where: str) -> dict[str, ColumnReader]:
+    columns = [str(name) for name in frame.attrs["column-order"]]
+    table: dict[str, ColumnReader] = {}
+    for name in columns:
+        if StoredColumn.reads(frame, name):
+            table[name] = StoredColumn(frame, name)
+        else:
+            table[name] = MemoryColumn(pd.Series(read_elem(frame[name])), f"Column {name!r} of {where}")
+    return table
+
+
+def _memory_table(frame: pd.DataFrame, where: str) -> dict[str, ColumnReader]:
+    return {str(name): MemoryColumn(frame[name], f"Column {name!r} of {where}") for name in frame.columns}
+
+
+def _in_memory(table: Any) -> pd.DataFrame:
+    """Return a data frame, loading a lazy one."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    frame = table.to_memory()
+    frame.index = pd.Index(np.asarray(table.true_index))
+    return frame.drop(columns="_index", errors="ignore")
+
+
+def from_anndata(adata: ad.AnnData, name: str) -> Input:
+    """Return an AnnData object as an input, its rows read when they are asked for."""
+    obs = _in_memory(adata.obs)
+    found = Input(name, adata.n_obs, _in_memory(adata.var), _memory_names(obs.index))
+    found.tables["obs"] = _memory_table(obs, f"`obs` of {name}")
+    if adata.X is not None:
+        found.matrices["X"] = Sliceable(adata.X)
+    for place in ("layers", "obsm"):
+        for key, value in getattr(adata, place).items():
+            if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
+                found.tables[f"{place}/{key}"] = _memory_table(_in_memory(value), f"`{place}/{key}` of {name}")
+            else:
+                found.matrices[f"{place}/{key}"] = Sliceable(value)
+    for key, place_of in (("varm", found.varm), ("varp", found.varp)):
+        for name_, value in getattr(adata, key).items():
+            place_of[name_] = value.compute() if hasattr(value, "compute") else value
+    found.uns.update(adata.uns)
+    found.dropped += [f"obsp/{key}" for key in adata.obsp]
+    return _checked(found)
+
+
+def _checked(found: Input) -> Input:
+    for path, reader in found.matrices.items():
+        shape = reader.matrix.shape
+        if shape[0] != found.n_obs:
+            raise StoreError(f"`{path}` of {found.name} must have {found.n_obs} rows as `obs` does, got {shape[0]}.")
+        if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != len(found.var)):
+            raise StoreError(
+                f"`{path}` of {found.name} must have {len(found.var)} columns as `var` has rows, got shape {shape}."
+            )
+    return found

@@ -1,0 +1,148 @@
+"""The columns of a collection: which variables it has, in which order, and what is known about them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Merge: TypeAlias = Literal["same", "unique", "first", "only"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What is known about the variables, and about the data as a whole."""
+
+    var: pd.DataFrame
+    varm: dict[str, Any] = field(default_factory=dict)
+    varp: dict[str, Any] = field(default_factory=dict)
+    uns: dict[str, Any] = field(default_factory=dict)
+
+    def equals(self, other: Annotations) -> bool:
+        """Return whether ``var`` is the same and neither has anything else: then one can stand for both."""
+        rest = (self.varm, self.varp, self.uns, other.varm, other.varp, other.uns)
+        return not any(rest) and self.var.equals(other.var) and self.var.index.equals(other.var.index)
+
+    def take(self, columns: np.ndarray) -> Annotations:
+        """Return the annotations of the given columns, in that order."""
+        varm = {
+            key: value.iloc[columns] if isinstance(value, pd.DataFrame) else value[columns]
+            for key, value in self.varm.items()
+        }
+        varp = {key: value[columns][:, columns] for key, value in self.varp.items()}
+        return Annotations(self.var.iloc[columns], varm, varp, self.uns)
+
+
+def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: Merge) -> Annotations:
+    """Return the annotations of all inputs' variables: an outer join in the order of first appearance.
+
+    Parameters
+    ----------
+    parts
+        One for each input; inputs may share one.
+    names
+        The inputs' names, for errors.
+    merge
+        Which columns of ``var`` survive where they differ, and likewise of ``varm``, ``varp`` and ``uns``: as in
+        :func:`anndata.concat`. Where every input has the same ``var``, it is kept whole.
+
+    Raises
+    ------
+    ValueError
+        If inputs have different variables and one repeats a name, so that there is no telling which is which.
+    """
+    first = parts[0]
+    if all(part is first for part in parts):
+        return first
+    indexes = {id(part): part.var.index for part in parts}
+    if all(index.equals(first.var.index) for index in indexes.values()):
+        if all(part is first or part.var.equals(first.var) for part in parts):
+            merged = _merge(parts, merge)  # for varm, varp and uns
+            return Annotations(first.var, merged.varm, merged.varp, merged.uns)
+        # By position, so that repeated names are no hindrance.
+        numbers = pd.Index([str(i) for i in range(len(first.var))])
+        merged = _merge([Annotations(p.var.set_axis(numbers), p.varm, p.varp, p.uns) for p in parts], merge)
+        var = merged.var.loc[numbers].set_axis(first.var.index)
+        return Annotations(var, merged.varm, merged.varp, merged.uns)
+    for part, name in zip(parts, names, strict=True):
+        _refuse_repeats(part.var.index, name)
+    order = pd.Index(list(dict.fromkeys(name for index in indexes.values() for name in index)))
+    merged = _merge(parts, merge)
+    return merged.take(merged.var.index.get_indexer(order))
+
+
+def _refuse_repeats(index: pd.Index, name: str) -> None:
+    if index.is_unique:
+        return
+    repeated = list(dict.fromkeys(index[index.duplicated()]))
+    shown = ", ".join(map(repr, repeated[:10])) + (", ..." if len(repeated) > 10 else "")
+    raise ValueError(
+        f"The inputs have different variables, and to join them their names must not repeat, got {len(repeated)} "
+        f"repeated in {name}: {shown}. Make them unique, for instance with a `load_adata` that calls "
+        "`adata.var_names_make_unique()`."
+    )
+
+
+def _merge(parts: Sequence[Annotations], merge: Merge) -> Annotations:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of repeated names, which were looked at
+        objects = []
+        for part in parts:
+            adata = ad.AnnData(obs=pd.DataFrame(index=pd.Index([], dtype=str)), var=part.var.copy(), uns=part.uns)
+            adata.varm.update(part.varm)
+            adata.varp.update(part.varp)
+            objects.append(adata)
+        joined = ad.concat(objects, join="outer", merge=merge, uns_merge=merge)
+    return Annotations(joined.var, dict(joined.varm), dict(joined.varp), dict(joined.uns))
+
+
+def select(annotations: Annotations, var_subset: Iterable[str] | None) -> Annotations:
+    """Return the annotations of ``var_subset``, in the order given.
+
+    Raises
+    ------
+    ValueError
+        If a name asked for stands for several columns.
+
+    Warns
+    -----
+    UserWarning
+        If names are asked for that no input has; they are left out.
+    """
+    if var_subset is None:
+        return annotations
+    wanted = pd.Index(list(dict.fromkeys(str(name) for name in var_subset)))
+    index = annotations.var.index
+    repeated = wanted.intersection(index[index.duplicated()])
+    if len(repeated):
+        raise ValueError(
+            f"`var_subset` must name one column each, got names that repeat in `var`: {list(repeated[:10])}."
+        )
+    places = index.get_indexer(wanted) if index.is_unique else index.get_indexer_for(wanted)
+    unknown = wanted[places < 0]
+    if len(unknown):
+        warnings.warn(
+            f"`var_subset` names {len(unknown)} variables that no input has; they are left out: {list(unknown[:10])}.",
+            stacklevel=2,
+        )
+    return annotations.take(places[places >= 0])
+
+
+def columns_of(index: pd.Index, collection: pd.Index) -> np.ndarray | None:
+    """Return where an input's columns stand in the collection, -1 for those that it does not have.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        ``(n_columns,)`` int64; None where both have the same columns in the same order.
+    """
+    if index.equals(collection):
+        return None
+    return np.asarray(collection.get_indexer_for(index), dtype=np.int64)

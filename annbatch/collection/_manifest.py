@@ -1,0 +1,155 @@
+"""Where a collection lies, and what it says of itself: the root group's attributes.
+
+A collection is finished when its root has the encoding attributes; they are written last, by replacing one file. What this
+project adds stands in one further attribute, ``annbatch``, which a foreign reader ignores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from zarr.storage import LocalStore
+
+from ..errors import NotACollectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
+OWN = "annbatch"
+WORK = ".annbatch-work"
+_DATASET = re.compile(r"dataset_(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a collection that this package wrote says of itself.
+
+    Attributes
+    ----------
+    datasets
+        For each dataset its name and what is known about it: ``n_obs``, and ``metadata_crc32c``, the checksum of its
+        root metadata, which holds those of all its files.
+    history
+        For each call that changed the collection: what it did, its seed, its inputs.
+    """
+
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_attribute(self) -> dict[str, Any]:
+        """Return the JSON that is stored."""
+        return {"version": 1, "datasets": self.datasets, "history": self.history}
+
+    @classmethod
+    def from_attributes(cls, attributes: dict[str, Any]) -> Manifest | None:
+        """Return what the root attributes say; None if another program wrote them."""
+        own = attributes.get(OWN)
+        return None if own is None else cls(own["datasets"], own["history"])
+
+
+def dataset_number(name: str) -> int | None:
+    """Return the number of a dataset of this name; None for other names."""
+    match = _DATASET.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+class Home:
+    """The place of a collection: a local folder, or a group of any zarr store."""
+
+    def __init__(self, group: zarr.Group | str | os.PathLike[str], mode: str) -> None:
+        self.folder: Path | None = None
+        self._group: zarr.Group | None = None
+        self._mode = mode
+        if isinstance(group, zarr.Group):
+            self._group = group
+            if isinstance(group.store, LocalStore):
+                self.folder = Path(group.store.root) / group.path
+        elif "://" in str(group):
+            self._group = zarr.open_group(str(group), mode=mode, zarr_format=3)
+        else:
+            self.folder = Path(group)
+        if mode != "a" and not self.is_collection:
+            raise NotACollectionError(f"{self} must be a finished collection, got {self._what_is_there()}.")
+
+    def __str__(self) -> str:
+        return str(self._group.store_path) if self.folder is None and self._group is not None else str(self.folder)
+
+    @property
+    def group(self) -> zarr.Group:
+        """The collection's root group, as it is now."""
+        if self.folder is not None:
+            return zarr.open_group(self.folder, mode="r" if self._mode == "r" else "r+")
+        assert self._group is not None
+        return self._group
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The root attributes; empty where there is no group."""
+        if self.folder is None:
+            return dict(self.group.attrs)
+        try:
+            return dict(json.loads((self.folder / "zarr.json").read_bytes()).get("attributes", {}))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except ValueError as error:
+            raise NotACollectionError(f"{self} must be a zarr group, got metadata that is no JSON: {error}") from error
+
+    @property
+    def is_collection(self) -> bool:
+        """Whether there is a finished collection."""
+        return self.attributes.items() >= ENCODING.items()
+
+    def _members(self) -> list[str]:
+        if self.folder is None:
+            return sorted(self.group.keys())
+        if not self.folder.exists():
+            return []
+        if not self.folder.is_dir():
+            return [self.folder.name]
+        return sorted(entry.name for entry in os.scandir(self.folder) if entry.name not in ("zarr.json", WORK))
+
+    def _what_is_there(self) -> str:
+        members = self._members()
+        return f"something else, with {', '.join(members[:5])}" if members else "nothing there"
+
+    def require_room(self) -> None:
+        """Raise :class:`NotACollectionError` if something other than a collection is here."""
+        if not self.is_collection and self._members():
+            raise NotACollectionError(f"{self} must be empty or a finished collection, got {self._what_is_there()}.")
+
+    def dataset_names(self) -> list[str]:
+        """Return the names of the datasets, in numeric order."""
+        attributes = self.attributes
+        if not attributes.items() >= ENCODING.items():
+            return []
+        manifest = Manifest.from_attributes(attributes)
+        names: Iterable[str] = manifest.datasets if manifest is not None else self._members()
+        numbered = [(number, name) for name in names if (number := dataset_number(name)) is not None]
+        return [name for _, name in sorted(numbered)]
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make the collection what ``manifest`` says, by one atomic replace where it is local."""
+        attributes = self.attributes | ENCODING | {OWN: manifest.to_attribute()}
+        if self.folder is None:
+            self.group.update_attributes(attributes)
+            return
+        replace_json(self.folder / "zarr.json", {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+        if self._group is not None:
+            self._group.metadata.attributes.update(attributes)  # the caller's handle sees it too
+
+
+def replace_json(path: Path, content: Any) -> None:
+    """Write a JSON file by replacing the old one, so that it is there whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    with open(fresh, "w") as file:
+        json.dump(content, file, indent=2, sort_keys=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)

@@ -1,0 +1,197 @@
+"""What a collection will hold: its elements, their types, its rows. Settled before any work is done."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from ..errors import StoreError
+from ._columns import Column, unite
+from ._matrices import Matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._inputs import Input
+    from ._join import Annotations
+
+NAMES = "obs_names"
+SOURCE = "src_path"
+
+
+@dataclass(frozen=True, slots=True)
+class SparseElement:
+    """A CSR element: the dtype that its values come back in, and its number of columns."""
+
+    dtype: np.dtype
+    n_columns: int
+
+    @property
+    def index_dtype(self) -> np.dtype:
+        """The smallest unsigned type that holds every column number."""
+        return np.min_scalar_type(max(0, self.n_columns - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class DenseElement:
+    """A dense element: the dtype that its values come back in, and the shape of one row."""
+
+    dtype: np.dtype
+    row_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableElement:
+    """A data frame: its columns, in order."""
+
+    columns: dict[str, Column]
+
+
+Element: TypeAlias = SparseElement | DenseElement | TableElement
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One input, as far as the schema needs to know it.
+
+    Attributes
+    ----------
+    name, n_obs
+        As in :class:`Input`.
+    elements
+        What each element holds: a matrix or the columns of a table, by path.
+    annotations
+        Of its variables; shared between inputs that have the same.
+    """
+
+    name: str
+    n_obs: int
+    elements: dict[str, Matrix | dict[str, Column]]
+    annotations: Annotations
+
+    @property
+    def nbytes(self) -> int:
+        """What its rows take in memory as they are stored."""
+        return sum(
+            elem.nbytes if isinstance(elem, Matrix) else 8 * self.n_obs * len(elem) for elem in self.elements.values()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a collection holds.
+
+    Attributes
+    ----------
+    annotations
+        Of its variables.
+    elements
+        By path: ``X``, ``layers/...``, ``obsm/...``, ``obs``.
+    with_source
+        Whether ``obs`` has a column ``src_path`` that is filled in with the input's name.
+    """
+
+    annotations: Annotations
+    elements: dict[str, Element]
+    with_source: bool
+
+
+def column_key(path: str, name: str) -> str:
+    """Return the key under which a table's column travels in a block."""
+    return f"{path}\n{name}"
+
+
+def describe(found: Input, annotations: Annotations) -> Described:
+    """Return what the schema needs to know of an open input."""
+    elements: dict[str, Matrix | dict[str, Column]] = {path: reader.matrix for path, reader in found.matrices.items()}
+    for path, table in found.tables.items():
+        elements[path] = {name: reader.column for name, reader in table.items()}
+    return Described(found.name, found.n_obs, elements, annotations)
+
+
+def settle(inputs: Sequence[Described], annotations: Annotations, *, with_source: bool) -> Schema:
+    """Return the schema that holds the rows of all inputs.
+
+    Parameters
+    ----------
+    inputs
+        At least one, none without rows unless all are.
+    annotations
+        Of the collection's variables.
+    with_source
+        Whether ``obs`` gains the column ``src_path``.
+
+    Raises
+    ------
+    StoreError
+        If an element is a matrix in one input and a table in another, its rows differ in shape, or X is in some only.
+    TypeError
+        If a column holds strings in one input and numbers in another.
+
+    Warns
+    -----
+    UserWarning
+        If an element or a column of ``obs`` is in some inputs only; its rows are missing values there, zeros where it
+        is sparse.
+    """
+    elements: dict[str, Element] = {}
+    absent: list[str] = []
+    paths = list(dict.fromkeys(path for one in inputs for path in one.elements))
+    for path in paths:
+        found = [one.elements.get(path) for one in inputs]
+        matrices = [elem for elem in found if isinstance(elem, Matrix)]
+        if None in found:
+            if path == "X":
+                lacking = next(one.name for one in inputs if "X" not in one.elements)
+                raise StoreError(f"X must be in all inputs or in none, got none in {lacking}.")
+            absent.append(path)
+        if not matrices:
+            tables = [elem if isinstance(elem, dict) else {} for elem in found]
+            elements[path] = _table(path, tables, absent)
+        elif len(matrices) + found.count(None) < len(found):
+            raise StoreError(f"`{path}` must be a matrix in all inputs or a data frame in all, got both.")
+        else:
+            elements[path] = _matrix(path, matrices, None in found, len(annotations.var))
+    if absent:
+        warnings.warn(
+            f"Not in all inputs, so with missing values (zeros where sparse) in the rows of the others: {', '.join(absent)}. "
+            "A `load_adata` can leave them out or fill them in.",
+            stacklevel=2,
+        )
+    if not with_source:
+        return Schema(annotations, elements, False)
+    obs = elements["obs"]
+    assert isinstance(obs, TableElement)
+    sources = pd.Index(list(dict.fromkeys(one.name for one in inputs)))
+    columns = {name: column for name, column in obs.columns.items() if name != SOURCE}
+    columns[SOURCE] = Column("categorical", np.dtype(np.int32), sources)
+    elements["obs"] = TableElement(columns)
+    return Schema(annotations, elements, True)
+
+
+def _matrix(path: str, matrices: list[Matrix], missing: bool, n_vars: int) -> Element:
+    dtype = np.result_type(*(matrix.dtype for matrix in matrices))
+    if path.startswith("obsm/"):
+        shapes = {matrix.shape[1:] for matrix in matrices}
+        if len(shapes) > 1:
+            raise StoreError(f"Rows of `{path}` must have one shape in all inputs, got {sorted(shapes)}.")
+        shape = shapes.pop()
+    else:
+        shape = (n_vars, *matrices[0].shape[2:])
+    if any(matrix.sparse for matrix in matrices):
+        return SparseElement(dtype, shape[0])
+    return DenseElement(np.result_type(dtype, np.float32) if missing else dtype, shape)
+
+
+def _table(path: str, tables: list[dict[str, Column]], absent: list[str]) -> TableElement:
+    columns = {}
+    for name in dict.fromkeys(name for table in tables for name in table):
+        found = [table.get(name) for table in tables]
+        if None in found and path not in absent and not (path == "obs" and name == SOURCE):
+            absent.append(f"{path}[{name!r}]")
+        columns[name] = unite(found, f"Column {name!r} of `{path}`")
+    return TableElement(columns)

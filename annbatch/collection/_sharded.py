@@ -1,0 +1,80 @@
+"""One AnnData object written as it is, in sharded arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from anndata.io import write_elem
+from zarr.storage import LocalStore
+
+from ._convert import convert
+from ._inputs import from_anndata
+from ._join import Annotations
+from ._order import Kept
+from ._schema import describe, settle
+from ._survey import Survey
+from ._write import Format, Place, quiet_writing
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import anndata as ad
+
+    from ._codecs import Layout
+
+
+def write_sharded(
+    group: zarr.Group,
+    adata: ad.AnnData,
+    *,
+    n_obs_per_chunk: int = 64,
+    shard_size: int | str = "1GB",
+    compressors: Any | None = None,
+    key: str | None = None,
+    layout: Layout = "compact",
+) -> None:
+    """Write an AnnData object with sharded arrays, rows in order and values in their own dtypes.
+
+    Parameters
+    ----------
+    group
+        A zarr v3 group.
+    adata
+        In memory, backed or lazily loaded.
+    n_obs_per_chunk
+        Rows of an inner chunk; for sparse matrices, as many values as that many rows have on average.
+    shard_size
+        Rows of a shard, or its uncompressed size.
+    compressors
+        zarr codecs instead of the ones of ``layout``.
+    key
+        Under which name to write it; by default the group itself, whose contents are deleted first.
+    layout
+        ``"compact"`` or ``"random_access"``, as in :meth:`DatasetCollection.add_adatas`.
+    """
+    if group.metadata.zarr_format != 3:
+        raise ValueError(f"`group` must be of zarr format 3, got {group.metadata.zarr_format}.")
+    format = Format(n_obs_per_chunk, shard_size, layout, compressors)
+    found = from_anndata(adata, "`adata`")
+    annotations = Annotations(found.var, found.varm, found.varp, found.uns)
+    described = describe(found, annotations)
+    rows = Survey([adata], [described], settle([described], annotations, with_source=False), None)
+    target = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
+    folder = Path(target.store.root) / target.path if isinstance(target.store, LocalStore) else None
+
+    def place(number: int, pool: Executor) -> Place:
+        return Place(target, folder, pool)
+
+    def finish(number: int, place: Place, n_rows: int) -> None:
+        with quiet_writing():
+            write_elem(target, "obsp", dict(adata.obsp))
+            if adata.raw is not None:
+                write_elem(target, "raw", adata.raw)
+
+    convert(rows, lambda _: adata, Kept(adata.n_obs), max(1, adata.n_obs), format, False, place, finish, False)
+
+
+def _path(group: zarr.Group, key: str | None) -> str:
+    return "/".join(part.strip("/") for part in (group.path, key or "") if part.strip("/"))

@@ -1,0 +1,238 @@
+"""Arrays of a dataset, written from front to back: rows come in order, shards go out as they fill.
+
+:class:`LocalArray` appends each inner chunk to its shard's file as soon as it is encoded, on threads, so that no shard is ever
+whole in memory; the format is zarr's own ("sharding_indexed": the chunks one after the other, then offset and length of
+each as little-endian uint64, then a CRC-32C of those). :class:`ZarrArray` goes through zarr, to any store and codec.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import google_crc32c
+import numpy as np
+from numcodecs.blosc import Blosc
+from zarr.codecs import BloscCodec
+
+from ._codecs import use_zarrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor, Future
+
+    import zarr
+
+_MISSING = np.uint64(2**64 - 1)
+
+
+class RowArray(Protocol):
+    """An array that grows along its first axis."""
+
+    def append(self, values: np.ndarray) -> None:
+        """Add values at the end; the memory may be used again only after ``close``."""
+
+    def close(self) -> zarr.Array:
+        """Write what is left and the metadata; return the array."""
+
+
+def grid(n: int, chunk: int, per_shard: int) -> tuple[int, int]:
+    """Return the lengths of inner chunk and shard for an array of ``n``: no longer than needed, at least 1."""
+    chunk = max(1, min(chunk, n))
+    return chunk, chunk * max(1, min(per_shard, -(-n // chunk)))
+
+
+class ZarrArray:
+    """An array written through zarr with zarrs, a shard at a time."""
+
+    def __init__(
+        self,
+        group: zarr.Group,
+        name: str,
+        dtype: np.dtype,
+        tail: tuple[int, ...],
+        chunk: int,
+        per_shard: int,
+        codecs: Any,
+    ) -> None:
+        self._create = lambda n: self._make(group, name, dtype, tail, n, chunk, per_shard, codecs)
+        self._shard = chunk * per_shard
+        self._array: zarr.Array | None = None
+        self._held: list[np.ndarray] = []
+        self._n_held = self._n_written = 0
+        self._tail, self._dtype = tail, dtype
+
+    @staticmethod
+    def _make(
+        group: zarr.Group,
+        name: str,
+        dtype: np.dtype,
+        tail: tuple[int, ...],
+        n: int,
+        chunk: int,
+        per_shard: int,
+        codecs: Any,
+    ) -> zarr.Array:
+        chunk, shard = grid(n, chunk, per_shard)
+        array = group.create_array(
+            name,
+            shape=(n, *tail),
+            dtype=dtype,
+            chunks=(chunk, *_at_least_one(tail)),
+            shards=(shard, *_at_least_one(tail)),
+            compressors=codecs or None,
+        )
+        return use_zarrs(array)
+
+    def append(self, values: np.ndarray) -> None:
+        """Add values at the end."""
+        self._held.append(values)
+        self._n_held += len(values)
+        while self._n_held >= self._shard:
+            held = np.concatenate(self._held)
+            self._flush(held[: self._shard])
+            self._held = [held[self._shard :]]
+            self._n_held = len(self._held[0])
+
+    def _flush(self, values: np.ndarray) -> None:
+        stop = self._n_written + len(values)
+        if self._array is None:
+            self._array = self._create(stop)
+        elif stop > self._array.shape[0]:
+            self._array.resize((stop, *self._tail))
+            use_zarrs(self._array)
+        if values.size:
+            self._array[self._n_written : stop] = values
+        self._n_written = stop
+
+    def close(self) -> zarr.Array:
+        """Write what is left; return the array."""
+        if self._n_held or self._array is None:
+            self._flush(np.concatenate(self._held) if self._held else np.empty((0, *self._tail), self._dtype))
+        assert self._array is not None
+        return self._array
+
+
+def _at_least_one(tail: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(1, n) for n in tail)
+
+
+def encoder(codecs: tuple[BloscCodec, ...]) -> Callable[[np.ndarray], Any]:
+    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL."""
+    if not codecs:
+        return lambda chunk: chunk.reshape(-1).view(np.uint8)
+    codec = codecs[0]
+    blosc = Blosc(codec.cname.value, codec.clevel, Blosc.SHUFFLE, codec.blocksize)
+    return lambda chunk: blosc.encode(chunk.reshape(-1))
+
+
+class LocalArray:
+    """An array written to local files; its metadata comes last, and comes from zarr."""
+
+    def __init__(
+        self,
+        group: zarr.Group,
+        folder: Path,
+        name: str,
+        dtype: np.dtype,
+        tail: tuple[int, ...],
+        chunk: int,
+        per_shard: int,
+        codecs: tuple[Any, ...],
+        pool: Executor,
+        checksums: dict[str, tuple[int, int]],
+    ) -> None:
+        self._group, self._folder, self._name = group, folder / name, name
+        self._dtype, self._tail, self._chunk, self._per_shard, self._codecs = dtype, tail, chunk, per_shard, codecs
+        self._encode, self._pool, self._checksums = encoder(codecs), pool, checksums
+        self._rest: list[np.ndarray] = []
+        self._n_rest = self._n = 0
+        self._encoded: deque[Future[Any]] = deque()
+        self._file = -1
+        self._n_files = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._offset, self._crc, self._index = 0, 0, list[tuple[int, int]]()
+
+    def append(self, values: np.ndarray) -> None:
+        """Add values at the end; the memory may be used again only after ``close``."""
+        self._n += len(values)
+        if 0 in self._tail:
+            return
+        start = 0
+        if self._n_rest:
+            start = min(len(values), self._chunk - self._n_rest)
+            self._rest.append(values[:start])
+            self._n_rest += start
+            if self._n_rest < self._chunk:
+                return
+            self._submit(np.concatenate(self._rest))
+            self._rest, self._n_rest = [], 0
+        whole = start + (len(values) - start) // self._chunk * self._chunk
+        for first in range(start, whole, self._chunk):
+            self._submit(values[first : first + self._chunk])
+        if whole < len(values):
+            self._rest, self._n_rest = [values[whole:].copy()], len(values) - whole
+
+    def _submit(self, chunk: np.ndarray) -> None:
+        self._encoded.append(self._pool.submit(self._encode, chunk))
+        while len(self._encoded) > 32:
+            self._write(self._encoded.popleft().result())
+
+    def _write(self, encoded: Any) -> None:
+        if self._file < 0:
+            path = self._shard_path(self._n_files)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._put(encoded)
+        self._index.append((self._offset, len(encoded)))
+        self._offset += len(encoded)
+        if len(self._index) == self._per_shard:
+            self._finish_shard(self._per_shard)
+
+    def _put(self, data: Any) -> None:
+        view = memoryview(data)
+        self._crc = google_crc32c.extend(self._crc, bytes(view) if not isinstance(data, bytes) else data)
+        while view.nbytes:
+            view = view[os.write(self._file, view) :]
+
+    def _shard_path(self, number: int) -> Path:
+        return self._folder.joinpath("c", str(number), *("0" for _ in self._tail))
+
+    def _finish_shard(self, per_shard: int) -> None:
+        index = np.full((per_shard, 2), _MISSING, "<u8")
+        if self._index:
+            index[: len(self._index)] = self._index
+        tail = index.tobytes()
+        self._put(tail + google_crc32c.value(tail).to_bytes(4, "little"))
+        os.close(self._file)
+        self._file = -1
+        path = self._shard_path(self._n_files)
+        nbytes = self._offset + len(tail) + 4
+        self._checksums[str(path)] = (nbytes, self._crc)
+        self._n_files += 1
+        self._begin()
+
+    def close(self) -> zarr.Array:
+        """Write what is left, then the metadata; return the array."""
+        chunk, shard = grid(self._n, self._chunk, self._per_shard)
+        if self._n_rest:
+            last = np.zeros((chunk, *self._tail), self._dtype)  # zarr fills a chunk that is cut short
+            last[: self._n_rest] = np.concatenate(self._rest)
+            self._submit(last)
+        while self._encoded:
+            self._write(self._encoded.popleft().result())
+        per_shard = shard // chunk if self._n_files == 0 else self._per_shard
+        if self._file >= 0:
+            self._finish_shard(per_shard)
+        return self._group.create_array(
+            self._name,
+            shape=(self._n, *self._tail),
+            dtype=self._dtype,
+            chunks=(chunk, *_at_least_one(self._tail)),
+            shards=(chunk * per_shard, *_at_least_one(self._tail)),
+            compressors=self._codecs or None,
+        )

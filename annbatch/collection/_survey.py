@@ -1,0 +1,117 @@
+"""A first look at all inputs, before any work: what they hold, whether they fit together, which names repeat."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._inputs import open_input
+from ._join import Annotations, join_annotations, select
+from ._names import hash_names, suffixes
+from ._schema import describe, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ._inputs import Input, LoadAdata, Source
+    from ._join import Merge
+    from ._schema import Described, Schema
+
+_NAMES_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a conversion is about to read.
+
+    Attributes
+    ----------
+    sources
+        The inputs that have rows, in order.
+    inputs
+        What each holds.
+    schema
+        What the collection will hold.
+    suffixes
+        Numbers that make the rows' names unique; None where they are.
+    """
+
+    sources: list[Source]
+    inputs: list[Described]
+    schema: Schema
+    suffixes: np.ndarray | None
+
+    @property
+    def n_obs(self) -> int:
+        """Rows of all inputs."""
+        return sum(one.n_obs for one in self.inputs)
+
+    @property
+    def bytes_per_row(self) -> float:
+        """What a row takes in memory as it is stored in the inputs, on average."""
+        return sum(one.nbytes for one in self.inputs) / max(1, self.n_obs)
+
+
+def survey(
+    sources: Sequence[Source], load_adata: LoadAdata | None, var_subset: Iterable[str] | None, merge: Merge
+) -> Survey:
+    """Open every input once and settle what the collection will hold.
+
+    Raises
+    ------
+    FileNotFoundError, StoreError, TypeError, ValueError
+        If an input is missing, not AnnData, damaged in what it says of itself, or does not fit the others. The text names it.
+    """
+    inputs: list[Described] = []
+    hashes: list[np.ndarray] = []
+    known: list[Annotations] = []
+    dropped: dict[str, None] = {}
+    for source in sources:
+        with open_input(source, load_adata) as found:
+            annotations = Annotations(found.var, found.varm, found.varp, found.uns)
+            same = next((one for one in known if annotations.equals(one)), None)
+            if same is None:
+                known.append(annotations)
+            inputs.append(describe(found, same or annotations))
+            hashes += [hash_names(found.obs_names(a, b)) for a, b in _ranges(found.n_obs)]
+            dropped |= dict.fromkeys(found.dropped)
+    if dropped:
+        warnings.warn(f"Rows are shuffled, so what lies between them is left out: {', '.join(dropped)}.", stacklevel=2)
+    with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
+    kept = [inputs[i] for i in with_rows]
+    joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
+    schema = settle(kept, select(joined, var_subset), with_source=True)
+    kept_sources = [sources[i] for i in with_rows]
+    names = _Names(kept_sources, load_adata, np.cumsum([0, *(one.n_obs for one in kept)]))
+    repeats = suffixes(np.concatenate(hashes) if hashes else np.empty(0, np.uint64), names)
+    return Survey(kept_sources, kept, schema, repeats)
+
+
+def _ranges(n_rows: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n_rows, _NAMES_AT_ONCE):
+        yield start, min(start + _NAMES_AT_ONCE, n_rows)
+
+
+class _Names:
+    """Reads the names of given rows, from the inputs that have some of them."""
+
+    def __init__(self, sources: Sequence[Source], load_adata: LoadAdata | None, edges: np.ndarray) -> None:
+        self._sources, self._load_adata, self._edges = sources, load_adata, edges
+
+    def __call__(self, rows: np.ndarray) -> Iterator[str]:
+        for number, source in enumerate(self._sources):
+            first, last = int(self._edges[number]), int(self._edges[number + 1])
+            mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)] - first
+            if len(mine):
+                with open_input(source, self._load_adata) as found:
+                    yield from _names(found, mine)
+
+
+def _names(found: Input, rows: np.ndarray) -> Iterator[str]:
+    for start, stop in _ranges(found.n_obs):
+        within = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+        if len(within):
+            yield from found.obs_names(start, stop)[within]

@@ -1,0 +1,233 @@
+"""One dataset of a collection, written row by row: a valid AnnData group in zarr v3."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from anndata.io import write_elem
+
+from ._codecs import codecs_for
+from ._rows import SparseRows
+from ._schema import NAMES, DenseElement, SparseElement, TableElement, column_key
+from ._shards import LocalArray, ZarrArray
+from ._sizes import rows_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import zarr
+
+    from ._codecs import Layout
+    from ._rows import Block
+    from ._schema import Schema
+    from ._shards import RowArray
+
+# obs is read by range: 65,536 values are 64 to 512 KB a column.
+TABLE_CHUNK = 65_536
+DTYPE = "annbatch-dtype"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How arrays are cut and compressed.
+
+    Attributes
+    ----------
+    n_obs_per_chunk
+        Rows of an inner chunk.
+    shard_size
+        Rows of a shard, or its uncompressed size (``"1GB"``).
+    layout
+        ``"compact"`` or ``"random_access"``.
+    compressors
+        zarr codecs instead of the layout's.
+    """
+
+    n_obs_per_chunk: int
+    shard_size: int | str
+    layout: Layout
+    compressors: Any | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_obs_per_chunk < 1:
+            raise ValueError(f"`n_obs_per_chunk` must be positive, got {self.n_obs_per_chunk}.")
+        if self.layout not in ("compact", "random_access"):
+            raise ValueError(f"`layout` must be 'compact' or 'random_access', got {self.layout!r}.")
+        rows_for(self.shard_size, 1, "shard_size")
+
+    def chunks_per_shard(self, bytes_per_row: float) -> int:
+        """Return how many inner chunks a shard has where a row takes ``bytes_per_row``."""
+        return max(1, rows_for(self.shard_size, bytes_per_row, "shard_size") // self.n_obs_per_chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a dataset goes.
+
+    Attributes
+    ----------
+    group
+        An empty zarr v3 group.
+    folder
+        Its folder where it is local; None elsewhere.
+    pool
+        Threads that encode.
+    checksums
+        Filled in with size and CRC-32C of each file whose bytes passed by here, by absolute path.
+    """
+
+    group: zarr.Group
+    folder: Path | None
+    pool: Executor
+    checksums: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class DatasetWriter:
+    """Writes one dataset.
+
+    Parameters
+    ----------
+    place
+        Where to.
+    schema
+        What the rows hold.
+    stored
+        The dtype in which each matrix is stored, by path.
+    nnz_per_row
+        Mean number of stored values in a row of each sparse matrix: an inner chunk is so many times ``n_obs_per_chunk``.
+    format
+        How arrays are cut and compressed.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        schema: Schema,
+        stored: dict[str, np.dtype],
+        nnz_per_row: dict[str, float],
+        format: Format,
+    ) -> None:
+        self._place, self._schema, self._format = place, schema, format
+        self._arrays: dict[str, RowArray] = {}
+        self._indptr: dict[str, list[np.ndarray]] = {}
+        self._nnz: dict[str, int] = {}
+        self._tables: dict[str, list[np.ndarray]] = {}
+        self.n_rows = 0
+        for key in ("layers", "obsm"):
+            write_elem(place.group, key, {})
+        for path, element in schema.elements.items():
+            if isinstance(element, SparseElement):
+                place.group.create_group(path)
+                mean = nnz_per_row[path]
+                chunk = max(1, round(mean * format.n_obs_per_chunk))
+                for name, dtype in (("data", stored[path]), ("indices", element.index_dtype)):
+                    per_shard = format.chunks_per_shard(mean * dtype.itemsize)
+                    self._arrays[f"{path}/{name}"] = self._array(f"{path}/{name}", dtype, (), chunk, per_shard)
+                self._indptr[path], self._nnz[path] = [np.zeros(1, np.int64)], 0
+            elif isinstance(element, DenseElement):
+                width = int(np.prod(element.row_shape, dtype=np.int64)) * stored[path].itemsize
+                per_shard = format.chunks_per_shard(width)
+                self._arrays[path] = self._array(
+                    path, stored[path], element.row_shape, format.n_obs_per_chunk, per_shard
+                )
+        self._stored = stored
+
+    def _array(self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int) -> RowArray:
+        place = self._place
+        codecs = codecs_for(dtype, self._format.layout, self._format.compressors)
+        if place.folder is None or self._format.compressors is not None:
+            return ZarrArray(place.group, path, dtype, tail, chunk, per_shard, codecs)
+        return LocalArray(
+            place.group, place.folder, path, dtype, tail, chunk, per_shard, codecs, place.pool, place.checksums
+        )
+
+    def append(self, block: Block) -> None:
+        """Add rows at the end; the block's memory belongs to the writer until ``close``."""
+        self.n_rows += len(block[NAMES])
+        for key, rows in block.items():
+            if isinstance(rows, SparseRows):
+                self._arrays[f"{key}/data"].append(rows.data)
+                self._arrays[f"{key}/indices"].append(rows.indices)
+                self._indptr[key].append(rows.indptr[1:] + self._nnz[key])
+                self._nnz[key] += len(rows.data)
+            elif key in self._arrays:
+                self._arrays[key].append(np.ascontiguousarray(rows.values))
+            else:
+                self._tables.setdefault(key, []).append(rows.values)
+
+    def close(self) -> None:
+        """Write what is left; the group's encoding comes last."""
+        group, schema = self._place.group, self._schema
+        arrays = {path: array.close() for path, array in self._arrays.items()}
+        with quiet_writing():
+            for path, element in schema.elements.items():
+                if isinstance(element, SparseElement):
+                    self._close_sparse(path, element)
+                elif isinstance(element, DenseElement):
+                    attributes = {"encoding-type": "array", "encoding-version": "0.2.0"}
+                    arrays[path].update_attributes(attributes | self._narrowed(path, element))
+                else:
+                    _write_table(group, path, self._table(path, element))
+            annotations = schema.annotations
+            write_elem(group, "var", annotations.var)
+            for key in ("varm", "varp", "uns"):
+                write_elem(group, key, getattr(annotations, key))
+            write_elem(group, "obsp", {})
+        group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+
+    def _narrowed(self, path: str, element: SparseElement | DenseElement) -> dict[str, str]:
+        return {DTYPE: element.dtype.name} if self._stored[path] != element.dtype else {}
+
+    def _close_sparse(self, path: str, element: SparseElement) -> None:
+        indptr = ZarrArray(
+            self._place.group,
+            f"{path}/indptr",
+            np.dtype(np.int64),
+            (),
+            TABLE_CHUNK,
+            64,
+            codecs_for(np.dtype(np.int64), "compact", None),
+        )
+        indptr.append(np.concatenate(self._indptr[path]))
+        indptr.close()
+        attributes: dict[str, Any] = {
+            "encoding-type": "csr_matrix",
+            "encoding-version": "0.1.0",
+            "shape": [self.n_rows, element.n_columns],
+        }
+        group = self._place.group[path]
+        group.update_attributes(attributes | self._narrowed(path, element))
+
+    def _table(self, path: str, element: TableElement) -> pd.DataFrame:
+        index = pd.Index(self._column(NAMES, np.dtype(object)), dtype=object)
+        columns = {
+            name: column.assemble(self._column(column_key(path, name), column.dtype))
+            for name, column in element.columns.items()
+        }
+        return pd.DataFrame(columns, index=index)
+
+    def _column(self, key: str, dtype: np.dtype) -> np.ndarray:
+        parts = self._tables.get(key)
+        return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def _write_table(group: zarr.Group, path: str, frame: pd.DataFrame) -> None:
+    # Not below 4,096, or a list of categories longer than the table would fall into many chunks.
+    chunk = min(TABLE_CHUNK, max(4096, len(frame)))
+    write_elem(group, path, frame, dataset_kwargs={"chunks": (chunk,)})
+
+
+@contextmanager
+def quiet_writing() -> Iterator[None]:
+    """Let anndata write strings that may be missing, and zarr strings at all, without a word about other readers."""
+    with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
