@@ -1,13 +1,14 @@
 """Runs the examples of the README, the documentation and the docstrings.
 
-Each page, and each module, runs in a temporary folder of its own, from top to bottom. A page's folder holds the files of
-the demo's atlas, in a smaller size: ``blood.h5ad``, ``gut.h5ad``, ``lung.h5ad`` and ``skin.h5ad``.
+Each page, and each module, runs in a temporary folder of its own, from top to bottom. A page's folder holds the files
+of the demo's atlas, in a smaller size: ``blood.h5ad``, ``gut.h5ad``, ``lung.h5ad`` and ``skin.h5ad``.
 """
 
 from __future__ import annotations
 
 import doctest
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from sybil.parsers.rest import DocTestParser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -25,7 +25,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 @pytest.fixture(scope="module")
 def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Work in an empty folder for the duration of a module's examples."""
-    folder, before = tmp_path_factory.mktemp("examples"), os.getcwd()
+    folder, before = tmp_path_factory.mktemp("examples"), Path.cwd()
     os.chdir(folder)
     yield folder
     os.chdir(before)

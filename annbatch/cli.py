@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .collection import DatasetCollection
 
-INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+INTERRUPTED, NOBODY_READS = 130, 141  # as shells report a program that SIGINT or SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0; 1 after an error, of which one line was written to standard error; 130 after Ctrl-C.
+        Exit status: 0; 1 after an error, of which one line was written to standard error; 130 after Ctrl-C;
+        141 where nobody reads the output.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -39,11 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("annbatch: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (
-        BrokenPipeError
-    ):  # the reader of our output has seen enough; keep the interpreter from flushing again at exit
+    except BrokenPipeError:
+        # What is buffered has nowhere to go; without this the interpreter tries again at exit, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return NOBODY_READS
     except (AnnbatchError, OSError, ValueError) as exc:
         print(f"annbatch: error: {' '.join(str(exc).split())}", file=sys.stderr)
         return 1

@@ -21,3 +21,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data is not on this machine: no folder {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the source tree, or skip where the tests run away from it."""
+    folder = Path(__file__).parents[1]
+    if not (folder / "README.md").exists():
+        pytest.skip("the tests run away from the source tree")
+    return folder

@@ -1,0 +1,140 @@
+"""The commands, run as a shell runs them: what they print, and how they fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from annbatch import DatasetCollection
+from annbatch.cli import main
+
+MAIN = "import annbatch.cli; raise SystemExit(annbatch.cli.main())"
+
+
+@pytest.fixture
+def h5ad(tmp_path):
+    """Return a file of 30 cells in three types, 4 genes."""
+    counts = sparse.random(30, 4, 0.5, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    counts.data = np.ceil(counts.data * 9)
+    obs = pd.DataFrame({"cell_type": pd.Categorical(["a", "b", "c"] * 10)}, index=[f"cell{i}" for i in range(30)])
+    path = tmp_path / "cells.h5ad"
+    ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=list("ABCD"))).write_h5ad(path)
+    return path
+
+
+def fails(capsys, *arguments: object) -> str:
+    """Run a command that must fail; return the one line that it wrote to standard error."""
+    assert main([str(argument) for argument in arguments]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_convert_makes_a_collection_and_info_describes_it(h5ad, tmp_path, capsys):
+    store = tmp_path / "cells.zarr"
+
+    assert main(["convert", str(h5ad), str(store), "--seed", "1"]) == 0
+    assert f"Converting 1 file into {store}" in capsys.readouterr().out
+    assert main(["info", str(store)]) == 0
+    assert "30 rows x 4 columns" in capsys.readouterr().out
+    assert DatasetCollection(store, mode="r").n_obs == 30
+
+
+@pytest.mark.parametrize(("flags", "in_order"), [(["--no-shuffle"], True), (["--seed", "0"], False)])
+def test_convert_shuffles_unless_told_not_to(flags, in_order, h5ad, tmp_path):
+    assert main(["convert", str(h5ad), str(tmp_path / "cells.zarr"), *flags]) == 0
+
+    names = DatasetCollection(tmp_path / "cells.zarr", mode="r").obs().index
+    assert sorted(names) == sorted(f"cell{i}" for i in range(30))
+    assert (list(names) == [f"cell{i}" for i in range(30)]) == in_order
+
+
+def test_convert_with_one_seed_gives_one_order(h5ad, tmp_path):
+    stores = [tmp_path / "one.zarr", tmp_path / "two.zarr"]
+    for store in stores:
+        assert main(["convert", str(h5ad), str(store), "--seed", "7"]) == 0
+
+    one, two = (DatasetCollection(store, mode="r").obs().index for store in stores)
+    assert list(one) == list(two)
+
+
+def test_convert_of_a_missing_file_names_it(tmp_path, capsys):
+    line = fails(capsys, "convert", tmp_path / "absent.h5ad", tmp_path / "cells.zarr")
+
+    assert line == f"annbatch: error: {tmp_path / 'absent.h5ad'}: no such file."
+    assert not (tmp_path / "cells.zarr").exists()
+
+
+def test_convert_of_something_else_names_it(tmp_path, capsys):
+    (tmp_path / "text.h5ad").write_text("no HDF5")
+
+    assert "text.h5ad" in fails(capsys, "convert", tmp_path / "text.h5ad", tmp_path / "cells.zarr")
+
+
+def test_info_of_a_missing_store_names_it(tmp_path, capsys):
+    assert str(tmp_path / "absent.zarr") in fails(capsys, "info", tmp_path / "absent.zarr")
+
+
+def test_info_of_something_else_names_it(h5ad, capsys):
+    assert str(h5ad) in fails(capsys, "info", h5ad)
+
+
+def test_no_command_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([])
+
+    assert exit_.value.code == 2
+    assert "usage: annbatch" in capsys.readouterr().err
+
+
+def test_the_command_is_installed():
+    command = Path(sys.executable).parent / "annbatch"
+    result = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+
+    assert result.stdout.startswith("annbatch ")
+
+
+def test_ctrl_c_ends_a_command_with_one_line(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout.readline().startswith("Making an atlas")
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, (out, err)
+    assert err.splitlines()[-1] == "annbatch: interrupted"
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_gets_no_traceback(h5ad, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "convert", h5ad, tmp_path / "cells.zarr"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+
+    assert process.wait(timeout=120) == 141, err
+    assert "Traceback" not in err

@@ -1,0 +1,31 @@
+"""Each public name is listed once, sorted, and there."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+import annbatch
+
+
+@pytest.mark.parametrize("name", ["annbatch", "annbatch.abc", "annbatch.collection", "annbatch.samplers"])
+def test_all_lists_the_public_names_sorted(name):
+    module = import_module(name)
+
+    assert module.__all__ == sorted(module.__all__)
+    assert all(not exported.startswith("_") and getattr(module, exported) is not None for exported in module.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'Lodaer'"):
+        annbatch.Lodaer  # noqa: B018 - looking it up is the test
+
+
+def test_dir_lists_what_was_not_imported_yet():
+    assert set(annbatch.__all__) <= set(dir(annbatch))
+
+
+@pytest.mark.parametrize(("exported", "home"), [("Loader", "loader"), ("DatasetCollection", "collection")])
+def test_exports_are_the_objects_of_their_homes(exported, home):
+    assert getattr(annbatch, exported) is getattr(import_module(f"annbatch.{home}"), exported)

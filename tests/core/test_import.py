@@ -1,0 +1,65 @@
+"""What importing annbatch imports, observed in an interpreter that has imported nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+FRAMEWORKS = {"cupy", "jax", "torch"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has after running ``code``."""
+    report = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    result = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_import_waits_with_everything_heavy():
+    # Warm, an import of anndata takes 0.9 s, of zarr, pandas and numba 0.3 s each; of annbatch alone 0.05 s.
+    heavy = FRAMEWORKS | {"anndata", "blosc2", "h5py", "numba", "numpy", "pandas", "scipy", "zarr", "zarrs"}
+
+    assert not modules_after("import annbatch") & heavy
+
+
+def test_the_core_imports_no_framework():
+    code = "from annbatch import DatasetCollection, Loader, abc, errors, samplers, types, write_sharded"
+
+    assert not modules_after(code) & FRAMEWORKS
+
+
+def test_loading_imports_no_framework(tmp_path):
+    code = f"""
+import numpy as np, pandas as pd, anndata as ad, scipy.sparse as sp
+from annbatch import DatasetCollection, Loader
+x = sp.random(20, 5, 0.5, format="csr", dtype="float32", random_state=0)
+path = {str(tmp_path)!r} + "/a.h5ad"
+ad.AnnData(x, obs=pd.DataFrame(index=[str(i) for i in range(20)])).write_h5ad(path)
+collection = DatasetCollection({str(tmp_path)!r} + "/c.zarr").add_adatas([path], progress=False)
+assert sum(len(batch["obs"]) for batch in Loader(batch_size=4).use_collection(collection)) == 20
+"""
+
+    assert not modules_after(code) & FRAMEWORKS
+
+
+@pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
+def test_the_lint_ban_names_each_framework(framework, repository):
+    import tomllib
+
+    settings = tomllib.loads((repository / "pyproject.toml").read_text())
+    banned = settings["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+
+    assert framework in banned
+
+
+def test_a_framework_is_here_so_that_these_tests_can_fail():
+    if not any(find_spec(name) for name in FRAMEWORKS):
+        pytest.skip("no framework is installed: what annbatch does not import cannot be seen")
+    name = next(name for name in sorted(FRAMEWORKS) if find_spec(name))
+
+    assert name in modules_after(f"import {name}")

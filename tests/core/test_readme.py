@@ -1,0 +1,42 @@
+"""The README's two commands are what they are said to be: one line each, for a machine with Python and pip alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+
+@pytest.fixture
+def commands(repository):
+    blocks = re.findall(r"```bash\n(.*?)```", (repository / "README.md").read_text(), flags=re.DOTALL)
+    return [block.strip().splitlines() for block in blocks]
+
+
+def test_there_are_two_commands_of_one_line_each(commands):
+    assert [len(lines) for lines in commands] == [1, 1]
+
+
+def test_the_first_installs_and_runs_the_demo(commands):
+    assert commands[0][0].startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert commands[0][0].endswith(" && .venv/bin/annbatch demo")
+
+
+def test_the_second_installs_and_passes_the_tests(commands):
+    assert commands[1][0].startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert commands[1][0].endswith(" && .venv/bin/pytest")
+
+
+def test_the_extras_that_are_installed_exist(commands, repository):
+    import tomllib
+
+    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = re.search(r"'\.\[(.*?)\]'", commands[1][0])[1].split(",")
+
+    assert set(named) <= set(extras)
+
+
+def test_links_lead_to_files(repository):
+    for page in [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
