@@ -7,7 +7,7 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import AnnbatchError
 
@@ -62,19 +62,17 @@ def _convert(arguments: argparse.Namespace) -> None:
     from ._sizes import size_on_disk, spell_bytes
     from .collection import DatasetCollection
 
-    for path in arguments.inputs:
+    inputs = arguments.inputs
+    for path in inputs:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file.")
-    print(f"Converting {len(arguments.inputs)} file{'s' * (len(arguments.inputs) > 1)} into {arguments.out} ...")
-    collection = DatasetCollection(arguments.out).add_adatas(
-        arguments.inputs,
-        shuffle=arguments.shuffle,
-        layout=arguments.layout,
-        rng=np.random.default_rng(arguments.seed),
-    )
-    print(_shape(collection))
-    before, after = sum(map(size_on_disk, arguments.inputs)), size_on_disk(arguments.out)
-    print(f"{spell_bytes(before)} before, {spell_bytes(after)} as a collection ({after / before:.0%})")
+    print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {arguments.out} ...")
+    collection = DatasetCollection(arguments.out)
+    rng = np.random.default_rng(arguments.seed)
+    collection.add_adatas(inputs, shuffle=arguments.shuffle, layout=arguments.layout, rng=rng)
+    _describe(collection)
+    before, after = sum(map(size_on_disk, inputs)), size_on_disk(arguments.out)
+    print(f"  {spell_bytes(before)} before, {spell_bytes(after)} now")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -83,11 +81,25 @@ def _info(arguments: argparse.Namespace) -> None:
 
     collection = DatasetCollection(arguments.store, mode="r")
     print(f"{arguments.store}: {spell_bytes(size_on_disk(arguments.store))} on disk")
-    print(_shape(collection))
+    _describe(collection)
 
 
-def _shape(collection: DatasetCollection) -> str:
-    return f"{collection.n_obs:,} rows x {collection.n_vars:,} columns in {len(collection)} dataset(s)"
+def _describe(collection: DatasetCollection) -> None:
+    datasets = f"{len(collection)} {'dataset' if len(collection) == 1 else 'datasets'}"
+    print(f"  {collection.n_obs:,} rows x {collection.n_vars:,} variables in {datasets}")
+    first: Any = next(iter(collection))
+    for name in ("X", *(f"{kind}/{key}" for kind in ("layers", "obsm") if kind in first for key in first[kind])):
+        if name in first:
+            print(f"  {name}: {_spell_element(first[name])}")
+    print(f"  obs: {', '.join(first['obs'].attrs['column-order']) or 'no columns'}")
+
+
+def _spell_element(element: Any) -> str:
+    kind = element.attrs.get("encoding-type", "array")
+    values = element["data"] if kind == "csr_matrix" else element
+    stored = str(getattr(values, "dtype", ""))  # a table has none
+    original = element.attrs.get("annbatch-dtype", stored)
+    return f"{kind} {original}" + (f", stored as {stored}" if original != stored else "")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,9 +44,14 @@ def test_convert_makes_a_collection_and_info_describes_it(h5ad, tmp_path, capsys
     store = tmp_path / "cells.zarr"
 
     assert main(["convert", str(h5ad), str(store), "--seed", "1"]) == 0
-    assert f"Converting 1 file into {store}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"Converting 1 input into {store}" in told
+    assert "30 rows x 4 variables in 1 dataset" in told
     assert main(["info", str(store)]) == 0
-    assert "30 rows x 4 columns" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "30 rows x 4 variables in 1 dataset" in told
+    assert "X: csr_matrix float32, stored as uint8" in told
+    assert "obs: cell_type, src_path" in told
     assert DatasetCollection(store, mode="r").n_obs == 30
 
 
