@@ -112,7 +112,9 @@ class CsrPlan:
         indptr = lend(pool, rows.size, np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64))
         fill_indptr(self.lengths, self.edges, rows.batch, indptr)
         if self.element.capacity is not None:
-            pad(layout.batch, layout.filled, layout.capacity, 0, data)
+            # numba has no float16 on the CPU; zero has the same bits
+            zeros = data.view(np.uint16) if data.dtype == np.float16 else data
+            pad(layout.batch, layout.filled, layout.capacity, 0, zeros)
             pad(layout.batch, layout.filled, layout.capacity, self.element.n_columns, indices)
         jobs: list[Job] = []
         for source, pieces in self.pieces:
