@@ -83,6 +83,20 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.start)
 
+    def in_elements(self, item: int) -> Pieces:
+        """Return the pieces that hold anything, with ``start`` and ``length`` in elements.
+
+        Parameters
+        ----------
+        item
+            Elements an item.
+        """
+        start, length, dest = self.start, self.length, self.dest
+        if len(length) and length.min() == 0:
+            filled = np.flatnonzero(length)
+            start, length, dest = start[filled], length[filled], dest[filled]
+        return Pieces(start * item, length * item, dest)
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -195,11 +209,21 @@ def lay_out(lengths: np.ndarray, edges: np.ndarray, capacity: Callable[[int], in
         ``(n_batches + 1,)`` first row of each batch, and the total.
     capacity
         Elements to reserve for a batch that fills the given number; default, just those.
+
+    Raises
+    ------
+    ValueError
+        If ``capacity`` reserves fewer elements than a batch fills, which would overwrite the next one.
     """
     ends = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=ends[1:])
     filled = np.diff(ends[edges])
     reserved = filled if capacity is None else np.array([capacity(int(n)) for n in filled], dtype=np.int64)
+    if (reserved < filled).any():
+        worst = int(np.argmin(reserved - filled))
+        raise ValueError(
+            f"`capacity` must return at least the {filled[worst]} elements of the batch, got {reserved[worst]}."
+        )
     batch = np.zeros(len(edges), dtype=np.int64)
     np.cumsum(-(-reserved // ALIGNED_ELEMENTS) * ALIGNED_ELEMENTS, out=batch[1:])
     shift = np.repeat(batch[:-1] - ends[edges[:-1]], np.diff(edges))

@@ -76,10 +76,17 @@ def densify(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, out: np.n
         The CSR arrays; entries beyond ``indptr[-1]`` are left alone.
     out
         ``(n_rows, n_columns)``, zeroed by the caller.
+
+    Raises
+    ------
+    IndexError
+        If an index is no column: it would write outside the matrix.
     """
     for i in range(indptr.size - 1):
         row = out[i]
         for j in range(indptr[i], indptr[i + 1]):
+            if not 0 <= indices[j] < row.size:
+                raise IndexError("`indices` must be columns of the matrix, and one lies outside: damaged.")
             row[indices[j]] += data[j]
 
 
@@ -92,8 +99,13 @@ def scatter_cast(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest
     if source.dtype == out.dtype and source.dtype.itemsize in (1, 2, 4, 8):
         bits = f"u{source.dtype.itemsize}"
         scatter(source.view(bits), start, length, dest, out.view(bits))
-    elif source.dtype.kind in "biuf" and out.dtype.kind in "biuf" and "e" not in (source.dtype.char, out.dtype.char):
+    elif kernels_cast(source.dtype, out.dtype):
         scatter(source, start, length, dest, out)
     else:
         for a, n, to in zip(start.tolist(), length.tolist(), dest.tolist(), strict=True):
             out[to : to + n] = source[a : a + n]
+
+
+def kernels_cast(stored: np.dtype, wanted: np.dtype) -> bool:
+    """Say whether compiled kernels can cast between two dtypes: numba has no float16 on the CPU, nor long double."""
+    return all(dtype.kind in "biuf" and dtype.char not in "eg" for dtype in (stored, wanted))

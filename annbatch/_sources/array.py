@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -50,11 +50,19 @@ def item_size(shape: tuple[int, ...]) -> int:
     return math.prod(shape[1:])
 
 
-def split_evenly(pieces: Pieces, item: int, n_jobs: int) -> list[slice]:
-    """Cut pieces into at most ``n_jobs`` stretches of about as many elements each."""
-    ends = np.cumsum(pieces.length)
+def split_evenly(elements: np.ndarray, n_jobs: int) -> list[slice]:
+    """Cut a sequence of parts into at most ``n_jobs`` stretches of about as many elements each.
+
+    Parameters
+    ----------
+    elements
+        ``(n,)`` elements of each part.
+    n_jobs
+        How many stretches are wanted; fewer are made where they would be too small to be worth a thread.
+    """
+    ends = np.cumsum(elements)
     total = int(ends[-1]) if len(ends) else 0
-    n_jobs = max(1, min(n_jobs, total * item // _SMALLEST_JOB))
+    n_jobs = max(1, min(n_jobs, total // _SMALLEST_JOB))
     cuts = np.searchsorted(ends, np.linspace(0, total, n_jobs + 1)[1:-1])
-    bounds = [0, *(int(cut) for cut in cuts), len(pieces)]
-    return [slice(a, b) for a, b in itertools.pairwise(bounds) if a < b]
+    bounds = [0, *(int(cut) for cut in cuts), len(elements)]
+    return [slice(a, b) for a, b in pairwise(bounds) if a < b]

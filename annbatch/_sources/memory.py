@@ -26,15 +26,16 @@ class MemoryArray:
 
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the work of copying ``pieces`` to ``out``; see :class:`StoredArray`."""
+        pieces = pieces.in_elements(self._item)
         return [
             partial(self._copy, pieces.start[part], pieces.length[part], pieces.dest[part], out)
-            for part in split_evenly(pieces, self._item, n_jobs)
+            for part in split_evenly(pieces.length, n_jobs)
         ]
 
     def _copy(self, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> int:
         from .._scatter import scatter_cast
 
-        scatter_cast(self._flat, start * self._item, length * self._item, dest, out)
+        scatter_cast(self._flat, start, length, dest, out)
         return 0
 
     def describe(self) -> str:

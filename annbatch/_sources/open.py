@@ -60,8 +60,8 @@ def _csr_group(group: Any, name: str) -> CsrSource:
             "convert it with `DatasetCollection.add_adatas`" if encoding == "csc_matrix" else "see `Loader.add_dataset`"
         )
         raise _not_rows(name, f"a group encoded as {encoding!r}", advice)
-    data, indices = _stored(group["data"], name), _stored(group["indices"], name)
     n_columns = int(group.attrs["shape"][1])
+    data, indices = _stored(group["data"], name), _stored(group["indices"], name, limit=n_columns)
     dtype = _first_dtype(dict(group.attrs), data)
     return CsrSource(data, indices, group["indptr"][:], n_columns=n_columns, dtype=dtype)
 
@@ -70,13 +70,21 @@ def _dense(array: StoredArray, attributes: dict[str, Any]) -> DenseSource:
     return DenseSource(array, dtype=_first_dtype(attributes, array))
 
 
-def _stored(array: Any, name: str) -> StoredArray:
+def _stored(array: Any, name: str, *, limit: int | None = None) -> StoredArray:
     import h5py
 
+    from .layout import chunk_layout
     from .spans import H5Array, ZarrArray
 
     _numeric(array, name)
-    return H5Array(array) if isinstance(array, h5py.Dataset) else ZarrArray(array)
+    if isinstance(array, h5py.Dataset):
+        return H5Array(array)
+    layout = chunk_layout(array)
+    if layout is None:
+        return ZarrArray(array)
+    from .native import NativeArray
+
+    return NativeArray(layout, other=ZarrArray(array), limit=limit)
 
 
 def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:

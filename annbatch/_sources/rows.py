@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import CorruptDataError
+
 if TYPE_CHECKING:
     from .array import StoredArray
 
@@ -43,7 +45,13 @@ class CsrSource:
     def extents(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first element and the number of elements of each row, as int64."""
         start = self._indptr[rows].astype(np.int64, copy=False)
-        return start, self._indptr[rows + 1].astype(np.int64, copy=False) - start
+        length = self._indptr[rows + 1].astype(np.int64, copy=False) - start
+        if len(rows) and (length.min() < 0 or start.min() < 0 or (start + length).max() > self.data.shape[0]):
+            raise CorruptDataError(
+                f"`indptr` must ascend from 0 to the {self.data.shape[0]} stored values, and does not in rows "
+                f"{rows.min()}..{rows.max()}: damaged."
+            )
+        return start, length
 
     def describe(self) -> str:
         """Say how the matrix is read."""

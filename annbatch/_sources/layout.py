@@ -1,0 +1,151 @@
+"""How a zarr v3 array lies on disk, if the native reader knows that way."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .array import item_size
+
+if TYPE_CHECKING:
+    import zarr
+
+_BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLayout:
+    """A chunked array as a flat sequence of elements, cut into chunks that lie in files.
+
+    Attributes
+    ----------
+    folder
+        Of the array.
+    shape, dtype
+        Of the array.
+    chunk
+        Elements in a (inner) chunk; the last one is stored in full size, too.
+    per_file
+        Chunks in a file: 1 without sharding.
+    sharded
+        Whether a file begins or ends with an index of its chunks.
+    index_first
+        Whether that index is at the beginning.
+    index_checksum
+        Whether a CRC-32C follows the index.
+    blosc
+        Whether chunks are Blosc-compressed; plain bytes otherwise.
+    fill_value
+        Of chunks that were not written.
+    keys
+        Prefix and separator of chunk files' names, as the array's ``chunk_key_encoding`` has them.
+    """
+
+    folder: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    chunk: int
+    per_file: int
+    sharded: bool
+    index_first: bool
+    index_checksum: bool
+    blosc: bool
+    fill_value: Any
+    keys: tuple[str, str]
+
+    @property
+    def item(self) -> int:
+        """Elements in one item along the first axis."""
+        return item_size(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Elements in the array."""
+        return self.shape[0] * self.item
+
+    def file(self, number: int) -> Path:
+        """Return the path of a chunk file; all axes but the first have one chunk, numbered 0."""
+        prefix, separator = self.keys
+        return self.folder / (prefix + separator.join([str(number), *["0"] * (len(self.shape) - 1)]))
+
+
+def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
+    """Return how an array lies on the local disk, or None if the native reader does not know the way.
+
+    It knows zarr v3, little-endian, sharded or not, Blosc or no compression, chunked along the first axis only.
+    """
+    metadata: dict[str, Any] = array.metadata.to_dict()
+    folder = _local_folder(array) if hasattr(os, "pread") else None
+    if folder is None or metadata.get("zarr_format") != 3 or metadata.get("storage_transformers"):
+        return None
+    grid, keys = metadata["chunk_grid"], _chunk_keys(metadata["chunk_key_encoding"])
+    if grid["name"] != "regular" or keys is None or array.dtype.kind not in "biuf" or not array.shape:
+        return None
+    outer = tuple(grid["configuration"]["chunk_shape"])
+    codecs, inner, sharding = metadata["codecs"], outer, None
+    if codecs[0]["name"] == "sharding_indexed":
+        if len(codecs) > 1:
+            return None
+        sharding = codecs[0]["configuration"]
+        codecs, inner = sharding["codecs"], tuple(sharding["chunk_shape"])
+    blosc = _is_blosc(codecs, array.dtype)
+    index_checksum = False if sharding is None else _index_has_checksum(sharding["index_codecs"])
+    rows_only = outer[1:] == inner[1:] == array.shape[1:] and all(array.shape[1:]) and array.shape[0] > 0
+    if blosc is None or index_checksum is None or not rows_only:
+        return None
+    return ChunkLayout(
+        folder=folder,
+        shape=array.shape,
+        dtype=array.dtype,
+        chunk=inner[0] * item_size(array.shape),
+        per_file=outer[0] // inner[0],
+        sharded=sharding is not None,
+        index_first=sharding is not None and sharding.get("index_location", "end") == "start",
+        index_checksum=index_checksum,
+        blosc=blosc,
+        fill_value=array.fill_value,
+        keys=keys,
+    )
+
+
+def _local_folder(array: zarr.Array[Any]) -> Path | None:
+    from zarr.storage import LocalStore
+
+    path = array.store_path
+    return Path(path.store.root) / path.path if isinstance(path.store, LocalStore) else None
+
+
+def _chunk_keys(encoding: dict[str, Any]) -> tuple[str, str] | None:
+    """Return prefix and separator of chunk names: ``c/0/0``, or ``0.0`` in the way of zarr v2."""
+    configuration = encoding.get("configuration") or {}
+    if encoding["name"] == "default":
+        separator = configuration.get("separator", "/")
+        return f"c{separator}", separator
+    if encoding["name"] == "v2":
+        return "", configuration.get("separator", ".")
+    return None
+
+
+def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype) -> bool | None:
+    """Say whether chunks are Blosc (True) or plain (False); None for anything else."""
+    names = [codec["name"] for codec in codecs]
+    if names not in (["bytes"], ["bytes", "blosc"]):
+        return None
+    endian = (codecs[0].get("configuration") or {}).get("endian", "little")
+    if endian != "little" and dtype.itemsize > 1:
+        return None
+    if len(codecs) == 1:
+        return False
+    return True if codecs[1]["configuration"]["cname"] in _BLOSC_COMPRESSORS else None
+
+
+def _index_has_checksum(codecs: list[dict[str, Any]]) -> bool | None:
+    names = [codec["name"] for codec in codecs]
+    if names not in (["bytes"], ["bytes", "crc32c"]):
+        return None
+    endian = (codecs[0].get("configuration") or {}).get("endian", "little")
+    return None if endian != "little" else len(names) == 2

@@ -1,0 +1,74 @@
+"""Which part of which chunk to decode for which pieces: integers only, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._plan import concatenated_ranges
+
+if TYPE_CHECKING:
+    from .._plan import Pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Stretches of chunks, ascending; each is fetched and decoded once, then its pieces are scattered.
+
+    Attributes
+    ----------
+    chunk
+        ``(n,)`` int64 number of the chunk.
+    start, stop
+        ``(n,)`` int64 elements of the stretch, counted in the whole array.
+    piece
+        ``(n,)`` int64 first piece that ends behind ``start``; a piece that crosses the border of two stretches
+        belongs to both.
+    """
+
+    chunk: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    piece: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.chunk)
+
+
+def plan_reads(pieces: Pieces, *, chunk: int, gap: int, stretch: int) -> Reads:
+    """Cover pieces with stretches that lie in one chunk each.
+
+    Parameters
+    ----------
+    pieces
+        In elements; ``start`` and ``start + length`` ascend, all lengths positive.
+    chunk
+        Elements a chunk.
+    gap
+        Unwanted elements that it is cheaper to decode than to skip.
+    stretch
+        The most elements to decode at once, so that they stay in the cache.
+    """
+    ends = pieces.start + pieces.length
+    first = np.concatenate([[0], np.flatnonzero(pieces.start[1:] > ends[:-1] + gap) + 1]).astype(np.int64)
+    span_start = pieces.start[first]
+    span_stop = ends[np.append(first[1:], len(pieces)) - 1]
+    # Cut each span at multiples of `step` that are counted from the beginning of each chunk.
+    step = min(chunk, stretch)
+    per_chunk = -(-chunk // step)
+    low, high = _cell(span_start, chunk, step, per_chunk), _cell(span_stop - 1, chunk, step, per_chunk)
+    count = high - low + 1
+    span = np.repeat(np.arange(len(first)), count)
+    cell = concatenated_ranges(low, count)
+    cell_start = cell // per_chunk * chunk + cell % per_chunk * step
+    cell_stop = np.minimum(cell_start + step, (cell // per_chunk + 1) * chunk)
+    start = np.maximum(cell_start, span_start[span])
+    stop = np.minimum(cell_stop, span_stop[span])
+    return Reads(cell // per_chunk, start, stop, np.searchsorted(ends, start, side="right"))
+
+
+def _cell(element: np.ndarray, chunk: int, step: int, per_chunk: int) -> np.ndarray:
+    cell: np.ndarray = element // chunk * per_chunk + element % chunk // step
+    return cell
