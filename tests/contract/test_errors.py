@@ -1,0 +1,51 @@
+"""What the loader says where a framework cannot be had."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from annbatch import Loader
+from annbatch.errors import MissingDependencyError
+
+
+@pytest.mark.parametrize(
+    ("to", "needs"),
+    [
+        ("torch", "Adapter 'torch' needs PyTorch: `pip install 'annbatch[torch]'`."),
+        ("jax", "Adapter 'jax' needs JAX: `pip install 'annbatch[jax]'`."),
+        ("cupy", "Adapter 'cupy' needs CuPy: `pip install 'annbatch[cupy-cuda12]'`"),
+    ],
+)
+def test_a_framework_that_is_not_installed(monkeypatch, to, needs):
+    monkeypatch.setitem(sys.modules, to, None)
+    with pytest.raises(MissingDependencyError, match=re.escape(needs)):
+        Loader(to=to)
+
+
+def test_a_name_of_no_adapter():
+    rule = r"`to` must be None, an adapter or the name of an installed one \('cupy', 'jax', 'torch'.*\), got 'keras'\."
+    with pytest.raises(ValueError, match=rule):
+        Loader(to="keras")
+
+
+@pytest.mark.parametrize(("to", "device"), [("torch", "cuda:99"), ("jax", "tpu:99")])
+def test_a_device_that_is_not_there(to, device):
+    pytest.importorskip(to, reason=f"{to} is not installed", exc_type=ImportError)
+    with pytest.raises(ValueError, match=rf"`device` must be one that .* can use here \(.*\), got '{device}'"):
+        Loader(to=to, device=device)
+
+
+def test_a_device_without_a_framework():
+    with pytest.raises(ValueError, match="`device` must be None where `to` is None, got 'cpu'"):
+        Loader(device="cpu")
+
+
+def test_a_dtype_that_jax_lacks_is_named_while_iterating():
+    pytest.importorskip("jax", reason="JAX is not installed", exc_type=ImportError)
+    loader = Loader(batch_size=4, to="jax").add_dataset(np.zeros((4, 2)))
+    with pytest.raises(TypeError, match=r"JAX has no array of dtype float64 while `jax_enable_x64` is off"):
+        next(iter(loader))
