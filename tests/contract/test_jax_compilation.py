@@ -52,7 +52,8 @@ def test_late_computations_read_the_batch_they_were_given(make_loader, counts):
             slow = slow @ slow / len(slow)
         return x @ (ones * slow[0, 0])
 
-    loader = make_loader(JaxAdapter(), return_index=True, drop_last=True, chunk_size=8, preload_nchunks=8)
+    settings = {"drop_last": True, "chunk_size": 8, "preload_nchunks": 8, "prefetch": 0}  # few blocks, often lent again
+    loader = make_loader(JaxAdapter(), return_index=True, **settings)
     slow, promised = np.ones((400, 400), np.float32), []
     for batch in loader:
         promised.append((batch["index"], late(batch["X"], slow)))
