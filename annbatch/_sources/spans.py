@@ -7,6 +7,7 @@ as a whole chunk is decoded once.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from abc import ABC, abstractmethod
 from functools import partial
@@ -77,18 +78,35 @@ class SpanArray(ABC):
 
 
 class ZarrArray(SpanArray):
-    """A zarr array of any format, codec and store, read through zarr with the zarrs codec pipeline."""
+    """A zarr array of any format, codec and store, read with the zarrs codec pipeline where that knows it."""
+
+    _zarrs_process: int | None = None  # the process that has started zarrs' threads
 
     def __init__(self, array: zarr.Array[Any]) -> None:
-        super().__init__(array.shape, array.dtype, chunk=array.chunks[0])
-        self._array = read_with_zarrs(array)
+        super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=array.chunks[0])
+        fast = read_with_zarrs(array)
+        self._array = array if fast is None else fast
+        self._zarrs = fast is not None
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        return np.asarray(self._array[start:stop])
+        if self._zarrs:
+            self._check_process()
+        return np.asarray(self._array[start:stop], dtype=self.dtype)
+
+    @staticmethod
+    def _check_process() -> None:
+        """Raise where zarrs would wait for ever: its threads do not survive a fork, and it does not notice."""
+        if ZarrArray._zarrs_process is None:
+            ZarrArray._zarrs_process = os.getpid()
+        if ZarrArray._zarrs_process != os.getpid():
+            raise RuntimeError(
+                f"zarrs was used in process {ZarrArray._zarrs_process}, and its threads did not survive the fork into "
+                f"process {os.getpid()}: start processes with 'spawn', or read in the child only."
+            )
 
     def describe(self) -> str:
         """Say how the array is read."""
-        return "zarr (zarrs)"
+        return "zarr (zarrs)" if self._zarrs else "zarr"
 
 
 class H5Array(SpanArray):
@@ -110,11 +128,12 @@ class H5Array(SpanArray):
         return "h5py"
 
 
-def read_with_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any]:
+def read_with_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
     """Return a second handle on ``array`` that decodes through zarrs, whatever ``zarr.config`` says.
 
     zarr chooses the pipeline from its global configuration when a handle is made; here it is put into one handle of our
-    own, so neither the user's handles nor their configuration change.
+    own, so neither the user's handles nor their configuration change. None where zarrs does not know the store (one in
+    memory, an fsspec file system) or the byte order.
     """
     import warnings
 
@@ -122,10 +141,15 @@ def read_with_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any]:
     from zarrs import ZarrsCodecPipeline
 
     given = array.async_array
+    if not array.dtype.isnative:
+        return None
     own = type(given)(given.metadata, given.store_path, given.config)
     with warnings.catch_warnings():
         # zarrs warns where it leaves an array to zarr's own pipeline, which it then does by itself
         warnings.simplefilter("ignore", UserWarning)
-        pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(given.metadata, given.store_path.store)
+        try:
+            pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(given.metadata, given.store_path.store)
+        except NotImplementedError:  # of the store
+            return None
     object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
     return zarr.Array(own)
