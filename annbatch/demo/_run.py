@@ -63,7 +63,7 @@ def run(
     Raises
     ------
     OSError
-        If a file cannot be read or written.
+        If a file cannot be read or written, or ``out`` has a demo's collection already.
     ValueError
         If ``label`` or ``framework`` is not one that there is.
     """
@@ -72,6 +72,9 @@ def run(
     with ExitStack() as stack:
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="annbatch-demo-")))
         folder.mkdir(parents=True, exist_ok=True)
+        store = folder / "demo.zarr"
+        if store.exists():
+            raise FileExistsError(f"{store}: there is a collection already, and it would be added to.")
         sources = [Path(path) for path in paths]
         if not sources:
             print(f"Making an atlas of {len(STUDIES)} studies that measured different genes ...")
@@ -80,7 +83,6 @@ def run(
             label = label or "cell_type"
         label, classes = choose_label(sources, label)
 
-        store = folder / "demo.zarr"
         print(f"Converting {len(sources)} h5ad file{'s' * (len(sources) > 1)} into the shuffled collection {store} ...")
         with clock.measure("converting"):
             collection = DatasetCollection(store).add_adatas(

@@ -233,6 +233,13 @@ def test_a_bad_label_is_told_before_anything_is_converted(atlas, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_collection_that_is_there_is_left_alone(atlas, tmp_path):
+    (tmp_path / "demo.zarr").mkdir()
+
+    with pytest.raises(FileExistsError, match=r"demo.zarr: there is a collection already"):
+        run(atlas, label="cell_type", out=tmp_path, progress=False)
+
+
 def test_the_stopwatch_counts_each_activity_apart():
     clock = Stopwatch()
     with clock.measure("outer"):
