@@ -209,7 +209,8 @@ def test_an_abandoned_iterator_leaves_nothing_behind(planner):
     del windows
     settle(planner)
     gc.collect()
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, Started | ReadAhead)]
+    # By type(): isinstance asks for __class__, which wakes deprecated proxies of torch where it was imported before.
+    assert not [thing for thing in gc.get_objects() if issubclass(type(thing), Started | ReadAhead)]
 
 
 def test_garbage_collected_inside_an_executor_does_not_deadlock(planner):
