@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 from ._require import require_torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch.utils.data import IterableDataset
 
     from annbatch import Loader
@@ -45,25 +43,6 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
             step(batch["X"])
     """
     require_torch()
-    from torch.utils.data import IterableDataset, get_worker_info
-
-    class LoaderDataset(IterableDataset[Any]):
-        def __init__(self, loader: Loader) -> None:
-            self.loader = loader
-
-        def __iter__(self) -> Iterator[Any]:
-            worker = get_worker_info()
-            if worker is not None and worker.num_workers > 1:
-                raise ValueError(
-                    "`num_workers` must be 0, because the loader reads ahead on threads of its own and every worker "
-                    f"would yield every batch, got {worker.num_workers}."
-                )
-            return iter(self.loader)
-
-        def __len__(self) -> int:
-            return len(self.loader)
-
-        def set_epoch(self, epoch: int) -> None:
-            self.loader.set_epoch(epoch)
+    from ._loader_dataset import LoaderDataset
 
     return LoaderDataset(loader)

@@ -1,0 +1,50 @@
+"""A softmax regression in a plain JAX loop: ``python examples/plain_jax.py cells.zarr cell_type``."""
+
+from __future__ import annotations
+
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from annbatch import DatasetCollection, Loader
+from annbatch.samplers import RandomSampler, SequentialSampler
+
+
+def scores(weights: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    x = jnp.log1p(x.astype(jnp.float32))
+    x = x / jnp.linalg.norm(x, axis=1, keepdims=True).clip(1)
+    return x @ weights["kernel"] + weights["bias"]
+
+
+@jax.jit
+def step(weights: dict[str, jax.Array], batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def loss(weights: dict[str, jax.Array]) -> jax.Array:
+        likelihoods = jax.nn.log_softmax(scores(weights, batch["x"]))
+        return -jnp.take_along_axis(likelihoods, batch["label"][:, None], axis=1).mean()
+
+    return jax.tree.map(lambda weight, slope: weight - 5 * slope, weights, jax.grad(loss)(weights))
+
+
+def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
+    """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
+    collection = DatasetCollection(store, mode="r")
+    n_train = collection.n_obs * 4 // 5
+    settings = {"to": "jax", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
+    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
+    training.use_collection(collection)
+    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
+    held_out.use_collection(collection)
+
+    n_classes = len(training.categories[label])
+    weights = {"kernel": jnp.zeros((training.n_var, n_classes)), "bias": jnp.zeros(n_classes)}
+    for _ in range(n_epochs):
+        for batch in training:
+            weights = step(weights, {"x": batch["X"], "label": batch["obs"][label]})
+
+    right = [scores(weights, batch["X"]).argmax(axis=1) == batch["obs"][label] for batch in held_out]
+    return float(jnp.concatenate(right).mean())
+
+
+if __name__ == "__main__":
+    print(f"accuracy on held-out cells: {train(*sys.argv[1:]):.3f}")

@@ -1,0 +1,45 @@
+"""A softmax regression in a plain PyTorch loop: ``python examples/plain_torch.py cells.zarr cell_type``."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from annbatch import DatasetCollection, Loader
+from annbatch.samplers import RandomSampler, SequentialSampler
+
+
+def features(x: torch.Tensor) -> torch.Tensor:
+    x = torch.log1p(x.float())
+    return x / x.norm(dim=1, keepdim=True).clamp(min=1)
+
+
+def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
+    """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
+    collection = DatasetCollection(store, mode="r")
+    n_train = collection.n_obs * 4 // 5
+    settings = {"to": "torch", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
+    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
+    training.use_collection(collection)
+    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
+    held_out.use_collection(collection)
+
+    model = torch.nn.Linear(training.n_var, len(training.categories[label]))
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=5)
+    for _ in range(n_epochs):
+        for batch in training:
+            loss = torch.nn.functional.cross_entropy(model(features(batch["X"])), batch["obs"][label].long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    with torch.no_grad():
+        right = [model(features(batch["X"])).argmax(dim=1) == batch["obs"][label] for batch in held_out]
+    return torch.cat(right).float().mean().item()
+
+
+if __name__ == "__main__":
+    print(f"accuracy on held-out cells: {train(*sys.argv[1:]):.3f}")
