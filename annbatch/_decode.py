@@ -238,6 +238,8 @@ def read_pieces(
         )
         if begin < 0:
             return begin, r, total
+        if begin % size != 0:  # the chunk's items have another size than the array's metadata says
+            return NOT_THE_CHUNK, r, total
         total += fetched
         n_values = high[r] - low[r]
         values = stored[begin // size : begin // size + n_values]

@@ -140,7 +140,11 @@ def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype) -> bool | None:
         return None
     if len(codecs) == 1:
         return False
-    return True if codecs[1]["configuration"]["cname"] in _BLOSC_COMPRESSORS else None
+    blosc = codecs[1]["configuration"]
+    # Blosc decodes items of its own size: where the two sizes do not nest, values begin in the middle of one.
+    size = blosc.get("typesize") or 1
+    nested = dtype.itemsize % size == 0 or size % dtype.itemsize == 0
+    return True if blosc["cname"] in _BLOSC_COMPRESSORS and nested else None
 
 
 def _index_has_checksum(codecs: list[dict[str, Any]]) -> bool | None:
