@@ -7,7 +7,7 @@ structured array of ``value`` and ``missing``, strings as objects (``None`` is m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import h5py
 import numpy as np
@@ -17,10 +17,8 @@ from anndata.io import read_elem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import zarr
-
-    Group = zarr.Group | h5py.Group
-
+Group: TypeAlias = Any
+"""An h5py or zarr group. What lies in it depends on the file, so that naming the types would check nothing."""
 Kind = Literal["plain", "categorical", "nullable", "string"]
 
 
@@ -52,6 +50,11 @@ class Column:
     categories: pd.Index | None = None
     ordered: bool = False
     missing: bool = False
+
+    @property
+    def travels_as(self) -> np.dtype:
+        """The dtype of the one array that holds a block of it."""
+        return nullable_dtype(self.dtype) if self.kind == "nullable" else self.dtype
 
     def assemble(self, values: np.ndarray) -> Any:
         """Return the array of pandas or NumPy that a data frame holds for this column."""
@@ -125,7 +128,7 @@ class StoredColumn:
         if self.column.kind == "categorical":
             return values.astype(np.int32)
         if self.column.kind == "nullable":
-            out = np.empty(len(values), nullable_dtype(self.column.dtype))
+            out = np.empty(len(values), self.column.travels_as)
             out["value"], out["missing"] = values, self._mask[start:stop]
             out["value"][out["missing"]] = 0
             return out
@@ -140,7 +143,7 @@ class MemoryColumn:
     """A column of a data frame in memory."""
 
     def __init__(self, values: pd.Series, where: str) -> None:
-        dtype = values.dtype
+        dtype: Any = values.dtype
         self._values: np.ndarray
         if isinstance(dtype, pd.CategoricalDtype):
             self.column = Column("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
@@ -149,17 +152,18 @@ class MemoryColumn:
             self.column = Column("string", np.dtype(object), missing=True)
             self._values = strings(values.array)
         elif isinstance(dtype, pd.BooleanDtype) or (
-            isinstance(dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_integer_dtype(dtype)
+            hasattr(dtype, "numpy_dtype") and pd.api.types.is_integer_dtype(dtype)
         ):
             number = np.dtype(np.bool_) if isinstance(dtype, pd.BooleanDtype) else np.dtype(dtype.numpy_dtype)
             self.column = Column("nullable", number)
             missing = values.isna().to_numpy()
-            self._values = np.empty(len(values), nullable_dtype(number))
-            self._values["value"] = values.to_numpy(dtype=number, na_value=number.type(0))
+            self._values = np.empty(len(values), self.column.travels_as)
+            self._values["value"] = values.array.to_numpy(number, na_value=number.type(0))
             self._values["missing"] = missing
         elif isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
-            self.column = Column("plain", dtype.numpy_dtype)
-            self._values = values.to_numpy(dtype=dtype.numpy_dtype, na_value=np.nan)
+            number = np.dtype(dtype.name.lower())
+            self.column = Column("plain", number)
+            self._values = values.array.to_numpy(number, na_value=np.nan)
         elif isinstance(dtype, np.dtype) and dtype.kind in "biuf":
             self.column = Column("plain", dtype)
             self._values = values.to_numpy()
@@ -228,19 +232,24 @@ def unite(columns: Sequence[Column | None], where: str) -> Column:
 def convert(values: np.ndarray, of: Column, to: Column) -> np.ndarray:
     """Return ``values`` of one column in the encoding of the column that it became part of."""
     if to.kind == "categorical":
-        assert of.categories is not None and to.categories is not None
+        assert of.categories is not None
+        assert to.categories is not None
         if of.categories.equals(to.categories):
             return values
         place = to.categories.get_indexer(of.categories).astype(np.int32)
-        return np.append(place, np.int32(-1))[values]
+        places: np.ndarray = np.append(place, np.int32(-1))
+        moved: np.ndarray = places[values]
+        return moved
     if to.kind == "string":
         if of.kind == "categorical":
             assert of.categories is not None
-            return np.append(of.categories.to_numpy(object), None)[values]
+            texts = np.array([*of.categories, None], dtype=object)
+            words: np.ndarray = texts[values]
+            return words
         return values
     value, missing = (values["value"], values["missing"]) if of.kind == "nullable" else (values, False)
     if to.kind == "nullable":
-        out = np.empty(len(values), nullable_dtype(to.dtype))
+        out = np.empty(len(values), to.travels_as)
         out["value"], out["missing"] = value, missing
         return out
     plain = value.astype(to.dtype)
@@ -256,7 +265,7 @@ def absent(n_rows: int, column: Column) -> np.ndarray:
     if column.kind == "string":
         return np.full(n_rows, None, object)
     if column.kind == "nullable":
-        out = np.zeros(n_rows, nullable_dtype(column.dtype))
+        out = np.zeros(n_rows, column.travels_as)
         out["missing"] = True
         return out
     return np.full(n_rows, np.nan, column.dtype)

@@ -86,8 +86,8 @@ def _move_columns(rows: SparseRows, columns: np.ndarray, element: SparseElement)
         indices, data, indptr = indices[kept], data[kept], before[indptr]
     present = columns[columns >= 0]
     if (np.diff(present) < 0).any():  # the order of columns is another here, and rows are kept sorted
-        places = sparse.csr_matrix((len(rows), element.n_columns), dtype=np.int64)  # SciPy knows no float16
-        places.data, places.indices, places.indptr = np.arange(len(data)), indices, indptr
+        # Of places, not of values: SciPy knows no float16.
+        places = sparse.csr_matrix((np.arange(len(data)), indices, indptr), shape=(len(rows), element.n_columns))
         places.sort_indices()
         data, indices = data[places.data], places.indices
     return SparseRows(data, indices, indptr)

@@ -104,7 +104,7 @@ def convert(
     load_adata: LoadAdata | None,
     order: Order,
     rows_per_dataset: int,
-    format: Format,
+    form: Format,
     narrow: bool,
     place: Callable[[int, ThreadPoolExecutor], Place],
     finish: Callable[[int, Place, int], None],
@@ -120,7 +120,7 @@ def convert(
         Where rows go.
     rows_per_dataset
         Rows of each dataset but the last.
-    format
+    form
         How arrays are cut and compressed.
     narrow
         Whether to store numbers in the smallest type that holds them exactly.
@@ -153,7 +153,7 @@ def convert(
     ):
         for number, start in enumerate(range(0, max(1, n_obs), rows_per_dataset)):
             to = place(number, pool)
-            writer = DatasetWriter(to, survey.schema, statistics.stored, nnz_per_row, format)
+            writer = DatasetWriter(to, survey.schema, statistics.stored, nnz_per_row, form)
             stop = min(start + rows_per_dataset, n_obs)
             for a in range(start, stop, piece):
                 wanted = ranked[a : min(a + piece, stop)]

@@ -16,13 +16,13 @@ import zarr
 from anndata.io import read_elem, sparse_dataset
 
 from ..errors import StoreError
-from ._columns import MemoryColumn, StoredColumn, strings
+from ._columns import Group, MemoryColumn, StoredColumn, strings
 from ._matrices import Sliceable, StoredCsr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._columns import ColumnReader, Group
+    from ._columns import ColumnReader
     from ._matrices import MatrixReader
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
@@ -158,7 +158,7 @@ def _elements(group: Group) -> Iterator[tuple[str, Any]]:
     if "X" in group:
         yield "X", group["X"]
     for place in ("layers", "obsm"):
-        for key in group[place] if place in group else ():
+        for key in group.get(place, ()):
             yield f"{place}/{key}", group[place][key]
 
 
@@ -198,7 +198,7 @@ def _in_memory(table: Any) -> pd.DataFrame:
     """Return a data frame, loading a lazy one."""
     if isinstance(table, pd.DataFrame):
         return table
-    frame = table.to_memory()
+    frame: pd.DataFrame = table.to_memory()
     frame.index = pd.Index(np.asarray(table.true_index))
     return frame.drop(columns="_index", errors="ignore")
 

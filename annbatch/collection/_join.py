@@ -10,6 +10,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from ._columns import strings
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -100,7 +102,15 @@ def _merge(parts: Sequence[Annotations], merge: Merge) -> Annotations:
             adata.varp.update(part.varp)
             objects.append(adata)
         joined = ad.concat(objects, join="outer", merge=merge, uns_merge=merge)
-    return Annotations(joined.var, dict(joined.varm), dict(joined.varp), dict(joined.uns))
+    return Annotations(_with_missing_strings(joined.var), dict(joined.varm), dict(joined.varp), dict(joined.uns))
+
+
+def _with_missing_strings(var: pd.DataFrame) -> pd.DataFrame:
+    """Return ``var`` with columns of strings, of which some are missing, in the type that can say so."""
+    for name in var:
+        if var[name].dtype == object and var[name].isna().any():
+            var[name] = pd.array(strings(var[name].array), dtype=pd.StringDtype())
+    return var
 
 
 def select(annotations: Annotations, var_subset: Iterable[str] | None) -> Annotations:

@@ -1,7 +1,7 @@
 """Where a collection lies, and what it says of itself: the root group's attributes.
 
-A collection is finished when its root has the encoding attributes; they are written last, by replacing one file. What this
-project adds stands in one further attribute, ``annbatch``, which a foreign reader ignores.
+A collection is finished when its root has the encoding attributes; they are written last, by replacing one file.
+What this project adds stands in one further attribute, ``annbatch``, which a foreign reader ignores.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import zarr
 from zarr.storage import LocalStore
@@ -63,7 +63,7 @@ def dataset_number(name: str) -> int | None:
 class Home:
     """The place of a collection: a local folder, or a group of any zarr store."""
 
-    def __init__(self, group: zarr.Group | str | os.PathLike[str], mode: str) -> None:
+    def __init__(self, group: zarr.Group | str | os.PathLike[str], mode: Literal["a", "r", "r+"]) -> None:
         self.folder: Path | None = None
         self._group: zarr.Group | None = None
         self._mode = mode
@@ -152,4 +152,4 @@ def replace_json(path: Path, content: Any) -> None:
         json.dump(content, file, indent=2, sort_keys=False)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
+    fresh.replace(path)

@@ -60,10 +60,11 @@ class StoredCsr:
         self._data, self._indices, self._where = group["data"], group["indices"], where
         self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
         nnz = int(self._indptr[-1]) if len(self._indptr) else -1
-        if len(self._indptr) != shape[0] + 1 or not len(self._data) == len(self._indices) == nnz:
+        lengths = self._data.shape[0], self._indices.shape[0]
+        if len(self._indptr) != shape[0] + 1 or lengths != (nnz, nnz):
             raise CorruptDataError(
-                f"{where} must have {shape[0]} rows and as many values as `indptr` says, got {len(self._indptr) - 1} rows, "
-                f"{len(self._data)} values and {len(self._indices)} indices where `indptr` ends with {nnz}."
+                f"{where} must have {shape[0]} rows and as many values as `indptr` says, got {len(self._indptr) - 1} "
+                f"rows, {lengths[0]} values and {lengths[1]} indices where `indptr` ends with {nnz}."
             )
         if (np.diff(self._indptr) < 0).any():
             raise CorruptDataError(f"{where} must have an `indptr` that never falls.")

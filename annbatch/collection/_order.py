@@ -1,13 +1,13 @@
 """The order of a collection's rows: a key for every row, by which rows are sorted.
 
-**Why this is a uniform permutation.** Every row draws a key of 64 random bits of its own; rows are sorted by key. Independent
-equal draws are in any order with equal probability, so that every permutation is as likely as any other: no blocks,
-no neighbours that stay together. Rows that happen to draw the same key (two of 10^8 rows: once in 3,700 runs) draw
-again among themselves.
+**Why this is a uniform permutation.** Every row draws a key of 64 random bits of its own; rows are sorted by key.
+Independent equal draws are in any order with equal probability, so that every permutation is as likely as any other:
+no blocks, no neighbours that stay together. Rows that happen to draw the same key (two of 10^8 rows: once in 3,700
+runs) draw again among themselves.
 
-**Why it depends on the seed alone.** A row's key is a function of the seed and of the row's number (Philox, a counter-based
-generator: Salmon et al., SC11), so that any worker can compute any row's key, in any order. Buckets are ranges of
-keys: more or fewer of them, as memory allows, cut the same order elsewhere.
+**Why it depends on the seed alone.** A row's key is a function of the seed and of the row's number (Philox, a
+counter-based generator: Salmon et al., SC11), so that any worker can compute any row's key, in any order. Buckets are
+ranges of keys: more or fewer of them, as memory allows, cut the same order elsewhere.
 """
 
 from __future__ import annotations

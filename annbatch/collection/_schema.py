@@ -158,8 +158,8 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, with_source
             elements[path] = _matrix(path, matrices, None in found, len(annotations.var))
     if absent:
         warnings.warn(
-            f"Not in all inputs, so with missing values (zeros where sparse) in the rows of the others: {', '.join(absent)}. "
-            "A `load_adata` can leave them out or fill them in.",
+            "Not in all inputs, so with missing values (zeros where sparse) in the rows of the others: "
+            f"{', '.join(absent)}. A `load_adata` can leave them out or fill them in.",
             stacklevel=2,
         )
     if not with_source:

@@ -56,11 +56,11 @@ def write_sharded(
     """
     if group.metadata.zarr_format != 3:
         raise ValueError(f"`group` must be of zarr format 3, got {group.metadata.zarr_format}.")
-    format = Format(n_obs_per_chunk, shard_size, layout, compressors)
+    form = Format(n_obs_per_chunk, shard_size, layout, compressors)
     found = from_anndata(adata, "`adata`")
     annotations = Annotations(found.var, found.varm, found.varp, found.uns)
     described = describe(found, annotations)
-    rows = Survey([adata], [described], settle([described], annotations, with_source=False), None)
+    rows = Survey([found.name], [described], settle([described], annotations, with_source=False), None)
     target = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
     folder = Path(target.store.root) / target.path if isinstance(target.store, LocalStore) else None
 
@@ -73,7 +73,7 @@ def write_sharded(
             if adata.raw is not None:
                 write_elem(target, "raw", adata.raw)
 
-    convert(rows, lambda _: adata, Kept(adata.n_obs), max(1, adata.n_obs), format, False, place, finish, False)
+    convert(rows, lambda _: adata, Kept(adata.n_obs), max(1, adata.n_obs), form, False, place, finish, False)
 
 
 def _path(group: zarr.Group, key: str | None) -> str:

@@ -1,8 +1,9 @@
 """Arrays of a dataset, written from front to back: rows come in order, shards go out as they fill.
 
-:class:`LocalArray` appends each inner chunk to its shard's file as soon as it is encoded, on threads, so that no shard is ever
-whole in memory; the format is zarr's own ("sharding_indexed": the chunks one after the other, then offset and length of
-each as little-endian uint64, then a CRC-32C of those). :class:`ZarrArray` goes through zarr, to any store and codec.
+:class:`LocalArray` appends each inner chunk to its shard's file as soon as it is encoded, on threads, so that no shard
+is ever whole in memory; the format is zarr's own ("sharding_indexed": the chunks one after the other, then offset and
+length of each as little-endian uint64, then a CRC-32C of those). :class:`ZarrArray` goes through zarr, to any store and
+codec.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class RowArray(Protocol):
     def append(self, values: np.ndarray) -> None:
         """Add values at the end; the memory may be used again only after ``close``."""
 
-    def close(self) -> zarr.Array:
+    def close(self) -> zarr.Array[Any]:
         """Write what is left and the metadata; return the array."""
 
 
@@ -57,9 +58,11 @@ class ZarrArray:
         per_shard: int,
         codecs: Any,
     ) -> None:
-        self._create = lambda n: self._make(group, name, dtype, tail, n, chunk, per_shard, codecs)
+        self._create: Callable[[int], zarr.Array[Any]] = lambda n: self._make(
+            group, name, dtype, tail, n, chunk, per_shard, codecs
+        )
         self._shard = chunk * per_shard
-        self._array: zarr.Array | None = None
+        self._array: zarr.Array[Any] | None = None
         self._held: list[np.ndarray] = []
         self._n_held = self._n_written = 0
         self._tail, self._dtype = tail, dtype
@@ -74,7 +77,7 @@ class ZarrArray:
         chunk: int,
         per_shard: int,
         codecs: Any,
-    ) -> zarr.Array:
+    ) -> zarr.Array[Any]:
         chunk, shard = grid(n, chunk, per_shard)
         array = group.create_array(
             name,
@@ -107,7 +110,7 @@ class ZarrArray:
             self._array[self._n_written : stop] = values
         self._n_written = stop
 
-    def close(self) -> zarr.Array:
+    def close(self) -> zarr.Array[Any]:
         """Write what is left; return the array."""
         if self._n_held or self._array is None:
             self._flush(np.concatenate(self._held) if self._held else np.empty((0, *self._tail), self._dtype))
@@ -216,7 +219,7 @@ class LocalArray:
         self._n_files += 1
         self._begin()
 
-    def close(self) -> zarr.Array:
+    def close(self) -> zarr.Array[Any]:
         """Write what is left, then the metadata; return the array."""
         chunk, shard = grid(self._n, self._chunk, self._per_shard)
         if self._n_rest:

@@ -63,7 +63,8 @@ def survey(
     Raises
     ------
     FileNotFoundError, StoreError, TypeError, ValueError
-        If an input is missing, not AnnData, damaged in what it says of itself, or does not fit the others. The text names it.
+        If an input is missing, not AnnData, damaged in what it says of itself, or does not fit the others; the text
+        names it.
     """
     inputs: list[Described] = []
     hashes: list[np.ndarray] = []

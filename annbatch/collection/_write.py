@@ -102,8 +102,8 @@ class DatasetWriter:
     stored
         The dtype in which each matrix is stored, by path.
     nnz_per_row
-        Mean number of stored values in a row of each sparse matrix: an inner chunk is so many times ``n_obs_per_chunk``.
-    format
+        Mean number of stored values in a row of each sparse matrix; ``n_obs_per_chunk`` times that is an inner chunk.
+    form
         How arrays are cut and compressed.
     """
 
@@ -113,9 +113,9 @@ class DatasetWriter:
         schema: Schema,
         stored: dict[str, np.dtype],
         nnz_per_row: dict[str, float],
-        format: Format,
+        form: Format,
     ) -> None:
-        self._place, self._schema, self._format = place, schema, format
+        self._place, self._schema, self._form = place, schema, form
         self._arrays: dict[str, RowArray] = {}
         self._indptr: dict[str, list[np.ndarray]] = {}
         self._nnz: dict[str, int] = {}
@@ -127,23 +127,21 @@ class DatasetWriter:
             if isinstance(element, SparseElement):
                 place.group.create_group(path)
                 mean = nnz_per_row[path]
-                chunk = max(1, round(mean * format.n_obs_per_chunk))
+                chunk = max(1, round(mean * form.n_obs_per_chunk))
                 for name, dtype in (("data", stored[path]), ("indices", element.index_dtype)):
-                    per_shard = format.chunks_per_shard(mean * dtype.itemsize)
+                    per_shard = form.chunks_per_shard(mean * dtype.itemsize)
                     self._arrays[f"{path}/{name}"] = self._array(f"{path}/{name}", dtype, (), chunk, per_shard)
                 self._indptr[path], self._nnz[path] = [np.zeros(1, np.int64)], 0
             elif isinstance(element, DenseElement):
                 width = int(np.prod(element.row_shape, dtype=np.int64)) * stored[path].itemsize
-                per_shard = format.chunks_per_shard(width)
-                self._arrays[path] = self._array(
-                    path, stored[path], element.row_shape, format.n_obs_per_chunk, per_shard
-                )
+                per_shard = form.chunks_per_shard(width)
+                self._arrays[path] = self._array(path, stored[path], element.row_shape, form.n_obs_per_chunk, per_shard)
         self._stored = stored
 
     def _array(self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int) -> RowArray:
         place = self._place
-        codecs = codecs_for(dtype, self._format.layout, self._format.compressors)
-        if place.folder is None or self._format.compressors is not None:
+        codecs = codecs_for(dtype, self._form.layout, self._form.compressors)
+        if place.folder is None or self._form.compressors is not None:
             return ZarrArray(place.group, path, dtype, tail, chunk, per_shard, codecs)
         return LocalArray(
             place.group, place.folder, path, dtype, tail, chunk, per_shard, codecs, place.pool, place.checksums
@@ -172,7 +170,7 @@ class DatasetWriter:
                 if isinstance(element, SparseElement):
                     self._close_sparse(path, element)
                 elif isinstance(element, DenseElement):
-                    attributes = {"encoding-type": "array", "encoding-version": "0.2.0"}
+                    attributes: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
                     arrays[path].update_attributes(attributes | self._narrowed(path, element))
                 else:
                     _write_table(group, path, self._table(path, element))
@@ -209,7 +207,7 @@ class DatasetWriter:
     def _table(self, path: str, element: TableElement) -> pd.DataFrame:
         index = pd.Index(self._column(NAMES, np.dtype(object)), dtype=object)
         columns = {
-            name: column.assemble(self._column(column_key(path, name), column.dtype))
+            name: column.assemble(self._column(column_key(path, name), column.travels_as))
             for name, column in element.columns.items()
         }
         return pd.DataFrame(columns, index=index)
@@ -222,7 +220,8 @@ class DatasetWriter:
 def _write_table(group: zarr.Group, path: str, frame: pd.DataFrame) -> None:
     # Not below 4,096, or a list of categories longer than the table would fall into many chunks.
     chunk = min(TABLE_CHUNK, max(4096, len(frame)))
-    write_elem(group, path, frame, dataset_kwargs={"chunks": (chunk,)})
+    parent, _, name = path.rpartition("/")
+    write_elem(group[parent] if parent else group, name, frame, dataset_kwargs={"chunks": (chunk,)})
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class DatasetCollection:
     def __repr__(self) -> str:
         if self.is_empty:
             return f"DatasetCollection at {self._home}, empty"
-        return f"DatasetCollection at {self._home}, {self.n_obs:,} rows x {self.n_vars:,} variables in {len(self)} datasets"
+        shape = f"{self.n_obs:,} rows x {self.n_vars:,} variables"
+        return f"DatasetCollection at {self._home}, {shape} in {len(self)} datasets"
 
     def __iter__(self) -> Iterator[zarr.Group]:
         names = self._home.dataset_names()
@@ -152,11 +153,11 @@ class DatasetCollection:
         Parameters
         ----------
         adata_paths
-            h5ad files, zarr stores, open h5py or zarr groups. ``obs`` gains a column ``src_path`` that says which one
-            a row came from. Names of rows are made unique over all of them.
+            h5ad files, zarr stores, open h5py or zarr groups. ``obs`` gains a column ``src_path`` that says which
+            one a row came from. Names of rows are made unique over all of them.
         load_adata
-            Returns the AnnData object for a path: in memory, backed or lazily loaded. By default files are read by range,
-            with nothing in memory but the rows at hand.
+            Returns the AnnData object for a path: in memory, backed or lazily loaded. By default files are read by
+            range, with nothing in memory but the rows at hand.
         groupby
             Columns of ``obs`` by which rows are sorted within each dataset.
         var_subset
@@ -210,17 +211,17 @@ class DatasetCollection:
         sources = _as_sources(adata_paths)
         if shuffle_chunk_size < 1:
             raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
-        format = Format(n_obs_per_chunk, shard_size, layout, zarr_compressor)
+        form = Format(n_obs_per_chunk, shard_size, layout, zarr_compressor)
         rows_for(dataset_size, 1, "dataset_size")
         found = survey(sources, load_adata, var_subset, merge)
         rows_per_dataset = rows_for(dataset_size, found.bytes_per_row, "dataset_size")
         seed = int((np.random.default_rng() if rng is None else rng).integers(2**63))
         order = Shuffled(seed) if shuffle else Kept(found.n_obs)
-        self._write_new(found, load_adata, order, rows_per_dataset, format, progress)
+        self._write_new(found, load_adata, order, rows_per_dataset, form, progress)
         return self
 
     def _write_new(
-        self, found: Any, load_adata: Any, order: Any, rows_per_dataset: int, format: Format, progress: bool
+        self, found: Any, load_adata: Any, order: Any, rows_per_dataset: int, form: Format, progress: bool
     ) -> None:
         folder = self._home.folder
         datasets: dict[str, dict[str, Any]] = {}
@@ -238,10 +239,10 @@ class DatasetCollection:
         def finish(number: int, place: Place, n_rows: int) -> None:
             datasets[f"dataset_{number}"] = {"n_obs": n_rows}
 
-        convert(found, load_adata, order, rows_per_dataset, format, True, place, finish, progress)
+        convert(found, load_adata, order, rows_per_dataset, form, True, place, finish, progress)
         if folder is not None:
             for name in datasets:
-                os.replace(work / name, folder / name)
+                (work / name).replace(folder / name)
         self._home.commit(Manifest(datasets))
         if folder is not None:
             shutil.rmtree(work)
@@ -257,17 +258,27 @@ def _as_sources(adata_paths: Iterable[Source]) -> list[Source]:
 
 
 def _n_rows(frame: Any) -> int:
-    index = frame[frame.attrs["_index"]]
-    return int((index["values"] if isinstance(index, zarr.Group) else index).shape[0])
+    index: Any = frame[frame.attrs["_index"]]
+    values: Any = index["values"] if isinstance(index, zarr.Group) else index
+    return int(values.shape[0])
 
 
 def _read_obs(frame: Any, columns: list[str] | None) -> pd.DataFrame:
     if columns is None:
-        return read_elem(frame)
+        whole: pd.DataFrame = read_elem(frame)
+        return whole
     present = [name for name in columns if name in frame.attrs["column-order"]]
     index = pd.Index(read_elem(frame[frame.attrs["_index"]]))
     return pd.DataFrame({name: read_elem(frame[name]) for name in present}, index=index)
 
 
 def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Give categorical columns the same categories in all frames: datasets added later may know more."""
+    for name in frames[0]:
+        dtypes = [frame[name].dtype for frame in frames if name in frame]
+        if all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes) and any(d != dtypes[0] for d in dtypes):
+            categories = list(dict.fromkeys(value for dtype in dtypes for value in dtype.categories))
+            for frame in frames:
+                if name in frame:
+                    frame[name] = frame[name].cat.set_categories(categories, ordered=False)
     return frames

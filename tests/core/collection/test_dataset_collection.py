@@ -1,0 +1,524 @@
+"""Every row of every input is in the collection, exactly; what does not fit is refused before any work."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from scipy import sparse
+
+from annbatch import DatasetCollection
+from annbatch.errors import NotACollectionError, StoreError
+
+from .conftest import GENES, assert_holds, make_cells, read
+
+Write = Callable[..., str]
+
+
+def convert(path: Path, sources: list[object], **kwargs: object) -> DatasetCollection:
+    kwargs = {"rng": np.random.default_rng(3), "progress": False} | kwargs
+    return DatasetCollection(path).add_adatas(sources, **kwargs)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize("dataset_size", [17, "20GB"])
+def test_rows_of_every_kind(tmp_path: Path, write: Write, kind: str, suffix: str, dataset_size: int | str) -> None:
+    cells = [make_cells(i, n, kind=kind) for i, n in enumerate([40, 1, 23])]
+    paths = [write(one, f"{i}.{suffix}") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths, dataset_size=dataset_size)
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    assert collection.n_obs == 64
+    assert collection.n_vars == 30
+    assert list(collection.var_names) == GENES
+    assert len(collection) == (4 if dataset_size == 17 else 1)
+
+
+def test_sparse_and_dense_together(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, 20, kind=kind) for i, kind in enumerate(["csr", "dense", "csc"])]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths)
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    assert next(iter(collection))["X"].attrs["encoding-type"] == "csr_matrix"
+
+
+@pytest.mark.parametrize("kind", ["csr", "dense"])
+def test_different_genes_are_joined_in_the_order_of_appearance(tmp_path: Path, write: Write, kind: str) -> None:
+    genes = [GENES[:20], GENES[10:][::-1], [*GENES[5:15], "new"]]
+    cells = [make_cells(i, 15, kind=kind, genes=names) for i, names in enumerate(genes)]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths, dataset_size=20)
+    assert list(collection.var_names) == [*GENES[:20], *GENES[20:][::-1], "new"]
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    if kind == "csr":
+        for group in collection:
+            assert ad.io.read_elem(group["X"]).has_sorted_indices
+
+
+def test_var_subset_comes_in_the_order_given(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 25)
+    wanted = ["gene7", "gene3", "gene29"]
+    collection = convert(tmp_path / "c.zarr", [write(cells, "0.h5ad")], var_subset=wanted, shuffle=False)
+    (part,) = read(collection)
+    assert list(part.var_names) == wanted
+    assert np.array_equal(part.X.toarray(), cells[:, wanted].X.toarray())
+    assert np.array_equal(part.layers["twice"].toarray(), cells[:, wanted].layers["twice"].toarray())
+
+
+def test_var_subset_with_unknown_names_warns(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 5), "0.h5ad")
+    with pytest.warns(UserWarning, match=r"names 1 variables that no input has; they are left out: \['nonsense'\]"):
+        collection = convert(tmp_path / "c.zarr", [path], var_subset=["gene1", "nonsense"])
+    assert list(collection.var_names) == ["gene1"]
+
+
+def test_one_var_with_repeats_is_kept(tmp_path: Path, write: Write) -> None:
+    repeated = ["a", "b", "a", "c"]
+    cells = [make_cells(i, 10, genes=["a", "b", "x", "c"]) for i in range(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for one in cells:
+            one.var_names = repeated
+            one.var["id"] = ["1", "2", "3", "4"]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths)
+    assert list(collection.var_names) == repeated
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    assert read(collection)[0].var["id"].tolist() == ["1", "2", "3", "4"]
+
+
+def test_a_join_with_repeated_names_is_refused(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(0, 3, genes=["a", "b"]), make_cells(1, 3, genes=["a", "c"])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cells[1].var_names = ["a", "a"]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    with pytest.raises(ValueError, match=r"got 1 repeated in .*1\.h5ad: 'a'\. Make them unique.*var_names_make_unique"):
+        convert(tmp_path / "c.zarr", paths)
+    assert not (tmp_path / "c.zarr").exists()
+
+
+@pytest.mark.parametrize("merge", [None, "same", "unique", "first", "only"])
+def test_merge_is_that_of_anndata(tmp_path: Path, write: Write, merge: str | None) -> None:
+    cells = [make_cells(0, 4, genes=GENES[:6]), make_cells(1, 4, genes=GENES[3:9])]
+    for number, one in enumerate(cells):
+        one.var["same"] = [f"id-{name}" for name in one.var_names]
+        one.var["other"] = [f"{number}-{name}" for name in one.var_names]
+        one.varm["w"] = np.arange(one.n_vars * 2.0).reshape(-1, 2) + number
+        one.uns["title"] = "both"
+        one.uns["number"] = number
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    (part,) = read(convert(tmp_path / "c.zarr", paths, merge=merge))
+    for one in cells:
+        one.obs, one.obsm = one.obs[[]], {}
+    expected = ad.concat(cells, join="outer", merge=merge, uns_merge=merge)[:, part.var_names]
+    assert set(part.var) == set(expected.var)
+    for column in expected.var:
+        assert (
+            part.var[column].astype(object).fillna("").tolist()
+            == expected.var[column].astype(object).fillna("").tolist()
+        )
+    assert set(part.varm) == set(expected.varm)
+    for key in expected.varm:
+        assert np.array_equal(part.varm[key], expected.varm[key], equal_nan=True)
+    assert dict(part.uns) == dict(expected.uns)
+
+
+def test_one_input_keeps_everything_about_its_variables(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 6)
+    cells.var["id"] = GENES
+    cells.varm["w"] = np.eye(30)
+    cells.uns["settings"] = {"depth": 3}
+    (part,) = read(convert(tmp_path / "c.zarr", [write(cells, "0.h5ad")]))
+    assert part.var["id"].tolist() == GENES
+    assert np.array_equal(part.varm["w"], np.eye(30))
+    assert part.uns["settings"]["depth"] == 3
+
+
+def test_names_become_unique_as_anndata_makes_them(tmp_path: Path, write: Write) -> None:
+    names = [["a", "b", "a"], ["a", "a-1", "b"], ["a"]]
+    cells = [make_cells(i, len(n)) for i, n in enumerate(names)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for one, n in zip(cells, names, strict=True):
+            one.obs_names = n
+        paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+        joined = ad.concat([ad.AnnData(obs=one.obs[[]]) for one in cells])
+        joined.obs_names_make_unique()
+    collection = convert(tmp_path / "c.zarr", paths, shuffle=False)
+    assert collection.obs().index.tolist() == joined.obs_names.tolist()
+
+
+def test_counts_are_narrowed_and_their_dtype_remembered(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(0, 30), make_cells(1, 30)]
+    cells[1].X[0, 0] = 300  # one type for all datasets, whichever it falls into
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    for group in convert(tmp_path / "c.zarr", paths, dataset_size=7):
+        assert group["X/data"].dtype == "uint16"
+        assert group["X"].attrs["annbatch-dtype"] == "float32"
+        assert group["X/indices"].dtype == "uint8"
+        assert group["X/indptr"].dtype == "int64"
+        assert group["layers/twice/data"].dtype == "uint8"
+        assert group["obsm/image"].dtype == "uint16"
+        assert group["obsm/image"].attrs["annbatch-dtype"] == "int32"
+        assert group["obsm/pca"].dtype == "float64"
+        assert "annbatch-dtype" not in group["obsm/pca"].attrs
+
+
+def test_values_that_no_integer_holds_come_back_bit_for_bit(tmp_path: Path, write: Write) -> None:
+    odd = np.array([1, -0.0, np.inf, -np.inf, np.nan, 1e30, -(2.0**40), 0.5, 2.0**24 + 2], np.float32)
+    cells = make_cells(0, 9)
+    cells.X = sparse.csr_matrix((odd, np.arange(9), np.arange(10)), shape=(9, 30))
+    path = write(cells, "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [path])
+    assert_holds(collection, {path: cells})
+    group = next(iter(collection))
+    assert group["X/data"].dtype == "float32"
+    assert sorted(group["X/data"][:].view("u4").tolist()) == sorted(odd.view("u4").tolist())
+
+
+@pytest.mark.parametrize(
+    "dtypes", [("float32", "int64"), ("float32", "float64"), ("int32", "uint8"), ("float32", "float32")]
+)
+@pytest.mark.parametrize("fraction", [False, True])
+def test_dtypes_of_inputs_meet(tmp_path: Path, write: Write, dtypes: tuple[str, str], fraction: bool) -> None:
+    cells = [
+        make_cells(i, 10, dtype=dtype, fraction=fraction and dtype.startswith("float"))
+        for i, dtype in enumerate(dtypes)
+    ]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths)
+    for one in cells:
+        one.X = one.X.astype(np.result_type(*dtypes))
+        one.layers["twice"] = one.layers["twice"].astype(np.result_type(*dtypes))
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+
+
+@pytest.mark.parametrize("n_rows", [[0], [0, 0], [0, 3], [3, 0, 1], [1]])
+@pytest.mark.parametrize("kind", ["csr", "dense"])
+def test_few_rows(tmp_path: Path, write: Write, n_rows: list[int], kind: str) -> None:
+    cells = [make_cells(i, n, kind=kind) for i, n in enumerate(n_rows)]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths)
+    assert collection.n_obs == sum(n_rows)
+    assert not collection.is_empty
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+
+
+def test_no_values_at_all_and_no_columns_of_obs(tmp_path: Path, write: Write) -> None:
+    cells = ad.AnnData(sparse.csr_matrix((12, 5), dtype="f4"))
+    path = write(cells, "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [path], dataset_size=5)
+    assert_holds(collection, {path: cells})
+    assert list(collection.obs().columns) == ["src_path"]
+
+
+def test_columns_and_elements_of_some_inputs_only(tmp_path: Path, write: Write) -> None:
+    full, part = make_cells(0, 8), make_cells(1, 8)
+    for column in ("word", "dose", "batch", "good", "label", "age"):
+        del part.obs[column]
+    del part.obsm["pca"], part.obsm["near"], part.obsm["table"], part.layers["twice"]
+    paths = [write(full, "0.h5ad"), write(part, "1.h5ad")]
+    with pytest.warns(UserWarning, match=r"Not in all inputs.*obsm/pca.*obs\['word'\]"):
+        collection = convert(tmp_path / "c.zarr", paths, shuffle=False)
+    (both,) = read(collection)
+    for column in ("word", "dose", "batch", "good", "label", "age"):
+        assert both.obs[column].iloc[8:].isna().all()
+        assert (
+            both.obs[column].iloc[:8].astype(object).tolist() == full.obs[column].astype(object).tolist()
+            or column == "age"
+        )
+    assert np.isnan(both.obsm["pca"][8:]).all()
+    assert np.array_equal(both.obsm["pca"][:8], full.obsm["pca"])
+    assert both.obsm["near"][8:].nnz == both.layers["twice"][8:].nnz == 0
+    assert both.obsm["table"].iloc[8:].isna().all(axis=None)
+
+
+def test_categories_are_united_in_the_order_of_appearance(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, 6) for i in range(3)]
+    lists = [["T", "B"], ["NK", "B", "unused"], ["A", "T"]]
+    for one, categories in zip(cells, lists, strict=True):
+        one.obs["label"] = pd.Categorical.from_codes([0, 1, -1, 0, 1, 0], categories=categories)
+    with ad.settings.override(remove_unused_categories=False):
+        paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths, dataset_size=4)
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    label = collection.obs(["label"])["label"]
+    assert list(label.cat.categories) == ["T", "B", "NK", "unused", "A"]
+    assert not label.cat.ordered
+
+
+def test_ordered_categories_stay_ordered_where_all_agree(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, 6) for i in range(2)]
+    for one in cells:
+        one.obs["stage"] = pd.Categorical(["early", "late"] * 3, categories=["late", "early"], ordered=True)
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    stage = convert(tmp_path / "c.zarr", paths, dataset_size=4).obs()["stage"]
+    assert stage.cat.ordered
+    assert list(stage.cat.categories) == ["late", "early"]
+
+
+def test_strings_against_numbers_are_refused(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, 3) for i in range(2)]
+    cells[1].obs["dose"] = ["x", "y", "z"]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    with pytest.raises(TypeError, match="Column 'dose' of `obs` must hold one kind of values in all inputs"):
+        convert(tmp_path / "c.zarr", paths)
+
+
+def test_a_seed_repeats_and_another_differs(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 50), "0.h5ad")
+    orders = [
+        convert(tmp_path / f"{i}.zarr", [path], rng=np.random.default_rng(seed), dataset_size=size).obs().index.tolist()
+        for i, (seed, size) in enumerate([(0, 50), (0, 11), (1, 50)])
+    ]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_one_number_is_drawn_from_rng(tmp_path: Path, write: Write) -> None:
+    rng, same = np.random.default_rng(5), np.random.default_rng(5)
+    convert(tmp_path / "c.zarr", [write(make_cells(0, 5), "0.h5ad")], rng=rng)
+    same.integers(2**63)
+    assert rng.integers(2**63) == same.integers(2**63)
+
+
+def test_without_shuffle_the_order_stays(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, 20) for i in range(2)]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths, shuffle=False, dataset_size=15)
+    assert collection.obs().index.tolist() == [*cells[0].obs_names, *cells[1].obs_names]
+
+
+@pytest.mark.parametrize("layout", ["compact", "random_access"])
+def test_layouts(tmp_path: Path, write: Write, layout: str) -> None:
+    cells = make_cells(0, 100)
+    path = write(cells, "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [path], layout=layout, n_obs_per_chunk=8, shard_size=32)
+    assert_holds(collection, {path: cells})
+    (group,) = collection
+    per_row = group["X/data"].shape[0] / 100
+    for name in ("data", "indices"):
+        array = group[f"X/{name}"]
+        assert array.chunks[0] == round(8 * per_row)
+        assert array.shards[0] == 4 * array.chunks[0]
+        (sharding,) = array.metadata.codecs
+        blosc = [codec for codec in sharding.codecs if type(codec).__name__ == "BloscCodec"]
+        if layout == "compact":
+            assert [(codec.typesize, codec.blocksize, codec.clevel) for codec in blosc] == [
+                (array.dtype.itemsize, 8192, 5)
+            ]
+        else:
+            assert not blosc
+    assert group["obsm/image"].chunks == (8, 2, 3)
+    assert group["obsm/image"].shards == (32, 2, 3)
+
+
+def test_a_compressor_of_the_user_wins_over_the_layout(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 40)
+    path = write(cells, "0.h5ad")
+    codec = zarr.codecs.ZstdCodec(level=3)
+    collection = convert(tmp_path / "c.zarr", [path], zarr_compressor=[codec], n_obs_per_chunk=8, shard_size=16)
+    assert_holds(collection, {path: cells})
+    (group,) = collection
+    (sharding,) = group["X/data"].metadata.codecs
+    assert type(sharding.codecs[-1]).__name__ == "ZstdCodec"
+
+
+def test_open_groups_are_inputs(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, 10) for i in range(2)]
+    paths = [write(cells[0], "0.h5ad"), write(cells[1], "1.zarr")]
+    group = zarr.open_group(paths[1], mode="r")
+    with h5py.File(paths[0]) as file:
+        collection = convert(tmp_path / "c.zarr", [file, group])
+        assert file.id.valid
+    assert_holds(collection, {paths[0]: cells[0], str(group.store_path): cells[1]})
+
+
+def test_a_collection_in_a_group_of_the_user(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 10)
+    path = write(cells, "0.h5ad")
+    group = zarr.open_group(tmp_path / "all.zarr", mode="w", zarr_format=3).create_group("inner")
+    collection = DatasetCollection(group).add_adatas([path], progress=False)
+    assert_holds(collection, {path: cells})
+    assert group.attrs["encoding-type"] == "annbatch-preshuffled"
+    assert_holds(DatasetCollection(tmp_path / "all.zarr" / "inner", mode="r"), {path: cells})
+
+
+def test_a_collection_in_memory(write: Write) -> None:
+    cells = make_cells(0, 30)
+    path = write(cells, "0.h5ad")
+    group = zarr.group(zarr.storage.MemoryStore(), zarr_format=3)
+    collection = DatasetCollection(group).add_adatas(
+        [path], dataset_size=20, n_obs_per_chunk=4, shard_size=8, progress=False
+    )
+    assert_holds(collection, {path: cells})
+    assert len(collection) == 2
+
+
+@pytest.mark.parametrize("how", ["memory", "backed", "csc", "lazy"])
+def test_load_adata(tmp_path: Path, write: Write, how: str) -> None:
+    cells = [make_cells(i, 12, genes=GENES[i : 20 + i]) for i in range(2)]
+    for one in cells:
+        del one.obsm["table"]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+
+    def load(path: str) -> ad.AnnData:
+        if how == "backed":
+            return ad.read_h5ad(path, backed="r")
+        if how == "lazy":
+            pytest.importorskip("xarray", reason="lazy AnnData objects need xarray")
+            return ad.experimental.read_lazy(path)
+        adata = ad.read_h5ad(path)
+        if how == "csc":
+            adata.X = adata.X.tocsc()
+        return adata
+
+    collection = convert(tmp_path / "c.zarr", paths, load_adata=load)
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+
+
+def test_raw_is_refused_and_load_adata_moves_it(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 6)
+    counts = cells.copy()
+    cells.raw = counts
+    cells.X = cells.X * 0.5
+    path = write(cells, "0.h5ad")
+    with pytest.raises(StoreError, match=r"0\.h5ad has `raw`, which a collection does not hold.*raw\.to_adata\(\)"):
+        convert(tmp_path / "c.zarr", [path])
+    collection = convert(
+        tmp_path / "c.zarr", [path], load_adata=lambda p: ad.read_h5ad(p).raw.to_adata(), shuffle=False
+    )
+    (part,) = read(collection)
+    assert np.array_equal(part.X.toarray(), counts.X.toarray())
+
+
+def test_what_lies_between_rows_is_left_out_with_a_warning(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 6)
+    cells.obsp["distances"] = np.eye(6)
+    with pytest.warns(UserWarning, match="left out: obsp/distances"):
+        convert(tmp_path / "c.zarr", [write(cells, "0.h5ad")])
+
+
+def test_a_missing_file_is_named_before_any_work(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 3), "0.h5ad")
+    with pytest.raises(FileNotFoundError, match=r"No such input: .*nowhere\.h5ad"):
+        convert(tmp_path / "c.zarr", [path, tmp_path / "nowhere.h5ad"])
+    assert not (tmp_path / "c.zarr").exists()
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.h5ad").write_text("hello")
+    with pytest.raises(
+        StoreError, match=r"notes\.h5ad must be an h5ad file or a zarr store, got a file that is not HDF5"
+    ):
+        convert(tmp_path / "c.zarr", [tmp_path / "notes.h5ad"])
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(
+        StoreError, match="folder must be an h5ad file or a zarr store, got a folder without zarr metadata"
+    ):
+        convert(tmp_path / "c.zarr", [tmp_path / "folder"])
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["values"] = [1, 2]
+    with pytest.raises(
+        StoreError, match=r"other\.h5 must hold an AnnData object with `obs` and `var`, got \['values'\]"
+    ):
+        convert(tmp_path / "c.zarr", [tmp_path / "other.h5"])
+    assert not (tmp_path / "c.zarr").exists()
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path, write: Write) -> None:
+    path = Path(write(make_cells(0, 200), "0.h5ad"))
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(StoreError, match=r"0\.h5ad cannot be opened as HDF5, so it is damaged or cut short"):
+        convert(tmp_path / "c.zarr", [path])
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_what_is_no_collection_is_refused(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(NotACollectionError, match=r"c\.zarr must be a finished collection, got nothing there"):
+        DatasetCollection(tmp_path / "c.zarr", mode=mode)
+    zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3).create_group("something")
+    with pytest.raises(
+        NotACollectionError, match=r"c\.zarr must be a finished collection, got something else, with something"
+    ):
+        DatasetCollection(tmp_path / "c.zarr", mode=mode)
+
+
+def test_nothing_is_added_to_what_is_no_collection(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 3), "0.h5ad")
+    zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3).create_group("something")
+    with pytest.raises(NotACollectionError, match="must be empty or a finished collection"):
+        convert(tmp_path / "c.zarr", [path])
+
+
+def test_an_empty_collection(tmp_path: Path) -> None:
+    collection = DatasetCollection(tmp_path / "c.zarr")
+    assert collection.is_empty
+    assert len(collection) == collection.n_obs == collection.n_vars == 0
+    assert list(collection) == []
+    assert collection.obs().empty
+    assert repr(collection).endswith("c.zarr, empty")
+    assert not (tmp_path / "c.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_obs_per_chunk": 0}, "`n_obs_per_chunk` must be positive, got 0"),
+        ({"shard_size": "big"}, "`shard_size` must be a positive size such as '1GB' or '500MB', got 'big'"),
+        ({"dataset_size": 0}, "`dataset_size` must be positive, got 0"),
+        ({"shuffle_chunk_size": 0}, "`shuffle_chunk_size` must be positive, got 0"),
+        ({"layout": "small"}, "`layout` must be 'compact' or 'random_access', got 'small'"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, write: Write, arguments: dict[str, object], message: str) -> None:
+    path = write(make_cells(0, 3), "0.h5ad")
+    with pytest.raises(ValueError, match=message):
+        convert(tmp_path / "c.zarr", [path], **arguments)
+
+
+def test_one_path_is_no_list(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"`adata_paths` must be a list of inputs, got one path: 'a\.h5ad'"):
+        convert(tmp_path / "c.zarr", "a.h5ad")
+    with pytest.raises(ValueError, match="`adata_paths` must name at least one input, got none"):
+        convert(tmp_path / "c.zarr", [])
+
+
+def test_mode_r_adds_nothing(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 3), "0.h5ad")
+    convert(tmp_path / "c.zarr", [path])
+    with pytest.raises(ValueError, match="was opened with `mode` 'r'"):
+        DatasetCollection(tmp_path / "c.zarr", mode="r").add_adatas([path])
+
+
+def test_repr_and_obs(tmp_path: Path, write: Write) -> None:
+    collection = convert(tmp_path / "c.zarr", [write(make_cells(0, 12), "0.h5ad")], dataset_size=5)
+    assert repr(collection).endswith("c.zarr, 12 rows x 30 variables in 3 datasets")
+    assert list(collection.obs(["dose", "nothing"]).columns) == ["dose"]
+    assert list(collection.obs([]).columns) == []
+    assert len(collection.obs([])) == 12
+
+
+def test_real_files(tmp_path: Path, shared_data: Path) -> None:
+    for name in ("pbmc68k_reduced.h5ad", "tenx_10k_subset.h5ad"):
+        path = str(shared_data / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one of them repeats names of variables
+            cells = ad.read_h5ad(path)
+        collection = convert(tmp_path / f"{name}.zarr", [path], dataset_size=600)
+        assert_holds(collection, {path: cells})
+
+
+def test_zarr_config_stays_the_users(tmp_path: Path, write: Write) -> None:
+    before = zarr.config.get("codec_pipeline")
+    convert(tmp_path / "c.zarr", [write(make_cells(0, 30), "0.h5ad")], zarr_compressor=[zarr.codecs.ZstdCodec()])
+    assert zarr.config.get("codec_pipeline") == before
