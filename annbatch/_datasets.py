@@ -138,8 +138,8 @@ class Datasets:
         """Return the categories of every categorical column."""
         if self._table is None:
             return {}
-        found = {name: self._table.categories(name) for name in self._table.columns}
-        return {name: categories for name, categories in found.items() if categories is not None}
+        dtypes = {name: self._table.column(name).dtype for name in self._table.columns}
+        return {name: dtype.categories for name, dtype in dtypes.items() if dtype is not None}
 
     def describe(self) -> str:
         """Say what is loaded and how it is read."""

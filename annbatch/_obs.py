@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
+
+from ._columns import CategoricalColumn, Column, memory_column, stored_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._plan import DatasetRows
+
 
 class ObsFrame(Protocol):
-    """One dataset's annotations, read a column at a time."""
+    """One dataset's annotations, opened a column at a time."""
 
     columns: list[str]
 
-    def column(self, name: str) -> Any:
-        """Return a column: a NumPy array, a ``pd.Categorical`` or another pandas array."""
+    def column(self, name: str) -> Column:
+        """Open a column."""
 
-    def names(self) -> Any:
-        """Return the rows' names, as a pandas Index."""
+    def names(self) -> Column:
+        """Open the rows' names."""
 
 
 class MemoryFrame:
@@ -32,13 +35,13 @@ class MemoryFrame:
         self.columns = list(frame.columns)
         self._frame = frame
 
-    def column(self, name: str) -> Any:
-        """Return a column."""
-        return self._frame[name].array
+    def column(self, name: str) -> Column:
+        """Open a column."""
+        return memory_column(self._frame[name].array)
 
-    def names(self) -> Any:
-        """Return the rows' names."""
-        return self._frame.index
+    def names(self) -> Column:
+        """Open the rows' names."""
+        return memory_column(self._frame.index.array)
 
 
 class StoredFrame:
@@ -48,24 +51,73 @@ class StoredFrame:
         self.columns = [str(name) for name in group.attrs["column-order"]]
         self._group = group
 
-    def column(self, name: str) -> Any:
-        """Return a column."""
-        from anndata.io import read_elem
+    def column(self, name: str) -> Column:
+        """Open a column."""
+        return stored_column(self._group[name])
 
-        return pd.Series(read_elem(self._group[name])).array
+    def names(self) -> Column:
+        """Open the rows' names."""
+        return stored_column(self._group[self._group.attrs["_index"]])
 
-    def names(self) -> Any:
-        """Return the rows' names."""
-        from anndata.io import read_elem
 
-        return pd.Index(read_elem(self._group[self._group.attrs["_index"]]))
+class UnitedColumn:
+    """A column over all datasets, gathered into window order.
+
+    Categoricals are united, so that a code means the same category in every batch: where datasets differ, categories
+    come in the order in which they first appear, without an order of their own.
+    """
+
+    def __init__(self, parts: Sequence[Column]) -> None:
+        self._parts = parts
+        self._recode: list[np.ndarray | None] = [None] * len(parts)
+        self.dtype: pd.CategoricalDtype | None = None
+        if all(isinstance(part, CategoricalColumn) for part in parts):
+            self.dtype, self._recode = _unite([part.dtype for part in parts if isinstance(part, CategoricalColumn)])
+
+    def array(self, shares: Sequence[DatasetRows]) -> np.ndarray:
+        """Gather a window's rows as a NumPy array; categoricals as codes."""
+        parts = [self._values(share) for share in shares]
+        out = np.empty(sum(len(part) for part in parts), dtype=np.result_type(*parts) if parts else np.float64)
+        for share, part in zip(shares, parts, strict=True):
+            out[share.positions] = part
+        return out
+
+    def series(self, shares: Sequence[DatasetRows]) -> Any:
+        """Gather a window's rows as what a DataFrame holds."""
+        if self.dtype is not None:
+            return pd.Categorical.from_codes(self.array(shares), dtype=self.dtype, validate=False)
+        parts = [self._parts[share.dataset].take(share.rows) for share in shares]
+        if all(isinstance(part, np.ndarray) and part.dtype.kind in "biuf" for part in parts):
+            return self.array(shares)
+        place = np.empty(sum(len(share.rows) for share in shares), dtype=np.int64)
+        place[np.concatenate([share.positions for share in shares])] = np.arange(len(place))
+        joined = (
+            parts[0] if len(parts) == 1 else pd.concat([pd.Series(part) for part in parts], ignore_index=True).array
+        )
+        return joined.take(place)
+
+    def _values(self, share: DatasetRows) -> np.ndarray:
+        part = self._parts[share.dataset]
+        if self.dtype is None or not isinstance(part, CategoricalColumn):
+            return np.asarray(part.take(share.rows))
+        codes, recode = part.codes.take(share.rows), self._recode[share.dataset]
+        return codes if recode is None else recode[codes]
+
+
+def _unite(dtypes: list[pd.CategoricalDtype]) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]]:
+    """Return a dtype for all, and for each the new code of every old one (missing, -1, finds the last entry)."""
+    if all(dtype == dtypes[0] and dtype.categories.equals(dtypes[0].categories) for dtype in dtypes):
+        return dtypes[0], [None] * len(dtypes)
+    categories = dtypes[0].categories
+    for dtype in dtypes[1:]:
+        categories = categories.append(dtype.categories[~dtype.categories.isin(categories)])
+    code_type = np.min_scalar_type(-max(2, len(categories)))
+    recode = [np.append(categories.get_indexer(dtype.categories), -1).astype(code_type) for dtype in dtypes]
+    return pd.CategoricalDtype(categories), list(recode)
 
 
 class ObsTable:
     """The annotations of all rows of a loader.
-
-    Columns are read when they are first needed and then held in memory. Categoricals are united over the datasets, so
-    that a code means the same category in every batch.
 
     Parameters
     ----------
@@ -87,39 +139,28 @@ class ObsTable:
         self.columns = list(frames[0].columns) if columns is None else list(columns)
         for position, frame in enumerate(frames):
             _check_columns(self.columns, frame, position, chosen=columns is not None)
-        self._loaded: dict[str, Any] = {}
-        self._names: pd.Index | None = None
+        self._open: dict[str | None, UnitedColumn] = {}
 
-    def column(self, name: str) -> Any:
-        """Return a whole column over all datasets, in row order."""
-        if name not in self._loaded:
-            self._loaded[name] = _unite([frame.column(name) for frame in self._frames])
-        return self._loaded[name]
+    def column(self, name: str) -> UnitedColumn:
+        """Return a column over all datasets; opened at its first use."""
+        if name not in self._open:
+            self._open[name] = UnitedColumn([frame.column(name) for frame in self._frames])
+        return self._open[name]
 
-    def categories(self, name: str) -> pd.Index | None:
-        """Return the categories of a column over all datasets, or None if it is not categorical."""
-        column = self.column(name)
-        return column.categories if isinstance(column, pd.Categorical) else None
+    def names(self) -> UnitedColumn:
+        """Return the rows' names over all datasets; opened at their first use."""
+        if None not in self._open:
+            self._open[None] = UnitedColumn([frame.names() for frame in self._frames])
+        return self._open[None]
 
-    def names(self) -> pd.Index:
-        """Return the names of all rows."""
-        if self._names is None:
-            names = [frame.names() for frame in self._frames]
-            self._names = names[0].append(names[1:]) if len(names) > 1 else names[0]
-        return self._names
+    def frame(self, shares: Sequence[DatasetRows]) -> FrameWindow:
+        """Gather a window's rows as a DataFrame."""
+        gathered = {name: self.column(name).series(shares) for name in self.columns}
+        return FrameWindow(pd.DataFrame(gathered, index=pd.Index(self.names().series(shares)), copy=False))
 
-    def frame(self, rows: np.ndarray) -> FrameWindow:
-        """Gather rows as a DataFrame."""
-        gathered = {name: self.column(name).take(rows) for name in self.columns}
-        return FrameWindow(pd.DataFrame(gathered, index=self.names().take(rows), columns=self.columns, copy=False))
-
-    def arrays(self, rows: np.ndarray) -> ArraysWindow:
-        """Gather rows as one array a column, categoricals as their codes."""
-        arrays = {}
-        for name in self.columns:
-            column = self.column(name)
-            arrays[name] = np.asarray(column.codes if isinstance(column, pd.Categorical) else column)[rows]
-        return ArraysWindow(arrays)
+    def arrays(self, shares: Sequence[DatasetRows]) -> ArraysWindow:
+        """Gather a window's rows as one array a column, categoricals as codes."""
+        return ArraysWindow({name: self.column(name).array(shares) for name in self.columns})
 
 
 class ObsWindow(Protocol):
@@ -162,13 +203,3 @@ def _check_columns(wanted: list[str], frame: ObsFrame, position: int, *, chosen:
             f"`obs` must have the same columns in every dataset: dataset {position} lacks {missing} and adds {extra} "
             "to those of dataset 0; choose common ones with `obs_columns`."
         )
-
-
-def _unite(parts: list[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    if all(isinstance(part, pd.Categorical) for part in parts):
-        if all(part.dtype == parts[0].dtype for part in parts):
-            return pd.Categorical.from_codes(np.concatenate([part.codes for part in parts]), dtype=parts[0].dtype)
-        return union_categoricals(parts, ignore_order=True)
-    return pd.concat([pd.Series(part) for part in parts], ignore_index=True).array

@@ -7,6 +7,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -438,11 +439,7 @@ class Loader:
             shares = rows_by_dataset(rows.rows, starts)
             gather = None
             if obs is not None:
-                gather = (
-                    (lambda rows=rows: obs.frame(rows.rows))
-                    if self._obs_as == "dataframe"
-                    else (lambda rows=rows: obs.arrays(rows.rows))
-                )
+                gather = partial(obs.frame if self._obs_as == "dataframe" else obs.arrays, shares)
             yield WindowPlan(number, rows, {key: el.plan(rows, shares) for key, el in elements.items()}, gather)
 
     def _output(self, window: LoadedWindow, batch: int) -> LoaderOutput:

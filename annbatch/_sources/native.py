@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
-from .disk import disk_was_read
+from .disk import bytes_from_disk
 from .files import ChunkFiles
 from .reads import plan_reads
 
@@ -27,6 +27,12 @@ _STRETCH_BYTES = 512 << 10
 
 _GAP_BYTES = 4096
 """A ``pread`` of its own costs about as much as copying this many bytes that are not wanted."""
+
+_COLD = 0.1
+"""Reads are announced where more than this share of what was read lately came from a disk."""
+
+_ANNOUNCED_TOGETHER = 64 << 10
+"""Ranges closer than this are announced as one: fewer calls, and a disk reads on that far anyway."""
 
 _WHAT_FAILED = {
     -1: "could not be read",
@@ -85,7 +91,7 @@ class NativeArray:
         gap = max(block, _GAP_BYTES // self.dtype.itemsize) if self._layout.blosc else _GAP_BYTES // self.dtype.itemsize
         reads = plan_reads(pieces, chunk=self._layout.chunk, gap=gap, stretch=stretch)
         located = _Located(self._layout, self._files, reads)
-        if disk_was_read():
+        if bytes_from_disk() > _COLD * located.total:
             located.announce()
         stored, target = self.dtype, out
         if out.dtype == self.dtype and not self._limit:  # copied as bits, by one kernel for all dtypes of a size
@@ -173,18 +179,32 @@ class _Located:
         bound = self._layout.chunk * self._layout.dtype.itemsize
         return min(int(self.nbytes.max(initial=0)), 2 * bound + (1 << 16))
 
+    @property
+    def total(self) -> int:
+        """Bytes to read, as far as is known before chunks' headers are."""
+        return int(self._extents()[1].sum())
+
     def announce(self) -> None:
         """Tell the kernel what will be read, so that a cold disk works ahead."""
         if not hasattr(os, "posix_fadvise"):
             return
-        size, chunk = self._layout.dtype.itemsize, self._layout.chunk
-        whole = self._layout.blosc
-        low = 0 if whole else (self._reads.start - self._reads.chunk * chunk) * size
-        n = self.nbytes if whole else (self._reads.stop - self._reads.start) * size
-        begin = self.offset + low
-        for fd, offset, n_bytes in zip(self.fd.tolist(), begin.tolist(), n.tolist(), strict=True):
-            if fd >= 0 and offset >= 0:
-                os.posix_fadvise(fd, offset, n_bytes, os.POSIX_FADV_WILLNEED)
+        begin, n_bytes = self._extents()
+        there = np.flatnonzero(self.offset >= 0)
+        fd, begin, end = self.fd[there], begin[there], (begin + n_bytes)[there]
+        apart = np.flatnonzero(
+            (begin[1:] > end[:-1] + _ANNOUNCED_TOGETHER) | (begin[1:] < begin[:-1]) | (fd[1:] != fd[:-1])
+        )
+        first, last = np.append(0, apart + 1), np.append(apart, len(there) - 1)
+        for i, j in zip(first.tolist(), last.tolist(), strict=True) if len(there) else ():
+            os.posix_fadvise(int(fd[i]), int(begin[i]), int(end[j] - begin[i]), os.POSIX_FADV_WILLNEED)
+
+    def _extents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where in its file each read begins and how many bytes it is, a whole chunk where it is compressed."""
+        if self._layout.blosc:
+            return self.offset, self.nbytes
+        low = self._reads.start - self._reads.chunk * self._layout.chunk
+        size = self._layout.dtype.itemsize
+        return self.offset + low * size, (self._reads.stop - self._reads.start) * size
 
 
 def _scratch(name: str, nbytes: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from .memory import MemoryArray
 from .rows import CsrSource, DenseSource
+from .values import HeldValues, StoredValues
 
 if TYPE_CHECKING:
     from .array import StoredArray
@@ -42,11 +43,11 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
         return _dense(MemoryArray(_numeric(matrix, name)), {})
     if isinstance(matrix, sp.csr_matrix | sp.csr_array):
         data, indices = MemoryArray(_numeric(matrix.data, name)), MemoryArray(matrix.indices)
-        return CsrSource(data, indices, matrix.indptr, n_columns=matrix.shape[1], dtype=data.dtype)
+        return CsrSource(data, indices, HeldValues(matrix.indptr), n_columns=matrix.shape[1], dtype=data.dtype)
     if sp.issparse(matrix):
         raise _not_rows(name, f"a SciPy {type(matrix).__name__}", "`.tocsr()` makes it CSR")
     if isinstance(matrix, zarr.Array | h5py.Dataset):
-        return _dense(_stored(matrix, name), dict(matrix.attrs))
+        return _dense(open_array(matrix, name=name), dict(matrix.attrs))
     group = matrix if isinstance(matrix, zarr.Group | h5py.Group) else getattr(matrix, "group", None)
     if isinstance(group, zarr.Group | h5py.Group):
         return _csr_group(group, name)
@@ -61,16 +62,28 @@ def _csr_group(group: Any, name: str) -> CsrSource:
         )
         raise _not_rows(name, f"a group encoded as {encoding!r}", advice)
     n_columns = int(group.attrs["shape"][1])
-    data, indices = _stored(group["data"], name), _stored(group["indices"], name, limit=n_columns)
+    data, indices = open_array(group["data"], name=name), open_array(group["indices"], name=name, limit=n_columns)
     dtype = _first_dtype(dict(group.attrs), data)
-    return CsrSource(data, indices, group["indptr"][:], n_columns=n_columns, dtype=dtype)
+    indptr = StoredValues(open_array(group["indptr"], name=name))
+    return CsrSource(data, indices, indptr, n_columns=n_columns, dtype=dtype)
 
 
 def _dense(array: StoredArray, attributes: dict[str, Any]) -> DenseSource:
     return DenseSource(array, dtype=_first_dtype(attributes, array))
 
 
-def _stored(array: Any, name: str, *, limit: int | None = None) -> StoredArray:
+def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> StoredArray:
+    """Return what reads a stored array of numbers: the native reader where it knows the layout, a library otherwise.
+
+    Parameters
+    ----------
+    array
+        A zarr array or an HDF5 dataset.
+    name
+        What errors call it.
+    limit
+        Values must be below it; for column numbers.
+    """
     import h5py
 
     from .layout import chunk_layout

@@ -10,6 +10,7 @@ from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
     from .array import StoredArray
+    from .values import HeldValues, StoredValues
 
 
 class CsrSource:
@@ -20,7 +21,7 @@ class CsrSource:
     data, indices
         ``(nnz,)`` stored values and column numbers.
     indptr
-        ``(n_rows + 1,)`` where each row begins.
+        ``(n_rows + 1,)`` where each row begins; read by range if it is large.
     n_columns
         Width of the matrix.
     dtype
@@ -31,21 +32,21 @@ class CsrSource:
         self,
         data: StoredArray,
         indices: StoredArray,
-        indptr: np.ndarray,
+        indptr: HeldValues | StoredValues,
         *,
         n_columns: int,
         dtype: np.dtype,
     ) -> None:
         self.data = data
         self.indices = indices
-        self.shape = (len(indptr) - 1, n_columns)
+        self.shape = (indptr.size - 1, n_columns)
         self.dtype = dtype
         self._indptr = indptr
 
     def extents(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first element and the number of elements of each row, as int64."""
-        start = self._indptr[rows].astype(np.int64, copy=False)
-        length = self._indptr[rows + 1].astype(np.int64, copy=False) - start
+        start, stop = (values.astype(np.int64, copy=False) for values in self._indptr.pairs(rows))
+        length = stop - start
         if len(rows) and (length.min() < 0 or start.min() < 0 or (start + length).max() > self.data.shape[0]):
             raise CorruptDataError(
                 f"`indptr` must ascend from 0 to the {self.data.shape[0]} stored values, and does not in rows "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan import split_every
+from .._plan import n_requested, split_every
 from ..abc import Sampler
 from ._arguments import check_mask, check_positive, check_window, draw_seed, keyed_rng, resolve_mask
 
@@ -113,6 +113,7 @@ class ChunkSampler(Sampler):
         order = self._chunk_order(stop - start, epoch)
         for window in range(-(-total // window_size)):
             n_rows = min(window_size, total - window * window_size)
+            chunks: list[slice] | np.ndarray
             if self._replacement:
                 chunks = self._drawn_chunks(start, stop, n_rows, keyed_rng(self._seed, epoch, _CHUNKS, window))
             else:
@@ -120,7 +121,7 @@ class ChunkSampler(Sampler):
                 chunks = self._dealt_chunks(start, stop, order[first : first + self._preload_nchunks], order[-1])
             # A last window is read in full where the chunks are cut by `num_samples` or `drop_last`: which of its rows
             # are left out is then as random as the rest.
-            read = sum(chunk.stop - chunk.start for chunk in chunks)
+            read = n_requested(chunks)
             rows = np.arange(read)
             if self._shuffle:
                 keyed_rng(self._seed, epoch, _ROWS, window).shuffle(rows)
@@ -132,12 +133,14 @@ class ChunkSampler(Sampler):
             return keyed_rng(self._seed, epoch, _CHUNKS).permutation(n_chunks)
         return np.arange(n_chunks)
 
-    def _dealt_chunks(self, start: int, stop: int, chunks: np.ndarray, last: int) -> list[slice]:
+    def _dealt_chunks(self, start: int, stop: int, chunks: np.ndarray, last: int) -> list[slice] | np.ndarray:
         """Return the ranges of the given chunks.
 
         Where ``chunk_size`` does not divide the rows, the short chunk is read last, so that every window but the last
         divides into whole batches. Which rows it holds changes with the order: chunks behind it move up.
         """
+        if self._chunk_size == 1:
+            return start + chunks  # single rows: as an array, for the sake of speed
         short = (stop - start) % self._chunk_size or self._chunk_size
         first = start + chunks * self._chunk_size - np.where(chunks > last, self._chunk_size - short, 0)
         length = np.where(chunks == last, short, self._chunk_size)
