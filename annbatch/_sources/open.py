@@ -108,6 +108,8 @@ def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:
 def _numeric(array: Any, name: str) -> Any:
     if array.dtype.kind not in "biufc":
         raise TypeError(f"`{name}` must hold numbers or booleans, got dtype {array.dtype}.")
+    if not array.shape:
+        raise TypeError(f"`{name}` must have rows, got an array of no dimensions.")
     return array
 
 
