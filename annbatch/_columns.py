@@ -27,10 +27,10 @@ class StoredStrings:
         from ._sources.spans import read_with_zarrs
 
         self.dtype = np.dtype(object)
-        self._array = read_with_zarrs(array) if hasattr(array, "async_array") else array
-        self._held: np.ndarray | None = None
+        self._array: Any = read_with_zarrs(array) if hasattr(array, "async_array") else array
+        self._held: Any = None
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
+    def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows``."""
         if self._held is None and self._array.shape[0] * _STRING_BYTES <= HELD_BYTES:
             self._held = self._read(0, self._array.shape[0])
