@@ -114,8 +114,18 @@ class JaxAdapter(Adapter):
         TypeError
             If JAX has no such dtype, or none while ``jax_enable_x64`` is off.
         """
+        import jax
         from jax.experimental.sparse import BCSR
 
+        if (
+            np.int64 in (matrix.indices.dtype, matrix.indptr.dtype)
+            and not jax.dtypes.canonicalize_dtype("int64") == "int64"
+        ):
+            raise TypeError(
+                f"A batch of {matrix.nnz} non-zeros in {matrix.shape[1]} columns has int64 indices, which JAX lacks while "
+                "`jax_enable_x64` is off: switch it on (`jax.config.update('jax_enable_x64', True)`), or make "
+                "`batch_size` smaller."
+            )
         arrays = self._put(matrix.data, matrix.indices, matrix.indptr)
         return BCSR((arrays[0], arrays[1], arrays[2]), shape=matrix.shape)
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annbatch.batch import CSR
 from annbatch.errors import MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import dense_batch, densified, sparse_batch
@@ -210,6 +211,17 @@ class TestSixtyFourBits:
     def test_integers_that_do_not_fit_are_refused(self, dtype, value):
         with pytest.raises(ValueError, match=rf"With `cast_64bit`, values of {dtype} must fit u?int32, got {value}\."):
             JaxAdapter(cast_64bit=True).dense(np.array([1, value], dtype))
+
+    def test_indices_are_refused_with_the_reason(self):
+        batch = CSR(np.ones(1, np.float32), np.zeros(1, np.int32), np.array([0, 1], np.int64), (1, 5))
+        rule = "A batch of 1 non-zeros in 5 columns has int64 indices, which JAX lacks while `jax_enable_x64` is off"
+        for adapter in (JaxAdapter(), JaxAdapter(cast_64bit=True)):
+            with pytest.raises(TypeError, match=rule):
+                adapter.csr(batch)
+        with jax.enable_x64(True):
+            matrix = JaxAdapter().csr(batch)
+            assert matrix.indptr.dtype == np.int64
+            np.testing.assert_array_equal(matrix.todense(), [[1, 0, 0, 0, 0]])
 
     def test_come_through_where_they_are_switched_on(self):
         with jax.enable_x64(True):

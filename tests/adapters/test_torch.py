@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
+from annbatch.batch import CSR
 from annbatch.errors import MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import dense_batch, densified, sparse_batch
@@ -115,6 +116,13 @@ def test_expand_is_exact(dtype):
     """What a CUDA device does to densify, done on the CPU."""
     batch = sparse_batch(TorchAdapter().allocate, (33, 20), dtype, seed=0, capacity=exactly)
     np.testing.assert_array_equal(expand(TorchAdapter().csr(batch)).numpy(), densified(batch), strict=True)
+
+
+def test_indices_of_64_bits():
+    """Only a batch of more than 2**31 non-zeros has them, and then in ``indptr`` alone."""
+    indptr = np.array([0, 1, 2], np.int64)
+    tensor = TorchAdapter().csr(CSR(np.ones(2, np.float32), np.array([4, 0], np.int32), indptr, (2, 5)))
+    np.testing.assert_array_equal(tensor.to_dense(), [[0, 0, 0, 0, 1], [1, 0, 0, 0, 0]])
 
 
 def test_a_default_device_draws_nothing_away():
