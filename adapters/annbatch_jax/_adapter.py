@@ -117,13 +117,11 @@ class JaxAdapter(Adapter):
         import jax
         from jax.experimental.sparse import BCSR
 
-        if (
-            np.int64 in (matrix.indices.dtype, matrix.indptr.dtype)
-            and not jax.dtypes.canonicalize_dtype("int64") == "int64"
-        ):
+        wide = np.dtype(np.int64)
+        if wide in (matrix.indices.dtype, matrix.indptr.dtype) and jax.dtypes.canonicalize_dtype(wide) != wide:
             raise TypeError(
-                f"A batch of {matrix.nnz} non-zeros in {matrix.shape[1]} columns has int64 indices, which JAX lacks while "
-                "`jax_enable_x64` is off: switch it on (`jax.config.update('jax_enable_x64', True)`), or make "
+                f"A batch of {matrix.nnz} non-zeros in {matrix.shape[1]} columns has int64 indices, which JAX lacks "
+                "while `jax_enable_x64` is off: switch it on (`jax.config.update('jax_enable_x64', True)`), or make "
                 "`batch_size` smaller."
             )
         arrays = self._put(matrix.data, matrix.indices, matrix.indptr)
