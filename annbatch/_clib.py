@@ -11,6 +11,7 @@ import threading
 import weakref
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 from numba import types
@@ -48,6 +49,15 @@ _blosc.blosc2_create_dctx.argtypes = [_DecompressionParameters]
 _blosc.blosc2_free_ctx.restype = None
 _blosc.blosc2_free_ctx.argtypes = [ctypes.c_void_p]
 _blosc.blosc2_init()
+
+
+def symbol(name: str) -> Any:
+    """Return a function of the Blosc library, to be called from Python."""
+    function = getattr(_blosc, name)
+    if name == "LZ4_initStreamHC":
+        function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]
+    return function
+
 
 pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
 """``pread(fd, buffer, count, offset)``; -1 on error."""

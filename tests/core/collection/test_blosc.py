@@ -1,0 +1,54 @@
+"""Our Blosc chunks are Blosc chunks: decoded by c-blosc 1 (numcodecs) and c-blosc 2, whole and in part."""
+
+from __future__ import annotations
+
+import blosc2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numcodecs.blosc import Blosc
+
+from annbatch.collection._blosc import encode
+
+
+def values(kind: str, n: int, dtype: str) -> np.ndarray:
+    rng = np.random.default_rng(n)
+    if kind == "counts":
+        return rng.poisson(1, n).astype(dtype)
+    if kind == "noise":
+        return rng.integers(0, 256, n * np.dtype(dtype).itemsize, dtype="uint8").view(dtype)
+    return np.zeros(n, dtype)
+
+
+@given(
+    kind=st.sampled_from(["counts", "noise", "zeros"]),
+    n=st.integers(1, 20_000),
+    dtype=st.sampled_from(["uint8", "uint16", "int32", "float32", "float64"]),
+    block_size=st.sampled_from([256, 1000, 8192, 65536]),
+    high=st.booleans(),
+)
+def test_decoded_by_blosc_1_and_2(kind: str, n: int, dtype: str, block_size: int, high: bool) -> None:
+    array = values(kind, n, dtype)
+    chunk = encode(array, block_size=block_size, high=high)
+
+    assert bytes(Blosc().decode(bytes(chunk))) == array.tobytes()
+    assert blosc2.decompress(bytes(chunk)) == array.tobytes()
+
+
+def test_a_chunk_that_does_not_shrink_grows_by_its_header_only() -> None:
+    array = values("noise", 50_000, "uint8")
+    assert len(encode(array, block_size=8192, high=False)) == 50_000 + 16
+
+
+@pytest.mark.parametrize("high", [False, True])
+def test_the_same_values_give_the_same_bytes(high: bool) -> None:
+    array, other = values("counts", 30_000, "uint16"), values("noise", 30_000, "uint16")
+    first = bytes(encode(array, block_size=8192, high=high))
+    encode(other, block_size=8192, high=high)  # leaves traces in the thread's scratch memory
+    assert bytes(encode(array, block_size=8192, high=high)) == first
+
+
+def test_blocks_are_as_small_as_asked_for() -> None:
+    header = np.frombuffer(encode(values("counts", 50_000, "uint16"), block_size=8192, high=True)[:16], "<i4")
+    assert header[1:3].tolist() == [100_000, 8192]
