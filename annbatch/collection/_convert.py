@@ -11,7 +11,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ._conform import Conformed
-from ._inputs import open_input
 from ._names import append_suffixes
 from ._narrow import Narrowing
 from ._rows import DenseRows, Pick, SparseRows, gather
@@ -21,7 +20,7 @@ from ._write import DatasetWriter, Format, Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._inputs import LoadAdata
+    from ._inputs import Opener
     from ._order import Order
     from ._rows import Block
     from ._survey import Survey
@@ -80,12 +79,12 @@ class Statistics:
         }
 
 
-def read_blocks(survey: Survey, load_adata: LoadAdata | None, block_bytes: int) -> Iterator[tuple[int, Block]]:
+def read_blocks(survey: Survey, open_source: Opener, block_bytes: int) -> Iterator[tuple[int, Block]]:
     """Yield every row of every input as rows of the collection: the number of a block's first row, and the block."""
     first = 0
     for source, described in zip(survey.sources, survey.inputs, strict=True):
         step = max(1, min(described.n_obs, int(block_bytes / max(1.0, described.nbytes / max(1, described.n_obs)))))
-        with open_input(source, load_adata) as found:
+        with open_source(source) as found:
             conformed = Conformed(found, survey.schema)
             for start in range(0, described.n_obs, step):
                 stop = min(start + step, described.n_obs)
@@ -101,7 +100,7 @@ def read_blocks(survey: Survey, load_adata: LoadAdata | None, block_bytes: int) 
 
 def convert(
     survey: Survey,
-    load_adata: LoadAdata | None,
+    open_source: Opener,
     order: Order,
     rows_per_dataset: int,
     form: Format,
@@ -116,6 +115,8 @@ def convert(
     ----------
     survey
         The inputs.
+    open_source
+        Opens one of them.
     order
         Where rows go.
     rows_per_dataset
@@ -135,7 +136,7 @@ def convert(
     blocks: list[Block] = []
     firsts: list[int] = []
     with tqdm(total=survey.n_obs, desc="Reading", unit=" rows", unit_scale=True, disable=not progress) as bar:
-        for first, block in read_blocks(survey, load_adata, _BLOCK_BYTES):
+        for first, block in read_blocks(survey, open_source, _BLOCK_BYTES):
             blocks.append(statistics.narrow(block))
             firsts.append(first)
             bar.update(len(block[NAMES]))

@@ -21,12 +21,14 @@ from ._matrices import Sliceable, StoredCsr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from ._columns import ColumnReader
     from ._matrices import MatrixReader
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
 LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
+Opener: TypeAlias = "Callable[[Source], AbstractContextManager[Input]]"
 
 RAW = (
     "{name} has `raw`, which a collection does not hold. To convert it in place of X, pass "
@@ -212,6 +214,8 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
         found.matrices["X"] = Sliceable(adata.X)
     for place in ("layers", "obsm"):
         for key, value in getattr(adata, place).items():
+            if key is None:  # from anndata 0.13 on, X stands among the layers too
+                continue
             if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
                 found.tables[f"{place}/{key}"] = _memory_table(_in_memory(value), f"`{place}/{key}` of {name}")
             else:

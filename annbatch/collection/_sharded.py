@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,9 @@ def write_sharded(
             if adata.raw is not None:
                 write_elem(target, "raw", adata.raw)
 
-    convert(rows, lambda _: adata, Kept(adata.n_obs), max(1, adata.n_obs), form, False, place, finish, False)
+    convert(
+        rows, lambda _: nullcontext(found), Kept(adata.n_obs), max(1, adata.n_obs), form, False, place, finish, False
+    )
 
 
 def _path(group: zarr.Group, key: str | None) -> str:

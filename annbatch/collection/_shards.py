@@ -127,7 +127,8 @@ def encoder(codecs: tuple[BloscCodec, ...]) -> Callable[[np.ndarray], Any]:
     if not codecs:
         return lambda chunk: chunk.reshape(-1).view(np.uint8)
     codec = codecs[0]
-    blosc = Blosc(codec.cname.value, codec.clevel, Blosc.SHUFFLE, codec.blocksize)
+    cname = getattr(codec.cname, "value", codec.cname)  # an enum in older zarr, a string in newer
+    blosc = Blosc(cname, codec.clevel, Blosc.SHUFFLE, codec.blocksize)
     return lambda chunk: blosc.encode(chunk.reshape(-1))
 
 

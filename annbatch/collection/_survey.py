@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._inputs import open_input
 from ._join import Annotations, join_annotations, select
 from ._names import hash_names, suffixes
 from ._schema import describe, settle
@@ -16,7 +15,7 @@ from ._schema import describe, settle
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ._inputs import Input, LoadAdata, Source
+    from ._inputs import Input, Opener, Source
     from ._join import Merge
     from ._schema import Described, Schema
 
@@ -55,9 +54,7 @@ class Survey:
         return sum(one.nbytes for one in self.inputs) / max(1, self.n_obs)
 
 
-def survey(
-    sources: Sequence[Source], load_adata: LoadAdata | None, var_subset: Iterable[str] | None, merge: Merge
-) -> Survey:
+def survey(sources: Sequence[Source], open_source: Opener, var_subset: Iterable[str] | None, merge: Merge) -> Survey:
     """Open every input once and settle what the collection will hold.
 
     Raises
@@ -71,7 +68,7 @@ def survey(
     known: list[Annotations] = []
     dropped: dict[str, None] = {}
     for source in sources:
-        with open_input(source, load_adata) as found:
+        with open_source(source) as found:
             annotations = Annotations(found.var, found.varm, found.varp, found.uns)
             same = next((one for one in known if annotations.equals(one)), None)
             if same is None:
@@ -86,7 +83,7 @@ def survey(
     joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
     schema = settle(kept, select(joined, var_subset), with_source=True)
     kept_sources = [sources[i] for i in with_rows]
-    names = _Names(kept_sources, load_adata, np.cumsum([0, *(one.n_obs for one in kept)]))
+    names = _Names(kept_sources, open_source, np.cumsum([0, *(one.n_obs for one in kept)]))
     repeats = suffixes(np.concatenate(hashes) if hashes else np.empty(0, np.uint64), names)
     return Survey(kept_sources, kept, schema, repeats)
 
@@ -99,15 +96,15 @@ def _ranges(n_rows: int) -> Iterator[tuple[int, int]]:
 class _Names:
     """Reads the names of given rows, from the inputs that have some of them."""
 
-    def __init__(self, sources: Sequence[Source], load_adata: LoadAdata | None, edges: np.ndarray) -> None:
-        self._sources, self._load_adata, self._edges = sources, load_adata, edges
+    def __init__(self, sources: Sequence[Source], open_source: Opener, edges: np.ndarray) -> None:
+        self._sources, self._open, self._edges = sources, open_source, edges
 
     def __call__(self, rows: np.ndarray) -> Iterator[str]:
         for number, source in enumerate(self._sources):
             first, last = int(self._edges[number]), int(self._edges[number + 1])
             mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)] - first
             if len(mine):
-                with open_input(source, self._load_adata) as found:
+                with self._open(source) as found:
                     yield from _names(found, mine)
 
 

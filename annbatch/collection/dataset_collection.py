@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ import zarr
 from anndata.io import read_elem
 
 from ._convert import convert
+from ._inputs import open_input
 from ._manifest import WORK, Home, Manifest
 from ._order import Kept, Shuffled
 from ._sizes import rows_for
@@ -213,15 +215,16 @@ class DatasetCollection:
             raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
         form = Format(n_obs_per_chunk, shard_size, layout, zarr_compressor)
         rows_for(dataset_size, 1, "dataset_size")
-        found = survey(sources, load_adata, var_subset, merge)
+        open_source = partial(open_input, load_adata=load_adata)
+        found = survey(sources, open_source, var_subset, merge)
         rows_per_dataset = rows_for(dataset_size, found.bytes_per_row, "dataset_size")
         seed = int((np.random.default_rng() if rng is None else rng).integers(2**63))
         order = Shuffled(seed) if shuffle else Kept(found.n_obs)
-        self._write_new(found, load_adata, order, rows_per_dataset, form, progress)
+        self._write_new(found, open_source, order, rows_per_dataset, form, progress)
         return self
 
     def _write_new(
-        self, found: Any, load_adata: Any, order: Any, rows_per_dataset: int, form: Format, progress: bool
+        self, found: Any, open_source: Any, order: Any, rows_per_dataset: int, form: Format, progress: bool
     ) -> None:
         folder = self._home.folder
         datasets: dict[str, dict[str, Any]] = {}
@@ -239,7 +242,7 @@ class DatasetCollection:
         def finish(number: int, place: Place, n_rows: int) -> None:
             datasets[f"dataset_{number}"] = {"n_obs": n_rows}
 
-        convert(found, load_adata, order, rows_per_dataset, form, True, place, finish, progress)
+        convert(found, open_source, order, rows_per_dataset, form, True, place, finish, progress)
         if folder is not None:
             for name in datasets:
                 (work / name).replace(folder / name)
@@ -275,7 +278,7 @@ def _read_obs(frame: Any, columns: list[str] | None) -> pd.DataFrame:
 def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
     """Give categorical columns the same categories in all frames: datasets added later may know more."""
     for name in frames[0]:
-        dtypes = [frame[name].dtype for frame in frames if name in frame]
+        dtypes: list[Any] = [frame[name].dtype for frame in frames if name in frame]
         if all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes) and any(d != dtypes[0] for d in dtypes):
             categories = list(dict.fromkeys(value for dtype in dtypes for value in dtype.categories))
             for frame in frames:

@@ -94,7 +94,7 @@ def assert_holds(collection: DatasetCollection, sources: dict[str, ad.AnnData]) 
     seen: dict[str, set[str]] = {name: set() for name in sources}
     for part, group in zip(read(collection), collection, strict=True):
         matrices = {"X": (part.X, group["X"])}
-        matrices |= {f"layers/{k}": (v, group["layers"][k]) for k, v in part.layers.items()}
+        matrices |= {f"layers/{k}": (v, group["layers"][k]) for k, v in part.layers.items() if k}
         matrices |= {f"obsm/{k}": (v, group["obsm"][k]) for k, v in part.obsm.items()}
         for name, source in sources.items():
             mine = np.flatnonzero((part.obs["src_path"] == name).to_numpy())
