@@ -27,7 +27,7 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     -------
     torch.utils.data.IterableDataset
         With the loader's ``__len__`` and ``set_epoch``; the loader itself is its attribute ``loader``. Iterating raises
-        ``ValueError`` in a ``DataLoader`` of several workers, each of which would yield every batch.
+        ``ValueError`` in the workers of a ``DataLoader``, each of which would yield every batch.
 
     Raises
     ------

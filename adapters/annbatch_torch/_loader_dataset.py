@@ -20,10 +20,10 @@ class LoaderDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        if worker is not None and worker.num_workers > 1:
+        if worker is not None:
             raise ValueError(
-                "`num_workers` must be 0, because the loader reads ahead on threads of its own and every worker would "
-                f"yield every batch, got {worker.num_workers}."
+                "`num_workers` must be 0, because the loader reads ahead on threads of its own, and each worker would "
+                f"yield every batch, copied from its process; got {worker.num_workers}."
             )
         return iter(self.loader)
 

@@ -16,10 +16,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def accuracies(store: Path, label: str) -> dict[str, float]:
     """Train with each framework that is installed, on the same batches in the same order."""
-    found = {"numpy": runpy.run_path(str(EXAMPLES / "plain_numpy.py"))["train"](store, label)}
+    found = {"numpy": runpy.run_path(str(EXAMPLES / "plain_numpy.py"))["train"](store, label, n_epochs=10)}
     for name in ("torch", "jax"):
         pytest.importorskip(name, reason=f"{name} is not installed", exc_type=ImportError)
-        found[name] = runpy.run_path(str(EXAMPLES / f"plain_{name}.py"))["train"](store, label)
+        found[name] = runpy.run_path(str(EXAMPLES / f"plain_{name}.py"))["train"](store, label, n_epochs=10)
     return found
 
 
