@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ import numpy as np
 from numcodecs.blosc import Blosc
 from zarr.codecs import BloscCodec
 
+from ._blosc import encode
 from ._codecs import use_zarrs
 
 if TYPE_CHECKING:
@@ -122,12 +124,17 @@ def _at_least_one(tail: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(1, n) for n in tail)
 
 
-def encoder(codecs: tuple[BloscCodec, ...]) -> Callable[[np.ndarray], Any]:
-    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL."""
+def encoder(codecs: tuple[BloscCodec, ...], *, high: bool = False) -> Callable[[np.ndarray], Any]:
+    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL.
+
+    LZ4 in blocks smaller than Blosc makes them is encoded by :mod:`._blosc`, with ``high`` by LZ4HC, which LZ4 decodes.
+    """
     if not codecs:
         return lambda chunk: chunk.reshape(-1).view(np.uint8)
     codec = codecs[0]
     cname = getattr(codec.cname, "value", codec.cname)  # an enum in older zarr, a string in newer
+    if cname == "lz4" and 0 < codec.blocksize < 1 << 16:
+        return partial(encode, block_size=codec.blocksize, high=high)
     blosc = Blosc(cname, codec.clevel, Blosc.SHUFFLE, codec.blocksize)
     return lambda chunk: blosc.encode(chunk.reshape(-1))
 
@@ -150,7 +157,7 @@ class LocalArray:
     ) -> None:
         self._group, self._folder, self._name = group, folder / name, name
         self._dtype, self._tail, self._chunk, self._per_shard, self._codecs = dtype, tail, chunk, per_shard, codecs
-        self._encode, self._pool, self._checksums = encoder(codecs), pool, checksums
+        self._encode, self._pool, self._checksums = encoder(codecs, high=name != "indices"), pool, checksums
         self._rest: list[np.ndarray] = []
         self._n_rest = self._n = 0
         self._encoded: deque[Future[Any]] = deque()
