@@ -27,7 +27,8 @@ class Adapter(ABC):
     **Threads.** ``allocate`` and ``capacity`` are called on annbatch's threads, possibly at once; everything else on
     the thread that iterates. **Ownership.** The host arrays given to ``dense``, ``csr`` and ``densify`` stay valid
     while anything refers to them, so sharing their memory is right and copying on the host is waste. An adapter whose
-    transfer is asynchronous keeps a reference until the transfer has ended.
+    transfer is asynchronous keeps a reference until the transfer has ended. **Types.** Dtypes are kept. One that the
+    framework lacks is a :class:`TypeError` that names it and says what to do. Adapters are pickled with their loader.
 
     Prove one right with :class:`annbatch.testing.AdapterTests`.
     """
