@@ -6,6 +6,8 @@ memory that stays in the core's cache, then each row fragment to its place, cast
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numba as nb
 import numpy as np
 
@@ -19,6 +21,9 @@ the decoded chunk, a block and the encoded chunk. Starts of the blocks follow as
 set."""
 
 _STORED = 2
+
+Stored: TypeAlias = tuple[Any, ...]
+Fields: TypeAlias = tuple[np.ndarray, ...]
 
 
 @nb.njit(nogil=True, cache=True)
@@ -115,49 +120,33 @@ def decode_blosc(context: int, encoded: np.ndarray, nbytes: int, low: int, high:
 
 
 @nb.njit(nogil=True, cache=True)
-def read_stretch(
-    context: int,
-    fd: int,
-    offset: int,
-    nbytes: int,
-    low: int,
-    high: int,
-    chunk_bytes: int,
-    blosc: bool,
-    fill: np.ndarray,
-    encoded: np.ndarray,
-    decoded: np.ndarray,
-) -> tuple[int, int]:
-    """Put the bytes ``low:high`` of a chunk into ``decoded``; return where they begin, or an error, and bytes fetched.
+def read_stretch(array: Stored, reads: Fields, r: int) -> tuple[int, int]:
+    """Put stretch ``r`` into the array's scratch memory; return where in it, or an error, and the bytes fetched.
 
     Parameters
     ----------
-    context
-        The thread's Blosc context.
-    fd, offset, nbytes
-        Where the chunk lies; ``offset`` -1 for one that was never written.
-    chunk_bytes
-        Size of the decoded chunk.
-    blosc
-        Whether it is compressed.
-    fill
-        The array's fill value, as bytes.
-    encoded, decoded
-        The thread's scratch memory, uint8.
+    array
+        What :class:`~annbatch._sources.native.KernelInput` holds.
+    reads
+        The fields of :class:`~annbatch._sources.reads.Reads`.
     """
-    if offset < 0:
+    context, fd, offset, nbytes, chunk, blosc, fill, encoded, decoded, stored, _ = array
+    chunk_of, start, stop, _ = reads
+    origin, size, chunk_bytes = chunk_of[r] * chunk, stored.itemsize, chunk * stored.itemsize
+    low, high = (start[r] - origin) * size, (stop[r] - origin) * size
+    if offset[r] < 0:
         for i in range(high - low):
             decoded[i] = fill[i % fill.size]
         return 0, 0
     if not blosc:
-        if nbytes != chunk_bytes:
+        if nbytes[r] != chunk_bytes:
             return NOT_THE_CHUNK, 0
-        status = fetch(fd, decoded, 0, high - low, offset + low)
+        status = fetch(fd[r], decoded, 0, high - low, offset[r] + low)
         return status, high - low
-    fetched = fetch_blocks(fd, offset, nbytes, low, high, chunk_bytes, encoded)
+    fetched = fetch_blocks(fd[r], offset[r], nbytes[r], low, high, chunk_bytes, encoded)
     if fetched < 0:
         return fetched, 0
-    return decode_blosc(context, encoded, nbytes, low, high, decoded), fetched
+    return decode_blosc(context, encoded, nbytes[r], low, high, decoded), fetched
 
 
 @nb.njit(nogil=True, cache=True)
@@ -174,40 +163,30 @@ def within(values: np.ndarray, limit: int) -> bool:
 
 
 @nb.njit(nogil=True, cache=True)
-def read_pieces(
-    context: int,
-    files: tuple[np.ndarray, np.ndarray, np.ndarray],
-    reads: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    pieces: tuple[np.ndarray, np.ndarray, np.ndarray],
-    chunk: int,
-    blosc: bool,
-    fill: np.ndarray,
-    encoded: np.ndarray,
-    decoded: np.ndarray,
-    stored: np.ndarray,
-    limit: int,
-    out: np.ndarray,
-) -> tuple[int, int, int]:
-    """Read stretches and scatter their pieces.
+def read_values(array: Stored, reads: Fields, r: int) -> tuple[int, int, np.ndarray]:
+    """Read stretch ``r`` and check its values; return ``DONE`` or an error, the bytes fetched, and the values."""
+    stored, limit = array[9], array[10]
+    n = reads[2][r] - reads[1][r]
+    begin, fetched = read_stretch(array, reads, r)
+    if begin < 0:
+        return begin, fetched, stored[:0]
+    first = begin // stored.itemsize
+    values = stored[first : first + n]
+    if limit > 0 and not within(values, limit):
+        return OUT_OF_RANGE, fetched, values
+    return DONE, fetched, values
+
+
+@nb.njit(nogil=True, cache=True)
+def read_pieces(array: Stored, reads: Fields, pieces: Fields, out: np.ndarray) -> tuple[int, int, int]:
+    """Read stretches of one array and copy their pieces to ``out``, casting.
 
     Parameters
     ----------
-    context
-        The thread's Blosc context.
-    files
-        File descriptor, offset and bytes of each stretch's chunk.
-    reads
-        The fields of :class:`~annbatch._sources.reads.Reads`.
+    array, reads
+        As for :func:`read_stretch`.
     pieces
         ``start``, ``length`` and ``dest`` of all pieces, in elements.
-    chunk
-        Elements a chunk.
-    blosc, fill, encoded, decoded
-        As for :func:`read_stretch`.
-    stored
-        ``decoded`` once more, as an array of the stored dtype.
-    limit
-        Values must be at least 0 and below it, if it is positive.
     out
         Flat, of the dtype to cast to.
 
@@ -216,35 +195,14 @@ def read_pieces(
     tuple of int
         ``DONE`` or an error; the number of the stretch that it concerns; bytes fetched.
     """
-    fd, offset, nbytes = files
-    chunk_of, low, high, piece = reads
+    _, low, high, piece = reads
     start, length, dest = pieces
-    size = stored.itemsize
     total = 0
-    for r in range(chunk_of.size):
-        origin = chunk_of[r] * chunk
-        begin, fetched = read_stretch(
-            context,
-            fd[r],
-            offset[r],
-            nbytes[r],
-            (low[r] - origin) * size,
-            (high[r] - origin) * size,
-            chunk * size,
-            blosc,
-            fill,
-            encoded,
-            decoded,
-        )
-        if begin < 0:
-            return begin, r, total
-        if begin % size != 0:  # the chunk's items have another size than the array's metadata says
-            return NOT_THE_CHUNK, r, total
+    for r in range(low.size):
+        status, fetched, values = read_values(array, reads, r)
+        if status != DONE:
+            return status, r, total
         total += fetched
-        n_values = high[r] - low[r]
-        values = stored[begin // size : begin // size + n_values]
-        if limit > 0 and not within(values, limit):
-            return OUT_OF_RANGE, r, total
         i = piece[r]
         while i < start.size and start[i] < high[r]:
             a, b = max(start[i], low[r]), min(start[i] + length[i], high[r])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -61,21 +62,21 @@ class NativeArray:
     def __init__(self, layout: ChunkLayout, *, other: StoredArray, limit: int | None = None) -> None:
         self.shape = layout.shape
         self.dtype = layout.dtype
-        self._layout = layout
+        self.layout = layout
         self._other = other
         self._limit = limit or 0
         self._files = ChunkFiles(layout)
         self._block: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"layout": self._layout, "other": self._other, "limit": self._limit}
+        return {"layout": self.layout, "other": self._other, "limit": self._limit}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # made as it was; open files stay with the process
 
     def describe(self) -> str:
         """Say how the array is read."""
-        return f"zarr (native, {'Blosc' if self._layout.blosc else 'uncompressed'})"
+        return f"zarr (native, {'Blosc' if self.layout.blosc else 'uncompressed'})"
 
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the work of copying ``pieces`` to ``out``; see :class:`~annbatch._sources.array.StoredArray`."""
@@ -83,59 +84,82 @@ class NativeArray:
 
         if out.dtype != self.dtype and not kernels_cast(self.dtype, out.dtype):
             return self._other.jobs(pieces, out, n_jobs=n_jobs)
-        pieces = pieces.in_elements(self._layout.item)
+        pieces = pieces.in_elements(self.layout.item)
         if not len(pieces):
             return []
-        block = self._block_elements()
-        stretch = max(1, _STRETCH_BYTES // self.dtype.itemsize // block) * block
-        gap = max(block, _GAP_BYTES // self.dtype.itemsize) if self._layout.blosc else _GAP_BYTES // self.dtype.itemsize
-        reads = plan_reads(pieces, chunk=self._layout.chunk, gap=gap, stretch=stretch)
-        located = _Located(self._layout, self._files, reads)
-        if bytes_from_disk() > _COLD * located.total:
-            located.announce()
+        gap, stretch = self.tuning()
+        reads = plan_reads(pieces, chunk=self.layout.chunk, gap=gap, stretch=stretch)
+        located = self.locate(reads)
         stored, target = self.dtype, out
         if out.dtype == self.dtype and not self._limit:  # copied as bits, by one kernel for all dtypes of a size
             stored = np.dtype(f"u{self.dtype.itemsize}")
             target = out.view(stored)
         parts = split_evenly(reads.stop - reads.start, n_jobs)
-        return [partial(self._read, reads, located, pieces, part, stored, target, stretch) for part in parts]
+        return [partial(self._read, reads.part(part), located.part(part), pieces, stored, target) for part in parts]
 
-    def _read(
-        self,
-        reads: Reads,
-        located: _Located,
-        pieces: Pieces,
-        part: slice,
-        stored: np.dtype,
-        out: np.ndarray,
-        stretch: int,
-    ) -> int:
+    def tuning(self) -> tuple[int, int]:
+        """Return the unwanted elements that are cheaper to decode than to skip, and the most to decode at once."""
+        block, size = self._block_elements(), self.dtype.itemsize
+        gap = max(block if self.layout.blosc else 0, _GAP_BYTES // size)
+        return gap, min(self.layout.chunk, max(1, _STRETCH_BYTES // size // block) * block)
+
+    def locate(self, reads: Reads) -> Located:
+        """Find where reads lie, and announce them if it is a disk that is waited for."""
+        located = Located(self.layout, self._files, reads)
+        if bytes_from_disk() > _COLD * located.total:
+            located.announce(reads)
+        return located
+
+    def kernel_input(self, reads: Reads, located: Located, *, stored: np.dtype, scratch: str) -> tuple[Any, ...]:
+        """Return what kernels need to read this array on the calling thread.
+
+        Parameters
+        ----------
+        reads, located
+            What will be read, and where it lies.
+        stored
+            The dtype by which kernels know the values: the array's, or an integer of the same size.
+        scratch
+            Which of the thread's memories to decode into: two arrays that are read together need two.
+
+        Returns
+        -------
+        tuple
+            The thread's Blosc context; file descriptor, offset and bytes of each read's chunk; elements a chunk;
+            whether it is Blosc; the fill value as bytes; scratch for encoded and for decoded bytes, the latter also as
+            values; the bound that values must lie below, or 0.
+        """
         from .._clib import blosc_context
-        from .._decode import DONE, read_pieces
 
-        layout, size = self._layout, self.dtype.itemsize
-        encoded = _scratch("encoded", located.largest + 64 if layout.blosc else 0)
-        decoded = _scratch("decoded", min(stretch, layout.chunk) * size + 256)
-        status, number, n_bytes = read_pieces(
+        layout = self.layout
+        longest = int((reads.stop - reads.start).max(initial=1)) * self.dtype.itemsize
+        decoded = _scratch(scratch, longest + 256)
+        return (
             blosc_context() if layout.blosc else 0,
-            (located.fd[part], located.offset[part], located.nbytes[part]),
-            (reads.chunk[part], reads.start[part], reads.stop[part], reads.piece[part]),
-            (pieces.start, pieces.length, pieces.dest),
+            located.fd,
+            located.offset,
+            located.nbytes,
             layout.chunk,
             layout.blosc,
             np.frombuffer(np.array(layout.fill_value, dtype=self.dtype).tobytes(), dtype=np.uint8),
-            encoded,
+            _scratch("encoded", located.largest + 64 if layout.blosc else 0),
             decoded,
             decoded.view(stored),
             self._limit,
-            out,
         )
+
+    def _read(self, reads: Reads, located: Located, pieces: Pieces, stored: np.dtype, out: np.ndarray) -> int:
+        from .._decode import DONE, read_pieces
+
+        array = self.kernel_input(reads, located, stored=stored, scratch="decoded")
+        status, number, n_bytes = read_pieces(array, reads.fields, (pieces.start, pieces.length, pieces.dest), out)
         if status != DONE:
-            raise self._error(status, int(reads.chunk[part][number]))
+            raise self.error(status, int(reads.chunk[number]))
         return int(n_bytes)
 
-    def _error(self, status: int, chunk: int) -> CorruptDataError:
-        layout = self._layout
+    def error(self, status: int, chunk: int) -> CorruptDataError:
+        """Return the error that a kernel's status means, with the file, the array and the chunk."""
+        layout = self.layout
         number, within = divmod(chunk, layout.per_file)
         where = f"chunk {chunk}" + (f" (number {within} in its shard)" if layout.sharded else "")
         return CorruptDataError(f"{layout.file(number)} {_WHAT_FAILED[status]}: {where} of array {layout.folder}.")
@@ -143,19 +167,25 @@ class NativeArray:
     def _block_elements(self) -> int:
         """Return the elements of a Blosc block, which is the least that can be decoded, as the first chunk has it."""
         if self._block is None:
-            self._block = self._layout.chunk
-            if self._layout.blosc:
+            self._block = self.layout.chunk
+            if self.layout.blosc:
                 file = self._files.get(0)
                 header = os.pread(file.fd, 16, int(file.offset[0])) if file.fd >= 0 and file.offset[0] >= 0 else b""
                 block_bytes = int.from_bytes(header[8:12], "little")
-                self._block = min(self._layout.chunk, max(1, block_bytes // self.dtype.itemsize or self._layout.chunk))
+                self._block = min(self.layout.chunk, max(1, block_bytes // self.dtype.itemsize or self.layout.chunk))
             else:
                 self._block = 1
         return self._block
 
 
-class _Located:
-    """Where the chunks of some reads lie; holds their files open."""
+class Located:
+    """Where the chunks of some reads lie; holds their files open.
+
+    Attributes
+    ----------
+    fd, offset, nbytes
+        ``(n_reads,)`` int64; see :class:`~annbatch._sources.files.ChunkFile`.
+    """
 
     def __init__(self, layout: ChunkLayout, files: ChunkFiles, reads: Reads) -> None:
         number, within = np.divmod(reads.chunk, layout.per_file)
@@ -163,7 +193,6 @@ class _Located:
         self.offset = np.empty(len(reads), dtype=np.int64)
         self.nbytes = np.empty(len(reads), dtype=np.int64)
         self._held: list[ChunkFile] = []
-        self._reads = reads
         self._layout = layout
         cuts = np.flatnonzero(np.diff(number, prepend=-1))  # chunks ascend, so a file's reads lie together
         for a, b in zip(cuts.tolist(), [*cuts[1:].tolist(), len(number)], strict=True):
@@ -173,6 +202,12 @@ class _Located:
             self.offset[a:b] = file.offset[within[a:b]]
             self.nbytes[a:b] = file.nbytes[within[a:b]]
 
+    def part(self, part: slice) -> Located:
+        """Return where some of the reads lie."""
+        one = copy(self)
+        one.fd, one.offset, one.nbytes = self.fd[part], self.offset[part], self.nbytes[part]
+        return one
+
     @property
     def largest(self) -> int:
         """Bytes of the largest encoded chunk, of those that can be right at all."""
@@ -181,30 +216,25 @@ class _Located:
 
     @property
     def total(self) -> int:
-        """Bytes to read, as far as is known before chunks' headers are."""
-        return int(self._extents()[1].sum())
+        """Bytes of the chunks that the reads lie in."""
+        return int(self.nbytes.sum())
 
-    def announce(self) -> None:
+    def announce(self, reads: Reads) -> None:
         """Tell the kernel what will be read, so that a cold disk works ahead."""
         if not hasattr(os, "posix_fadvise"):
             return
-        begin, n_bytes = self._extents()
+        begin, n_bytes = self.offset, self.nbytes
+        if not self._layout.blosc:
+            size = self._layout.dtype.itemsize
+            begin = begin + (reads.start - reads.chunk * self._layout.chunk) * size
+            n_bytes = (reads.stop - reads.start) * size
         there = np.flatnonzero(self.offset >= 0)
         fd, begin, end = self.fd[there], begin[there], (begin + n_bytes)[there]
-        apart = np.flatnonzero(
-            (begin[1:] > end[:-1] + _ANNOUNCED_TOGETHER) | (begin[1:] < begin[:-1]) | (fd[1:] != fd[:-1])
-        )
-        first, last = np.append(0, apart + 1), np.append(apart, len(there) - 1)
-        for i, j in zip(first.tolist(), last.tolist(), strict=True) if len(there) else ():
+        far = (begin[1:] > end[:-1] + _ANNOUNCED_TOGETHER) | (begin[1:] < begin[:-1]) | (fd[1:] != fd[:-1])
+        first = np.flatnonzero(np.append(len(there) > 0, far))
+        last = np.append(first[1:], len(there))[: len(first)] - 1
+        for i, j in zip(first.tolist(), last.tolist(), strict=True):
             os.posix_fadvise(int(fd[i]), int(begin[i]), int(end[j] - begin[i]), os.POSIX_FADV_WILLNEED)
-
-    def _extents(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return where in its file each read begins and how many bytes it is, a whole chunk where it is compressed."""
-        if self._layout.blosc:
-            return self.offset, self.nbytes
-        low = self._reads.start - self._reads.chunk * self._layout.chunk
-        size = self._layout.dtype.itemsize
-        return self.offset + low * size, (self._reads.stop - self._reads.start) * size
 
 
 def _scratch(name: str, nbytes: int) -> np.ndarray:

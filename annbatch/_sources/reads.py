@@ -36,6 +36,15 @@ class Reads:
     def __len__(self) -> int:
         return len(self.chunk)
 
+    @property
+    def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The arrays, as kernels take them."""
+        return self.chunk, self.start, self.stop, self.piece
+
+    def part(self, part: slice) -> Reads:
+        """Return some of the stretches."""
+        return Reads(self.chunk[part], self.start[part], self.stop[part], self.piece[part])
+
 
 def plan_reads(pieces: Pieces, *, chunk: int, gap: int, stretch: int) -> Reads:
     """Cover pieces with stretches that lie in one chunk each.
