@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from abc import ABC, abstractmethod
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,33 +80,29 @@ class SpanArray(ABC):
 class ZarrArray(SpanArray):
     """A zarr array of any format, codec and store, read with the zarrs codec pipeline where that knows it."""
 
-    _zarrs_process: int | None = None  # the process that has started zarrs' threads
-
     def __init__(self, array: zarr.Array[Any]) -> None:
         super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=array.chunks[0])
-        fast = read_with_zarrs(array)
-        self._array = array if fast is None else fast
-        self._zarrs = fast is not None
+        self._array = array
+
+    @cached_property
+    def _with_zarrs(self) -> zarr.Array[Any] | None:
+        """The same array through zarrs, or None; made at the first reading, as it starts zarrs' threads."""
+        return read_with_zarrs(self._array)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to a process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_with_zarrs"}
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        if self._zarrs:
-            self._check_process()
-        return np.asarray(self._array[start:stop], dtype=self.dtype)
-
-    @staticmethod
-    def _check_process() -> None:
-        """Raise where zarrs would wait for ever: its threads do not survive a fork, and it does not notice."""
-        if ZarrArray._zarrs_process is None:
-            ZarrArray._zarrs_process = os.getpid()
-        if ZarrArray._zarrs_process != os.getpid():
-            raise RuntimeError(
-                f"zarrs was used in process {ZarrArray._zarrs_process}, and its threads did not survive the fork into "
-                f"process {os.getpid()}: start processes with 'spawn', or read in the child only."
-            )
+        array = self._array
+        if self._with_zarrs is not None:
+            _claim_zarrs()
+            array = self._with_zarrs
+        return np.asarray(array[start:stop], dtype=self.dtype)
 
     def describe(self) -> str:
         """Say how the array is read."""
-        return "zarr (zarrs)" if self._zarrs else "zarr"
+        return "zarr" if self._with_zarrs is None else "zarr (zarrs)"
 
 
 class H5Array(SpanArray):
@@ -144,6 +140,7 @@ def read_with_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
     # zarrs 0.2.3 swaps real and imaginary parts of big-endian values where it decodes part of a chunk
     if not array.dtype.isnative or array.dtype.kind == "c":
         return None
+    _claim_zarrs()
     own = type(given)(given.metadata, given.store_path, given.config)
     with warnings.catch_warnings():
         # zarrs warns where it leaves an array to zarr's own pipeline, which it then does by itself
@@ -154,3 +151,18 @@ def read_with_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
             return None
     object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
     return zarr.Array(own)
+
+
+_zarrs_process: int | None = None  # which has started zarrs' threads
+
+
+def _claim_zarrs() -> None:
+    """Raise where zarrs would wait for ever: its threads do not survive a fork, and it does not notice."""
+    global _zarrs_process
+    if _zarrs_process is None:
+        _zarrs_process = os.getpid()
+    if _zarrs_process != os.getpid():
+        raise RuntimeError(
+            f"zarrs was used in process {_zarrs_process}, and its threads did not survive the fork into process "
+            f"{os.getpid()}: start processes with 'spawn', or read in the child only."
+        )
