@@ -24,10 +24,8 @@ class StoredStrings:
     """A stored array of strings, as objects: held if it is small, read by range otherwise."""
 
     def __init__(self, array: Any) -> None:
-        from ._sources.spans import read_with_zarrs
-
         self.dtype = np.dtype(object)
-        self._array: Any = read_with_zarrs(array) if hasattr(array, "async_array") else array
+        self._array = array  # zarrs knows no strings
         self._held: Any = None
 
     def take(self, rows: np.ndarray) -> Any:
