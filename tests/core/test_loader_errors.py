@@ -1,0 +1,250 @@
+"""Bad input: each error names the thing, the rule and the value."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import zarr
+from anndata.io import write_elem
+
+from annbatch import DatasetCollection, Loader
+from annbatch.errors import NotACollectionError
+from annbatch.samplers import SequentialSampler
+
+DENSE = np.arange(20.0).reshape(10, 2)
+CSR = sp.csr_matrix(DENSE)
+OBS = pd.DataFrame({"type": pd.Categorical(list("aabbaabbab")), "n": range(10)})
+VAR = pd.DataFrame(index=["g1", "g2"])
+
+ARGUMENTS = {
+    "batches that do not divide a window": (
+        {"chunk_size": 10, "preload_nchunks": 3, "batch_size": 7},
+        r"`chunk_size \* preload_nchunks` must be divisible by batch_size.* got 10 \* 3 = 30 and batch_size 7",
+    ),
+    "no batch size": ({"batch_size": 0}, "`batch_size` must be positive, got 0"),
+    "no chunk size": ({"chunk_size": 0}, "`chunk_size` must be positive, got 0"),
+    "no chunks": ({"preload_nchunks": -1}, "`preload_nchunks` must be positive, got -1"),
+    "an unknown framework": (
+        {"to": "abacus"},
+        r"`to` must be None, an adapter or the name of an installed one \(.*got 'abacus'",
+    ),
+    "a device without a framework": ({"device": "cuda"}, "`device` must be None where `to` is None, got 'cuda'"),
+    "an unknown form of obs": ({"obs_as": "list"}, "`obs_as` must be 'dataframe' or 'arrays', got 'list'"),
+    "a budget that is no size": ({"prefetch": "much"}, "`prefetch` must be a size such as '512MB' .* got 'much'"),
+    "a negative budget": ({"prefetch": -1}, "`prefetch` must not be negative, got -1"),
+    "two seeds": ({"seed": 1, "rng": np.random.default_rng(0)}, "`seed` excludes rng, got both: seed=1"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Loader(**arguments)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"chunk_size": 1},
+        {"preload_nchunks": 1},
+        {"batch_size": 1},
+        {"shuffle": False},
+        {"drop_last": False},
+        {"rng": np.random.default_rng(0)},
+        {"seed": 0},
+    ],
+    ids=lambda argument: next(iter(argument)),
+)
+def test_a_sampler_excludes_the_sampling_arguments(argument):
+    name = next(iter(argument))
+    with pytest.raises(ValueError, match=f"`batch_sampler` excludes the sampling arguments.* got {name} beside it"):
+        Loader(batch_sampler=SequentialSampler(1, 1, 1), **argument)
+
+
+def test_to_of_another_type():
+    with pytest.raises(TypeError, match=r"`to` must be None, the name of an adapter or an annbatch.abc.Adapter, got 3"):
+        Loader(to=3)
+
+
+DATASETS = {
+    "CSC": (TypeError, lambda loader: loader.add_dataset(CSR.tocsc()), r"got a SciPy csc_matrix: `.tocsr\(\)`"),
+    "CSC in an AnnData": (TypeError, lambda loader: loader.add_adata(ad.AnnData(CSR.tocsc())), "csc_matrix"),
+    "an AnnData without X": (
+        TypeError,
+        lambda loader: loader.add_adata(ad.AnnData(obs=OBS.set_index("n"))),
+        "NoneType",
+    ),
+    "obs of another length": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR, OBS[:4]),
+        r"`obs` must have one row a row of the matrix \(10\), got 4",
+    ),
+    "var of another length": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR, None, VAR[:1]),
+        r"`var` must have one row a column of the matrix \(2\), got 1",
+    ),
+    "obs that is no DataFrame": (
+        TypeError,
+        lambda loader: loader.add_dataset(CSR, {"a": 1}),
+        "`obs` must be a pandas DataFrame or None, got dict",
+    ),
+    "var that is no DataFrame": (
+        TypeError,
+        lambda loader: loader.add_dataset(CSR, None, ["g1", "g2"]),
+        "`var` must be a pandas DataFrame or None, got list",
+    ),
+    "no AnnData at all": (ValueError, lambda loader: loader.add_adatas([]), "`adatas` must hold at least one AnnData"),
+    "obs once only": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR, OBS).add_dataset(CSR),
+        "`obs` must be given for all datasets or for none: dataset 0 is with, 1 without",
+    ),
+    "obs later only": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR).add_dataset(CSR, OBS),
+        "`obs` must be given for all datasets or for none: dataset 0 is without, 1 with",
+    ),
+    "var once only": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR, None, VAR).add_dataset(CSR),
+        "`var` must be given for all datasets or for none: dataset 0 is with, 1 without",
+    ),
+    "other columns in obs": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR, OBS).add_dataset(CSR, OBS.rename(columns={"n": "m"})),
+        r"`obs` must have the same columns .* dataset 1 lacks \['n'\] and adds \['m'\]",
+    ),
+    "other genes": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR, None, VAR).add_dataset(CSR, None, VAR.rename(index={"g2": "g9"})),
+        "`var` must be the same in all datasets: .* dataset 0 and dataset 1 1 names differ: 'g2' / 'g9'",
+    ),
+    "other annotations of genes": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR, None, VAR.assign(a=1)).add_dataset(CSR, None, VAR.assign(a=2)),
+        "`var` must be the same in all datasets: .* the names agree, annotations differ",
+    ),
+    "another width": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR).add_dataset(CSR[:, :1]),
+        r"rows of one shape: dataset 0 has \(2,\), dataset 1 has \(1,\)",
+    ),
+    "sparse and dense": (
+        ValueError,
+        lambda loader: loader.add_dataset(CSR).add_dataset(DENSE),
+        "must be sparse or all dense: dataset 0 is csr, memory, dataset 1 is dense, memory",
+    ),
+    "lists of different lengths": (
+        ValueError,
+        lambda loader: loader.add_datasets([CSR, CSR], [OBS]),
+        r"`obs` must have one DataFrame a dataset \(2\), got 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "add", "message"), DATASETS.values(), ids=DATASETS)
+@pytest.mark.filterwarnings("ignore:Transforming to str index")  # anndata's, of the test's own AnnData
+def test_datasets_that_do_not_fit(kind, add, message):
+    loader = Loader(batch_size=5, chunk_size=5)
+    with pytest.raises(kind, match=message):
+        add(loader)
+    n_obs = loader.n_obs
+    if n_obs:  # what was added before is still there, and works
+        assert sum(batch["X"].shape[0] for batch in loader) == n_obs
+
+
+def test_a_column_that_is_none():
+    with pytest.raises(KeyError, match=r"`obs_columns` must be columns of obs, got \['zzz'\]; dataset 0 has"):
+        Loader(obs_columns=["zzz"]).add_dataset(CSR, OBS)
+
+
+def test_nothing_to_iterate_over():
+    with pytest.raises(ValueError, match="The loader must have rows to iterate over, got 0 datasets with none"):
+        iter(Loader())
+    with pytest.raises(ValueError, match="The loader must have rows to iterate over, got 1 datasets with none"):
+        iter(Loader().add_dataset(CSR[:0]))
+    for name in ("n_var", "dataset_type"):
+        with pytest.raises(ValueError, match=f"`{name}` is known once a dataset has been added; got none yet"):
+            getattr(Loader(), name)
+    assert Loader().n_obs == 0
+
+
+def test_an_epoch_is_not_negative():
+    with pytest.raises(ValueError, match="`epoch` must not be negative, got -1"):
+        Loader().set_epoch(-1)
+
+
+# Collections ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_no_collection(tmp_path):
+    zarr.open_group(tmp_path / "other.zarr", mode="w").create_group("something")
+    with pytest.raises(NotACollectionError, match=r"other\.zarr"):
+        DatasetCollection(tmp_path / "other.zarr", mode="r")
+
+
+def test_a_store_that_does_not_exist(tmp_path):
+    with pytest.raises(NotACollectionError, match=r"missing\.zarr"):
+        DatasetCollection(tmp_path / "missing.zarr", mode="r")
+    assert not (tmp_path / "missing.zarr").exists()
+
+
+def test_an_empty_collection(tmp_path):
+    with pytest.raises(ValueError, match="`collection` must have datasets, got an empty one"):
+        Loader().use_collection(DatasetCollection(tmp_path / "new.zarr"))
+
+
+@pytest.fixture
+def collection(tmp_path) -> DatasetCollection:
+    adata = ad.AnnData(CSR, obs=OBS.set_index(np.array([f"c{i}" for i in range(10)])), var=VAR)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    return DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "a.h5ad"], progress=False)
+
+
+def test_a_second_collection(collection):
+    loader = Loader().use_collection(collection)
+    with pytest.raises(RuntimeError, match="`use_collection` can be called once"):
+        loader.use_collection(collection)
+    assert loader.n_obs == 10
+
+
+def test_a_collection_of_stores_in_csc(tmp_path):
+    group = zarr.open_group(tmp_path / "csc.zarr", mode="w")
+    with ad.settings.override(auto_shard_zarr_v3=False):
+        write_elem(group, "dataset_0", ad.AnnData(CSR.tocsc()))
+    group.attrs.update({"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"})
+    with pytest.raises(TypeError, match=r"encoded as 'csc_matrix': convert it with `DatasetCollection.add_adatas`"):
+        Loader().use_collection(DatasetCollection(group))
+
+
+def test_a_dataset_without_x(collection, tmp_path):
+    root = zarr.open_group(tmp_path / "c.zarr", mode="r+")
+    del root["dataset_0/X"]
+    with pytest.raises(ValueError, match="`X` must be in every dataset, got '/dataset_0' without it"):
+        Loader().use_collection(collection)
+
+
+# Requests of a sampler -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefetch", [0, "1GB"])
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"requests": [slice(5, 11)]}, r"`requests` must lie within the loader's 0\.\.10 rows, got 5\.\.10"),
+        ({"requests": np.array([-1])}, r"got -1\.\.-1"),
+        ({"requests": [slice(0, 4)], "splits": [np.array([4])]}, "`splits` must be positions within the 4 requested"),
+    ],
+)
+def test_a_sampler_that_asks_for_what_is_not_there(request_, message, prefetch):
+    class Wrong(SequentialSampler):
+        def _sample(self, n_obs):
+            yield request_
+
+    loader = Loader(batch_sampler=Wrong(5, 1, 5), prefetch=prefetch).add_dataset(CSR)
+    with pytest.raises(ValueError, match=message):
+        next(iter(loader))
