@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._elements import CsrElement, DenseElement, Element
+from ._elements import (
+    CsrElement,
+    DenseElement,
+    DenseSelectedElement,
+    DensifiedElement,
+    Element,
+    SelectedElement,
+)
 from ._obs import MemoryFrame, ObsFrame, ObsTable, StoredFrame
 from ._sources import RowSource, open_rows
 from ._sources.rows import CsrSource
+from ._variables import Variables, join_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +31,34 @@ class Datasets:
     ----------
     obs_columns
         Columns of ``obs`` to yield; None for all.
+    var_names, var_join
+        Columns of X to yield; see :func:`~annbatch._variables.join_variables`.
     dtype
         Of X's values in batches; None for what the data had.
+    densify
+        Whether a sparse X is made dense as it is decoded.
     """
 
-    def __init__(self, *, obs_columns: list[str] | None, dtype: np.dtype | None) -> None:
+    def __init__(
+        self,
+        *,
+        obs_columns: list[str] | None,
+        var_names: list[str] | None,
+        var_join: str,
+        dtype: np.dtype | None,
+        densify: bool,
+    ) -> None:
         self._obs_columns = obs_columns
+        self._var_names = var_names
+        self._var_join = var_join
         self._dtype = dtype
+        self._densify = densify
         self._sources: list[RowSource] = []
         self._obs: list[ObsFrame | None] = []
         self._table: ObsTable | None = None
         self._first_type: type | None = None
-        self.var: pd.DataFrame | None = None
+        self._vars: list[pd.DataFrame | None] = []
+        self._variables: Variables | None = None
 
     @property
     def count(self) -> int:
@@ -51,7 +75,20 @@ class Datasets:
         """Number of columns."""
         if not self._sources:
             raise ValueError("`n_var` is known once a dataset has been added; got none yet.")
-        return self._sources[0].shape[1]
+        return self.variables.count
+
+    @property
+    def var(self) -> pd.DataFrame | None:
+        """Annotations of the columns of a batch."""
+        return self.variables.var if self._sources else None
+
+    @property
+    def variables(self) -> Variables:
+        """The columns of a batch, over all datasets."""
+        if self._variables is None:
+            widths = [source.shape[1] if len(source.shape) > 1 else 1 for source in self._sources]
+            self._variables = join_variables(self._vars, widths, names=self._var_names, join=self._var_join)
+        return self._variables
 
     @property
     def first_type(self) -> type:
@@ -94,7 +131,8 @@ class Datasets:
             self._table = ObsTable(frames, self._obs_columns) if frames else None
         if self._first_type is None:
             self._first_type = kind
-            self.var = var
+        self._vars.append(var)
+        self._variables = None
         self._sources.append(source)
         self._obs.append(obs)
 
@@ -105,30 +143,56 @@ class Datasets:
                 f"All datasets must be sparse or all dense: dataset 0 is {first.describe()}, "
                 f"dataset {number} is {source.describe()}."
             )
-        if source.shape[1:] != first.shape[1:]:
+        joined = self._var_join != "exact" and len(source.shape) == len(first.shape) == 2
+        if source.shape[1:] != first.shape[1:] and not joined:
             raise ValueError(
                 f"All datasets must have rows of one shape: dataset 0 has {first.shape[1:]}, "
-                f"dataset {number} has {source.shape[1:]}; with different genes, make one collection of them."
+                f"dataset {number} has {source.shape[1:]}; `var_join` joins different genes."
             )
-        for name, had, has in (("obs", self._obs[0], obs), ("var", self.var, var)):
+        for name, had, has in (("obs", self._obs[0], obs), ("var", self._vars[0], var)):
             if (had is None) != (has is None):
                 one, other = ("with", "without") if has is None else ("without", "with")
                 raise ValueError(
                     f"`{name}` must be given for all datasets or for none: dataset 0 is {one}, {number} {other}."
                 )
-        if var is not None and self.var is not None:
-            _check_same_var(self.var, var, number)
+        if var is not None and self._vars[0] is not None and not joined:
+            _check_same_var(self._vars[0], var, number)
 
     def matrix(self, capacity: Callable[[int], int] | None) -> Element:
-        """Return X over all datasets."""
-        dtype = self._dtype
+        """Return X over all datasets.
+
+        Parameters
+        ----------
+        capacity
+            Elements that a sparse batch of so many non-zeros has room for; None for just those.
+
+        Raises
+        ------
+        ValueError
+            If what is asked for cannot be made of such data, or not in the dtype.
+        """
+        from ._scatter import kernels_cast
+
+        dtype, variables = self._dtype, self.variables
         if dtype is None:
             dtype = np.result_type(*[source.dtype for source in self._sources])
         sparse = tuple(source for source in self._sources if isinstance(source, CsrSource))
-        if sparse:
-            return CsrElement(sparse, self.n_var, dtype, capacity)
         dense = tuple(source for source in self._sources if not isinstance(source, CsrSource))
-        return DenseElement(dense, dense[0].shape[1:], dtype)
+        if dense and variables.columns is not None:
+            if len(dense[0].shape) != 2:
+                raise ValueError(f"`var_names` and `var_join` need X of 2 dimensions, got {len(dense[0].shape)}.")
+            return DenseSelectedElement(dense, variables.columns, variables.count, dtype)
+        if dense:
+            return DenseElement(dense, dense[0].shape[1:], dtype)
+        if variables.columns is None and not self._densify:
+            return CsrElement(sparse, variables.count, dtype, capacity)
+        if not kernels_cast(dtype, dtype):
+            raise ValueError(f"`dtype` must be bool, integer, float32 or float64 to select or densify, got {dtype}.")
+        if self._densify:
+            columns = variables.columns or (np.empty(0, dtype=np.int32),) * len(sparse)
+            return DensifiedElement(sparse, columns, variables.count, dtype)
+        assert variables.columns is not None
+        return SelectedElement(sparse, variables.columns, variables.count, dtype, capacity)
 
     def obs(self) -> ObsTable | None:
         """Return the annotations of all rows, or None."""
@@ -161,5 +225,5 @@ def _check_same_var(first: pd.DataFrame, var: pd.DataFrame, number: int) -> None
     )
     raise ValueError(
         f"`var` must be the same in all datasets: between dataset 0 and dataset {number} {what}. "
-        "`DatasetCollection.add_adatas` joins different genes."
+        "`var_join` joins different genes while reading, `DatasetCollection.add_adatas` once and for all."
     )

@@ -83,6 +83,10 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.start)
 
+    def part(self, part: slice) -> Pieces:
+        """Return some of the pieces."""
+        return Pieces(self.start[part], self.length[part], self.dest[part])
+
     def in_elements(self, item: int) -> Pieces:
         """Return the pieces that hold anything, with ``start`` and ``length`` in elements.
 

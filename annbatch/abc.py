@@ -36,6 +36,14 @@ class Adapter(ABC):
     name: str
     """The name under which ``Loader(to=...)`` finds it; used in error messages."""
 
+    @property
+    def densifies(self) -> bool:
+        """Whether ``densify`` makes dense batches on a device, where the sparse form is what should travel.
+
+        Where it is False, the default, the core writes batches dense as it decodes them and gives them to ``dense``.
+        """
+        return False
+
     def allocate(self, nbytes: int) -> np.ndarray:
         """Return host memory for a window.
 

@@ -19,6 +19,7 @@ from ._datasets import Datasets
 from ._plan import plan_window, rows_by_dataset
 from ._prefetch import ReadAhead, check_process
 from ._sizes import parse_size
+from ._variables import JOINS
 from ._window import WindowPlan, WorkLog, begin_window
 from .batch import CSR
 from .samplers import RandomSampler, SequentialSampler
@@ -101,6 +102,11 @@ class Loader:
     obs_as
         ``"dataframe"``, or ``"arrays"``: a dict of one array a column, categoricals as codes (see ``categories``),
         numbers and booleans converted as X is.
+    var_names
+        Which columns of X to yield, in this order; default, all.
+    var_join
+        ``"exact"``: all datasets have the same columns. ``"inner"``, ``"outer"``: the columns that all datasets have,
+        or any; what a dataset lacks is 0 in its rows, and ``var`` says which dataset has which.
     dtype
         Of X's values; default, the dtype that the data had before it was narrowed for storage.
     densify
@@ -146,6 +152,8 @@ class Loader:
         seed: int | None = None,
         obs_columns: Sequence[str] | None = None,
         obs_as: str = "dataframe",
+        var_names: Sequence[str] | None = None,
+        var_join: str = "exact",
         dtype: Any = None,
         densify: bool = False,
         device: Any = None,
@@ -163,6 +171,8 @@ class Loader:
         )
         if obs_as not in ("dataframe", "arrays"):
             raise ValueError(f"`obs_as` must be 'dataframe' or 'arrays', got {obs_as!r}.")
+        if var_join not in JOINS:
+            raise ValueError(f"`var_join` must be one of {', '.join(JOINS)}, got {var_join!r}.")
         if preload_to_gpu and to is None:
             to = "cupy"
         elif preload_to_gpu and device is None:
@@ -172,9 +182,13 @@ class Loader:
         self._obs_as = obs_as
         self._densify = densify
         self._prefetch = parse_size(prefetch, name="prefetch")
+        on_device = self._adapter is not None and self._adapter.densifies
         self._datasets = Datasets(
             obs_columns=None if obs_columns is None else list(obs_columns),
+            var_names=None if var_names is None else list(var_names),
+            var_join=var_join,
             dtype=None if dtype is None else np.dtype(dtype),
+            densify=densify and not on_device,
         )
         self._collection_added = False
         self._epoch = 0
@@ -432,7 +446,7 @@ class Loader:
 
     def _plans(self, epoch: int) -> Generator[WindowPlan, None, None]:
         """Plan the epoch's windows. Runs on the planning thread, ahead of the user."""
-        capacity = None if self._adapter is None or self._densify else self._adapter.capacity
+        capacity = None if self._adapter is None else self._adapter.capacity
         elements = {"X": self._datasets.matrix(capacity)}
         obs = self._datasets.obs()
         starts = self._datasets.starts
@@ -459,7 +473,7 @@ class Loader:
         if not isinstance(value, CSR):
             return value if adapter is None else adapter.dense(value)
         if adapter is None:
-            return value.to_dense() if self._densify else value.to_scipy()
+            return value.to_scipy()
         return adapter.densify(value) if self._densify else adapter.csr(value)
 
     def _convert_obs(self, obs: Any) -> Any:

@@ -110,6 +110,11 @@ class CupyAdapter(Adapter):
         result.data, result.indices, result.indptr = data, indices, indptr
         return result
 
+    @property
+    def densifies(self) -> bool:
+        """Whether dense batches are made on a GPU."""
+        return True
+
     def densify(self, matrix: CSR) -> Any:
         """Return a sparse host batch as a CuPy array, made on the device.
 

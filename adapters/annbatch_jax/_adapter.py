@@ -127,6 +127,11 @@ class JaxAdapter(Adapter):
         arrays = self._put(matrix.data, matrix.indices, matrix.indptr)
         return BCSR((arrays[0], arrays[1], arrays[2]), shape=matrix.shape)
 
+    @property
+    def densifies(self) -> bool:
+        """Whether dense batches are made on a GPU."""
+        return not self._on_cpu()
+
     def densify(self, matrix: CSR) -> jax.Array:
         """Return a sparse host batch as a ``jax.Array``, made on the device; on the CPU, by annbatch's kernel.
 

@@ -97,6 +97,11 @@ class TorchAdapter(Adapter):
         indptr, indices, data = self._put(matrix.indptr, matrix.indices[:nnz], matrix.data[:nnz])
         return _sparse(indptr, indices, data, matrix.shape)
 
+    @property
+    def densifies(self) -> bool:
+        """Whether dense batches are made on a GPU."""
+        return self.device.type == "cuda"
+
     def densify(self, matrix: CSR) -> torch.Tensor:
         """Return a sparse host batch as a dense tensor: made on a CUDA device, on the host for any other.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import CorruptDataError
+from .pair import CsrPair
 
 if TYPE_CHECKING:
     from .array import StoredArray
@@ -53,6 +54,11 @@ class CsrSource:
                 f"{rows.min()}..{rows.max()}: damaged."
             )
         return start, length
+
+    @property
+    def pair(self) -> CsrPair:
+        """Both arrays, to be read together."""
+        return CsrPair(self.data, self.indices, n_columns=self.shape[1])
 
     def describe(self) -> str:
         """Say how the matrix is read."""

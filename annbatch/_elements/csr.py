@@ -1,0 +1,130 @@
+"""A sparse element, as it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._plan import Layout, Pieces, lay_out
+from ..batch import CSR
+from .element import lend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .._buffers import BufferPool
+    from .._plan import DatasetRows, WindowRows
+    from .._sources.array import Job
+    from .._sources.rows import CsrSource
+
+
+@dataclass(frozen=True, slots=True)
+class CsrElement:
+    """A sparse element.
+
+    Attributes
+    ----------
+    sources
+        One a dataset.
+    n_columns
+        Width of every source.
+    dtype
+        Of the values in a batch.
+    capacity
+        Elements to reserve for a batch of so many non-zeros; None for just those.
+    """
+
+    sources: tuple[CsrSource, ...]
+    n_columns: int
+    dtype: np.dtype
+    capacity: Callable[[int], int] | None
+
+    def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> CsrPlan:
+        """Plan the reading of one window."""
+        lengths = np.empty(len(window.rows), dtype=np.int64)
+        starts = []
+        for share in shares:
+            start, lengths[share.positions] = self.sources[share.dataset].extents(share.rows)
+            starts.append(start)
+        layout = lay_out(lengths, window.edges, self.capacity)
+        pieces = tuple(
+            (self.sources[share.dataset], Pieces(start, lengths[share.positions], layout.offset[share.positions]))
+            for share, start in zip(shares, starts, strict=True)
+        )
+        return CsrPlan(self, window.edges, lengths, layout, pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class CsrPlan:
+    """Where each stored row goes, and where each batch's arrays lie."""
+
+    element: CsrElement
+    edges: np.ndarray
+    lengths: np.ndarray
+    layout: Layout
+    pieces: tuple[tuple[CsrSource, Pieces], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the window's values and column numbers."""
+        return self.layout.size * (self.element.dtype.itemsize + index_dtype(self.element.n_columns).itemsize)
+
+    def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[CsrWindow, list[Job]]:
+        """Take the memory and return the window with the jobs that fill it."""
+        element = self.element
+        window = CsrWindow.lay(pool, self.lengths, self.edges, self.layout, element.n_columns, element.dtype)
+        jobs: list[Job] = []
+        for source, pieces in self.pieces:
+            jobs += source.data.jobs(pieces, window.data, n_jobs=n_jobs)
+            jobs += source.indices.jobs(pieces, window.indices, n_jobs=n_jobs)
+        return window, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class CsrWindow:
+    """A window's buffers, and where each batch begins in them."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    edges: np.ndarray
+    layout: Layout
+    indptr_start: np.ndarray
+    n_columns: int
+
+    @staticmethod
+    def lay(
+        pool: BufferPool, lengths: np.ndarray, edges: np.ndarray, layout: Layout, n_columns: int, dtype: np.dtype
+    ) -> CsrWindow:
+        """Take the memory of a window whose rows have the given lengths; fill in all but rows' values and columns."""
+        from .._scatter import fill_indptr, pad
+
+        data, indices = lend(pool, layout.size, dtype), lend(pool, layout.size, index_dtype(n_columns))
+        largest = int(layout.filled.max(initial=0))
+        rows = lay_out(np.diff(edges) + 1, np.arange(len(edges)))
+        indptr = lend(pool, rows.size, np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64))
+        fill_indptr(lengths, edges, rows.batch, indptr)
+        if layout.capacity is not layout.filled:
+            # numba has no float16 on the CPU; zero has the same bits
+            zeros = data.view(np.uint16) if data.dtype == np.float16 else data
+            pad(layout.batch, layout.filled, layout.capacity, 0, zeros)
+            pad(layout.batch, layout.filled, layout.capacity, n_columns, indices)
+        return CsrWindow(data, indices, indptr, edges, layout, rows.batch, n_columns)
+
+    def batch(self, i: int) -> CSR:
+        """Return batch ``i`` as views of the buffers."""
+        start, n_rows = int(self.layout.batch[i]), int(self.edges[i + 1] - self.edges[i])
+        stop, row = start + int(self.layout.capacity[i]), int(self.indptr_start[i])
+        return CSR(
+            self.data[start:stop],
+            self.indices[start:stop],
+            self.indptr[row : row + n_rows + 1],
+            (n_rows, self.n_columns),
+        )
+
+
+def index_dtype(n_columns: int) -> np.dtype:
+    """Return the dtype of column numbers; padding has the number ``n_columns``."""
+    return np.dtype(np.int32 if n_columns <= np.iinfo(np.int32).max else np.int64)

@@ -1,0 +1,45 @@
+"""What an element is to the rest of the pipeline: planned, begun, and cut into batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._buffers import BufferPool
+    from .._plan import DatasetRows, WindowRows
+    from .._sources.array import Job
+    from ..batch import CSR
+
+
+class ElementWindow(Protocol):
+    """An element's rows of one window, complete once the jobs of its reading have run."""
+
+    def batch(self, i: int) -> CSR | np.ndarray:
+        """Return batch ``i`` as views of the window's memory."""
+
+
+class ElementPlan(Protocol):
+    """What reading an element's rows of one window will take."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the window will hold."""
+
+    def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[ElementWindow, list[Job]]:
+        """Take the memory and return the window with the jobs that fill it."""
+
+
+class Element(Protocol):
+    """An element of all datasets of a loader."""
+
+    def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> ElementPlan:
+        """Plan the reading of one window; ``shares`` are its rows by dataset."""
+
+
+def lend(pool: BufferPool, size: int, dtype: np.dtype) -> np.ndarray:
+    """Return a flat array of ``size`` elements over memory of the pool."""
+    return pool.lend(size * dtype.itemsize).view(dtype)

@@ -1,0 +1,193 @@
+"""Kernels that turn stored CSR rows into dense ones, or into sparse ones of other columns, as they are decoded.
+
+Column numbers and values are decoded together, a stretch at a time, into scratch memory that stays in the core's cache;
+what is kept goes to its place, and nothing else is ever written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numba as nb
+import numpy as np
+
+from ._decode import DONE, read_values
+
+Stored: TypeAlias = tuple[Any, ...]
+Fields: TypeAlias = tuple[np.ndarray, ...]
+
+
+@nb.njit(nogil=True, cache=True)
+def add_dense(
+    values: np.ndarray,
+    indices: np.ndarray,
+    low: int,
+    high: int,
+    piece: int,
+    pieces: Fields,
+    columns: np.ndarray,
+    width: int,
+    out: np.ndarray,
+) -> None:
+    """Add one stretch's part of each row to the dense row; zero a row when its first element is met.
+
+    Parameters
+    ----------
+    values, indices
+        Elements ``low:high`` of the matrix.
+    piece
+        First piece that reaches into the stretch.
+    pieces
+        ``start``, ``length`` and ``dest`` of all pieces; ``dest`` is where in ``out`` the dense row begins.
+    columns
+        ``(n_stored_columns,)`` where each stored column goes, -1 for nowhere; empty: each stays where it is.
+    width
+        Columns of a dense row.
+    out
+        Flat.
+    """
+    start, length, dest = pieces
+    i = piece
+    while i < start.size and start[i] < high:
+        a, b = max(start[i], low), min(start[i] + length[i], high)
+        row = out[dest[i] : dest[i] + width]
+        if a == start[i]:
+            row[:] = 0
+        of, at = values[a - low : b - low], indices[a - low : b - low]
+        if columns.size == 0:
+            for j in range(b - a):
+                row[at[j]] += of[j]
+        else:
+            for j in range(b - a):
+                column = columns[at[j]]
+                if column >= 0:
+                    row[column] += of[j]
+        i += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def keep_selected(
+    values: np.ndarray,
+    indices: np.ndarray,
+    low: int,
+    high: int,
+    piece: int,
+    pieces: Fields,
+    columns: np.ndarray,
+    count: np.ndarray,
+    out_values: np.ndarray,
+    out_indices: np.ndarray,
+) -> None:
+    """Append one stretch's part of each row, as far as its columns are wanted, to the row's slot.
+
+    Parameters
+    ----------
+    values, indices, low, high, piece, pieces
+        As for :func:`add_dense`; ``dest`` is where the row's slot begins, which has room for the whole stored row.
+    columns
+        ``(n_stored_columns,)`` new number of each stored column, -1 for those that are not wanted.
+    count
+        ``(n_pieces,)`` elements in each slot so far.
+    out_values, out_indices
+        Flat: the slots.
+    """
+    start, length, dest = pieces
+    i = piece
+    while i < start.size and start[i] < high:
+        a, b = max(start[i], low), min(start[i] + length[i], high)
+        of, at = values[a - low : b - low], indices[a - low : b - low]
+        to = dest[i] + count[i]
+        for j in range(b - a):
+            # Written first and kept or overwritten: no branch to mispredict. The slot has room for it.
+            column = columns[at[j]]
+            out_indices[to] = column
+            out_values[to] = of[j]
+            to += column >= 0
+        count[i] = to - dest[i]
+        i += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def read_dense(
+    data: Stored, indices: Stored, reads: Fields, pieces: Fields, columns: np.ndarray, width: int, out: np.ndarray
+) -> tuple[int, int, int]:
+    """Read stretches of both arrays of a CSR matrix into dense rows; returns as ``read_pieces`` does.
+
+    ``reads`` serve both arrays, whose chunks hold the same elements. Which of the two an error concerns is told by the
+    sign of the number of the stretch: ``-1 - r`` for ``indices``.
+    """
+    total = 0
+    for r in range(reads[0].size):
+        status, fetched, at = read_values(indices, reads, r)
+        if status != DONE:
+            return status, -1 - r, total
+        total += fetched
+        status, fetched, values = read_values(data, reads, r)
+        if status != DONE:
+            return status, r, total
+        total += fetched
+        add_dense(values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, width, out)
+    return DONE, 0, total
+
+
+@nb.njit(nogil=True, cache=True)
+def read_selected(
+    data: Stored,
+    indices: Stored,
+    reads: Fields,
+    pieces: Fields,
+    columns: np.ndarray,
+    count: np.ndarray,
+    out_values: np.ndarray,
+    out_indices: np.ndarray,
+) -> tuple[int, int, int]:
+    """Read stretches of both arrays of a CSR matrix and keep what is wanted; returns as :func:`read_dense` does."""
+    total = 0
+    for r in range(reads[0].size):
+        status, fetched, at = read_values(indices, reads, r)
+        if status != DONE:
+            return status, -1 - r, total
+        total += fetched
+        status, fetched, values = read_values(data, reads, r)
+        if status != DONE:
+            return status, r, total
+        total += fetched
+        keep_selected(
+            values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, count, out_values, out_indices
+        )
+    return DONE, 0, total
+
+
+@nb.njit(nogil=True, cache=True)
+def zero_rows(dest: np.ndarray, width: int, out: np.ndarray) -> None:
+    """Zero the rows that begin at ``dest``: those that store nothing are met by no stretch."""
+    for i in range(dest.size):
+        out[dest[i] : dest[i] + width] = 0
+
+
+@nb.njit(nogil=True, cache=True)
+def gather_slots(
+    slot: np.ndarray,
+    count: np.ndarray,
+    dest: np.ndarray,
+    values: np.ndarray,
+    indices: np.ndarray,
+    sort: bool,
+    out_values: np.ndarray,
+    out_indices: np.ndarray,
+) -> None:
+    """Move each row from its slot to its place; with ``sort``, in the order of its new column numbers."""
+    for i in range(slot.size):
+        n = count[i]
+        of_values, of_indices = values[slot[i] : slot[i] + n], indices[slot[i] : slot[i] + n]
+        to_values, to_indices = out_values[dest[i] : dest[i] + n], out_indices[dest[i] : dest[i] + n]
+        if sort:
+            order = np.argsort(of_indices, kind="mergesort")
+            for j in range(n):
+                to_values[j] = of_values[order[j]]
+                to_indices[j] = of_indices[order[j]]
+        else:
+            for j in range(n):
+                to_values[j] = of_values[j]
+            for j in range(n):
+                to_indices[j] = of_indices[j]

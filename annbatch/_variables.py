@@ -1,0 +1,115 @@
+"""Which columns a loader yields, and where each stored column of each dataset goes: names only, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+JOINS = ("exact", "inner", "outer")
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """The columns of a batch.
+
+    Attributes
+    ----------
+    var
+        Their annotations; None where the data has none.
+    columns
+        One a dataset: ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere. None where every
+        column of every dataset stays where it is.
+    count
+        How many there are.
+    """
+
+    var: pd.DataFrame | None
+    columns: tuple[np.ndarray, ...] | None
+    count: int
+
+
+def join_variables(
+    frames: Sequence[pd.DataFrame | None], widths: Sequence[int], *, names: list[str] | None, join: str
+) -> Variables:
+    """Decide the columns of a batch.
+
+    Parameters
+    ----------
+    frames
+        ``var`` of each dataset.
+    widths
+        Number of columns of each dataset.
+    names
+        The columns wanted, in that order; None for all.
+    join
+        ``"exact"``: datasets have the same columns. ``"inner"``, ``"outer"``: those that all have, or any has, in the
+        order in which they first appear.
+
+    Raises
+    ------
+    ValueError
+        If names are needed and a dataset has none, or names repeat.
+    KeyError
+        If a name of ``names`` does not exist.
+    """
+    if names is None and join == "exact":
+        return Variables(frames[0], None, widths[0])
+    indexes = [_index(frame, number) for number, frame in enumerate(frames)]
+    if join == "exact":
+        have = indexes[0]
+    else:
+        for number, index in enumerate(indexes):
+            _check_unique(index, f"`var` of dataset {number}", "`var_names_make_unique` numbers them")
+        have = indexes[0]
+        for index in indexes[1:]:
+            have = have[have.isin(index)] if join == "inner" else have.append(index[~index.isin(have)])
+    wanted = have if names is None else _chosen(names, have)
+    columns = tuple(_places(index, wanted) for index in indexes)
+    if join == "exact" and frames[0] is not None:
+        return Variables(frames[0].loc[wanted], columns, len(wanted))
+    origin = {f"in_dataset_{number}": wanted.isin(index) for number, index in enumerate(indexes)}
+    return Variables(pd.DataFrame(origin, index=wanted), columns, len(wanted))
+
+
+def _index(frame: pd.DataFrame | None, number: int) -> pd.Index:
+    if frame is None:
+        raise ValueError(f"`var_names` and `var_join` need `var` in every dataset, got none in dataset {number}.")
+    return frame.index
+
+
+def _chosen(names: list[str], have: pd.Index) -> pd.Index:
+    wanted = pd.Index(names)
+    _check_unique(wanted, "`var_names`", "each can be yielded once")
+    unknown = wanted[~wanted.isin(have)]
+    if len(unknown):
+        raise KeyError(f"`var_names` must be variables of the data, got {len(unknown)} that are not: {_some(unknown)}.")
+    repeated = have[have.duplicated()]
+    ambiguous = wanted[wanted.isin(repeated)]
+    if len(ambiguous):
+        raise ValueError(
+            f"`var_names` must name one column each, got {len(ambiguous)} that name several: {_some(ambiguous)}; "
+            "`var_names_make_unique` numbers them."
+        )
+    return wanted
+
+
+def _check_unique(index: pd.Index, what: str, advice: str) -> None:
+    repeated = index[index.duplicated()].unique()
+    if len(repeated):
+        raise ValueError(f"{what} must not repeat names, got {len(repeated)} that do: {_some(repeated)}; {advice}.")
+
+
+def _places(index: pd.Index, wanted: pd.Index) -> np.ndarray:
+    """Return where each stored column goes among the wanted ones, -1 for nowhere."""
+    return wanted.get_indexer(index).astype(np.int32)
+
+
+def _some(names: pd.Index) -> str:
+    shown = ", ".join(repr(name) for name in names[:10])
+    return shown if len(names) <= 10 else f"{shown}, ..."
