@@ -205,13 +205,14 @@ def test_ten_labels_of_real_cells_are_learned(framework, shared_data):
     assert fit.accuracy > 0.8
 
 
-def test_rows_without_a_label_are_left_out(tmp_path):
+@pytest.mark.parametrize("framework", ["numpy", *FRAMEWORKS])
+def test_rows_without_a_label_are_left_out(framework, tmp_path):
     rng = np.random.default_rng(0)
     types = rng.choice(["a", "b", None], 200, p=[0.4, 0.4, 0.2])
     x = rng.poisson(np.where(types[:, None] == "a", 9, 1), (200, 5)).astype(np.float32)
     path = write(tmp_path / "a.h5ad", pd.DataFrame({"type": pd.Categorical(types)}), x)
 
-    fit = run([path], framework="numpy", progress=False)
+    fit = run([path], framework=framework, progress=False)
 
     assert 20 <= len(fit.truth) < fit.n_held_out
     assert set(fit.truth) == {0, 1}
