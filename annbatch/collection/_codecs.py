@@ -17,7 +17,7 @@ Layout: TypeAlias = Literal["compact", "random_access"]
 _BLOCK_SIZE = 8192
 
 
-def codecs_for(dtype: np.dtype, layout: Layout, compressors: Any | None) -> tuple[Any, ...]:
+def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[Any, ...]:
     """Return the codecs that compress an array's inner chunks.
 
     Parameters

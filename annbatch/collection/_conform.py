@@ -9,12 +9,15 @@ from scipy import sparse
 
 from ._columns import absent, convert
 from ._join import columns_of
-from ._matrices import sparsify
+from ._matrices import StoredCsr, sparsify
 from ._rows import DenseRows, SparseRows
 from ._schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ._inputs import Input
+    from ._narrow import Narrowing
     from ._rows import Block, Rows
     from ._schema import Schema
 
@@ -22,11 +25,20 @@ if TYPE_CHECKING:
 class Conformed:
     """An open input, read as rows of the collection that ``schema`` describes.
 
-    Values keep the dtypes of the input: narrowing them comes after.
+    Parameters
+    ----------
+    found
+        The input.
+    schema
+        What the collection holds.
+    narrowing
+        Narrows each matrix as it is read, by path.
+    pool
+        Threads that read.
     """
 
-    def __init__(self, found: Input, schema: Schema) -> None:
-        self._input, self._schema = found, schema
+    def __init__(self, found: Input, schema: Schema, narrowing: dict[str, Narrowing], pool: Executor) -> None:
+        self._input, self._schema, self._narrowing, self._pool = found, schema, narrowing, pool
         self._columns = columns_of(found.var.index, schema.annotations.var.index)
 
     def read(self, start: int, stop: int) -> Block:
@@ -38,11 +50,20 @@ class Conformed:
                 for name in element.columns:
                     block[column_key(path, name)] = DenseRows(self._column(path, name, element, start, stop))
             elif path in self._input.matrices:
-                columns = None if path.startswith("obsm/") else self._columns
-                block[path] = _conform(self._input.matrices[path].read(start, stop), element, columns)
+                block[path] = self._matrix(path, element, start, stop)
             else:
                 block[path] = _absent(n_rows, element)
         return block
+
+    def _matrix(self, path: str, element: SparseElement | DenseElement, start: int, stop: int) -> Rows:
+        columns = None if path.startswith("obsm/") else self._columns
+        reader, narrowing = self._input.matrices[path], self._narrowing[path]
+        if isinstance(reader, StoredCsr) and isinstance(element, SparseElement) and columns is None:
+            return reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._pool)
+        rows = _conform(reader.read(start, stop, self._pool), element, columns)
+        if isinstance(rows, DenseRows):
+            return DenseRows(narrowing.narrow(rows.values))
+        return SparseRows(narrowing.narrow(rows.data), rows.indices, rows.indptr)
 
     def _column(self, path: str, name: str, element: TableElement, start: int, stop: int) -> np.ndarray:
         column = element.columns[name]

@@ -17,7 +17,7 @@ from anndata.io import read_elem, sparse_dataset
 
 from ..errors import StoreError
 from ._columns import Group, MemoryColumn, StoredColumn, strings
-from ._matrices import Sliceable, StoredCsr
+from ._matrices import DTYPE, Sliceable, StoredCsr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +147,7 @@ def _from_group(group: Group, name: str) -> Input:
         elif encoding == "csc_matrix":
             found.matrices[path] = Sliceable(sparse_dataset(elem))
         elif encoding in ("array", "") and hasattr(elem, "shape"):
-            found.matrices[path] = Sliceable(elem)
+            found.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE))
         elif encoding != "null":
             raise StoreError(f"`{path}` of {name} must be a dense or sparse matrix or a data frame, got {encoding!r}.")
     for key, place in (("varm", found.varm), ("varp", found.varp), ("uns", found.uns)):

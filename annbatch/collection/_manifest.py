@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import google_crc32c
 import zarr
 from zarr.storage import LocalStore
 
@@ -44,7 +45,7 @@ class Manifest:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def to_attribute(self) -> dict[str, Any]:
-        """Return the JSON that is stored."""
+        """Return the JSON that is stored, but for its checksum."""
         return {"version": 1, "datasets": self.datasets, "history": self.history}
 
     @classmethod
@@ -124,6 +125,19 @@ class Home:
         if not self.is_collection and self._members():
             raise NotACollectionError(f"{self} must be empty or a finished collection, got {self._what_is_there()}.")
 
+    def manifest(self) -> Manifest:
+        """Return what the collection says of itself; for one that another program wrote, what there is to see."""
+        manifest = Manifest.from_attributes(self.attributes)
+        return Manifest({name: {} for name in self.dataset_names()}, []) if manifest is None else manifest
+
+    def resolve(self, name: str) -> Path:
+        """Return the folder of a dataset, which may not have been given its name yet."""
+        assert self.folder is not None
+        manifest = Manifest.from_attributes(self.attributes)
+        known = {} if manifest is None else manifest.datasets.get(name, {})
+        named = self.folder / name
+        return named if named.exists() or "was" not in known else self.folder / known["was"]
+
     def dataset_names(self) -> list[str]:
         """Return the names of the datasets, in numeric order."""
         attributes = self.attributes
@@ -134,15 +148,36 @@ class Home:
         numbered = [(number, name) for name in names if (number := dataset_number(name)) is not None]
         return [name for _, name in sorted(numbered)]
 
+    def settle_names(self) -> None:
+        """Give datasets the names that the manifest says they have, where a run that was killed did not come to it."""
+        manifest = Manifest.from_attributes(self.attributes)
+        if manifest is None or not any("was" in known for known in manifest.datasets.values()):
+            return
+        assert self.folder is not None
+        for name, known in manifest.datasets.items():
+            if "was" in known and not (self.folder / name).exists():
+                (self.folder / known["was"]).rename(self.folder / name)
+        datasets = {name: {k: v for k, v in known.items() if k != "was"} for name, known in manifest.datasets.items()}
+        self.commit(Manifest(datasets, manifest.history))
+
     def commit(self, manifest: Manifest) -> None:
         """Make the collection what ``manifest`` says, by one atomic replace where it is local."""
         attributes = self.attributes | ENCODING | {OWN: manifest.to_attribute()}
+        content = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+        attributes[OWN]["crc32c"] = manifest_checksum(content)
         if self.folder is None:
             self.group.update_attributes(attributes)
             return
-        replace_json(self.folder / "zarr.json", {"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+        replace_json(self.folder / "zarr.json", content)
         if self._group is not None:
             self._group.metadata.attributes.update(attributes)  # the caller's handle sees it too
+
+
+def manifest_checksum(content: dict[str, Any]) -> int:
+    """Return the CRC-32C of a root's metadata, its own checksum left out."""
+    attributes = dict(content["attributes"])
+    attributes[OWN] = {key: value for key, value in attributes[OWN].items() if key != "crc32c"}
+    return int(google_crc32c.value(json.dumps(content | {"attributes": attributes}, sort_keys=True).encode()))
 
 
 def replace_json(path: Path, content: Any) -> None:

@@ -9,11 +9,19 @@ import numpy as np
 from scipy import sparse
 
 from ..errors import CorruptDataError
+from ._hdf5 import FlatArray
 from ._rows import DenseRows, SparseRows
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ._columns import Group
+    from ._narrow import Narrowing
     from ._rows import Rows
+
+
+DTYPE = "annbatch-dtype"
+"""The attribute in which a narrowed element remembers the dtype that its values had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +38,15 @@ class Matrix:
         With the number of rows.
     nbytes
         What its rows take in memory as they are stored, all together.
+    nnz
+        How many values a sparse one stores.
     """
 
     sparse: bool
     dtype: np.dtype
     shape: tuple[int, ...]
     nbytes: int
+    nnz: int
 
 
 class MatrixReader(Protocol):
@@ -43,7 +54,7 @@ class MatrixReader(Protocol):
 
     matrix: Matrix
 
-    def read(self, start: int, stop: int) -> Rows:
+    def read(self, start: int, stop: int, pool: Executor) -> Rows:
         """Return rows ``start:stop`` as they are stored."""
 
 
@@ -57,10 +68,10 @@ class StoredCsr:
 
     def __init__(self, group: Group, where: str) -> None:
         shape = tuple(int(n) for n in group.attrs["shape"])
-        self._data, self._indices, self._where = group["data"], group["indices"], where
+        self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
         self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
         nnz = int(self._indptr[-1]) if len(self._indptr) else -1
-        lengths = self._data.shape[0], self._indices.shape[0]
+        lengths = self._data.size, self._indices.size
         if len(self._indptr) != shape[0] + 1 or lengths != (nnz, nnz):
             raise CorruptDataError(
                 f"{where} must have {shape[0]} rows and as many values as `indptr` says, got {len(self._indptr) - 1} "
@@ -68,21 +79,48 @@ class StoredCsr:
             )
         if (np.diff(self._indptr) < 0).any():
             raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
-        dtype = np.dtype(self._data.dtype)
+        dtype = np.dtype(group.attrs.get(DTYPE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
-        self.matrix = Matrix(True, dtype, shape, nbytes)
+        self.matrix = Matrix(True, dtype, shape, nbytes, nnz)
 
-    def read(self, start: int, stop: int) -> SparseRows:
-        """Return rows ``start:stop``."""
+    def read(self, start: int, stop: int, pool: Executor) -> SparseRows:
+        """Return rows ``start:stop`` as they are stored."""
+        indices = self._read_indices(start, stop, self._indices.dtype, pool)
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        indices = np.asarray(self._indices[first:last])
-        unsigned = indices.view(f"u{indices.dtype.itemsize}")  # so that a negative one is too large
-        if indices.size and int(unsigned.max()) >= self.matrix.shape[1]:
-            raise CorruptDataError(
-                f"{self._where} must have column numbers below {self.matrix.shape[1]}, got "
-                f"{int(indices.min())} to {int(indices.max())} in rows {start} to {stop}."
-            )
-        return SparseRows(np.asarray(self._data[first:last]), indices, self._indptr[start : stop + 1] - first)
+        data = np.empty(last - first, self._data.dtype)
+
+        def copy(offset: int, values: np.ndarray) -> bool:
+            data[offset : offset + values.size] = values
+            return True
+
+        self._data.each(first, last, copy, pool)
+        return SparseRows(data, indices, self._indptr[start : stop + 1] - first)
+
+    def read_narrowed(
+        self, start: int, stop: int, index_dtype: np.dtype, narrowing: Narrowing, pool: Executor
+    ) -> SparseRows:
+        """Return rows ``start:stop`` with values narrowed as they are read."""
+        indices = self._read_indices(start, stop, index_dtype, pool)
+        first, last = int(self._indptr[start]), int(self._indptr[stop])
+        data = narrowing.fill(last - first, lambda take: self._data.each(first, last, take, pool))
+        return SparseRows(data, indices, self._indptr[start : stop + 1] - first)
+
+    def _read_indices(self, start: int, stop: int, dtype: np.dtype, pool: Executor) -> np.ndarray:
+        first, last = int(self._indptr[start]), int(self._indptr[stop])
+        indices = np.empty(last - first, dtype)
+
+        def check(offset: int, values: np.ndarray) -> bool:
+            unsigned = values.view(f"u{values.dtype.itemsize}")  # so that a negative one is too large
+            if values.size and int(unsigned.max()) >= self.matrix.shape[1]:
+                raise CorruptDataError(
+                    f"{self._where} must have column numbers from 0 to {self.matrix.shape[1] - 1}, got "
+                    f"{int(values.min())} to {int(values.max())} in rows {start} to {stop}."
+                )
+            indices[offset : offset + values.size] = values
+            return True
+
+        self._indices.each(first, last, check, pool)
+        return indices
 
 
 class Sliceable:
@@ -91,21 +129,21 @@ class Sliceable:
     CSC has no rows to slice: the whole matrix is read and turned into CSR when its first rows are asked for.
     """
 
-    def __init__(self, values: Any) -> None:
+    def __init__(self, values: Any, dtype: str | None = None) -> None:
         self._values = values
         shape = tuple(int(n) for n in values.shape)
         meta = getattr(values, "_meta", values)  # what a block of a dask array is
         self._turn = getattr(meta, "format", None) == "csc"
         is_sparse = hasattr(meta, "format")
-        dtype = np.dtype(values.dtype)
-        nnz = getattr(values, "nnz", None)
-        if nnz is None and is_sparse and hasattr(values, "group"):
-            nnz = values.group["data"].shape[0]
-        width = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        nbytes = int(nnz) * (dtype.itemsize + 4) + 8 * shape[0] if nnz is not None and is_sparse else shape[0] * width
-        self.matrix = Matrix(is_sparse, dtype, shape, nbytes)
+        kind = np.dtype(values.dtype if dtype is None else dtype)
+        size = int(np.prod(shape, dtype=np.int64))
+        nbytes, nnz = kind.itemsize * size, 0
+        if is_sparse:
+            nnz = _count_stored(values, size)
+            nbytes = nnz * (kind.itemsize + 4) + 8 * shape[0]
+        self.matrix = Matrix(is_sparse, kind, shape, nbytes, nnz)
 
-    def read(self, start: int, stop: int) -> Rows:
+    def read(self, start: int, stop: int, pool: Executor) -> Rows:
         """Return rows ``start:stop``."""
         if self._turn:
             whole = self._values
@@ -116,6 +154,14 @@ class Sliceable:
         if hasattr(part, "compute"):
             part = part.compute()
         return _sparse_rows(part) if sparse.issparse(part) else DenseRows(np.asarray(part))
+
+
+def _count_stored(values: Any, size: int) -> int:
+    """Return how many values a sparse matrix stores; of a lazy one a guess, a twentieth of all."""
+    if hasattr(values, "group"):  # backed by a file
+        return int(values.group["data"].shape[0])
+    nnz = getattr(values, "nnz", None)
+    return size // 20 if nnz is None or hasattr(values, "compute") else int(nnz)
 
 
 def sparsify(rows: DenseRows) -> SparseRows:

@@ -19,7 +19,9 @@ def hash_names(names: np.ndarray) -> np.ndarray:
     return pd.util.hash_array(names, categorize=False)
 
 
-def suffixes(hashes: np.ndarray, names_of: Callable[[np.ndarray], Iterable[str]]) -> np.ndarray | None:
+def suffixes(
+    hashes: np.ndarray, names_of: Callable[[np.ndarray], Iterable[str]], n_fixed: int = 0
+) -> np.ndarray | None:
     """Return the number to append to each name so that none repeats.
 
     Parameters
@@ -28,6 +30,8 @@ def suffixes(hashes: np.ndarray, names_of: Callable[[np.ndarray], Iterable[str]]
         ``(n_rows,)`` as :func:`hash_names` gives them, in order.
     names_of
         Returns the names of the given rows, which rise.
+    n_fixed
+        So many hashes stand before those of the rows: names that are taken already.
 
     Returns
     -------
@@ -38,10 +42,11 @@ def suffixes(hashes: np.ndarray, names_of: Callable[[np.ndarray], Iterable[str]]
     ranked = hashes[order]
     again = np.zeros(len(hashes), np.bool_)
     again[order[1:]] = ranked[1:] == ranked[:-1]  # the sort is stable, so the first of each name is not among them
+    again = again[n_fixed:]
     rows = np.flatnonzero(again)
     if not len(rows):
         return None
-    numbers = np.zeros(len(hashes), np.int32)
+    numbers = np.zeros(len(again), np.int32)
     count: dict[str, int] = {}
     taken: set[str] = set()
     for row, name in zip(rows.tolist(), names_of(rows), strict=True):

@@ -6,8 +6,16 @@ infinity, NaN or negative zero, and it stays as it is.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import numba as nb
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Take = Callable[[int, np.ndarray], bool]
 
 CANDIDATES = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4"))
 _PIECE = 1 << 16  # values looked at before giving a type up: the common refusal, a fraction, shows in the first ones
@@ -76,7 +84,7 @@ class Narrowing:
     >>> counts.narrow(np.array([0, 3, 200], np.float32)).dtype
     dtype('uint8')
     >>> counts.narrow(np.array([-1], np.float32)).dtype
-    dtype('int16')
+    dtype('int8')
     >>> counts.dtype
     dtype('int16')
     """
@@ -90,6 +98,12 @@ class Narrowing:
         """Whether all blocks so far were whole numbers, the lowest and the highest: enough to go on from."""
         return self._exact, self._low, self._high
 
+    def merge(self, state: tuple[bool, int, int]) -> None:
+        """Take in what another one has seen."""
+        exact, low, high = state
+        self._exact &= exact
+        self._low, self._high = min(self._low, low), max(self._high, high)
+
     @property
     def dtype(self) -> np.dtype:
         """The smallest type that holds every value so far exactly: what the element is stored in."""
@@ -97,33 +111,76 @@ class Narrowing:
         return smallest if smallest is not None and smallest.itemsize < self.source.itemsize else self.source
 
     def narrow(self, values: np.ndarray) -> np.ndarray:
-        """Return ``values`` in the type that all blocks so far fit, this one included.
+        """Return ``values`` in a type that holds them exactly.
 
-        Earlier blocks may have come back in a smaller one; ``astype(dtype)`` is exact for them.
+        Blocks may come back in different ones; ``astype(dtype)`` is exact for all of them.
         """
-        if self._exact:
-            flat = np.ascontiguousarray(values).reshape(-1)
-            narrow = self._try(flat.astype(np.float32) if flat.dtype == np.float16 else flat)
-            if narrow is not None:
-                return narrow.astype(self.dtype, copy=False).reshape(values.shape)
-        return values.astype(self.dtype, copy=False)
+        if not self._exact:
+            return values.astype(self.source, copy=False)
+        flat = np.ascontiguousarray(values).reshape(-1)
 
-    def _try(self, flat: np.ndarray) -> np.ndarray | None:
-        if not flat.size:
-            return flat.astype(self.dtype)
-        if flat.dtype.kind == "b":
-            flat = flat.view(np.uint8)
-        first = smallest_integer(self._low, self._high)
-        out = np.empty(flat.size, np.uint8)
-        for dtype in CANDIDATES[CANDIDATES.index(first) if first else 0 :]:
-            if dtype.itemsize >= self.source.itemsize:
-                break
-            if out.itemsize != dtype.itemsize:
-                out = np.empty(flat.size, dtype)
-            if _fits(flat, dtype, out.view(dtype)):
-                out = out.view(dtype)
-                self._low = min(self._low, int(out.min()))
-                self._high = max(self._high, int(out.max()))
-                return out if smallest_integer(self._low, self._high) is not None else None
+        def each(take: Take) -> None:
+            take(0, flat)
+
+        return self.fill(flat.size, each).reshape(values.shape)
+
+    def fill(self, size: int, each: Callable[[Take], None]) -> np.ndarray:
+        """Return an array of ``size`` values that come in pieces, in a type that holds them exactly.
+
+        Parameters
+        ----------
+        size
+            How many values there are.
+        each
+            Calls the function that it is given with each piece: its offset, and its values. It may do so on several
+            threads at once, stops where that returns False, and is called again where a type turns out too small.
+        """
+        dtype = smallest_integer(self._low, self._high) if self._exact else None
+        while dtype is not None and dtype.itemsize < self.source.itemsize:
+            out = np.empty(size, dtype)
+            bounds: list[tuple[int, int]] = []
+            misfits: list[np.ndarray] = []
+
+            each(partial(_take, out, bounds, misfits))
+            if not misfits:
+                self._low = min([self._low, *(low for low, _ in bounds)])
+                self._high = max([self._high, *(high for _, high in bounds)])
+                return out
+            dtype = _next(dtype, misfits)
         self._exact = False
-        return None
+        out = np.empty(size, self.source)
+
+        def copy(offset: int, values: np.ndarray) -> bool:
+            out[offset : offset + values.size] = values
+            return True
+
+        each(copy)
+        return out
+
+
+def _take(
+    out: np.ndarray, bounds: list[tuple[int, int]], misfits: list[np.ndarray], offset: int, values: np.ndarray
+) -> bool:
+    """Cast a piece into its place and note its bounds; or note that it does not fit."""
+    to = out[offset : offset + values.size]
+    values = _plain(values)
+    if not values.size:
+        return True
+    if not _fits(values, out.dtype, to):
+        misfits.append(values.copy())
+        return False
+    bounds.append((int(to.min()), int(to.max())))
+    return True
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Return values of a dtype that the kernel knows: numba has no float16 on the CPU."""
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
+def _next(dtype: np.dtype, misfits: list[np.ndarray]) -> np.dtype | None:
+    """Return the next type that holds what did not fit ``dtype``; None if none does."""
+    for candidate in CANDIDATES[CANDIDATES.index(dtype) + 1 :]:
+        if all(_fits(values, candidate, np.empty(values.size, candidate)) for values in misfits):
+            return candidate
+    return None

@@ -10,17 +10,17 @@ import zarr
 from anndata.io import write_elem
 from zarr.storage import LocalStore
 
-from ._convert import convert
+from ._convert import write_dataset
 from ._inputs import from_anndata
+from ._job import Job
 from ._join import Annotations
 from ._order import Kept
 from ._schema import describe, settle
+from ._shuffle import Streamed
 from ._survey import Survey
 from ._write import Format, Place, quiet_writing
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     import anndata as ad
 
     from ._codecs import Layout
@@ -65,18 +65,12 @@ def write_sharded(
     target = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
     folder = Path(target.store.root) / target.path if isinstance(target.store, LocalStore) else None
 
-    def place(number: int, pool: Executor) -> Place:
-        return Place(target, folder, pool)
-
-    def finish(number: int, place: Place, n_rows: int) -> None:
-        with quiet_writing():
-            write_elem(target, "obsp", dict(adata.obsp))
-            if adata.raw is not None:
-                write_elem(target, "raw", adata.raw)
-
-    convert(
-        rows, lambda _: nullcontext(found), Kept(adata.n_obs), max(1, adata.n_obs), form, False, place, finish, False
-    )
+    job = Job(rows, lambda _: nullcontext(found), Kept(adata.n_obs), max(1, adata.n_obs), form, narrow=False)
+    write_dataset(job, Streamed(job), 0, Place(target, folder), report=lambda _: None)
+    with quiet_writing():
+        write_elem(target, "obsp", dict(adata.obsp))
+        if adata.raw is not None:
+            write_elem(target, "raw", adata.raw)
 
 
 def _path(group: zarr.Group, key: str | None) -> str:

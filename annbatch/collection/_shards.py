@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import google_crc32c
 import numpy as np
 from numcodecs.blosc import Blosc
-from zarr.codecs import BloscCodec
+from numcodecs.zstd import Zstd
+from zarr.codecs import BloscCodec, ZstdCodec
 
-from ._blosc import encode
 from ._codecs import use_zarrs
 
 if TYPE_CHECKING:
@@ -124,19 +123,24 @@ def _at_least_one(tail: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(1, n) for n in tail)
 
 
-def encoder(codecs: tuple[BloscCodec, ...], *, high: bool = False) -> Callable[[np.ndarray], Any]:
-    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL.
+def encoder(codecs: tuple[Any, ...]) -> Callable[[np.ndarray], Any] | None:
+    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL; None for others than these.
 
-    LZ4 in blocks smaller than Blosc makes them is encoded by :mod:`._blosc`, with ``high`` by LZ4HC, which LZ4 decodes.
+    zarr's codecs are asynchronous wrappers around these very functions.
     """
     if not codecs:
         return lambda chunk: chunk.reshape(-1).view(np.uint8)
-    codec = codecs[0]
-    cname = getattr(codec.cname, "value", codec.cname)  # an enum in older zarr, a string in newer
-    if cname == "lz4" and 0 < codec.blocksize < 1 << 16:
-        return partial(encode, block_size=codec.blocksize, high=high)
-    blosc = Blosc(cname, codec.clevel, Blosc.SHUFFLE, codec.blocksize)
-    return lambda chunk: blosc.encode(chunk.reshape(-1))
+    codec, shuffles = codecs[0], {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+    if len(codecs) == 1 and isinstance(codec, BloscCodec):
+        # Enums in older zarr, strings in newer. Blosc takes the size of items from the array.
+        cname, shuffle = getattr(codec.cname, "value", codec.cname), getattr(codec.shuffle, "value", codec.shuffle)
+        if shuffle in shuffles:
+            blosc = Blosc(cname, codec.clevel, shuffles[shuffle], codec.blocksize)
+            return lambda chunk: blosc.encode(chunk.reshape(-1))
+    if len(codecs) == 1 and isinstance(codec, ZstdCodec) and not codec.checksum:
+        zstd = Zstd(codec.level)
+        return lambda chunk: zstd.encode(chunk.reshape(-1))
+    return None
 
 
 class LocalArray:
@@ -152,6 +156,7 @@ class LocalArray:
         chunk: int,
         per_shard: int,
         codecs: tuple[Any, ...],
+        encode: Callable[[np.ndarray], Any],
         pool: Executor,
         checksums: dict[str, tuple[int, int]],
     ) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from ._inputs import open_input
 from ._join import Annotations, join_annotations, select
 from ._names import hash_names, suffixes
 from ._schema import describe, settle
@@ -54,8 +56,25 @@ class Survey:
         return sum(one.nbytes for one in self.inputs) / max(1, self.n_obs)
 
 
-def survey(sources: Sequence[Source], open_source: Opener, var_subset: Iterable[str] | None, merge: Merge) -> Survey:
+def survey(
+    sources: Sequence[Source],
+    open_source: Opener,
+    var_subset: Iterable[str] | None,
+    merge: Merge,
+    datasets: Sequence[Source] = (),
+) -> Survey:
     """Open every input once and settle what the collection will hold.
+
+    Parameters
+    ----------
+    sources
+        The inputs.
+    open_source
+        Opens one of them.
+    var_subset, merge
+        As in :meth:`annbatch.DatasetCollection.add_adatas`.
+    datasets
+        What the collection holds already: new rows have its variables and its elements.
 
     Raises
     ------
@@ -80,12 +99,39 @@ def survey(sources: Sequence[Source], open_source: Opener, var_subset: Iterable[
         warnings.warn(f"Rows are shuffled, so what lies between them is left out: {', '.join(dropped)}.", stacklevel=2)
     with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
     kept = [inputs[i] for i in with_rows]
-    joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
-    schema = settle(kept, select(joined, var_subset), with_source=True)
+    if datasets:
+        held, earlier = _held(datasets)
+        _warn_of_extra(kept, held.annotations.var.index)
+        schema = settle([held, *kept], held.annotations, with_source=True)
+    else:
+        earlier = np.empty(0, np.uint64)
+        joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
+        schema = settle(kept, select(joined, var_subset), with_source=True)
     kept_sources = [sources[i] for i in with_rows]
     names = _Names(kept_sources, open_source, np.cumsum([0, *(one.n_obs for one in kept)]))
-    repeats = suffixes(np.concatenate(hashes) if hashes else np.empty(0, np.uint64), names)
-    return Survey(kept_sources, kept, schema, repeats)
+    return Survey(kept_sources, kept, schema, suffixes(np.concatenate([earlier, *hashes]), names, len(earlier)))
+
+
+def _held(datasets: Sequence[Source]) -> tuple[Described, np.ndarray]:
+    """Return what the collection's first dataset holds, and the hashes of all its rows' names."""
+    hashes = []
+    for number, dataset in enumerate(datasets):
+        with open_input(dataset, None) as found:
+            if number == 0:
+                held = describe(found, Annotations(found.var, found.varm, found.varp, found.uns))
+            hashes += [hash_names(found.obs_names(a, b)) for a, b in _ranges(found.n_obs)]
+    return held, np.concatenate([np.empty(0, np.uint64), *hashes])
+
+
+def _warn_of_extra(inputs: Sequence[Described], index: pd.Index) -> None:
+    names = {name for one in {id(i.annotations): i for i in inputs}.values() for name in one.annotations.var.index}
+    extra = names.difference(index)
+    if extra:
+        warnings.warn(
+            f"The collection has no place for {len(extra)} variables of the inputs; they are left out: "
+            f"{sorted(extra)[:10]}.",
+            stacklevel=2,
+        )
 
 
 def _ranges(n_rows: int) -> Iterator[tuple[int, int]]:

@@ -14,9 +14,10 @@ import pandas as pd
 from anndata.io import write_elem
 
 from ._codecs import codecs_for
+from ._matrices import DTYPE
 from ._rows import SparseRows
 from ._schema import NAMES, DenseElement, SparseElement, TableElement, column_key
-from ._shards import LocalArray, ZarrArray
+from ._shards import LocalArray, ZarrArray, encoder
 from ._sizes import rows_for
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 # obs is read by range: 65,536 values are 64 to 512 KB a column.
 TABLE_CHUNK = 65_536
-DTYPE = "annbatch-dtype"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,9 @@ class Format:
         return max(1, rows_for(self.shard_size, bytes_per_row, "shard_size") // self.n_obs_per_chunk)
 
 
+_INDEX_FORM = Format(TABLE_CHUNK, TABLE_CHUNK, "compact")  # `indptr` is compressed in every layout: it is read by range
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a dataset goes.
@@ -78,15 +81,12 @@ class Place:
         An empty zarr v3 group.
     folder
         Its folder where it is local; None elsewhere.
-    pool
-        Threads that encode.
     checksums
         Filled in with size and CRC-32C of each file whose bytes passed by here, by absolute path.
     """
 
     group: zarr.Group
     folder: Path | None
-    pool: Executor
     checksums: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -105,6 +105,8 @@ class DatasetWriter:
         Mean number of stored values in a row of each sparse matrix; ``n_obs_per_chunk`` times that is an inner chunk.
     form
         How arrays are cut and compressed.
+    pool
+        Threads that encode.
     """
 
     def __init__(
@@ -114,8 +116,10 @@ class DatasetWriter:
         stored: dict[str, np.dtype],
         nnz_per_row: dict[str, float],
         form: Format,
+        pool: Executor,
     ) -> None:
         self._place, self._schema, self._form = place, schema, form
+        self._pool = pool
         self._arrays: dict[str, RowArray] = {}
         self._indptr: dict[str, list[np.ndarray]] = {}
         self._nnz: dict[str, int] = {}
@@ -138,13 +142,16 @@ class DatasetWriter:
                 self._arrays[path] = self._array(path, stored[path], element.row_shape, form.n_obs_per_chunk, per_shard)
         self._stored = stored
 
-    def _array(self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int) -> RowArray:
-        place = self._place
-        codecs = codecs_for(dtype, self._form.layout, self._form.compressors)
-        if place.folder is None or self._form.compressors is not None:
+    def _array(
+        self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int, form: Format | None = None
+    ) -> RowArray:
+        place, form = self._place, form or self._form
+        codecs = codecs_for(dtype, form.layout, form.compressors)
+        encode = encoder(codecs)
+        if place.folder is None or encode is None:
             return ZarrArray(place.group, path, dtype, tail, chunk, per_shard, codecs)
         return LocalArray(
-            place.group, place.folder, path, dtype, tail, chunk, per_shard, codecs, place.pool, place.checksums
+            place.group, place.folder, path, dtype, tail, chunk, per_shard, codecs, encode, self._pool, place.checksums
         )
 
     def append(self, block: Block) -> None:
@@ -185,15 +192,7 @@ class DatasetWriter:
         return {DTYPE: element.dtype.name} if self._stored[path] != element.dtype else {}
 
     def _close_sparse(self, path: str, element: SparseElement) -> None:
-        indptr = ZarrArray(
-            self._place.group,
-            f"{path}/indptr",
-            np.dtype(np.int64),
-            (),
-            TABLE_CHUNK,
-            64,
-            codecs_for(np.dtype(np.int64), "compact", None),
-        )
+        indptr = self._array(f"{path}/indptr", np.dtype(np.int64), (), TABLE_CHUNK, 64, _INDEX_FORM)
         indptr.append(np.concatenate(self._indptr[path]))
         indptr.close()
         attributes: dict[str, Any] = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -12,17 +10,15 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
-from ._convert import convert
-from ._inputs import open_input
-from ._manifest import WORK, Home, Manifest
-from ._order import Kept, Shuffled
-from ._sizes import rows_for
-from ._survey import survey
-from ._write import Format, Place
+from ._add import Request, add, reshuffle
+from ._build import Memory
+from ._manifest import Home
+from ._sizes import parse_size
+from ._verify import Report, verify
+from ._write import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Executor
 
     from ._codecs import Layout
     from ._inputs import LoadAdata, Source
@@ -209,46 +205,102 @@ class DatasetCollection:
         """
         if self._mode == "r":
             raise ValueError(f"{self._home} was opened with `mode` 'r', which adds nothing.")
-        self._home.require_room()
-        sources = _as_sources(adata_paths)
         if shuffle_chunk_size < 1:
             raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
-        form = Format(n_obs_per_chunk, shard_size, layout, zarr_compressor)
-        rows_for(dataset_size, 1, "dataset_size")
-        open_source = partial(open_input, load_adata=load_adata)
-        found = survey(sources, open_source, var_subset, merge)
-        rows_per_dataset = rows_for(dataset_size, found.bytes_per_row, "dataset_size")
-        seed = int((np.random.default_rng() if rng is None else rng).integers(2**63))
-        order = Shuffled(seed) if shuffle else Kept(found.n_obs)
-        self._write_new(found, open_source, order, rows_per_dataset, form, progress)
+        request = Request(
+            sources=_as_sources(adata_paths),
+            load_adata=load_adata,
+            groupby=None if groupby is None else _as_columns(groupby),
+            var_subset=None if var_subset is None else [str(name) for name in var_subset],
+            form=Format(n_obs_per_chunk, shard_size, layout, zarr_compressor),
+            h5ad_compressor=h5ad_compressor,
+            dataset_size=dataset_size,
+            shuffle=shuffle,
+            seed=None if rng is None else int(rng.integers(2**63)),
+            merge=merge,
+            memory=Memory.within(_as_bytes(memory_limit)),
+            client=client,
+            progress=progress,
+        )
+        self._home.require_room()
+        add(self._home, request)
         return self
 
-    def _write_new(
-        self, found: Any, open_source: Any, order: Any, rows_per_dataset: int, form: Format, progress: bool
-    ) -> None:
-        folder = self._home.folder
-        datasets: dict[str, dict[str, Any]] = {}
-        if folder is not None:
-            work = folder / WORK
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
+    def reshuffle(
+        self,
+        rng: np.random.Generator | None = None,
+        *,
+        memory_limit: int | str = "4GB",
+        client: Any | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Put all rows of the collection in one new uniformly random order, over all its datasets.
 
-        def place(number: int, pool: Executor) -> Place:
-            name = f"dataset_{number}"
-            if folder is None:
-                return Place(self._home.group.create_group(name, overwrite=True), None, pool)
-            return Place(zarr.open_group(work / name, mode="w", zarr_format=3), work / name, pool)
+        Until the end the collection is what it was, so that the disk must hold it twice.
 
-        def finish(number: int, place: Place, n_rows: int) -> None:
-            datasets[f"dataset_{number}"] = {"n_obs": n_rows}
+        Parameters
+        ----------
+        rng
+            One integer is drawn from it; the order is a function of that integer and of the collection as it is.
+        memory_limit, client, progress
+            As in :meth:`add_adatas`.
 
-        convert(found, open_source, order, rows_per_dataset, form, True, place, finish, progress)
-        if folder is not None:
-            for name in datasets:
-                (work / name).replace(folder / name)
-        self._home.commit(Manifest(datasets))
-        if folder is not None:
-            shutil.rmtree(work)
+        Returns
+        -------
+        DatasetCollection
+            This one.
+
+        Raises
+        ------
+        ValueError
+            If the collection is empty, or was opened for reading.
+        """
+        if self._mode == "r":
+            raise ValueError(f"{self._home} was opened with `mode` 'r', which moves nothing.")
+        if self.is_empty:
+            raise ValueError(f"{self._home} must have rows to shuffle, and is empty.")
+        seed = None if rng is None else int(rng.integers(2**63))
+        reshuffle(self._home, seed, Memory.within(_as_bytes(memory_limit)), client, progress)
+        return self
+
+    def verify(self, *, progress: bool = False) -> Report:
+        """Read everything and compare it with its checksums and with what the collection says of itself.
+
+        Parameters
+        ----------
+        progress
+            Whether to show progress.
+
+        Returns
+        -------
+        Report
+            True if all is well; else its ``problems`` say what is wrong, and where.
+
+        Examples
+        --------
+        >>> import anndata, numpy
+        >>> from annbatch import DatasetCollection
+        >>> anndata.AnnData(numpy.eye(3)).write_h5ad("three.h5ad")
+        >>> collection = DatasetCollection("three.zarr").add_adatas(["three.h5ad"], progress=False)
+        >>> print(collection.verify())
+        three.zarr: 3 rows in 1 dataset, 16 files, no problem found
+        """
+        return verify(self._home, progress)
+
+
+def _as_columns(groupby: str | Iterable[str]) -> list[str]:
+    columns = [groupby] if isinstance(groupby, str) else [str(name) for name in groupby]
+    if not columns or len(set(columns)) != len(columns):
+        raise ValueError(f"`groupby` must name columns of `obs`, each once, got {columns}.")
+    return columns
+
+
+def _as_bytes(memory_limit: int | str) -> int:
+    if isinstance(memory_limit, str):
+        return parse_size(memory_limit, "memory_limit")
+    if memory_limit < 1:
+        raise ValueError(f"`memory_limit` must be positive, got {memory_limit}.")
+    return int(memory_limit)
 
 
 def _as_sources(adata_paths: Iterable[Source]) -> list[Source]:

@@ -10,9 +10,10 @@ import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zarr.codecs import BloscCodec, ZstdCodec
 
 from annbatch.collection._codecs import codecs_for
-from annbatch.collection._shards import LocalArray, RowArray, ZarrArray, grid
+from annbatch.collection._shards import LocalArray, RowArray, ZarrArray, encoder, grid
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_grid(n: int, chunk: int, per_shard: int) -> None:
     per_shard=st.integers(1, 5),
     tail=st.sampled_from([(), (3,), (2, 2), (0,)]),
     dtype=st.sampled_from(["u1", "u2", "f4", "i8", "?"]),
-    layout=st.sampled_from(["compact", "random_access"]),
+    layout=st.sampled_from(["compact", "random_access", "zstd", "blosc"]),
     data=st.data(),
 )
 def test_the_array_is_the_pieces_joined(
@@ -57,8 +58,11 @@ def test_the_array_is_the_pieces_joined(
     values = np.random.default_rng(n).integers(0, 200, (n, *tail)).astype(kind)
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=4)))
     checksums: dict[str, tuple[int, int]] = {}
-    codecs = codecs_for(kind, layout, None)
-    local = LocalArray(group, folder, "local", kind, tail, chunk, per_shard, codecs, pool, checksums)
+    compressors = {"zstd": [ZstdCodec(level=1)], "blosc": [BloscCodec(cname="zstd", shuffle="bitshuffle")]}.get(layout)
+    codecs = codecs_for(kind, layout, compressors)
+    encode = encoder(codecs)
+    assert encode is not None
+    local = LocalArray(group, folder, "local", kind, tail, chunk, per_shard, codecs, encode, pool, checksums)
     through = ZarrArray(group, "zarr", kind, tail, chunk, per_shard, codecs)
     arrays: list[RowArray] = [local, through]
     for array in arrays:

@@ -1,0 +1,157 @@
+"""From settled inputs to new datasets in place: the passes in turn, each piece of work kept once it is done."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import zarr
+from tqdm.auto import tqdm
+
+from ..errors import StoreError
+from ._convert import write_dataset
+from ._job import Statistics
+from ._shuffle import Buckets, InMemory, OnDisk, spill, spilled
+from ._sizes import say_size
+from ._work import Work, checksum
+from ._write import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._inputs import Source
+    from ._job import Job
+    from ._shuffle import Shuffled
+
+# What Python holds once NumPy, SciPy, pandas, numba, zarr, h5py and anndata are loaded; measured: 230 to 250 MB.
+_LIBRARIES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How the memory limit is shared out.
+
+    Attributes
+    ----------
+    held
+        What rows may take between the passes; beyond it they go to disk.
+    block
+        What is read at a time, as stored: it is there narrowed too, and once more while it is sorted into buckets.
+    bucket
+        What is loaded at a time, at most: one is written while the next is loaded.
+    """
+
+    held: int
+    block: int
+    bucket: int
+
+    @classmethod
+    def within(cls, limit: int) -> Memory:
+        """Share out a limit in bytes."""
+        free = max(limit - _LIBRARIES, limit // 8)
+        return cls(int(free * 0.7), max(1 << 16, min(64 << 20, free // 12)), max(1 << 16, free // 5))
+
+
+def fingerprint(source: Source) -> list[Any]:
+    """Return what tells an input from another, and from itself after a change: JSON."""
+    if isinstance(source, zarr.Group):
+        return [str(source.store_path)]
+    path = Path(source.file.filename if isinstance(source, h5py.Group) else os.fspath(source))
+    name = source.name if isinstance(source, h5py.Group) else ""
+    if not path.exists():  # an input that only `load_adata` can open
+        return [str(path), name]
+    file = path / "zarr.json" if (path / "zarr.json").exists() else path
+    stat = file.stat()
+    return [str(path), name, stat.st_size, stat.st_mtime_ns]
+
+
+def shuffle_rows(job: Job, memory: Memory, work: Work | None, progress: bool) -> Shuffled:
+    """Read all rows, and hold them in memory or on disk."""
+    n_obs = job.survey.n_obs
+    total = n_obs * job.stored_bytes_per_row
+    with tqdm(total=n_obs, desc="Reading", unit=" rows", unit_scale=True, disable=not progress) as bar:
+        if total <= memory.held:
+            return InMemory(job, memory.block, lambda n: _advance(bar, n))
+        folder = Path(tempfile.mkdtemp(prefix="annbatch-")) if work is None else work.spill
+        if work is not None:
+            # Twice over: once as it is shuffled, once as it is written. Both are less than this, which is at most.
+            work.require_space(2 * total if job.form.layout == "random_access" else 1.5 * total)
+        if progress:
+            bar.write(f"Shuffling {n_obs:,} rows through at most {say_size(total)} in {folder}.")
+        buckets = Buckets.cut(job.order.span, max(2, int(-(-total // memory.bucket))))
+        ranges = part_ranges(job, memory)
+        parts = []
+        for number, rows in enumerate(ranges):
+            part = spilled(folder, number) or spill(job, buckets, folder, number, rows, memory.block)
+            parts.append(part)
+            bar.update(rows[1] - rows[0])
+        statistics = Statistics.start(job)
+        for part in parts:
+            statistics.merge(part.statistics)
+        return OnDisk(job.order, folder, parts, statistics)
+
+
+def _advance(bar: tqdm[Any], n_rows: int) -> None:
+    bar.update(n_rows)
+
+
+def part_ranges(job: Job, memory: Memory) -> list[tuple[int, int]]:
+    """Return the ranges of rows that are read as one piece of work: as much as a killed run may lose of it."""
+    n_obs = job.survey.n_obs
+    total = n_obs * job.survey.bytes_per_row
+    step = max(1, int(n_obs * max(8 * memory.block, total / 256) / max(1.0, total)))
+    return [(start, min(start + step, n_obs)) for start in range(0, n_obs, step)]
+
+
+def build(
+    job: Job,
+    shuffled: Shuffled,
+    place: Callable[[int], Place],
+    done: Callable[[int, Place], None],
+    skip: Callable[[int], bool],
+    progress: bool,
+) -> None:
+    """Write every dataset that is not written yet."""
+    with tqdm(total=job.survey.n_obs, desc="Writing", unit=" rows", unit_scale=True, disable=not progress) as bar:
+        for number in range(job.n_datasets):
+            if skip(number):
+                start, stop = job.rows_of(number)
+                bar.update(stop - start)
+                continue
+            to = place(number)
+            write_dataset(job, shuffled, number, to, lambda n: _advance(bar, n))
+            done(number, to)
+
+
+def unchanged(sources: Sequence[Source], before: list[list[Any]]) -> None:
+    """Raise :class:`StoreError` if an input is another than it was."""
+    for source, known in zip(sources, before, strict=True):
+        if fingerprint(source) != known:
+            raise StoreError(f"{known[0]} must stay as it is while it is converted, and has changed.")
+
+
+def run_local(
+    work: Work, job: Job, names: list[str], memory: Memory, before: list[list[Any]], progress: bool
+) -> dict[str, dict[str, Any]]:
+    """Make the datasets of a job in a local collection and put them in place; return what the manifest says of them."""
+    ready = [work.is_ready(number, name) for number, name in enumerate(names)]
+    if not all(ready):
+        shuffled = shuffle_rows(job, memory, work, progress)
+        unchanged(job.survey.sources, before)
+
+        def done(number: int, place: Place) -> None:
+            start, stop = job.rows_of(number)
+            work.finish(number, place, stop - start)
+
+        build(job, shuffled, work.place, done, lambda number: ready[number], progress)
+    work.publish(dict(enumerate(names)))
+    added = {}
+    for number, name in enumerate(names):
+        start, stop = job.rows_of(number)
+        added[name] = {"n_obs": stop - start, "metadata_crc32c": checksum(work.home / name / "zarr.json")[1]}
+    return added

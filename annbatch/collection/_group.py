@@ -1,0 +1,74 @@
+"""Rows sorted into groups within each dataset."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ._conform import Conformed
+from ._order import Placed
+from ._schema import Schema, TableElement, column_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._inputs import Opener
+    from ._order import Order
+    from ._survey import Survey
+
+
+def grouped(found: Survey, open_source: Opener, groupby: Sequence[str], order: Order, rows_per_dataset: int) -> Placed:
+    """Return the order in which each dataset has the rows that ``order`` gives it, sorted by columns of ``obs``.
+
+    Rows of one group keep the order that they had. Categories are sorted as they stand, other values by size, and what is
+    missing comes last.
+
+    Raises
+    ------
+    ValueError
+        If ``obs`` lacks a column, in all inputs or in some.
+    """
+    for name in groupby:
+        lacking = [one.name for one in found.inputs if name not in one.elements["obs"]]  # type: ignore[operator]
+        if lacking and name != "src_path":
+            raise ValueError(
+                f"`groupby` must name columns that `obs` has in all inputs, got {name!r}, not in {lacking[0]}."
+            )
+    n_obs = found.n_obs
+    ranked = order.arrange(order.keys(0, n_obs), np.arange(n_obs))
+    place = np.empty(n_obs, np.int64)
+    place[ranked] = np.arange(n_obs)
+    codes = [_codes(values) for values in _columns(found, open_source, groupby)]
+    sorted_rows = np.lexsort((place, *reversed(codes), place // rows_per_dataset))
+    places = np.empty(n_obs, np.int64)
+    places[sorted_rows] = np.arange(n_obs)
+    return Placed(places)
+
+
+def _columns(found: Survey, open_source: Opener, groupby: Sequence[str]) -> list[pd.Series]:
+    obs = found.schema.elements["obs"]
+    assert isinstance(obs, TableElement)
+    only = TableElement({name: obs.columns[name] for name in groupby})
+    schema = Schema(found.schema.annotations, {"obs": only}, found.schema.with_source)
+    parts: list[list[np.ndarray]] = [[] for _ in groupby]
+    with ThreadPoolExecutor(1) as pool:
+        for source, described in zip(found.sources, found.inputs, strict=True):
+            with open_source(source) as opened:
+                block = Conformed(opened, schema, {}, pool).read(0, described.n_obs)
+            for part, name in zip(parts, groupby, strict=True):
+                part.append(block[column_key("obs", name)].values)  # type: ignore[union-attr]
+    return [
+        pd.Series(only.columns[name].assemble(np.concatenate(part))) for part, name in zip(parts, groupby, strict=True)
+    ]
+
+
+def _codes(values: pd.Series) -> np.ndarray:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes = values.cat.codes.to_numpy().astype(np.int64)
+    else:
+        codes = pd.factorize(values, sort=True, use_na_sentinel=True)[0].astype(np.int64)
+    codes[codes < 0] = np.iinfo(np.int64).max
+    return codes

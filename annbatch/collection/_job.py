@@ -1,0 +1,126 @@
+"""One conversion, settled: everything that its passes need to know. Plain data, so that any process can run a part."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._narrow import Narrowing
+from ._rows import SparseRows
+from ._schema import DenseElement, SparseElement
+
+if TYPE_CHECKING:
+    from ._inputs import Opener
+    from ._order import Order
+    from ._rows import Block
+    from ._survey import Survey
+    from ._write import Format
+
+
+def n_threads() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done.
+
+    Attributes
+    ----------
+    survey
+        The inputs, and what the collection will hold.
+    open_source
+        Opens one of them.
+    order
+        Where rows go.
+    rows_per_dataset
+        Rows of each dataset but the last.
+    form
+        How arrays are cut and compressed.
+    narrow
+        Whether to store numbers in the smallest type that holds them exactly.
+    """
+
+    survey: Survey
+    open_source: Opener
+    order: Order
+    rows_per_dataset: int
+    form: Format
+    narrow: bool
+
+    @property
+    def n_datasets(self) -> int:
+        """How many datasets there will be; one even of no rows."""
+        return max(1, -(-self.survey.n_obs // self.rows_per_dataset))
+
+    def rows_of(self, dataset: int) -> tuple[int, int]:
+        """Return the places of a dataset's rows in the order, as start and stop."""
+        start = dataset * self.rows_per_dataset
+        return start, min(start + self.rows_per_dataset, self.survey.n_obs)
+
+    @property
+    def stored_bytes_per_row(self) -> float:
+        """What a row takes while it is shuffled, at most: column numbers are small by then, values perhaps not."""
+        total = 0.0
+        for one in self.survey.inputs:
+            for path, found in one.elements.items():
+                element = self.survey.schema.elements.get(path)
+                if isinstance(element, SparseElement) and not isinstance(found, dict):
+                    width = element.dtype.itemsize + 4
+                    total += found.nbytes * (element.dtype.itemsize + element.index_dtype.itemsize) / width
+                elif not isinstance(found, dict):
+                    total += found.nbytes
+                else:
+                    total += one.n_obs * 16 * (1 + len(found))
+            total += one.n_obs * 80  # the name and the key
+        return total / max(1, self.survey.n_obs)
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What the first pass finds out about the elements: how far they can be narrowed, how many values are stored."""
+
+    narrowing: dict[str, Narrowing]
+    nnz: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, job: Job) -> Statistics:
+        """Return the statistics of no rows."""
+        matrices = {
+            path: element
+            for path, element in job.survey.schema.elements.items()
+            if isinstance(element, SparseElement | DenseElement)
+        }
+        state = None if job.narrow else (False, 0, 0)
+        narrowing = {path: Narrowing(element.dtype, state) for path, element in matrices.items()}
+        return cls(narrowing, {path: 0 for path, element in matrices.items() if isinstance(element, SparseElement)})
+
+    def count(self, block: Block) -> None:
+        """Count the values that a block stores."""
+        for path in self.nnz:
+            rows = block[path]
+            assert isinstance(rows, SparseRows)
+            self.nnz[path] += len(rows.data)
+
+    def merge(self, other: Statistics) -> None:
+        """Take in what was found elsewhere."""
+        for path, narrowing in other.narrowing.items():
+            self.narrowing[path].merge(narrowing.state)
+        for path, nnz in other.nnz.items():
+            self.nnz[path] += nnz
+
+    @property
+    def stored(self) -> dict[str, np.dtype]:
+        """The dtype in which each matrix is stored, by path."""
+        return {path: narrowing.dtype for path, narrowing in self.narrowing.items()}
+
+    def settle(self, block: Block) -> Block:
+        """Return a block in the dtypes in which it is stored, known once all rows have been counted."""
+        return {
+            key: rows.astype(self.narrowing[key].dtype) if key in self.narrowing else rows
+            for key, rows in block.items()
+        }

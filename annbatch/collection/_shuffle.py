@@ -1,0 +1,254 @@
+"""The rows between the passes: held in memory where they fit, else in buckets on disk; given back in their new order.
+
+A bucket is a range of keys. Every row goes to the bucket of its key as it is read; later a bucket is loaded whole,
+sorted by key, and given back. Since buckets are ranges of the same keys, how many there are changes nothing about the
+order.
+"""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..errors import CorruptDataError
+from ._job import Statistics
+from ._matrices import Matrix
+from ._read import read_rows
+from ._rows import Pick, block_nbytes, gather
+from ._schema import NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ._job import Job
+    from ._order import Order
+    from ._rows import Block
+
+_PIECE_BYTES = 16 << 20  # what is put in order at a time: two of these and the encoder's queue are in memory
+
+
+class Shuffled(Protocol):
+    """All rows, in their new order."""
+
+    statistics: Statistics
+
+    def rows(self, start: int, stop: int) -> Iterator[Block]:
+        """Yield the rows at places ``start:stop`` of the order, in the dtypes in which they are stored."""
+
+
+def _in_pieces(blocks: Sequence[Block], pick: Pick) -> Iterator[Block]:
+    n_rows = sum(len(block[NAMES]) for block in blocks)
+    step = max(1, int(_PIECE_BYTES * n_rows / max(1, sum(block_nbytes(block) for block in blocks))))
+    for start in range(0, len(pick.row), step):
+        yield gather(blocks, Pick(pick.block[start : start + step], pick.row[start : start + step]))
+
+
+class InMemory:
+    """All rows held in memory."""
+
+    def __init__(self, job: Job, block_bytes: int, report: Callable[[int], None]) -> None:
+        self.statistics = Statistics.start(job)
+        firsts: list[int] = []
+        blocks: list[Block] = []
+        for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes):
+            firsts.append(first)
+            blocks.append(block)
+            report(len(block[NAMES]))
+        for i, block in enumerate(blocks):
+            blocks[i] = self.statistics.settle(block)
+        n_obs = job.survey.n_obs
+        self._blocks, self._firsts = blocks, np.array(firsts, np.int64)
+        self._ranked = job.order.arrange(job.order.keys(0, n_obs), np.arange(n_obs))
+
+    def rows(self, start: int, stop: int) -> Iterator[Block]:
+        """Yield the rows at places ``start:stop`` of the order."""
+        if start < stop:
+            wanted = self._ranked[start:stop]
+            block = np.searchsorted(self._firsts, wanted, side="right") - 1
+            yield from _in_pieces(self._blocks, Pick(block, wanted - self._firsts[block]))
+
+
+class Streamed:
+    """All rows in the order in which they lie, read as they are asked for; nothing is narrowed."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.statistics = Statistics.start(job)
+        for path in self.statistics.nnz:
+            found = [one.elements[path] for one in job.survey.inputs]
+            self.statistics.nnz[path] = sum(one.nnz for one in found if isinstance(one, Matrix))
+
+    def rows(self, start: int, stop: int) -> Iterator[Block]:
+        """Yield rows ``start:stop``."""
+        for _, block in read_rows(self._job, Statistics.start(self._job), start, stop, _PIECE_BYTES):
+            yield block
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """How keys are cut into buckets: bucket ``i`` is ``bounds[i - 1] <= key < bounds[i]``."""
+
+    bounds: np.ndarray
+
+    @classmethod
+    def cut(cls, span: int, n_buckets: int) -> Buckets:
+        """Return ``n_buckets`` equal ranges of the keys below ``span``."""
+        return cls(np.array([span * i // n_buckets for i in range(1, n_buckets)], np.uint64))
+
+    def __len__(self) -> int:
+        return len(self.bounds) + 1
+
+    def of(self, keys: np.ndarray) -> np.ndarray:
+        """Return the bucket of each key."""
+        return np.searchsorted(self.bounds, keys, side="right")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What became of a range of rows: a spill file, and where in it which bucket's rows are.
+
+    Attributes
+    ----------
+    name
+        Of the file.
+    segments
+        For each bucket, offset, length and number of rows of each segment.
+    statistics
+        Of the part's rows.
+    """
+
+    name: str
+    segments: list[list[tuple[int, int, int]]]
+    statistics: Statistics
+
+
+def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int, int], block_bytes: int) -> Part:
+    """Read a range of rows and write them, bucket by bucket, to a file; its index stands beside it when it is complete.
+
+    Running it again replaces what an interrupted run left. Safe to run for different numbers at once.
+    """
+    name = f"part-{number}"
+    statistics = Statistics.start(job)
+    segments: list[list[tuple[int, int, int]]] = [[] for _ in range(len(buckets))]
+    with open(folder / name, "wb", buffering=0) as file:
+        offset = 0
+        for first, block in _ahead(read_rows(job, statistics, *rows, block_bytes)):
+            numbers = np.arange(first, first + len(block[NAMES]))
+            keys = job.order.keys(first, first + len(numbers))
+            bucket = buckets.of(keys)
+            order = np.argsort(bucket, kind="stable")
+            edges = np.searchsorted(bucket[order], np.arange(len(buckets) + 1))
+            moved = gather([block], Pick(np.zeros(len(order), np.int64), order))
+            for i, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
+                if a < b:
+                    segment = {key: part.part(a, b) for key, part in moved.items()}
+                    length = _dump(file, (keys[order[a:b]], numbers[order[a:b]], segment))
+                    segments[i].append((offset, length, b - a))
+                    offset += length
+    part = Part(name, segments, statistics)
+    fresh = folder / f"{name}.index.new"
+    fresh.write_bytes(pickle.dumps(part))
+    fresh.replace(folder / f"{name}.index")
+    return part
+
+
+def spilled(folder: Path, number: int) -> Part | None:
+    """Return a part that an earlier run completed, if there is one."""
+    path = folder / f"part-{number}.index"
+    if not path.exists():
+        return None
+    part = pickle.loads(path.read_bytes())
+    assert isinstance(part, Part)
+    return part
+
+
+def _ahead(blocks: Iterator[tuple[int, Block]]) -> Iterator[tuple[int, Block]]:
+    """Yield from ``blocks`` while a thread makes the next one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="annbatch-ahead") as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
+
+
+def _dump(file: Any, value: object) -> int:
+    """Write a value at the end of the file, arrays as they lie in memory; return the number of bytes."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    views = [buffer.raw() for buffer in buffers]
+    sizes = np.array([len(head), len(views), *(view.nbytes for view in views)], np.int64)
+    written = 0
+    for view in (memoryview(sizes.tobytes()), memoryview(head), *views):
+        done = 0
+        while done < view.nbytes:
+            done += file.write(view[done:])
+        written += done
+    return written
+
+
+def _load(data: memoryview) -> Any:
+    head, count = np.frombuffer(data[:16], np.int64).tolist()
+    sizes = np.frombuffer(data[16 : 16 + 8 * count], np.int64).tolist()
+    start = 16 + 8 * count
+    places = np.cumsum([start + head, *sizes]).tolist()
+    buffers = [data[a:b] for a, b in pairwise(places)]
+    return pickle.loads(data[start : start + head], buffers=buffers)
+
+
+class OnDisk:
+    """All rows in spill files, read back a bucket at a time."""
+
+    def __init__(self, order: Order, folder: Path, parts: Sequence[Part], statistics: Statistics) -> None:
+        self._order, self._folder, self._parts, self.statistics = order, folder, parts, statistics
+        sizes = [sum(n for part in parts for _, _, n in part.segments[i]) for i in range(len(parts[0].segments))]
+        self._edges = np.cumsum([0, *sizes])
+
+    def rows(self, start: int, stop: int) -> Iterator[Block]:
+        """Yield the rows at places ``start:stop`` of the order."""
+        wanted = [
+            i
+            for i, (a, b) in enumerate(zip(self._edges[:-1], self._edges[1:], strict=True))
+            if a < stop and b > start and a < b
+        ]
+        with ThreadPoolExecutor(1, thread_name_prefix="annbatch-bucket") as thread:
+            coming = thread.submit(self._bucket, wanted[0]) if wanted else None
+            for position, number in enumerate(wanted):
+                assert coming is not None
+                blocks, pick = coming.result()
+                following = wanted[position + 1 : position + 2]
+                coming = thread.submit(self._bucket, following[0]) if following else None
+                a, b = max(0, start - int(self._edges[number])), min(len(pick.row), stop - int(self._edges[number]))
+                yield from _in_pieces(blocks, Pick(pick.block[a:b], pick.row[a:b]))
+                del blocks
+
+    def _bucket(self, number: int) -> tuple[list[Block], Pick]:
+        """Load a bucket; return its blocks, and the order in which their rows go."""
+        keys, rows, blocks = [], [], []
+        for part in self._parts:
+            with open(self._folder / part.name, "rb", buffering=0) as file:
+                for offset, length, _ in part.segments[number]:
+                    data = bytearray(length)
+                    file.seek(offset)
+                    view, got = memoryview(data), 0
+                    while got < length:
+                        n = file.readinto(view[got:])
+                        if not n:
+                            raise CorruptDataError(
+                                f"{self._folder / part.name} must have {offset + length} bytes, is shorter."
+                            )
+                        got += n
+                    key, row, block = _load(view)
+                    keys.append(key)
+                    rows.append(row)
+                    blocks.append(self.statistics.settle(block))
+        order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))
+        lengths = [len(key) for key in keys]
+        block_of = np.repeat(np.arange(len(blocks)), lengths)
+        row_of = np.concatenate([np.arange(n) for n in lengths])
+        return blocks, Pick(block_of[order], row_of[order])

@@ -1,0 +1,177 @@
+"""Work under way: a hidden folder in the collection, one writer at a time, finished pieces to go on from.
+
+Everything is made in ``.annbatch-work``. A dataset is renamed to ``ready-<number>`` there when all its files and their
+checksums are written; when all are ready they are renamed to their places, and last the manifest is replaced. Killed
+before that, the collection is what it was; killed after, it is what it was to become. The same call again finds the
+folder by its fingerprint (inputs, arguments, seed) and goes on; another call removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+import zarr
+
+from ..errors import StoreError
+from ._manifest import OWN, WORK, dataset_number, replace_json
+from ._write import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READ = 16 << 20
+
+
+def checksum(path: Path) -> tuple[int, int]:
+    """Return the size of a file and the CRC-32C of its bytes."""
+    crc = size = 0
+    with open(path, "rb", buffering=0) as file:
+        while data := file.read(_READ):
+            crc, size = google_crc32c.extend(crc, data), size + len(data)
+    return size, crc
+
+
+class Work:
+    """The folder of work under way; use as made by :func:`working`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.folder = home, home / WORK
+        self.spill = self.folder / "spill"
+
+    def begin(self, fingerprint: dict[str, Any], seed: int | None) -> int | None:
+        """Take up the work of the same call, or start anew.
+
+        Parameters
+        ----------
+        fingerprint
+            What the call is; JSON.
+        seed
+            The seed of this call, where that is the caller's; None where any will do.
+
+        Returns
+        -------
+        int or None
+            The seed to go on with, if an earlier run of the same call left work; else None.
+        """
+        path = self.folder / "call.json"
+        if path.exists():
+            known = json.loads(path.read_bytes())
+            if known["fingerprint"] == json.loads(json.dumps(fingerprint)) and seed in (None, known["seed"]):
+                return int(known["seed"])
+        return None
+
+    def start(self, fingerprint: dict[str, Any], seed: int, keep: set[str]) -> None:
+        """Start anew: remove what another call left, and the datasets that it put in place without finishing."""
+        if (self.folder / "call.json").exists():
+            for entry in list(self.home.iterdir()):
+                if dataset_number(entry.stem) is not None and entry.name not in keep:
+                    _remove(entry)
+        for entry in list(self.folder.iterdir()):
+            if entry.name != "lock":
+                _remove(entry)
+        self.spill.mkdir()
+        replace_json(self.folder / "call.json", {"fingerprint": fingerprint, "seed": seed})
+
+    def place(self, number: int) -> Place:
+        """Return where a dataset is made; what an interrupted run left there is gone."""
+        folder = self.folder / f"partial-{number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        return Place(zarr.open_group(folder, mode="w", zarr_format=3), folder)
+
+    def is_ready(self, number: int, name: str) -> bool:
+        """Return whether a dataset is complete, here or already in its place."""
+        return (self.folder / f"ready-{number}").exists() or (self.home / name).exists()
+
+    def finish(self, number: int, place: Place, n_obs: int) -> None:
+        """Note the checksums of a complete dataset's files in it, and make it ready by one rename."""
+        assert place.folder is not None
+        seal(place.folder, n_obs, place.checksums)
+        place.folder.rename(self.folder / f"ready-{number}")
+
+    def publish(self, names: dict[int, str]) -> None:
+        """Move ready datasets to their places."""
+        for number, name in names.items():
+            ready = self.folder / f"ready-{number}"
+            if ready.exists():
+                ready.rename(self.home / name)
+
+    def remove(self) -> None:
+        """Remove the folder: the work is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def require_space(self, nbytes: float) -> None:
+        """Raise :class:`StoreError` if the disk has less room than needed."""
+        from ._sizes import say_size
+
+        free = shutil.disk_usage(self.folder).free
+        if nbytes > free:
+            raise StoreError(
+                errno.ENOSPC, f"{self.home} needs about {say_size(nbytes)} of free disk, got {say_size(free)}."
+            )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def seal(folder: Path, n_obs: int, known: dict[str, tuple[int, int]]) -> None:
+    """Note the checksums of all files of a dataset in its root attributes."""
+    root = folder / "zarr.json"
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != root):
+        files[path.relative_to(folder).as_posix()] = list(known.get(str(path)) or checksum(path))
+    content = json.loads(root.read_bytes())
+    content["attributes"][OWN] = {"n_obs": n_obs, "files": files}
+    replace_json(root, content)
+
+
+@contextmanager
+def working(home: Path) -> Iterator[Work]:
+    """Hold the collection's folder for writing.
+
+    Raises
+    ------
+    StoreError
+        If another process is writing there, or the disk is full.
+    """
+    work = Work(home)
+    work.folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(work.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the process dies
+        except OSError as error:
+            writer = os.read(lock, 100).decode() or "another process"
+            raise StoreError(f"{home} must have one writer at a time, and {writer} is writing to it.") from error
+        os.ftruncate(lock, 0)
+        os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        try:
+            yield work
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and not isinstance(error, StoreError):
+                raise StoreError(
+                    f"The disk of {home} is full. The collection is as it was; with more room, the same call goes on "
+                    f"from what is done. To give it up, delete {work.folder}."
+                ) from error
+            raise
+    finally:
+        os.close(lock)
+        if work.folder.exists() and not (work.folder / "call.json").exists():
+            work.remove()  # nothing was begun
+            _remove_if_empty(home)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
