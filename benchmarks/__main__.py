@@ -1,0 +1,194 @@
+"""Measures the machine, this package and its peers, in turn: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .measure import measure
+from .peers import PEERS, find_peers
+from .plot import plot
+from .processes import Workers
+from .sections import SECTIONS, Setup
+from .stores import LAYOUTS, SCVERSE, Stores, make_dense, make_sparse
+from .tables import case_table, report, write_docs
+from .targets import judge
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+FULL = {"cells": 200_000, "genes": 62_710, "files": 4, "rounds": 5, "seconds": 0.4, "window": 16_384}
+QUICK = {"cells": 3_000, "genes": 1_000, "files": 2, "rounds": 2, "seconds": 0.02, "window": 1_024}
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.write_docs is not None:
+        result = json.loads(arguments.write_docs.read_text())
+        write_docs(result, DOCS / "performance.md")
+        picture = plot(result)
+        if picture is not None:
+            (DOCS / "performance.svg").write_text(picture)
+        return 0
+    for name, value in (QUICK if arguments.quick else FULL).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    result = run(arguments)
+    print(report(result))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    picture = plot(result)
+    if picture is not None:
+        (arguments.out / "result.svg").write_text(picture)
+    print(f"\nWritten: {arguments.out / 'result.json'}")
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make what is missing, measure, and return everything that was found."""
+    begin, load = time.monotonic(), os.getloadavg()[0]
+    pythons = find_peers(arguments.peers)
+    missing = [peer.name for peer in PEERS if peer.worker not in pythons]
+    if missing:
+        print(f"Not installed in any environment of --peers: {', '.join(missing)}.", flush=True)
+    stores = Stores(sparse=dict(arguments.store), h5ad=list(arguments.h5ad))
+    with ExitStack() as stack:
+        folder = arguments.data
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="annbatch-benchmarks-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        workers = stack.enter_context(Workers(pythons))
+        cells = (arguments.files, arguments.cells, arguments.genes)
+        print(f"Data in {folder}", flush=True)
+        make_sparse(stores, folder, workers, set(pythons), cells=cells)
+        if not stores.sparse:
+            raise SystemExit("There is no store to read: every conversion failed.")
+        scale = 1 / 16 if arguments.quick else 1.0
+        if "dense" in arguments.only:
+            make_dense(stores, folder, scale=scale)
+        setup = Setup(
+            stores=stores,
+            peers=set(pythons),
+            chunk_sizes=tuple(sorted(arguments.chunk_sizes, reverse=True)),
+            window=arguments.window,
+            batch_size=min(4_096, arguments.window),
+            dense_scale=scale,
+        )
+        cases = [case for name in arguments.only for case in _section(name, setup, workers, arguments)]
+        return {
+            "format": 1,
+            "date": date.today().isoformat(),
+            "seconds": time.monotonic() - begin,
+            "machine": _machine(load),
+            "versions": _versions(),
+            "peers": sorted(pythons),
+            "settings": {
+                "quick": arguments.quick,
+                "rounds": arguments.rounds,
+                "seconds": arguments.seconds,
+                "window": setup.window,
+                "batch_size": setup.batch_size,
+                "chunk_sizes": list(setup.chunk_sizes),
+            },
+            "stores": stores.describe(),
+            "conversions": stores.conversions,
+            "cases": cases,
+            "targets": judge(cases),
+        }
+
+
+def _section(name: str, setup: Setup, workers: Workers, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    begin, measured = time.monotonic(), []
+    cases = SECTIONS[name](setup)
+    case = next(cases, None)
+    while case is not None:
+        forget = _drop_caches if arguments.drop_caches else _nothing
+        result = measure(case, workers, rounds=arguments.rounds, seconds=arguments.seconds, forget=forget)
+        measured.append(result)
+        print(f"\n{case.section}\n{case_table(result)}", flush=True)
+        for one in result["contenders"]:
+            if "error" in one:
+                print(f"  {one['name']} failed: {one['error']}", flush=True)
+        try:
+            case = cases.send(result)
+        except StopIteration:
+            case = None
+    print(f"\n{name}: {time.monotonic() - begin:.0f} s", flush=True)
+    return measured
+
+
+def _nothing() -> None:
+    pass
+
+
+def _drop_caches() -> None:
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+def _machine(load: float) -> dict[str, Any]:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = models[0] if models else cpu
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cpu": cpu, "cores": cores, "system": platform.platform(), "load": load}
+
+
+def _versions() -> dict[str, str]:
+    names = ("annbatch", "numpy", "zarr", "anndata", "numba", "blosc2")
+    return {"Python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _store(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if name not in (SCVERSE, *LAYOUTS) or not Path(path).is_dir():
+        known = ", ".join((SCVERSE, *LAYOUTS))
+        raise argparse.ArgumentTypeError(f"must be NAME=FOLDER, the name one of {known}, got {text!r}")
+    return name, Path(path)
+
+
+def _sections(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
+    return [name for name in SECTIONS if name in names]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="small data and short samples: shows that it works, measures nothing")
+    add("--only", type=_sections, default=list(SECTIONS), metavar="A,B", help=f"sections: {', '.join(SECTIONS)}")
+    add("--out", type=Path, default=Path("benchmark-results"), metavar="DIR", help="result.json and result.svg go here")
+    add("--data", type=Path, metavar="DIR", help="make data here, and use what is there (default: temporary)")
+    add("--h5ad", type=Path, nargs="+", default=[], metavar="FILE", help="cells to convert, instead of made ones")
+    add("--store", type=_store, action="append", default=[], metavar="NAME=DIR", help="a collection that exists")
+    add("--peers", type=Path, nargs="+", default=[], metavar="DIR", help="environments of peers, or folders of them")
+    add("--cells", type=int, help=f"to make (default {FULL['cells']:,})")
+    add("--genes", type=int, help=f"to make (default {FULL['genes']:,})")
+    add("--files", type=int, help=f"h5ad files to make (default {FULL['files']})")
+    add("--chunk-sizes", type=int, nargs="+", default=[512, 64, 32, 16, 1], metavar="N")
+    add("--window", type=int, metavar="ROWS", help=f"rows in memory together (default {FULL['window']:,})")
+    add("--rounds", type=int, help=f"samples of each contender (default {FULL['rounds']})")
+    add("--seconds", type=float, help=f"how long a sample takes (default {FULL['seconds']:g})")
+    add("--drop-caches", action="store_true", help="cold: drop the machine's page cache, too; needs root")
+    add("--write-docs", type=Path, metavar="RESULT.json", help="measure nothing: put a result into docs/performance.md")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What is measured: cases, and the contenders that take turns in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One loader, or one limit of the machine, doing one thing.
+
+    Attributes
+    ----------
+    name
+        As tables show it; unique in its case.
+    worker
+        Which worker measures it.
+    task
+        What that worker is told; JSON-able. ``rows`` is added.
+    limit
+        Name of the contender that bounds this one.
+    threads
+        Cores that it may use; None for all.
+    unit
+        What a sample counts.
+    least
+        Rows of the smallest sample; others are multiples. 0 for a sample of fixed size.
+    most
+        Rows of the largest sample.
+    """
+
+    name: str
+    worker: str
+    task: dict[str, Any]
+    limit: str | None = None
+    threads: int | None = None
+    unit: str = "rows"
+    least: int = 0
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Contenders that are compared with each other.
+
+    Attributes
+    ----------
+    section, name
+        Where it appears.
+    contenders
+        In the order in which they take turns.
+    baseline
+        Name of the contender that others are compared with; None where there is none.
+    cold
+        Whether the files of the tasks are dropped from the page cache before each sample.
+    """
+
+    section: str
+    name: str
+    contenders: tuple[Contender, ...]
+    baseline: str | None = None
+    cold: bool = False
+
+    def __post_init__(self) -> None:
+        names = [contender.name for contender in self.contenders]
+        if len(set(names)) != len(names):
+            raise ValueError(f"`contenders` must have names of their own, got {names}.")

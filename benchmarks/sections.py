@@ -1,0 +1,315 @@
+"""The sections of the benchmark: each yields its cases, and is sent what each measured."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import zarr
+
+from annbatch import Loader
+
+from .cases import Case, Contender
+from .data import DENSE_WINDOWS
+from .stores import LAYOUTS, SCVERSE, Stores
+
+Cases: TypeAlias = Generator[Case, dict[str, Any], None]
+
+OURS, PEER = "annbatch", "scverse annbatch"
+PANEL_GENES = 1_000
+TRAINING_WINDOWS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a run is about.
+
+    Attributes
+    ----------
+    stores
+        What is read.
+    peers
+        Workers of the peers that are installed.
+    chunk_sizes
+        Of the loaders, largest first.
+    window
+        Rows that loaders hold in memory together.
+    batch_size
+        The usual one; the other is 128.
+    dense_scale
+        How much of the usual dense data, and of its windows, there is.
+    """
+
+    stores: Stores
+    peers: set[str]
+    chunk_sizes: tuple[int, ...]
+    window: int
+    batch_size: int
+    dense_scale: float
+
+    @property
+    def has_scverse(self) -> bool:
+        """Whether scverse annbatch takes part."""
+        return "scverse_annbatch" in self.peers
+
+    @property
+    def usual(self) -> str:
+        """The store that sections read which compare no stores."""
+        return "compact" if "compact" in self.stores.sparse else next(iter(self.stores.sparse))
+
+    @property
+    def n_obs(self) -> int:
+        """Rows of the sparse stores."""
+        return self.stores.n_obs
+
+    def sparse(self, worker: str, name: str, store: str, chunk_size: int, **more: Any) -> Contender:
+        """Return a contender that reads one of the sparse stores, with all of obs unless ``obs`` says otherwise."""
+        task = {
+            "kind": "sparse",
+            "store": str(self.stores.sparse[store]),
+            "chunk_size": chunk_size,
+            "batch_size": self.batch_size,
+            "window": self.window,
+            "obs": True,
+        }
+        fields = {key: more.pop(key) for key in ("limit", "threads") if key in more}
+        whole_windows = max(1, self.n_obs // self.window) * self.window
+        most = min(whole_windows, self.n_obs)
+        return Contender(name, worker, {**task, **more}, least=min(self.window, self.n_obs), most=most, **fields)
+
+    def limit(self, store: str, chunk_size: int, **more: Any) -> Contender:
+        """Return what bounds any loader of a sparse store."""
+        return self.sparse("limits", f"limit, {store} store", store, chunk_size, **more)
+
+
+def limits(setup: Setup) -> Cases:
+    """Measure the machine: copying memory, reading files, decoding what is stored; one core, and all."""
+    for threads in _threads():
+        who = "1 core" if threads else "all cores"
+        machine = [Contender("copy memory", "limits", {"kind": "copy"}, threads=threads, unit="bytes")]
+        for store, path in setup.stores.sparse.items():
+            task = {"store": str(path)}
+            machine += [
+                Contender(f"pread, {store} store", "limits", {"kind": "pread", **task}, threads=threads, unit="bytes"),
+                *(
+                    Contender(
+                        f"decode {array}, {store} store",
+                        "limits",
+                        {"kind": "decode", "array": number, **task},
+                        threads=threads,
+                        unit="values",
+                    )
+                    for number, array in enumerate(("values", "columns"))
+                    if store != "random_access"  # holds nothing to decode
+                ),
+            ]
+        yield Case("limits", who, tuple(machine))
+
+
+def sparse(setup: Setup) -> Cases:
+    """Compare sparse stores over chunk sizes, each loader with its defaults, all of obs included."""
+    for chunk_size in setup.chunk_sizes:
+        contenders, baseline = _peer_of(setup, chunk_size)
+        for store in setup.stores.sparse:
+            limit = setup.limit(store, chunk_size)
+            matrix = f"{OURS}, {store} store, X only"
+            contenders += [
+                limit,
+                setup.sparse("this_package", f"{OURS}, {store} store", store, chunk_size, limit=limit.name),
+                setup.sparse("this_package", matrix, store, chunk_size, limit=limit.name, obs=False),
+            ]
+        if setup.has_scverse and "compact" in setup.stores.sparse:
+            name = f"{PEER}, compact store"
+            contenders.append(setup.sparse("scverse_annbatch", name, "compact", chunk_size))
+        yield Case("sparse", f"chunks of {chunk_size}", tuple(contenders), baseline)
+
+
+def batches(setup: Setup) -> Cases:
+    """Compare large and small batches, with and without columns of obs."""
+    chunk_size, two = _middle(setup), setup.stores.obs_columns()
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("no obs", {"obs": False}),
+        ("two columns", {"obs_columns": two}),
+        ("all obs", {}),
+    ]
+    for batch_size in (setup.batch_size, 128):
+        contenders, baseline = [], None
+        if setup.has_scverse and SCVERSE in setup.stores.sparse:
+            baseline = f"{PEER}, two columns"
+            contenders = [
+                setup.sparse("scverse_annbatch", f"{PEER}, {kind}", SCVERSE, chunk_size, batch_size=batch_size, **more)
+                for kind, more in kinds[:2]
+            ]
+        contenders += [
+            setup.sparse("this_package", f"{OURS}, {kind}", setup.usual, chunk_size, batch_size=batch_size, **more)
+            for kind, more in kinds
+        ]
+        arrays = {"obs_columns": two, "obs_as": "arrays"}
+        name = f"{OURS}, two columns as arrays"
+        contenders.append(setup.sparse("this_package", name, setup.usual, chunk_size, batch_size=batch_size, **arrays))
+        yield Case("batches", f"batches of {batch_size}", tuple(contenders), baseline)
+
+
+def small_batches(setup: Setup) -> Cases:
+    """Compare large batches with small ones, in turn: two columns of obs, this package alone."""
+    two = {"obs_columns": setup.stores.obs_columns()}
+    contenders = tuple(
+        setup.sparse("this_package", f"batches of {n}", setup.usual, _middle(setup), batch_size=n, **two)
+        for n in (setup.batch_size, 128)
+    )
+    yield Case("small batches", "two columns of obs", contenders, contenders[0].name)
+
+
+def dense(setup: Setup) -> Cases:
+    """Compare dense rows: images, genotypes, embeddings; batches of 256."""
+    for kind, paths in setup.stores.dense.items():
+        window = max(64, int(DENSE_WINDOWS[kind] * setup.dense_scale) // 64 * 64)
+        n_rows = zarr.open_array(next(iter(paths.values())), mode="r").shape[0]
+        for chunk_size in (64, 16):
+            contenders = []
+            for store, path in paths.items():
+                task = {
+                    "kind": "dense",
+                    "store": str(path),
+                    "chunk_size": chunk_size,
+                    "batch_size": min(256, window),
+                    "window": window,
+                }
+                size: dict[str, Any] = {"least": min(window, n_rows), "most": max(1, n_rows // window) * window}
+                limit = Contender(f"limit, {store} store", "limits", task, **size)
+                ours = Contender(f"{OURS}, {store} store", "this_package", task, limit=limit.name, **size)
+                contenders += [limit, ours]
+                if setup.has_scverse and store == SCVERSE:
+                    contenders.append(Contender(_scverse(SCVERSE), "scverse_annbatch", task, **size))
+            baseline = _scverse(SCVERSE) if setup.has_scverse else None
+            yield Case("dense", f"{kind}, chunks of {chunk_size}", tuple(contenders), baseline)
+
+
+def panel(setup: Setup) -> Cases:
+    """Compare a gene panel with the whole matrix."""
+    if "var_names" not in inspect.signature(Loader).parameters:
+        return
+    whole = setup.sparse("this_package", "all genes", setup.usual, _middle(setup), obs=False)
+    some = setup.sparse("this_package", "1,000 genes", setup.usual, _middle(setup), obs=False, panel=PANEL_GENES)
+    yield Case("panel", "gene panel", (whole, some), whole.name)
+
+
+def threads(setup: Setup) -> Cases:
+    """Compare loaders that may use one core only."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    for chunk_size in dict.fromkeys((setup.chunk_sizes[0], _middle(setup), setup.chunk_sizes[-1])):
+        contenders, baseline = _peer_of(setup, chunk_size, threads=1)
+        for store in _layouts(setup):
+            limit = setup.limit(store, chunk_size, threads=1)
+            name = f"{OURS}, {store} store"
+            contenders += [
+                limit,
+                setup.sparse("this_package", name, store, chunk_size, limit=limit.name, threads=1),
+            ]
+        yield Case("one core", f"chunks of {chunk_size}", tuple(contenders), baseline)
+
+
+def cold(setup: Setup) -> Cases:
+    """Compare loaders whose files are not in the page cache."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    os.sync()  # what was written a moment ago cannot be dropped before it is on the disk
+    for chunk_size in dict.fromkeys((setup.chunk_sizes[0], _middle(setup), setup.chunk_sizes[-1])):
+        contenders, baseline = _peer_of(setup, chunk_size)
+        for store, path in setup.stores.sparse.items():
+            contenders.append(setup.sparse("this_package", f"{OURS}, {store} store", store, chunk_size))
+            if chunk_size == setup.chunk_sizes[0]:
+                task = {"kind": "pread", "store": str(path)}
+                contenders.append(Contender(f"pread, {store} store", "limits", task, unit="bytes"))
+        yield Case("cold", f"chunks of {chunk_size}", tuple(contenders), baseline, cold=True)
+
+
+def training(setup: Setup) -> Cases:
+    """Compare a loop that trains while the next window is read with one that loads and trains in turn.
+
+    A step sleeps, as a host does whose GPU is at work, for as long as loading a batch takes.
+    """
+    rows = TRAINING_WINDOWS * setup.window
+    more: dict[str, Any] = {"replacement": True, "obs": False}
+
+    def contender(name: str, **task: Any) -> Contender:
+        made = setup.sparse("this_package", name, setup.usual, _middle(setup), **more, **task)
+        return Contender(name, made.worker, made.task, least=rows, most=rows)
+
+    loaded = yield Case("training", "loading alone", (contender("nothing read ahead", prefetch=0),))
+    rate = loaded["contenders"][0].get("per_second")
+    if rate is None:
+        return
+    step = {"step_seconds": setup.batch_size / rate}
+    turns = contender("in turn (prefetch=0)", prefetch=0, **step)
+    yield Case("training", "a step as long as a load", (turns, contender("overlapped", **step)), turns.name)
+
+
+def others(setup: Setup) -> Cases:
+    """Compare with loaders that read other formats: single rows at random, and blocks of 16."""
+    h5ad = [str(path) for path in setup.stores.h5ad]
+    ours = {
+        chunk_size: [
+            setup.sparse("this_package", f"{OURS}, {store} store", store, chunk_size, obs=False)
+            for store in _layouts(setup)
+        ]
+        for chunk_size in (1, 16)
+    }
+    rows = min(setup.window, setup.n_obs)
+    random: list[Contender] = []
+    if "bionemo_scdl" in setup.peers and setup.stores.scdl is not None:
+        task = {"kind": "sparse", "store": str(setup.stores.scdl), "batch_size": setup.batch_size}
+        random.append(Contender("BioNeMo SCDL", "bionemo_scdl", task, least=rows, most=rows))
+    if "anndata_annloader" in setup.peers and h5ad:
+        few = min(1_024, rows)
+        task = {"kind": "sparse", "h5ad": h5ad, "batch_size": few}
+        random.append(Contender("AnnLoader, h5ad files", "anndata_annloader", task, least=few, most=few))
+    if random:
+        yield Case("others", "single rows at random", (*random, *ours[1]), random[0].name)
+    if "scdataset_blocks" in setup.peers and h5ad:
+        task = {"kind": "sparse", "h5ad": h5ad, "batch_size": 64, "window": setup.window, "chunk_size": 16}
+        blocks = Contender("scDataset, h5ad files", "scdataset_blocks", task, least=rows, most=rows)
+        yield Case("others", "blocks of 16 rows", (blocks, *ours[16]), blocks.name)
+
+
+SECTIONS: dict[str, Callable[[Setup], Cases]] = {
+    "limits": limits,
+    "sparse": sparse,
+    "batches": batches,
+    "small": small_batches,
+    "dense": dense,
+    "panel": panel,
+    "threads": threads,
+    "cold": cold,
+    "training": training,
+    "others": others,
+}
+
+
+def _threads() -> tuple[int | None, ...]:
+    return (1, None) if hasattr(os, "sched_setaffinity") else (None,)
+
+
+def _layouts(setup: Setup) -> list[str]:
+    """Return the layouts of this package that there is a store of."""
+    return [name for name in LAYOUTS if name in setup.stores.sparse]
+
+
+def _middle(setup: Setup) -> int:
+    return 64 if 64 in setup.chunk_sizes else setup.chunk_sizes[len(setup.chunk_sizes) // 2]
+
+
+def _scverse(store: str) -> str:
+    return f"{PEER}, {store} store"
+
+
+def _peer_of(setup: Setup, chunk_size: int, **more: Any) -> tuple[list[Contender], str | None]:
+    """Return scverse annbatch with its defaults on the store that it wrote, and its name, if it is there."""
+    if not setup.has_scverse or SCVERSE not in setup.stores.sparse:
+        return [], None
+    name = _scverse(SCVERSE)
+    return [setup.sparse("scverse_annbatch", name, SCVERSE, chunk_size, **more)], name

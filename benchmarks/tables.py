@@ -1,0 +1,127 @@
+"""Results as tables in Markdown, for the terminal and for the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- table -->", "<!-- end of table -->"
+
+Row = list[str]
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return all tables of a result."""
+    parts = [_machine(result)]
+    if result["conversions"]:
+        parts.append(_conversions(result["conversions"]))
+    cases = result["cases"]
+    parts += [_limits(cases)] if any(case["section"] == "limits" for case in cases) else []
+    for section in dict.fromkeys(case["section"] for case in cases if case["section"] != "limits"):
+        chosen = [case for case in cases if case["section"] == section]
+        parts.append(f"### {section.capitalize()}\n\n" + "\n\n".join(case_table(case) for case in chosen))
+    if result["targets"]:
+        parts.append(_targets(result["targets"]))
+    return "\n\n".join(parts)
+
+
+def case_table(case: dict[str, Any]) -> str:
+    """Return one case as a table."""
+    head = [f"{case['case']}", "a second", "a CPU second", "of the limit", "times the baseline"]
+    rows = []
+    for one in case["contenders"]:
+        name = f"**{one['name']}** (baseline)" if one["name"] == case["baseline"] else one["name"]
+        if "error" in one:
+            rows.append([name, "failed", "", "", ""])
+            continue
+        of_limit = f"{one['of_limit']:.0%}" if one["of_limit"] is not None else ""
+        ratio = f"{_number(one['ratio'])}x" if one["ratio"] is not None and one["name"] != case["baseline"] else ""
+        rates = [_rate(one["per_second"], one["unit"]), _rate(one["per_cpu_second"], one["unit"])]
+        rows.append([name, *rates, of_limit, ratio])
+    return _table(head, rows)
+
+
+def write_docs(result: dict[str, Any], page: Path) -> None:
+    """Replace what a page has between its two markers by the tables of a result."""
+    text = page.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{page} must hold the markers {BEGIN!r} and {END!r}.")
+    before, rest = text.split(BEGIN, 1)
+    page.write_text(f"{before}{BEGIN}\n\n{report(result)}\n\n{END}{rest.split(END, 1)[1]}")
+
+
+def _machine(result: dict[str, Any]) -> str:
+    machine, settings = result["machine"], result["settings"]
+    sizes = [
+        f"{name}: {store['n_obs']:,} x {store['n_vars']:,}, {store['nnz'] / store['n_obs']:,.0f} non-zeros a row, "
+        f"{store['bytes'] / 1e6:,.0f} MB"
+        for name, store in result["stores"]["sparse"].items()
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return (
+        f"Measured {result['date']} on {machine['cpu']}, {machine['cores']} cores; {versions}. Medians of "
+        f"{settings['rounds']} rounds of about {settings['seconds']:g} s, contenders in turn; windows of "
+        f"{settings['window']:,} rows, batches of {settings['batch_size']:,} where nothing else is said; the machine's "
+        f"load was {machine['load']:.1f} at the start.\n\n" + "\n".join(f"- {size}" for size in sizes)
+    )
+
+
+def _conversions(conversions: list[dict[str, Any]]) -> str:
+    rows = []
+    for one in conversions:
+        if "error" in one:
+            rows.append([one["name"], "failed", "", ""])
+            continue
+        memory = one["samples"][0]["added_bytes"] / 1e9
+        rates = [_rate(one[key], "rows") for key in ("per_second", "per_cpu_second")]
+        rows.append([one["name"], *rates, f"{memory:.1f} GB"])
+    return "### Conversion from h5ad\n\n" + _table(["store", "a second", "a CPU second", "memory"], rows)
+
+
+def _limits(cases: list[dict[str, Any]]) -> str:
+    chosen = [case for case in cases if case["section"] == "limits"]
+    rates: dict[str, Row] = {}
+    for case in chosen:
+        for one in case["contenders"]:
+            shown = "failed" if "error" in one else _rate(one["per_second"], one["unit"])
+            rates.setdefault(one["name"], []).append(shown)
+    rows = [[name, *values] for name, values in rates.items()]
+    return "### Limits of the machine\n\n" + _table(["a second", *(case["case"] for case in chosen)], rows)
+
+
+def _targets(targets: list[dict[str, Any]]) -> str:
+    rows = []
+    for one in targets:
+        where = f"{one['section']}, {one['case']}: {one['contender']}"
+        values = [
+            f"{value:.0%}" if one["field"] == "of_limit" else f"{_number(value)}x"
+            for value in (one["at_least"], one["measured"])
+        ]
+        rows.append([where, one["against"], *values, "yes" if one["met"] else "**no**"])
+    return "### Targets\n\n" + _table(["what", "against", "target", "measured", "met"], rows)
+
+
+def _table(head: Row, rows: list[Row]) -> str:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: Row) -> str:
+        padded = [
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [":" + "-" * (width - 1) if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(head), line(rule), *map(line, rows)])
+
+
+def _rate(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{_number(value / 1e9)} GB"
+    if unit == "values":
+        return f"{_number(value / 1e9)} G values"
+    return f"{value / 1e3:,.0f}k" if value >= 99_500 else f"{value / 1e3:.1f}k" if value >= 950 else f"{value:,.0f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,62 @@
+"""The side of a worker: answers one JSON line for each JSON line that it is asked.
+
+A worker is one process in the environment of one loader. It opens tasks, and is asked for one sample at a time, so that
+loaders of different environments take turns on the machine and none counts its imports or its compilation.
+
+``{"do": "open", "id": 1, "task": {...}}``, ``{"do": "sample", "id": 1}`` and ``{"do": "close", "id": 1}``. Answers hold
+``amount``, ``seconds``, ``cpu_seconds`` (of all threads) and ``added_bytes`` (by how much the most memory that the
+process ever held grew); or ``error``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+
+
+def serve(open_task):
+    """Answer until standard input ends.
+
+    Parameters
+    ----------
+    open_task
+        Takes a task (a dict) and returns a function without arguments that takes one sample and returns how many rows,
+        or bytes or values, it handled.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else is printed must not end up between the answers
+    samples = {}
+    for line in sys.stdin:
+        message = json.loads(line)
+        try:
+            answer = _answer(message, samples, open_task)
+        except Exception as error:  # a loader that fails is a result, too
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _answer(message, samples, open_task):
+    number = message["id"]
+    if message["do"] == "open":
+        samples[number] = open_task(message["task"])
+        return {}
+    if message["do"] == "close":
+        samples.pop(number, None)
+        gc.collect()
+        return {}
+    gc.collect()
+    held = _peak_bytes()
+    cpu, begin = time.process_time(), time.perf_counter()
+    amount = samples[number]()
+    seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
+    return {"amount": amount, "seconds": seconds, "cpu_seconds": cpu_seconds, "added_bytes": _peak_bytes() - held}
+
+
+def _peak_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
