@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def grouped(found: Survey, open_source: Opener, groupby: Sequence[str], order: Order, rows_per_dataset: int) -> Placed:
     """Return the order in which each dataset has the rows that ``order`` gives it, sorted by columns of ``obs``.
 
-    Rows of one group keep the order that they had. Categories are sorted as they stand, other values by size, and what is
-    missing comes last.
+    Rows of one group keep the order that they had. Categories are sorted as they stand, other values by size, and what
+    is missing comes last.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,7 @@ from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
+from ._blosc import encode
 from ._codecs import use_zarrs
 
 if TYPE_CHECKING:
@@ -123,10 +125,11 @@ def _at_least_one(tail: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(1, n) for n in tail)
 
 
-def encoder(codecs: tuple[Any, ...]) -> Callable[[np.ndarray], Any] | None:
-    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL; None for others than these.
+def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], Any] | None:
+    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL; None for codecs not known.
 
-    zarr's codecs are asynchronous wrappers around these very functions.
+    zarr's own codecs wrap these very functions. LZ4 in blocks smaller than Blosc makes them is encoded by
+    :mod:`._blosc`, with ``high`` by LZ4HC, which LZ4 decodes.
     """
     if not codecs:
         return lambda chunk: chunk.reshape(-1).view(np.uint8)
@@ -134,6 +137,8 @@ def encoder(codecs: tuple[Any, ...]) -> Callable[[np.ndarray], Any] | None:
     if len(codecs) == 1 and isinstance(codec, BloscCodec):
         # Enums in older zarr, strings in newer. Blosc takes the size of items from the array.
         cname, shuffle = getattr(codec.cname, "value", codec.cname), getattr(codec.shuffle, "value", codec.shuffle)
+        if cname == "lz4" and shuffle == "shuffle" and 0 < codec.blocksize < 1 << 16:
+            return partial(encode, block_size=codec.blocksize, high=high)
         if shuffle in shuffles:
             blosc = Blosc(cname, codec.clevel, shuffles[shuffle], codec.blocksize)
             return lambda chunk: blosc.encode(chunk.reshape(-1))
@@ -156,13 +161,13 @@ class LocalArray:
         chunk: int,
         per_shard: int,
         codecs: tuple[Any, ...],
-        encode: Callable[[np.ndarray], Any],
+        encode_chunk: Callable[[np.ndarray], Any],
         pool: Executor,
         checksums: dict[str, tuple[int, int]],
     ) -> None:
         self._group, self._folder, self._name = group, folder / name, name
         self._dtype, self._tail, self._chunk, self._per_shard, self._codecs = dtype, tail, chunk, per_shard, codecs
-        self._encode, self._pool, self._checksums = encoder(codecs, high=name != "indices"), pool, checksums
+        self._encode, self._pool, self._checksums = encode_chunk, pool, checksums
         self._rest: list[np.ndarray] = []
         self._n_rest = self._n = 0
         self._encoded: deque[Future[Any]] = deque()

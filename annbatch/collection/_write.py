@@ -147,7 +147,8 @@ class DatasetWriter:
     ) -> RowArray:
         place, form = self._place, form or self._form
         codecs = codecs_for(dtype, form.layout, form.compressors)
-        encode = encoder(codecs)
+        # Column numbers gain little from the slower compression.
+        encode = encoder(codecs, high=not path.endswith(("/indices", "/indptr")))
         if place.folder is None or encode is None:
             return ZarrArray(place.group, path, dtype, tail, chunk, per_shard, codecs)
         return LocalArray(
