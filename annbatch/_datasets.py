@@ -184,10 +184,11 @@ class Datasets:
             return DenseSelectedElement(dense, variables.columns, variables.count, dtype)
         if dense:
             return DenseElement(dense, dense[0].shape[1:], dtype)
-        if variables.columns is None and not self._densify:
+        # Kernels have no float16: it is made dense when a batch is handed over.
+        if variables.columns is None and not (self._densify and kernels_cast(dtype, dtype)):
             return CsrElement(sparse, variables.count, dtype, capacity)
         if not kernels_cast(dtype, dtype):
-            raise ValueError(f"`dtype` must be bool, integer, float32 or float64 to select or densify, got {dtype}.")
+            raise ValueError(f"`dtype` must be bool, integer, float32 or float64 to choose columns, got {dtype}.")
         if self._densify:
             columns = variables.columns or (np.empty(0, dtype=np.int32),) * len(sparse)
             return DensifiedElement(sparse, columns, variables.count, dtype)

@@ -473,7 +473,7 @@ class Loader:
         if not isinstance(value, CSR):
             return value if adapter is None else adapter.dense(value)
         if adapter is None:
-            return value.to_scipy()
+            return value.to_dense() if self._densify else value.to_scipy()
         return adapter.densify(value) if self._densify else adapter.csr(value)
 
     def _convert_obs(self, obs: Any) -> Any:

@@ -182,7 +182,7 @@ def test_column_numbers_beyond_the_matrix_are_an_error_and_not_an_address() -> N
     [
         ({"var_names": ["gene1", "nope"]}, KeyError, r"`var_names` must be variables of the data, got 1 .*: 'nope'"),
         ({"var_names": ["gene1", "gene1"]}, ValueError, r"`var_names` must not repeat names, got 1 that do: 'gene1'"),
-        ({"densify": True, "dtype": "float16"}, ValueError, r"`dtype` must be bool, integer, .* got float16"),
+        ({"var_names": ["gene1"], "dtype": "float16"}, ValueError, r"`dtype` must be bool, integer, .* got float16"),
     ],
 )
 def test_bad_columns(options: dict[str, Any], error: type[Exception], message: str) -> None:
