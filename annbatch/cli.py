@@ -1,4 +1,4 @@
-"""The command line: ``annbatch demo``, ``convert`` and ``info``."""
+"""The command line: ``annbatch demo``, ``convert``, ``info`` and ``verify``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import AnnbatchError
+from .errors import AnnbatchError, CorruptDataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,9 @@ def _convert(arguments: argparse.Namespace) -> None:
     print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {arguments.out} ...")
     collection = DatasetCollection(arguments.out)
     rng = np.random.default_rng(arguments.seed)
-    collection.add_adatas(inputs, shuffle=arguments.shuffle, layout=arguments.layout, rng=rng)
+    collection.add_adatas(
+        inputs, shuffle=arguments.shuffle, layout=arguments.layout, memory_limit=arguments.memory_limit, rng=rng
+    )
     _describe(collection)
     before, after = sum(map(size_on_disk, inputs)), size_on_disk(arguments.out)
     print(f"  {spell_bytes(before)} before, {spell_bytes(after)} now")
@@ -82,6 +84,19 @@ def _info(arguments: argparse.Namespace) -> None:
     collection = DatasetCollection(arguments.store, mode="r")
     print(f"{arguments.store}: {spell_bytes(size_on_disk(arguments.store))} on disk")
     _describe(collection)
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from .collection import DatasetCollection
+
+    print(f"Reading {arguments.store} ...")
+    report = DatasetCollection(arguments.store, mode="r").verify(progress=True)
+    print(report)
+    if not report.ok:
+        more = len(report.problems) - 1
+        raise CorruptDataError(
+            f"{arguments.store} is damaged: {report.problems[0]}" + (f" (and {more} more)" if more else "")
+        )
 
 
 def _describe(collection: DatasetCollection) -> None:
@@ -128,8 +143,18 @@ def _parser() -> argparse.ArgumentParser:
         default="compact",
         help="small on disk, or uncompressed for single random rows (default: %(default)s)",
     )
+    convert.add_argument(
+        "--memory-limit",
+        default="4GB",
+        metavar="SIZE",
+        help="bound on the memory used, as in 500MB (default: %(default)s)",
+    )
 
     info = commands.add_parser("info", help="what a collection holds")
     info.set_defaults(run=_info)
     info.add_argument("store", type=Path, metavar="STORE", help="the collection")
+
+    verify = commands.add_parser("verify", help="read everything and compare it with its checksums")
+    verify.set_defaults(run=_verify)
+    verify.add_argument("store", type=Path, metavar="STORE", help="the collection")
     return parser

@@ -12,6 +12,8 @@ from hypothesis import settings
 # everywhere else each run explores anew.
 settings.register_profile("annbatch", deadline=None, print_blob=True, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("annbatch")
+# For a run that is not about the properties, but about where they are tested: --hypothesis-profile=brief.
+settings.register_profile("brief", settings.get_profile("annbatch"), max_examples=10)
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,30 @@ def test_info_of_something_else_names_it(h5ad, capsys):
     assert str(h5ad) in fails(capsys, "info", h5ad)
 
 
+def test_verify_finds_nothing_in_a_store_as_it_was_written(h5ad, tmp_path, capsys):
+    store = tmp_path / "cells.zarr"
+    main(["convert", str(h5ad), str(store)])
+    capsys.readouterr()
+
+    assert main(["verify", str(store)]) == 0
+    assert "30 rows in 1 dataset" in capsys.readouterr().out
+
+
+def test_verify_says_where_a_byte_is_wrong(h5ad, tmp_path, capsys):
+    store = tmp_path / "cells.zarr"
+    main(["convert", str(h5ad), str(store)])
+    capsys.readouterr()
+    shard = next(path for path in sorted((store / "dataset_0" / "X" / "data").rglob("*")) if path.name == "0")
+    content = bytearray(shard.read_bytes())
+    content[0] ^= 1
+    shard.write_bytes(content)
+
+    assert main(["verify", str(store)]) == 1
+    told = capsys.readouterr()
+    assert "dataset_0/X/data/c/0" in told.out
+    assert told.err.splitlines()[-1].startswith(f"annbatch: error: {store} is damaged: ")
+
+
 def test_no_command_is_a_usage_error(capsys):
     with pytest.raises(SystemExit) as exit_:
         main([])
