@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,18 @@ from ._job import Job
 from ._manifest import Manifest, dataset_number
 from ._order import Kept, Shuffled
 from ._sizes import rows_for
-from ._survey import survey
+from ._survey import survey, survey_held
 from ._work import working
-from ._write import Place
+from ._write import Format, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._inputs import LoadAdata, Source
     from ._join import Merge
     from ._manifest import Home
     from ._order import Order
     from ._survey import Survey
-    from ._write import Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,22 @@ def add(home: Home, request: Request) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
     datasets = [home.group[name] for name in home.dataset_names()]
     found = survey(request.sources, opener, request.var_subset, request.merge, datasets)
-    manifest = home.manifest()
-    first = 1 + max((dataset_number(name) or 0 for name in manifest.datasets), default=-1)
-    fresh = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
+    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, "dataset_size")
     form = request.form
-    call = {
+
+    def settle(seed: int) -> tuple[Job, dict[str, Any]]:
+        job = Job(found, opener, _order(found, opener, request, rows_per_dataset, seed), rows_per_dataset, form, True)
+        entry = {
+            "call": "add_adatas",
+            "inputs": [name_of(source) for source in found.sources],
+            "n_obs": found.n_obs,
+            "seed": seed if request.shuffle else None,
+            "groupby": request.groupby,
+            "form": [form.n_obs_per_chunk, form.shard_size, form.layout],
+        }
+        return job, entry
+
+    told_apart_by = {
         "call": "add_adatas",
         "inputs": before,
         "load_adata": getattr(request.load_adata, "__qualname__", str(type(request.load_adata))),
@@ -70,23 +83,8 @@ def add(home: Home, request: Request) -> None:
         "shuffle": request.shuffle,
         "merge": request.merge,
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
-        "datasets": list(manifest.datasets),
     }
-    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, "dataset_size")
-
-    def settle(seed: int) -> tuple[Job, dict[str, Any]]:
-        order = _order(found, opener, request, rows_per_dataset, seed)
-        job = Job(found, opener, order, rows_per_dataset, form, narrow=True)
-        entry = {
-            "call": "add_adatas",
-            "inputs": [name_of(source) for source in found.sources],
-            "n_obs": found.n_obs,
-            "seed": seed if request.shuffle else None,
-            "groupby": request.groupby,
-        }
-        return job, entry
-
-    _run(home, request, call, fresh, settle, manifest, first)
+    _run(home, Call(told_apart_by, request.seed, settle, False, request.memory, request.client, request.progress))
 
 
 def _order(found: Survey, opener: Any, request: Request, rows_per_dataset: int, seed: int) -> Order:
@@ -98,39 +96,117 @@ def _order(found: Survey, opener: Any, request: Request, rows_per_dataset: int, 
     return grouped(found, opener, request.groupby, order, rows_per_dataset)
 
 
-def _run(
-    home: Home, request: Any, call: dict[str, Any], fresh: int, settle: Any, manifest: Manifest, first: int
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A change to a collection, ready to be carried out.
+
+    Attributes
+    ----------
+    told_apart_by
+        What the call is, so that another run of it can go on from what this one leaves; JSON.
+    seed
+        The seed, where the caller gave one.
+    settle
+        Returns, for a seed, the job and what the collection's history will say of it.
+    replaces
+        Whether the new datasets take the place of those that there are.
+    memory, client, progress
+        As in :class:`Request`.
+    """
+
+    told_apart_by: dict[str, Any]
+    seed: int | None
+    settle: Callable[[int], tuple[Job, dict[str, Any]]]
+    replaces: bool
+    memory: Memory
+    client: Any | None
+    progress: bool
+
+
+def _run(home: Home, call: Call) -> None:
+    """Carry a call out."""
+    fresh = int(np.random.default_rng().integers(2**63)) if call.seed is None else call.seed
     if home.folder is None:
-        job, entry = settle(fresh)
-        names = [f"dataset_{first + number}" for number in range(job.n_datasets)]
-        shuffled = shuffle_rows(job, request.memory, None, request.progress)
-        group = home.group
-
-        def place(number: int) -> Place:
-            return Place(group.create_group(names[number], overwrite=True), None)
-
-        build(job, shuffled, place, lambda number, to: None, lambda number: False, request.progress)
-        added = {}
-        for number, name in enumerate(names):
-            start, stop = job.rows_of(number)
-            added[name] = {"n_obs": stop - start}
-        home.commit(Manifest(manifest.datasets | added, [*manifest.history, entry]))
+        _run_elsewhere(home, call, fresh)
         return
     with working(home.folder) as work:
         home.settle_names()
-        seed = work.begin(call, request.seed)
+        manifest = home.manifest()
+        if work.clear_up(manifest, call.told_apart_by, call.seed):
+            return
+        seed = work.begin(call.told_apart_by, list(manifest.datasets), call.seed)
         if seed is None:
             seed = fresh
-            work.start(call, seed, set(manifest.datasets))
-        job, entry = settle(seed)
-        names = [f"dataset_{first + number}" for number in range(job.n_datasets)]
+            work.start(call.told_apart_by, list(manifest.datasets), seed)
+        job, entry = call.settle(seed)
+        names = _names(manifest, job)
         before = [fingerprint(source) for source in job.survey.sources]
-        added = run_local(work, job, names, request.memory, before, request.progress)
-        home.commit(Manifest(manifest.datasets | added, [*manifest.history, entry]))
+        added = run_local(work, job, names, call.memory, before, call.client, call.progress)
+        entry["id"] = work.call_id
+        if call.replaces:
+            _replace(home, manifest, added, entry)
+        else:
+            home.commit(Manifest(manifest.datasets | added, [*manifest.history, entry]))
         work.remove()
+
+
+def _names(manifest: Manifest, job: Job) -> list[str]:
+    first = 1 + max((dataset_number(name) or 0 for name in manifest.datasets), default=-1)
+    return [f"dataset_{first + number}" for number in range(job.n_datasets)]
+
+
+def _replace(home: Home, manifest: Manifest, added: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
+    """Make the collection consist of the added datasets, and number those from 0 on.
+
+    Every step leaves a manifest by which the collection reads: the new datasets alone, then the names that they are
+    about to have, with those that they still have, then those names alone.
+    """
+    assert home.folder is not None
+    history = [*manifest.history, entry]
+    home.commit(Manifest(added, history))
+    for name in manifest.datasets:
+        shutil.rmtree(home.folder / name)
+    renamed = {f"dataset_{number}": known | {"was": name} for number, (name, known) in enumerate(added.items())}
+    home.commit(Manifest(renamed, history))
+    home.settle_names()
+
+
+def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
+    """Carry a call out in a store that is no local folder: nothing to go on from, and the root attributes last."""
+    manifest = home.manifest()
+    job, entry = call.settle(seed)
+    names = _names(manifest, job)
+    group = home.group
+    shuffled = shuffle_rows(job, call.memory, None, None, call.progress)
+
+    def place(number: int) -> Place:
+        return Place(group.create_group(names[number], overwrite=True), None)
+
+    build(job, shuffled, place, lambda number, to: None, lambda number: False, call.progress)
+    added = {}
+    for number, name in enumerate(names):
+        start, stop = job.rows_of(number)
+        added[name] = {"n_obs": stop - start}
+    kept = {} if call.replaces else manifest.datasets
+    home.commit(Manifest(kept | added, [*manifest.history, entry]))
+    for name in set(manifest.datasets) - set(kept):
+        del group[name]
 
 
 def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:
     """Put all rows of the collection in a new order, over all its datasets."""
-    raise NotImplementedError
+    history = home.manifest().history
+    n_obs_per_chunk, shard_size, layout = next(
+        (h["form"] for h in reversed(history) if "form" in h), [64, "1GB", "compact"]
+    )
+    form = Format(n_obs_per_chunk, shard_size, layout)
+    found = survey_held([home.group[name] for name in home.dataset_names()])
+    rows_per_dataset = max(1, *(one.n_obs for one in found.inputs))
+    opener = partial(open_input, load_adata=None)
+
+    def settle(seed: int) -> tuple[Job, dict[str, Any]]:
+        entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}
+        return Job(found, opener, Shuffled(seed), rows_per_dataset, form, True), entry
+
+    told_apart_by = {"call": "reshuffle", "memory": [memory.held, memory.block, memory.bucket]}
+    _run(home, Call(told_apart_by, seed, settle, True, memory, client, progress))

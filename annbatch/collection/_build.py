@@ -70,7 +70,7 @@ def fingerprint(source: Source) -> list[Any]:
     return [str(path), name, stat.st_size, stat.st_mtime_ns]
 
 
-def shuffle_rows(job: Job, memory: Memory, work: Work | None, progress: bool) -> Shuffled:
+def shuffle_rows(job: Job, memory: Memory, work: Work | None, client: Any | None, progress: bool) -> Shuffled:
     """Read all rows, and hold them in memory or on disk."""
     n_obs = job.survey.n_obs
     total = n_obs * job.stored_bytes_per_row
@@ -136,12 +136,18 @@ def unchanged(sources: Sequence[Source], before: list[list[Any]]) -> None:
 
 
 def run_local(
-    work: Work, job: Job, names: list[str], memory: Memory, before: list[list[Any]], progress: bool
+    work: Work,
+    job: Job,
+    names: list[str],
+    memory: Memory,
+    before: list[list[Any]],
+    client: Any | None,
+    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     """Make the datasets of a job in a local collection and put them in place; return what the manifest says of them."""
     ready = [work.is_ready(number, name) for number, name in enumerate(names)]
     if not all(ready):
-        shuffled = shuffle_rows(job, memory, work, progress)
+        shuffled = shuffle_rows(job, memory, work, client, progress)
         unchanged(job.survey.sources, before)
 
         def done(number: int, place: Place) -> None:

@@ -51,8 +51,13 @@ class Conformed:
                     block[column_key(path, name)] = DenseRows(self._column(path, name, element, start, stop))
             elif path in self._input.matrices:
                 block[path] = self._matrix(path, element, start, stop)
+            elif isinstance(element, SparseElement):
+                block[path] = SparseRows(
+                    np.empty(0, element.dtype), np.empty(0, element.index_dtype), np.zeros(n_rows + 1, np.int64)
+                )
             else:
-                block[path] = _absent(n_rows, element)
+                missing = np.full((n_rows, *element.row_shape), np.nan, element.dtype)
+                block[path] = DenseRows(self._narrowing[path].narrow(missing))
         return block
 
     def _matrix(self, path: str, element: SparseElement | DenseElement, start: int, stop: int) -> Rows:
@@ -74,12 +79,6 @@ class Conformed:
         if reader is None:
             return absent(stop - start, column)
         return convert(reader.read(start, stop), reader.column, column)
-
-
-def _absent(n_rows: int, element: SparseElement | DenseElement) -> Rows:
-    if isinstance(element, DenseElement):
-        return DenseRows(np.full((n_rows, *element.row_shape), np.nan, element.dtype))
-    return SparseRows(np.empty(0, element.dtype), np.empty(0, element.index_dtype), np.zeros(n_rows + 1, np.int64))
 
 
 def _conform(rows: Rows, element: SparseElement | DenseElement, columns: np.ndarray | None) -> Rows:

@@ -112,6 +112,16 @@ def survey(
     return Survey(kept_sources, kept, schema, suffixes(np.concatenate([earlier, *hashes]), names, len(earlier)))
 
 
+def survey_held(datasets: Sequence[Source]) -> Survey:
+    """Return what a collection's own datasets hold, to be read again; their rows keep their names and sources."""
+    inputs: list[Described] = []
+    for dataset in datasets:
+        with open_input(dataset, None) as found:
+            annotations = Annotations(found.var, found.varm, found.varp, found.uns)
+            inputs.append(describe(found, inputs[0].annotations if inputs else annotations))
+    return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations, with_source=False), None)
+
+
 def _held(datasets: Sequence[Source]) -> tuple[Described, np.ndarray]:
     """Return what the collection's first dataset holds, and the hashes of all its rows' names."""
     hashes = []

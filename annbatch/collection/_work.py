@@ -25,7 +25,9 @@ from ._manifest import OWN, WORK, dataset_number, replace_json
 from ._write import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from ._manifest import Manifest
 
 _READ = 16 << 20
 
@@ -46,39 +48,71 @@ class Work:
         self.home, self.folder = home, home / WORK
         self.spill = self.folder / "spill"
 
-    def begin(self, fingerprint: dict[str, Any], seed: int | None) -> int | None:
-        """Take up the work of the same call, or start anew.
+    @property
+    def _call(self) -> Path:
+        return self.folder / "call.json"
+
+    @property
+    def call_id(self) -> str:
+        """What the collection's history remembers of the call, to know that it came to its end."""
+        return f"{google_crc32c.value(self._call.read_bytes()):08x}"
+
+    def clear_up(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int | None) -> bool:
+        """Clear up after a run that was killed when its work was done but for that.
+
+        Returns
+        -------
+        bool
+            Whether that run was of the same call, so that nothing is left to do.
+        """
+        if not self._call.exists() or not manifest.history or manifest.history[-1].get("id") != self.call_id:
+            return False
+        known = json.loads(self._call.read_bytes())
+        self._remove_strays(manifest.datasets)
+        self.remove()
+        same = known["call"] == json.loads(json.dumps(told_apart_by)) and seed in (None, known["seed"])
+        if not same:
+            self.folder.mkdir()
+        return same
+
+    def begin(self, told_apart_by: dict[str, Any], base: list[str], seed: int | None) -> int | None:
+        """Take up what an earlier run of the same call left.
 
         Parameters
         ----------
-        fingerprint
+        told_apart_by
             What the call is; JSON.
+        base
+            The datasets that there are.
         seed
             The seed of this call, where that is the caller's; None where any will do.
 
         Returns
         -------
         int or None
-            The seed to go on with, if an earlier run of the same call left work; else None.
+            The seed to go on with; None if there is nothing to go on from.
         """
-        path = self.folder / "call.json"
-        if path.exists():
-            known = json.loads(path.read_bytes())
-            if known["fingerprint"] == json.loads(json.dumps(fingerprint)) and seed in (None, known["seed"]):
+        if self._call.exists():
+            known = json.loads(self._call.read_bytes())
+            same = known["call"] == json.loads(json.dumps(told_apart_by)) and known["base"] == base
+            if same and seed in (None, known["seed"]):
                 return int(known["seed"])
         return None
 
-    def start(self, fingerprint: dict[str, Any], seed: int, keep: set[str]) -> None:
+    def start(self, told_apart_by: dict[str, Any], base: list[str], seed: int) -> None:
         """Start anew: remove what another call left, and the datasets that it put in place without finishing."""
-        if (self.folder / "call.json").exists():
-            for entry in list(self.home.iterdir()):
-                if dataset_number(entry.stem) is not None and entry.name not in keep:
-                    _remove(entry)
+        if self._call.exists():
+            self._remove_strays(base)
         for entry in list(self.folder.iterdir()):
             if entry.name != "lock":
                 _remove(entry)
         self.spill.mkdir()
-        replace_json(self.folder / "call.json", {"fingerprint": fingerprint, "seed": seed})
+        replace_json(self._call, {"call": told_apart_by, "base": base, "seed": seed})
+
+    def _remove_strays(self, keep: Iterable[str]) -> None:
+        for entry in list(self.home.iterdir()):
+            if dataset_number(entry.name) is not None and entry.name not in keep:
+                _remove(entry)
 
     def place(self, number: int) -> Place:
         """Return where a dataset is made; what an interrupted run left there is gone."""

@@ -1,0 +1,245 @@
+"""A collection that grows, is shuffled anew, and is found damaged where it is damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+from annbatch import DatasetCollection
+from annbatch.collection._work import working
+from annbatch.errors import StoreError
+
+from .conftest import GENES, assert_holds, make_cells, read
+
+Write = Callable[..., str]
+
+
+def convert(path: Path, sources: list[object], seed: int = 3, **kwargs: object) -> DatasetCollection:
+    return DatasetCollection(path).add_adatas(sources, rng=np.random.default_rng(seed), progress=False, **kwargs)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_adding_leaves_old_datasets_alone(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, n) for i, n in enumerate([20, 12, 30])]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths[:2], dataset_size=20)
+    before = {name: content for name, content in files(tmp_path / "c.zarr").items() if name.startswith("dataset_")}
+    convert(tmp_path / "c.zarr", paths[2:], dataset_size=20)
+    after = files(tmp_path / "c.zarr")
+    assert {name: after[name] for name in before} == before
+    assert [group.basename for group in collection] == ["dataset_0", "dataset_1", "dataset_2", "dataset_3"]
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    assert collection.obs()["src_path"].dtype == "category"
+    assert list(collection.obs()["label"].cat.categories) == ["B", "NK", "T"]
+    assert collection.verify().ok
+
+
+def test_new_rows_have_the_genes_of_the_collection(tmp_path: Path, write: Write) -> None:
+    first, second = make_cells(0, 10, genes=GENES[:10]), make_cells(1, 10, genes=["x", *GENES[5:12][::-1], "y"])
+    paths = [write(first, "0.h5ad"), write(second, "1.h5ad")]
+    collection = convert(tmp_path / "c.zarr", paths[:1])
+    with pytest.warns(
+        UserWarning, match=r"no place for 4 variables of the inputs; they are left out: \['gene10', 'gene11'"
+    ):
+        convert(tmp_path / "c.zarr", paths[1:], shuffle=False)
+    assert list(collection.var_names) == GENES[:10]
+    part = read(collection)[1]
+    expected = np.zeros((10, 10), np.float32)
+    expected[:, 5:] = second[:, GENES[5:10]].X.toarray()
+    assert np.array_equal(part.X.toarray(), expected)
+    assert list(part.var_names) == GENES[:10]
+
+
+def test_names_stay_unique_when_adding(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 4), "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [path])
+    convert(tmp_path / "c.zarr", [path], seed=4, shuffle=False)
+    assert sorted(collection.obs().index[4:]) == [f"f0_r{i}-1" for i in range(4)]
+
+
+def test_elements_of_the_collection_are_filled_in(tmp_path: Path, write: Write) -> None:
+    full, bare = make_cells(0, 6), make_cells(1, 6)
+    del bare.layers["twice"], bare.obsm["pca"], bare.obs["word"]
+    collection = convert(tmp_path / "c.zarr", [write(full, "0.h5ad")])
+    with pytest.warns(UserWarning, match="Not in all inputs"):
+        convert(tmp_path / "c.zarr", [write(bare, "1.h5ad")])
+    part = read(collection)[1]
+    assert part.layers["twice"].nnz == 0
+    assert np.isnan(part.obsm["pca"]).all()
+    assert part.obs["word"].isna().all()
+
+
+@pytest.mark.parametrize("memory_limit", ["4GB", "1MB"])
+def test_reshuffle(tmp_path: Path, write: Write, memory_limit: str) -> None:
+    cells = [make_cells(i, n) for i, n in enumerate([40, 25])]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths[:1], shuffle=False, n_obs_per_chunk=4, shard_size=8)
+    convert(tmp_path / "c.zarr", paths[1:], shuffle=False)
+    before = collection.obs().index.tolist()
+    collection.reshuffle(np.random.default_rng(1), memory_limit=memory_limit, progress=False)
+    assert [group.basename for group in collection] == ["dataset_0", "dataset_1"]
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    after = collection.obs().index.tolist()
+    assert sorted(after) == sorted(before)
+    assert len(set(after[:40]) & set(before[:40])) < 40  # rows of both calls are in both datasets
+    assert next(iter(collection))["X"].attrs["annbatch-dtype"] == "float32"
+    assert collection.verify().ok
+    assert not (tmp_path / "c.zarr" / ".annbatch-work").exists()
+
+
+def test_reshuffle_refuses(tmp_path: Path, write: Write) -> None:
+    with pytest.raises(ValueError, match=r"c\.zarr must have rows to shuffle, and is empty"):
+        DatasetCollection(tmp_path / "c.zarr").reshuffle()
+    convert(tmp_path / "c.zarr", [write(make_cells(0, 3), "0.h5ad")])
+    with pytest.raises(ValueError, match="was opened with `mode` 'r'"):
+        DatasetCollection(tmp_path / "c.zarr", mode="r").reshuffle()
+
+
+def test_more_memory_or_less_gives_the_same_bytes(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, n, genes=GENES[i : 20 + i]) for i, n in enumerate([300, 1, 150])]
+    cells[2].X.data[0] = 1000
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    for limit in ("4GB", "200kB", "1MB"):
+        convert(tmp_path / f"{limit}.zarr", paths, dataset_size=200, memory_limit=limit)
+    assert files(tmp_path / "200kB.zarr") == files(tmp_path / "4GB.zarr") == files(tmp_path / "1MB.zarr")
+    assert_holds(DatasetCollection(tmp_path / "200kB.zarr"), dict(zip(paths, cells, strict=True)))
+
+
+@pytest.mark.parametrize("memory_limit", ["4GB", "200kB"])
+@pytest.mark.parametrize("groupby", ["label", ["label", "good"], ["age"], ["word", "label"]])
+def test_groups_are_contiguous_within_datasets(
+    tmp_path: Path, write: Write, memory_limit: str, groupby: str | list[str]
+) -> None:
+    cells = [make_cells(i, 60) for i in range(2)]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths, groupby=groupby, dataset_size=50, memory_limit=memory_limit)
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    columns = [groupby] if isinstance(groupby, str) else groupby
+    for part in read(collection):
+        by = part.obs[columns].reset_index(drop=True)
+        assert by.sort_values(columns, kind="stable").index.tolist() == list(range(len(by)))
+
+
+def test_groupby_needs_its_columns(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(i, 3) for i in range(2)]
+    del cells[1].obs["word"]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    with pytest.raises(ValueError, match="`groupby` must name columns that `obs` has in all inputs, got 'nothing'"):
+        convert(tmp_path / "c.zarr", paths[:1], groupby="nothing")
+    with (
+        pytest.warns(UserWarning, match="Not in all inputs"),
+        pytest.raises(ValueError, match=r"got 'word', not in .*1\.h5ad"),
+    ):
+        convert(tmp_path / "c.zarr", paths, groupby="word")
+    with pytest.raises(ValueError, match="`groupby` must name columns of `obs`, each once"):
+        convert(tmp_path / "c.zarr", paths, groupby=["good", "good"])
+
+
+def test_two_writers_at_once(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 3), "0.h5ad")
+    convert(tmp_path / "c.zarr", [path])
+    with (
+        working(tmp_path / "c.zarr"),
+        pytest.raises(StoreError, match=r"must have one writer at a time, and process \d+ on"),
+    ):
+        convert(tmp_path / "c.zarr", [path])
+    assert DatasetCollection(tmp_path / "c.zarr").verify().ok
+    assert not (tmp_path / "c.zarr" / ".annbatch-work").exists()
+
+
+def test_too_little_disk_is_said_before(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(make_cells(0, 300), "0.h5ad")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(StoreError, match=r"c\.zarr needs about .*kB of free disk, got 1 kB"):
+        convert(tmp_path / "c.zarr", [path], memory_limit="200kB")
+
+
+def test_an_input_that_is_cut_short_under_way(tmp_path: Path, write: Write) -> None:
+    good, bad = write(make_cells(0, 5), "good.h5ad"), Path(write(make_cells(1, 4000), "bad.h5ad"))
+    collection = convert(tmp_path / "c.zarr", [good])
+    before = files(tmp_path / "c.zarr")
+    content = bad.read_bytes()
+
+    def load(path: str) -> ad.AnnData:
+        bad.write_bytes(content[: len(content) // 2])
+        return ad.read_h5ad(path)
+
+    with pytest.raises(OSError, match="truncated"):
+        convert(tmp_path / "c.zarr", [bad], load_adata=load)
+    assert files(tmp_path / "c.zarr") == before
+    assert collection.verify().ok
+
+
+def test_an_input_that_changes_under_way(tmp_path: Path, write: Write) -> None:
+    path = Path(write(make_cells(0, 5), "0.h5ad"))
+    calls = []
+
+    def load(given: str) -> ad.AnnData:
+        calls.append(given)
+        adata = ad.read_h5ad(given)
+        if len(calls) == 2:  # the first look at the inputs is over
+            path.write_bytes(path.read_bytes() + b" ")
+        return adata
+
+    with pytest.raises(StoreError, match=r"0\.h5ad must stay as it is while it is converted, and has changed"):
+        convert(tmp_path / "c.zarr", [path], load_adata=load)
+    assert DatasetCollection(tmp_path / "c.zarr").is_empty
+
+
+def test_verify_finds_any_flipped_byte(tmp_path: Path, write: Write) -> None:
+    home = tmp_path / "c.zarr"
+    collection = convert(home, [write(make_cells(0, 30), "0.h5ad")], dataset_size=20)
+    report = collection.verify()
+    assert report
+    assert (report.n_obs, report.n_datasets) == (30, 2)
+    assert report.n_files == len(files(home))
+    rng = np.random.default_rng(0)
+    for name, content in files(home).items():
+        if content:
+            at = int(rng.integers(len(content)))
+            damaged = bytearray(content)
+            damaged[at] ^= 1 << int(rng.integers(8))
+            (home / name).write_bytes(damaged)
+            report = collection.verify()
+            assert len(report.problems) == 1
+            assert report.problems[0].startswith(f"{name}: ")
+            (home / name).write_bytes(content)
+    assert collection.verify().ok
+
+
+def test_verify_finds_what_is_missing_too_long_or_too_much(tmp_path: Path, write: Write) -> None:
+    home = tmp_path / "c.zarr"
+    collection = convert(home, [write(make_cells(0, 30), "0.h5ad")])
+    name = home / "dataset_0" / "X" / "data" / "c" / "0"
+    content = name.read_bytes()
+    name.write_bytes(content + b"x")
+    assert f"dataset_0/X/data/c/0: must have {len(content)} bytes, has {len(content) + 1}" in str(collection.verify())
+    name.unlink()
+    assert "dataset_0/X/data/c/0: is missing" in str(collection.verify())
+    name.write_bytes(content)
+    (home / "dataset_0" / "more").write_bytes(b"")
+    assert collection.verify().problems == ["dataset_0/more: does not belong to the collection"]
+    shutil.rmtree(home / "dataset_0")
+    assert collection.verify().problems == ["dataset_0/zarr.json: is missing"]
+
+
+def test_verify_says_what_it_cannot_know(tmp_path: Path, write: Write) -> None:
+    home = tmp_path / "c.zarr"
+    collection = convert(home, [write(make_cells(0, 5), "0.h5ad")])
+    root = json.loads((home / "zarr.json").read_bytes())
+    del root["attributes"]["annbatch"]  # as another program writes it
+    (home / "zarr.json").write_text(json.dumps(root))
+    report = collection.verify()
+    assert report.ok
+    assert report.unchecked == ["dataset_0"]
+    assert "without checksums: dataset_0" in str(report)
