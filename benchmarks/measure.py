@@ -116,7 +116,7 @@ def _summary(case: Case, opened: list[_Opened]) -> dict[str, Any]:
         result["per_second"] = median(_rates(one))
         result["per_cpu_second"] = median(s["amount"] / max(s["cpu_seconds"], 1e-9) for s in one.samples)
         result["of_limit"] = _ratio(one, by_name.get(one.contender.limit or ""))
-        result["ratio"] = _ratio(one, by_name.get(case.baseline or ""))
+        result["ratio"] = _ratio(one, by_name.get(case.baseline or "")) if one.contender.worker != "limits" else None
         results.append(result)
     return {
         "section": case.section,

@@ -260,20 +260,19 @@ def others(setup: Setup) -> Cases:
         for chunk_size in (1, 16)
     }
     rows = min(setup.window, setup.n_obs)
-    random: list[Contender] = []
     if "bionemo_scdl" in setup.peers and setup.stores.scdl is not None:
         task = {"kind": "sparse", "store": str(setup.stores.scdl), "batch_size": setup.batch_size}
-        random.append(Contender("BioNeMo SCDL", "bionemo_scdl", task, least=rows, most=rows))
+        scdl = Contender("BioNeMo SCDL", "bionemo_scdl", task, least=rows, most=rows)
+        yield Case("others", "single rows, BioNeMo SCDL", (scdl, *ours[1]), scdl.name)
     if "anndata_annloader" in setup.peers and h5ad:
         few = min(1_024, rows)
         task = {"kind": "sparse", "h5ad": h5ad, "batch_size": few}
-        random.append(Contender("AnnLoader, h5ad files", "anndata_annloader", task, least=few, most=few))
-    if random:
-        yield Case("others", "single rows at random", (*random, *ours[1]), random[0].name)
+        annloader = Contender("AnnLoader, h5ad files", "anndata_annloader", task, least=few, most=few)
+        yield Case("others", "single rows, AnnLoader", (annloader, *ours[1]), annloader.name)
     if "scdataset_blocks" in setup.peers and h5ad:
         task = {"kind": "sparse", "h5ad": h5ad, "batch_size": 64, "window": setup.window, "chunk_size": 16}
         blocks = Contender("scDataset, h5ad files", "scdataset_blocks", task, least=rows, most=rows)
-        yield Case("others", "blocks of 16 rows", (blocks, *ours[16]), blocks.name)
+        yield Case("others", "blocks of 16 rows, scDataset", (blocks, *ours[16]), blocks.name)
 
 
 SECTIONS: dict[str, Callable[[Setup], Cases]] = {

@@ -27,7 +27,7 @@ def report(result: dict[str, Any]) -> str:
 
 def case_table(case: dict[str, Any]) -> str:
     """Return one case as a table."""
-    head = [f"{case['case']}", "a second", "a CPU second", "of the limit", "times the baseline"]
+    head = [f"{case['case']}", "rows/s", "rows/CPU s", "of its limit", "of the baseline"]
     rows = []
     for one in case["contenders"]:
         name = f"**{one['name']}** (baseline)" if one["name"] == case["baseline"] else one["name"]
@@ -75,7 +75,7 @@ def _conversions(conversions: list[dict[str, Any]]) -> str:
         memory = one["samples"][0]["added_bytes"] / 1e9
         rates = [_rate(one[key], "rows") for key in ("per_second", "per_cpu_second")]
         rows.append([one["name"], *rates, f"{memory:.1f} GB"])
-    return "### Conversion from h5ad\n\n" + _table(["store", "a second", "a CPU second", "memory"], rows)
+    return "### Conversion from h5ad\n\n" + _table(["store", "rows/s", "rows/CPU s", "memory"], rows)
 
 
 def _limits(cases: list[dict[str, Any]]) -> str:
@@ -86,7 +86,7 @@ def _limits(cases: list[dict[str, Any]]) -> str:
             shown = "failed" if "error" in one else _rate(one["per_second"], one["unit"])
             rates.setdefault(one["name"], []).append(shown)
     rows = [[name, *values] for name, values in rates.items()]
-    return "### Limits of the machine\n\n" + _table(["a second", *(case["case"] for case in chosen)], rows)
+    return "### Limits of the machine\n\n" + _table(["per second", *(case["case"] for case in chosen)], rows)
 
 
 def _targets(targets: list[dict[str, Any]]) -> str:

@@ -34,7 +34,7 @@ def _convert(task):
         for number, path in enumerate(task["h5ad"]):
             (inputs / f"{number}.h5ad").symlink_to(Path(path).resolve())
         collection = SingleCellCollection(str(Path(work) / "parts"))
-        collection.load_h5ad_multi(str(inputs), max_workers=1)
+        collection.load_h5ad_multi(str(inputs), max_workers=1, use_X_not_raw=True)
         shutil.rmtree(store, ignore_errors=True)
         collection.flatten(str(store), destroy_on_copy=True)
     return len(SingleCellMemMapDataset(str(store)))

@@ -15,10 +15,11 @@ from annbatch._clib import blosc_context, blosc_getitem
 from annbatch._sources.files import ChunkFiles
 from annbatch._sources.layout import chunk_layout
 
-MOST_ENCODED_BYTES = 512 << 20
-"""Of each array at most so much is held in memory, encoded: more than any cache, and enough to draw rows from."""
+MOST_ENCODED_BYTES = 192 << 20
+"""Of each array at most so much is held in memory, encoded: more than most caches, and enough to draw rows from."""
 
 COPIED_BYTES = 256 << 20
+MOST_READ_BYTES = 512 << 20
 PREAD_BYTES = 1 << 20
 
 
@@ -44,7 +45,7 @@ def _pread(task, pool, n_threads):
     """Read files from their beginnings, each thread its share of stretches of 1 MB."""
     layout = chunk_layout(_matrices(task)[0][0])
     path = layout.file(0)
-    n_stretches = max(1, min(path.stat().st_size, MOST_ENCODED_BYTES) // PREAD_BYTES)
+    n_stretches = max(1, min(path.stat().st_size, MOST_READ_BYTES) // PREAD_BYTES)
 
     def read(share):
         buffer = np.empty(PREAD_BYTES, np.uint8)
@@ -61,14 +62,15 @@ def _pread(task, pool, n_threads):
 def _decode(task, pool, n_threads):
     """Decode the first chunks of one array of the store, whole, into a cache-sized scratch buffer."""
     matrix, _ = _matrices(task)[task["array"]]
-    chunks = EncodedChunks(matrix)
-    every = np.arange(chunks.n_chunks, dtype=np.int64)
-    stretches = every, every * chunks.chunk, (every + 1) * chunks.chunk
+    chunks = _encoded(matrix)
     nothing = np.empty(0, chunks.dtype)
-    shares = np.array_split(every, 4 * n_threads)
+    jobs = [
+        chunks.reads(first * chunks.chunk, stop * chunks.chunk)
+        for first, stop in _ranges(np.arange(chunks.n_chunks), 4 * n_threads)
+    ]
 
     def sample():
-        list(pool.map(lambda share: chunks.write(tuple(part[share] for part in stretches), nothing), shares))
+        list(pool.map(lambda reads: chunks.write(reads, nothing), jobs))
         return chunks.n_chunks * chunks.chunk
 
     return sample
@@ -77,42 +79,56 @@ def _decode(task, pool, n_threads):
 def _loader(task, pool, n_threads):
     """Decode the bytes of rows drawn as a loader draws them, and write them once: no planning, no files, no scatter.
 
-    Runs of ``chunk_size`` rows at random places, in order of place within a window. Their encoded bytes are in memory
-    already, and the window's memory is used again and again.
+    Runs of ``chunk_size`` rows, drawn without replacement, in order of place within a window; what two of them share is
+    decoded once. Encoded bytes are in memory already, and the window's memory is used again and again. Where only a
+    part of the store is held in memory, a window is smaller in proportion, so that its rows lie as far apart.
     """
     matrices = _matrices(task)
-    chunks = [EncodedChunks(matrix) for matrix, _ in matrices]
-    starts = _row_starts(task)
+    chunks = [_encoded(matrix) for matrix, _ in matrices]
+    starts, total = _row_starts(task)
     held = min(part.n_chunks * part.chunk for part in chunks)
     n_rows = int(np.searchsorted(starts, held, side="right")) - 1
-    size, rng = min(task["chunk_size"], n_rows), np.random.default_rng(0)
-    window = min(task["window"], task["rows"])
-    n_runs = -(-window // size)
-    windows = []
-    for _ in range(max(1, task["rows"] // window)):
-        first = np.sort(rng.integers(0, n_rows - size + 1, n_runs))
-        bounds = np.array_split(np.arange(n_runs), min(2 * n_threads, n_runs))
-        windows.append([(starts[first[share]], starts[first[share] + size]) for share in bounds])
-    most = max(sum(int((stop - start).sum()) for start, stop in shares) for shares in windows)
-    outs = [np.ones(most, dtype) for _, dtype in matrices]
-
-    plans = []
-    for shares in windows:
+    size = min(task["chunk_size"], n_rows)
+    n_runs = max(1, int(min(task["window"], task["rows"]) * min(1, n_rows / total)) // size)
+    rng = np.random.default_rng(0)
+    plans, most = [], 0
+    for _ in range(max(1, task["rows"] // (n_runs * size))):
+        first = np.sort(rng.permutation(n_rows // size)[:n_runs]) * size
         jobs, at = [], 0
-        for start, stop in shares:
+        for begin, end in _ranges(first, min(2 * n_threads, n_runs)):
+            rows = first[(first >= begin) & (first < end)]
+            start, stop = starts[rows], starts[rows + size]
             n = int((stop - start).sum())
-            jobs += [
-                (part, part.stretches(start, stop), out[at : at + n]) for part, out in zip(chunks, outs, strict=True)
-            ]
+            jobs += [(number, part.reads(start, stop), at, at + n) for number, part in enumerate(chunks)]
             at += n
         plans.append(jobs)
+        most = max(most, at)
+    outs = [np.ones(most, dtype) for _, dtype in matrices]
 
     def sample():
         for jobs in plans:
-            list(pool.map(lambda job: job[0].write(job[1], job[2]), jobs))
+            list(pool.map(lambda job: chunks[job[0]].write(job[1], outs[job[0]][job[2] : job[3]]), jobs))
         return len(plans) * n_runs * size
 
     return sample
+
+
+def _ranges(numbers, n):
+    """Split sorted numbers into ``n`` ranges of about as many each: first and one more than the last."""
+    return [(part[0], part[-1] + 1) for part in np.array_split(numbers, n) if len(part)]
+
+
+def _encoded(matrix):
+    """Return an array's chunks; those of a few arrays are kept for the next task."""
+    key = str(matrix.store_path)
+    if key not in _kept:
+        while len(_kept) >= 6:
+            _kept.pop(next(iter(_kept)))
+        _kept[key] = EncodedChunks(matrix)
+    return _kept[key]
+
+
+_kept = {}
 
 
 def _matrices(task):
@@ -126,12 +142,12 @@ def _matrices(task):
 
 
 def _row_starts(task):
-    """Return where each row begins, in elements."""
+    """Return where each row of the first dataset begins, in elements, and how many rows all datasets have."""
     if task["kind"] == "dense":
         shape = zarr.open_array(task["store"], mode="r").shape
-        return np.arange(shape[0] + 1, dtype=np.int64) * int(np.prod(shape[1:]))
-    group = next(iter(DatasetCollection(task["store"], mode="r")))["X"]
-    return group["indptr"][:].astype(np.int64)
+        return np.arange(shape[0] + 1, dtype=np.int64) * int(np.prod(shape[1:])), shape[0]
+    collection = DatasetCollection(task["store"], mode="r")
+    return next(iter(collection))["X/indptr"][:].astype(np.int64), collection.n_obs
 
 
 class EncodedChunks:
@@ -160,35 +176,44 @@ class EncodedChunks:
         for begin, part in zip(at, parts, strict=True):
             self._encoded[begin : begin + len(part)] = np.frombuffer(part, np.uint8)
         self._at, self._sizes = np.array(at, np.int64), np.array(sizes, np.int64)
+        self.block = 1
+        if self._blosc:
+            self.block = max(1, int(self._encoded[8:12].view(np.int32)[0]) // self.dtype.itemsize)
         if self._blosc and self._encoded[3] != self.dtype.itemsize:
             raise ValueError(f"{matrix} holds Blosc items of {self._encoded[3]} bytes, not of {self.dtype.itemsize}.")
 
-    def stretches(self, start, stop):
-        """Cut element ranges at the borders of chunks: number of chunk, first and last element of each stretch."""
+    def reads(self, start, stop):
+        """Cut sorted element ranges at the borders of chunks, and join those that share a block of their chunk.
+
+        Returns the chunk of each read, the first and last element of the pieces, and which pieces are of which read.
+        """
+        start, stop = np.atleast_1d(start, stop)
         first, last = start // self.chunk, np.maximum(start, stop - 1) // self.chunk
         count = last - first + 1
         run = np.repeat(np.arange(len(start)), count)
         chunk = first[run] + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return chunk, np.maximum(start[run], chunk * self.chunk), np.minimum(stop[run], (chunk + 1) * self.chunk)
+        low, high = np.maximum(start[run], chunk * self.chunk), np.minimum(stop[run], (chunk + 1) * self.chunk)
+        apart = (chunk[1:] != chunk[:-1]) | (low[1:] // self.block != (high[:-1] - 1) // self.block)
+        edges = np.concatenate([[0], np.flatnonzero(apart) + 1, [len(chunk)]])
+        return chunk[edges[:-1]], low - chunk * self.chunk, high - chunk * self.chunk, edges
 
-    def write(self, stretches, out):
-        """Decode stretches and write them to ``out`` one after the other; only decode where it has no room."""
+    def write(self, reads, out):
+        """Decode reads and write their pieces to ``out`` one after the other; only decode where it has no room."""
         scratch = np.empty(self.chunk, self.dtype)
-        status = decode_and_write(
-            blosc_context(), self._encoded, self._encoded.view(self.dtype), self._at, self._sizes, *stretches,
-            self.chunk, self._blosc, scratch, out,
-        )  # fmt: skip
-        if status < 0:
+        plain = self._encoded.view(self.dtype)
+        where = self._at, self._sizes
+        if decode_and_write(blosc_context(), self._encoded, plain, where, reads, self._blosc, scratch, out) < 0:
             raise ValueError("Blosc could not decode a chunk of the store: damaged?")
 
 
 @nb.njit(nogil=True, cache=True)
-def decode_and_write(context, encoded, plain, at, sizes, chunk_of, low, high, chunk, blosc, scratch, out):
+def decode_and_write(context, encoded, plain, where, reads, blosc, scratch, out):
+    at, sizes = where
+    chunk_of, low, high, edges = reads
     to = 0
     for r in range(chunk_of.size):
-        c = chunk_of[r]
-        n, first = high[r] - low[r], low[r] - c * chunk
-        if n <= 0:
+        c, first, stop = chunk_of[r], low[edges[r]], high[edges[r + 1] - 1]
+        if stop <= first:
             continue
         if blosc:
             got = blosc_getitem(
@@ -196,21 +221,23 @@ def decode_and_write(context, encoded, plain, at, sizes, chunk_of, low, high, ch
                 np.uint64(encoded.ctypes.data + at[c]),
                 np.int32(sizes[c]),
                 np.int32(first),
-                np.int32(n),
+                np.int32(stop - first),
                 np.uint64(scratch.ctypes.data),
                 np.int32(scratch.nbytes),
             )
             if got < 0:
                 return -1
-            values = scratch[:n]
+            values = scratch[: stop - first]
         else:
             begin = at[c] // scratch.itemsize + first
-            values = plain[begin : begin + n]
+            values = plain[begin : begin + stop - first]
         if out.size:
-            target = out[to : to + n]
-            for j in range(n):
-                target[j] = values[j]
-        to += n
+            for p in range(edges[r], edges[r + 1]):
+                source = values[low[p] - first : high[p] - first]
+                target = out[to : to + source.size]
+                for j in range(source.size):
+                    target[j] = source[j]
+                to += source.size
     return 0
 
 
