@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from ._manifest import Home
     from ._order import Order
     from ._survey import Survey
+    from ._work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,7 @@ def add(home: Home, request: Request) -> None:
     """Add the rows of the inputs to the collection."""
     before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata)
-    datasets = [home.group[name] for name in home.dataset_names()]
-    found = survey(request.sources, opener, request.var_subset, request.merge, datasets)
+    found = survey(request.sources, opener, request.var_subset, request.merge, home.datasets())
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, "dataset_size")
     form = request.form
 
@@ -132,43 +131,43 @@ def _run(home: Home, call: Call) -> None:
     with working(home.folder) as work:
         home.settle_names()
         manifest = home.manifest()
-        if work.clear_up(manifest, call.told_apart_by, call.seed):
-            return
-        seed = work.begin(call.told_apart_by, list(manifest.datasets), call.seed)
+        if work.was_done(manifest):
+            _number_from_0(home, work)
+            if work.clear_up(call.told_apart_by, call.seed):
+                return
+            manifest = home.manifest()
+        seed = work.begin(manifest, call.told_apart_by, call.seed)
         if seed is None:
             seed = fresh
-            work.start(call.told_apart_by, list(manifest.datasets), seed)
+            work.start(manifest, call.told_apart_by, seed)
         job, entry = call.settle(seed)
         names = _names(manifest, job)
         before = [fingerprint(source) for source in job.survey.sources]
         added = run_local(work, job, names, call.memory, before, call.client, call.progress)
-        entry["id"] = work.call_id
-        if call.replaces:
-            _replace(home, manifest, added, entry)
-        else:
-            home.commit(Manifest(manifest.datasets | added, [*manifest.history, entry]))
+        kept = {} if call.replaces else manifest.datasets
+        home.commit(Manifest(kept | added, [*manifest.history, entry]))
+        _number_from_0(home, work)
         work.remove()
 
 
 def _names(manifest: Manifest, job: Job) -> list[str]:
-    first = 1 + max((dataset_number(name) or 0 for name in manifest.datasets), default=-1)
+    """Return names that no dataset has, nor will have when the new ones are numbered from 0 on."""
+    first = max([job.n_datasets, *(1 + (dataset_number(name) or 0) for name in manifest.datasets)])
     return [f"dataset_{first + number}" for number in range(job.n_datasets)]
 
 
-def _replace(home: Home, manifest: Manifest, added: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
-    """Make the collection consist of the added datasets, and number those from 0 on.
+def _number_from_0(home: Home, work: Work) -> None:
+    """Give the datasets of the manifest, which took the place of others, the numbers from 0 on.
 
-    Every step leaves a manifest by which the collection reads: the new datasets alone, then the names that they are
-    about to have, with those that they still have, then those names alone.
+    Every step leaves a manifest by which the collection reads: first with the names that the datasets have, then with
+    those that they are about to have beside them, at last with those alone.
     """
-    assert home.folder is not None
-    history = [*manifest.history, entry]
-    home.commit(Manifest(added, history))
-    for name in manifest.datasets:
-        shutil.rmtree(home.folder / name)
-    renamed = {f"dataset_{number}": known | {"was": name} for number, (name, known) in enumerate(added.items())}
-    home.commit(Manifest(renamed, history))
-    home.settle_names()
+    manifest = home.manifest()
+    work.remove_strays(manifest.datasets)
+    numbered = {f"dataset_{i}": known | {"was": name} for i, (name, known) in enumerate(manifest.datasets.items())}
+    if list(numbered) != list(manifest.datasets):
+        home.commit(Manifest(numbered, manifest.history))
+        home.settle_names()
 
 
 def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
@@ -200,7 +199,7 @@ def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, 
         (h["form"] for h in reversed(history) if "form" in h), [64, "1GB", "compact"]
     )
     form = Format(n_obs_per_chunk, shard_size, layout)
-    found = survey_held([home.group[name] for name in home.dataset_names()])
+    found = survey_held(home.datasets())
     rows_per_dataset = max(1, *(one.n_obs for one in found.inputs))
     opener = partial(open_input, load_adata=None)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from ..errors import CorruptDataError
 
@@ -127,7 +128,7 @@ class _ChunkTable:
         if got == size and self._gzip:
             try:
                 return np.frombuffer(isal_zlib.decompress(raw, 15, nbytes), self._dtype, self.length)
-            except (isal_zlib.error, ValueError) as error:
+            except (IsalError, ValueError) as error:
                 raise CorruptDataError(
                     f"Chunk {number} of {self._path}{self._name} does not inflate: {error}"
                 ) from error

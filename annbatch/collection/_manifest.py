@@ -130,13 +130,21 @@ class Home:
         manifest = Manifest.from_attributes(self.attributes)
         return Manifest({name: {} for name in self.dataset_names()}, []) if manifest is None else manifest
 
-    def resolve(self, name: str) -> Path:
-        """Return the folder of a dataset, which may not have been given its name yet."""
-        assert self.folder is not None
-        manifest = Manifest.from_attributes(self.attributes)
-        known = {} if manifest is None else manifest.datasets.get(name, {})
-        named = self.folder / name
-        return named if named.exists() or "was" not in known else self.folder / known["was"]
+    def resolve(self, name: str) -> str:
+        """Return the name that a dataset has: the one that it is about to be given, or the one that it still has."""
+        if self.folder is None or (self.folder / name).exists():
+            return name
+        known = self.manifest().datasets.get(name, {})
+        return str(known.get("was", name))
+
+    def datasets(self) -> list[zarr.Group]:
+        """Return the groups of the datasets, in numeric order."""
+        names = self.dataset_names()
+        if not names:
+            return []
+        root = self.group
+        groups = [root[self.resolve(name)] for name in names]
+        return [group for group in groups if isinstance(group, zarr.Group)]
 
     def dataset_names(self) -> list[str]:
         """Return the names of the datasets, in numeric order."""

@@ -113,7 +113,7 @@ def describe(found: Input, annotations: Annotations) -> Described:
     return Described(found.name, found.n_obs, elements, annotations)
 
 
-def settle(inputs: Sequence[Described], annotations: Annotations, *, with_source: bool) -> Schema:
+def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Sequence[str] | None = None) -> Schema:
     """Return the schema that holds the rows of all inputs.
 
     Parameters
@@ -122,8 +122,8 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, with_source
         At least one, none without rows unless all are.
     annotations
         Of the collection's variables.
-    with_source
-        Whether ``obs`` gains the column ``src_path``.
+    sources
+        Names of the inputs that stand in the column ``src_path``, which ``obs`` gains; None for no such column.
 
     Raises
     ------
@@ -162,13 +162,12 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, with_source
             f"{', '.join(absent)}. A `load_adata` can leave them out or fill them in.",
             stacklevel=2,
         )
-    if not with_source:
+    if sources is None:
         return Schema(annotations, elements, False)
     obs = elements["obs"]
     assert isinstance(obs, TableElement)
-    sources = pd.Index(list(dict.fromkeys(one.name for one in inputs)))
     columns = {name: column for name, column in obs.columns.items() if name != SOURCE}
-    columns[SOURCE] = Column("categorical", np.dtype(np.int32), sources)
+    columns[SOURCE] = Column("categorical", np.dtype(np.int32), pd.Index(list(dict.fromkeys(sources))))
     elements["obs"] = TableElement(columns)
     return Schema(annotations, elements, True)
 

@@ -61,7 +61,7 @@ def write_sharded(
     found = from_anndata(adata, "`adata`")
     annotations = Annotations(found.var, found.varm, found.varp, found.uns)
     described = describe(found, annotations)
-    rows = Survey([found.name], [described], settle([described], annotations, with_source=False), None)
+    rows = Survey([found.name], [described], settle([described], annotations), None)
     target = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
     folder = Path(target.store.root) / target.path if isinstance(target.store, LocalStore) else None
 

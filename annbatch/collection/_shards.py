@@ -20,6 +20,7 @@ from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
+from .._sources.layout import COMPLETE_ATTRIBUTE
 from ._blosc import encode
 from ._codecs import use_zarrs
 
@@ -256,4 +257,5 @@ class LocalArray:
             chunks=(chunk, *_at_least_one(self._tail)),
             shards=(chunk * per_shard, *_at_least_one(self._tail)),
             compressors=self._codecs or None,
+            attributes={COMPLETE_ATTRIBUTE: True},
         )

@@ -102,11 +102,11 @@ def survey(
     if datasets:
         held, earlier = _held(datasets)
         _warn_of_extra(kept, held.annotations.var.index)
-        schema = settle([held, *kept], held.annotations, with_source=True)
+        schema = settle([held, *kept], held.annotations, sources=[one.name for one in kept])
     else:
         earlier = np.empty(0, np.uint64)
         joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
-        schema = settle(kept, select(joined, var_subset), with_source=True)
+        schema = settle(kept, select(joined, var_subset), sources=[one.name for one in kept])
     kept_sources = [sources[i] for i in with_rows]
     names = _Names(kept_sources, open_source, np.cumsum([0, *(one.n_obs for one in kept)]))
     return Survey(kept_sources, kept, schema, suffixes(np.concatenate([earlier, *hashes]), names, len(earlier)))
@@ -119,7 +119,7 @@ def survey_held(datasets: Sequence[Source]) -> Survey:
         with open_input(dataset, None) as found:
             annotations = Annotations(found.var, found.varm, found.varp, found.uns)
             inputs.append(describe(found, inputs[0].annotations if inputs else annotations))
-    return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations, with_source=False), None)
+    return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations), None)
 
 
 def _held(datasets: Sequence[Source]) -> tuple[Described, np.ndarray]:

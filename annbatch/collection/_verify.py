@@ -88,7 +88,7 @@ def verify(home: Home, progress: bool) -> Report:
     for name, known in manifest.datasets.items():
         report.n_datasets += 1
         report.n_obs += known["n_obs"]
-        folder = home.resolve(name)
+        folder = home.folder / home.resolve(name)
         expected += _expected(name, folder, known, report)
     sizes = [size for _, _, (size, _) in expected]
     with (

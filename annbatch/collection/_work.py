@@ -52,38 +52,30 @@ class Work:
     def _call(self) -> Path:
         return self.folder / "call.json"
 
-    @property
-    def call_id(self) -> str:
-        """What the collection's history remembers of the call, to know that it came to its end."""
-        return f"{google_crc32c.value(self._call.read_bytes()):08x}"
-
-    def clear_up(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int | None) -> bool:
-        """Clear up after a run that was killed when its work was done but for that.
-
-        Returns
-        -------
-        bool
-            Whether that run was of the same call, so that nothing is left to do.
-        """
-        if not self._call.exists() or not manifest.history or manifest.history[-1].get("id") != self.call_id:
+    def was_done(self, manifest: Manifest) -> bool:
+        """Return whether the run that left the folder came to its end, but for clearing up."""
+        if not self._call.exists():
             return False
-        known = json.loads(self._call.read_bytes())
-        self._remove_strays(manifest.datasets)
-        self.remove()
-        same = known["call"] == json.loads(json.dumps(told_apart_by)) and seed in (None, known["seed"])
-        if not same:
-            self.folder.mkdir()
-        return same
+        # One writer at a time: if there is one call more than when this one began, it is this one.
+        return len(manifest.history) == int(json.loads(self._call.read_bytes())["n_calls"]) + 1
 
-    def begin(self, told_apart_by: dict[str, Any], base: list[str], seed: int | None) -> int | None:
+    def clear_up(self, told_apart_by: dict[str, Any], seed: int | None) -> bool:
+        """Remove what that run left; return whether it was of the same call, so that nothing is left to do."""
+        known = json.loads(self._call.read_bytes())
+        for entry in list(self.folder.iterdir()):
+            if entry.name != "lock":
+                _remove(entry)
+        return known["call"] == json.loads(json.dumps(told_apart_by)) and seed in (None, known["seed"])
+
+    def begin(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int | None) -> int | None:
         """Take up what an earlier run of the same call left.
 
         Parameters
         ----------
+        manifest
+            What the collection says of itself.
         told_apart_by
             What the call is; JSON.
-        base
-            The datasets that there are.
         seed
             The seed of this call, where that is the caller's; None where any will do.
 
@@ -94,22 +86,23 @@ class Work:
         """
         if self._call.exists():
             known = json.loads(self._call.read_bytes())
-            same = known["call"] == json.loads(json.dumps(told_apart_by)) and known["base"] == base
-            if same and seed in (None, known["seed"]):
+            same = known["call"] == json.loads(json.dumps(told_apart_by))
+            if same and known["n_calls"] == len(manifest.history) and seed in (None, known["seed"]):
                 return int(known["seed"])
         return None
 
-    def start(self, told_apart_by: dict[str, Any], base: list[str], seed: int) -> None:
+    def start(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int) -> None:
         """Start anew: remove what another call left, and the datasets that it put in place without finishing."""
         if self._call.exists():
-            self._remove_strays(base)
+            self.remove_strays(manifest.datasets)
         for entry in list(self.folder.iterdir()):
             if entry.name != "lock":
                 _remove(entry)
         self.spill.mkdir()
-        replace_json(self._call, {"call": told_apart_by, "base": base, "seed": seed})
+        replace_json(self._call, {"call": told_apart_by, "n_calls": len(manifest.history), "seed": seed})
 
-    def _remove_strays(self, keep: Iterable[str]) -> None:
+    def remove_strays(self, keep: Iterable[str]) -> None:
+        """Remove the datasets in the collection's folder that do not belong to it."""
         for entry in list(self.home.iterdir()):
             if dataset_number(entry.name) is not None and entry.name not in keep:
                 _remove(entry)

@@ -63,13 +63,7 @@ class DatasetCollection:
         return f"DatasetCollection at {self._home}, {shape} in {len(self)} datasets"
 
     def __iter__(self) -> Iterator[zarr.Group]:
-        names = self._home.dataset_names()
-        if names:
-            root = self._home.group
-            for name in names:
-                dataset = root[name]
-                assert isinstance(dataset, zarr.Group)
-                yield dataset
+        yield from self._home.datasets()
 
     def __len__(self) -> int:
         return len(self._home.dataset_names())
