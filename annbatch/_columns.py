@@ -16,6 +16,8 @@ _STRING_BYTES = 64
 class Values(Protocol):
     """A one-dimensional array that rows are picked from."""
 
+    dtype: np.dtype
+
     def take(self, at: np.ndarray) -> np.ndarray:
         """Return the values of rows, which ascend and may repeat."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ._columns import CategoricalColumn, Column, memory_column, stored_column
+from ._columns import CategoricalColumn, Column, PlainColumn, memory_column, stored_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,13 +71,20 @@ class UnitedColumn:
         self._parts = parts
         self._recode: list[np.ndarray | None] = [None] * len(parts)
         self.dtype: pd.CategoricalDtype | None = None
+        numbers = [part.values.dtype for part in parts if isinstance(part, PlainColumn)]
+        # Of the whole column, so that it does not depend on which datasets' rows are in a batch.
+        alike = len(numbers) == len(parts) and all(dtype.kind in "biuf" for dtype in numbers)
+        self._number = np.result_type(*numbers) if alike else None
         if all(isinstance(part, CategoricalColumn) for part in parts):
             self.dtype, self._recode = _unite([part.dtype for part in parts if isinstance(part, CategoricalColumn)])
 
     def array(self, shares: Sequence[DatasetRows]) -> np.ndarray:
         """Gather a window's rows as a NumPy array; categoricals as codes."""
         parts = [self._values(share) for share in shares]
-        out = np.empty(sum(len(part) for part in parts), dtype=np.result_type(*parts) if parts else np.float64)
+        dtype = self._number
+        if dtype is None:
+            dtype = np.result_type(*parts) if parts else np.dtype(np.float64)
+        out = np.empty(sum(len(part) for part in parts), dtype=dtype)
         for share, part in zip(shares, parts, strict=True):
             out[share.positions] = part
         return out
@@ -86,9 +93,9 @@ class UnitedColumn:
         """Gather a window's rows as what a DataFrame holds."""
         if self.dtype is not None:
             return pd.Categorical.from_codes(self.array(shares), dtype=self.dtype, validate=False)
-        parts = [self._parts[share.dataset].take(share.rows) for share in shares]
-        if all(isinstance(part, np.ndarray) and part.dtype.kind in "biuf" for part in parts):
+        if self._number is not None or not shares:
             return self.array(shares)
+        parts = [self._parts[share.dataset].take(share.rows) for share in shares]
         place = np.empty(sum(len(share.rows) for share in shares), dtype=np.int64)
         place[np.concatenate([share.positions for share in shares])] = np.arange(len(place))
         joined = (
