@@ -44,6 +44,10 @@ class ChunkFile:
         try:
             self.fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         except FileNotFoundError:
+            first = number * layout.per_file
+            chunks = f"chunks {first}..{first + layout.per_file - 1} of array {layout.folder}"
+            if layout.complete:
+                raise CorruptDataError(f"{self.path} is missing, with {chunks}.") from None
             return
         weakref.finalize(self, os.close, self.fd)
         self._found = _identity(os.fstat(self.fd))

@@ -14,6 +14,9 @@ from .array import item_size
 if TYPE_CHECKING:
     import zarr
 
+COMPLETE_ATTRIBUTE = "annbatch-complete"
+"""Attribute of an array of which every chunk was written."""
+
 _BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
 
 
@@ -41,6 +44,8 @@ class ChunkLayout:
         Whether chunks are Blosc-compressed; plain bytes otherwise.
     fill_value
         Of chunks that were not written.
+    complete
+        Whether every chunk was written, so that a missing file is damage; zarr leaves out chunks of the fill value.
     keys
         Prefix and separator of chunk files' names, as the array's ``chunk_key_encoding`` has them.
     """
@@ -55,6 +60,7 @@ class ChunkLayout:
     index_checksum: bool
     blosc: bool
     fill_value: Any
+    complete: bool
     keys: tuple[str, str]
 
     @property
@@ -108,6 +114,7 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
         index_checksum=index_checksum,
         blosc=blosc,
         fill_value=array.fill_value,
+        complete=bool(array.attrs.get(COMPLETE_ATTRIBUTE, False)),
         keys=keys,
     )
 

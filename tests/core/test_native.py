@@ -307,6 +307,14 @@ def test_a_file_removed_while_open(damaged: tuple[zarr.Array, Path]) -> None:
         read(source, [0], [100])
 
 
+def test_a_missing_shard_of_an_array_that_was_written_whole(damaged: tuple[zarr.Array, Path]) -> None:
+    array, path = damaged
+    array.attrs["annbatch-complete"] = True
+    path.unlink()
+    with pytest.raises(CorruptDataError, match=rf"{path} is missing, with chunks 0\.\.19 of array {path.parents[1]}"):
+        read(native(array), [0], [100])
+
+
 def test_an_uncompressed_file_cut_short_while_it_is_read(tmp_path: Path) -> None:
     values = np.arange(1_000, dtype="int32")
     array = store(tmp_path / "a.zarr", values, chunk=1_000, shard=None, compressors=None)
