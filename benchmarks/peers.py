@@ -107,7 +107,7 @@ def main() -> None:
             continue
         environment = arguments.folder / peer.worker
         print(f"{peer.name}: {environment}", flush=True)
-        venv.create(environment, with_pip=True)
+        venv.create(environment, with_pip=True, symlinks=True)
         install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", *peer.requirements]
         if subprocess.run(install, check=False).returncode:
             failed.append(peer.name)

@@ -41,13 +41,18 @@ def case_table(case: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
-def write_docs(result: dict[str, Any], page: Path) -> None:
-    """Replace what a page has between its two markers by the tables of a result."""
+def write_docs(result: dict[str, Any], page: Path, picture: str | None) -> None:
+    """Replace what a page has between its two markers by a result: its tables, and its picture in a file beside it."""
     text = page.read_text()
     if BEGIN not in text or END not in text:
         raise ValueError(f"{page} must hold the markers {BEGIN!r} and {END!r}.")
+    parts = [BEGIN, report(result), END]
+    if picture is not None:
+        drawing = page.with_suffix(".svg")
+        drawing.write_text(picture)
+        parts.insert(1, f"![Rows a second over chunk sizes, on a logarithmic scale]({drawing.name})")
     before, rest = text.split(BEGIN, 1)
-    page.write_text(f"{before}{BEGIN}\n\n{report(result)}\n\n{END}{rest.split(END, 1)[1]}")
+    page.write_text(before + "\n\n".join(parts) + rest.split(END, 1)[1])
 
 
 def _machine(result: dict[str, Any]) -> str:

@@ -1,0 +1,68 @@
+"""The benchmarks run: one small run, without peers, whose result is looked at for its shape and never for its times."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Six processes start and import everything: 15 s on a machine that is idle, minutes on one that is not.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def result(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run the small version once, in a process of its own, as a user does."""
+    out = tmp_path_factory.mktemp("out")
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(out)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "### Sparse" in done.stdout
+    assert (out / "result.svg").read_text().startswith("<svg")
+    found: dict[str, Any] = json.loads((out / "result.json").read_text())
+    return found
+
+
+def test_everything_was_measured_and_nothing_failed(result: dict[str, Any]) -> None:
+    sections = dict.fromkeys(case["section"] for case in result["cases"])
+    wanted = {"limits", "sparse", "batches", "small batches", "dense", "panel", "training"}
+    if sys.platform == "linux":  # elsewhere cores cannot be chosen, nor files dropped from the page cache
+        wanted |= {"one core", "cold"}
+    assert set(sections) == wanted
+    failed = [one for case in result["cases"] for one in case["contenders"] if "error" in one]
+    assert failed == []
+
+
+def test_samples_hold_whole_passes_over_the_rows(result: dict[str, Any]) -> None:
+    n_rows = {store["n_obs"] for store in result["stores"]["sparse"].values()}
+    assert n_rows == {3_000}
+    for case in result["cases"]:
+        for one in case["contenders"]:
+            assert 1 <= len(one["samples"]) <= result["settings"]["rounds"]
+            assert all(sample["amount"] > 0 and sample["seconds"] > 0 for sample in one["samples"])
+            if case["section"] == "sparse":
+                assert {sample["amount"] for sample in one["samples"]} <= {1_024, 2_048}, one["name"]
+
+
+def test_every_loader_stands_beside_its_limit(result: dict[str, Any]) -> None:
+    for case in result["cases"]:
+        if case["section"] in ("sparse", "dense", "one core"):
+            ours = [one for one in case["contenders"] if one["name"].startswith("annbatch")]
+            assert ours
+            assert all(one["of_limit"] > 0 for one in ours)
+
+
+def test_targets_name_what_was_measured(result: dict[str, Any]) -> None:
+    judged = {(one["section"], one["contender"]) for one in result["targets"]}
+    assert ("training", "overlapped") in judged
+    assert ("small batches", "batches of 128") in judged
+    assert all(one["met"] == (one["measured"] >= one["at_least"]) for one in result["targets"])
+
+
+def test_conversions_say_what_they_took(result: dict[str, Any]) -> None:
+    assert [one["name"] for one in result["conversions"]] == ["compact", "random_access"]
+    assert all(one["samples"][0]["amount"] == 3_000 for one in result["conversions"])
