@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--quick", action="store_true", help="small data and short samples: shows that it works, measures nothing")
     add("--only", type=_sections, default=list(SECTIONS), metavar="A,B", help=f"sections: {', '.join(SECTIONS)}")
-    add("--out", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="result.json and result.svg go here")
+    add("--out", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="for result.json and result.svg")
     add("--data", type=Path, metavar="DIR", help="make data here, and use what is there (default: temporary)")
     add("--h5ad", type=Path, nargs="+", default=[], metavar="FILE", help="cells to convert, instead of made ones")
     add("--store", type=_store, action="append", default=[], metavar="NAME=DIR", help="a collection that exists")
