@@ -132,7 +132,8 @@ def _run(home: Home, call: Call) -> None:
         home.settle_names()
         manifest = home.manifest()
         if work.was_done(manifest):
-            _number_from_0(home, work)
+            if manifest.history[-1]["call"] == "reshuffle":
+                _number_from_0(home, work)
             if work.clear_up(call.told_apart_by, call.seed):
                 return
             manifest = home.manifest()
@@ -141,18 +142,20 @@ def _run(home: Home, call: Call) -> None:
             seed = fresh
             work.start(manifest, call.told_apart_by, seed)
         job, entry = call.settle(seed)
-        names = _names(manifest, job)
+        names = _names(manifest, job, call.replaces)
         before = [fingerprint(source) for source in job.survey.sources]
         added = run_local(work, job, names, call.memory, before, call.client, call.progress)
         kept = {} if call.replaces else manifest.datasets
         home.commit(Manifest(kept | added, [*manifest.history, entry]))
-        _number_from_0(home, work)
+        if call.replaces:
+            _number_from_0(home, work)
         work.remove()
 
 
-def _names(manifest: Manifest, job: Job) -> list[str]:
+def _names(manifest: Manifest, job: Job, replaces: bool) -> list[str]:
     """Return names that no dataset has, nor will have when the new ones are numbered from 0 on."""
-    first = max([job.n_datasets, *(1 + (dataset_number(name) or 0) for name in manifest.datasets)])
+    first = max((1 + (dataset_number(name) or 0) for name in manifest.datasets), default=0)
+    first = max(first, job.n_datasets) if replaces else first
     return [f"dataset_{first + number}" for number in range(job.n_datasets)]
 
 
@@ -174,7 +177,7 @@ def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
     """Carry a call out in a store that is no local folder: nothing to go on from, and the root attributes last."""
     manifest = home.manifest()
     job, entry = call.settle(seed)
-    names = _names(manifest, job)
+    names = _names(manifest, job, replaces=False)
     group = home.group
     shuffled = shuffle_rows(job, call.memory, None, None, call.progress)
 
@@ -195,10 +198,10 @@ def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
 def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:
     """Put all rows of the collection in a new order, over all its datasets."""
     history = home.manifest().history
-    n_obs_per_chunk, shard_size, layout = next(
-        (h["form"] for h in reversed(history) if "form" in h), [64, "1GB", "compact"]
-    )
-    form = Format(n_obs_per_chunk, shard_size, layout)
+    known: list[Any] = [64, "1GB", "compact"]
+    for entry in history:
+        known = entry.get("form", known)
+    form = Format(*known)
     found = survey_held(home.datasets())
     rows_per_dataset = max(1, *(one.n_obs for one in found.inputs))
     opener = partial(open_input, load_adata=None)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 from isal import isal_zlib
-from isal.igzip_lib import IsalError
 
 from ..errors import CorruptDataError
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     Take = Callable[[int, np.ndarray], bool]
 
 _PIECE_BYTES = 1 << 20
+_BROKEN: Any = isal_zlib.error  # an exception class, of which isal's types say that it is an instance
 
 
 class FlatArray:
@@ -128,7 +128,7 @@ class _ChunkTable:
         if got == size and self._gzip:
             try:
                 return np.frombuffer(isal_zlib.decompress(raw, 15, nbytes), self._dtype, self.length)
-            except (IsalError, ValueError) as error:
+            except (_BROKEN, ValueError) as error:
                 raise CorruptDataError(
                     f"Chunk {number} of {self._path}{self._name} does not inflate: {error}"
                 ) from error
