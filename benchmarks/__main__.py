@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .measure import measure
-from .peers import PEERS, find_peers
+from .peers import PEERS, find_peers, peer_versions
 from .plot import plot
 from .processes import Workers
 from .sections import SECTIONS, Setup
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "date": date.today().isoformat(),
             "seconds": time.monotonic() - begin,
             "machine": _machine(load),
-            "versions": _versions(),
+            "versions": _versions() | peer_versions(pythons),
             "peers": sorted(pythons),
             "settings": {
                 "quick": arguments.quick,

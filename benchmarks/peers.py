@@ -24,6 +24,8 @@ class Peer:
         As tables show it.
     worker
         Its file in ``workers/``, without suffix.
+    distribution
+        Its name as a package.
     requirements
         What pip installs.
     probe
@@ -32,6 +34,7 @@ class Peer:
 
     name: str
     worker: str
+    distribution: str
     requirements: tuple[str, ...]
     probe: str
 
@@ -40,6 +43,7 @@ PEERS = (
     Peer(
         "scverse annbatch",
         "scverse_annbatch",
+        "annbatch",
         ("annbatch>=0.3,<0.4", "zarrs"),
         # It has our import name; only it has this module.
         "__import__('importlib.util').util.find_spec('annbatch.io') is not None",
@@ -47,18 +51,21 @@ PEERS = (
     Peer(
         "scDataset",
         "scdataset_blocks",
+        "scdataset",
         ("scdataset", "anndata>=0.12"),
         "__import__('importlib.util').util.find_spec('scdataset') is not None",
     ),
     Peer(
         "BioNeMo SCDL",
         "bionemo_scdl",
+        "bionemo-scdl",
         ("bionemo-scdl",),
         "__import__('importlib.util').util.find_spec('bionemo.scdl') is not None",
     ),
     Peer(
         "AnnLoader",
         "anndata_annloader",
+        "anndata",
         ("anndata>=0.12", "torch"),
         "hasattr(__import__('anndata.experimental').experimental, 'AnnLoader')"
         " and __import__('importlib.util').util.find_spec('torch') is not None",
@@ -87,6 +94,17 @@ def find_peers(folders: Iterable[Path]) -> dict[str, str]:
                 if python.exists() and peer.worker not in found and _has(python, peer):
                     found[peer.worker] = str(python)
     return found
+
+
+def peer_versions(found: dict[str, str]) -> dict[str, str]:
+    """Return the version of each peer that was found, by its name in tables."""
+    versions = {}
+    for peer in PEERS:
+        if peer.worker in found:
+            ask = f"import importlib.metadata as m; print(m.version({peer.distribution!r}))"
+            command = [found[peer.worker], "-I", "-c", ask]
+            versions[peer.name] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return versions
 
 
 def _has(python: Path, peer: Peer) -> bool:
