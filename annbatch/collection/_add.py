@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._build import Memory, build, fingerprint, run_local, shuffle_rows
+from ._group import ordered
 from ._inputs import name_of, open_input
 from ._job import Job
 from ._manifest import Manifest, dataset_number
-from ._order import Kept, Shuffled
+from ._order import Shuffled
 from ._sizes import rows_for
 from ._survey import survey, survey_held
 from ._work import working
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from ._inputs import LoadAdata, Source
     from ._join import Merge
     from ._manifest import Home
-    from ._order import Order
-    from ._survey import Survey
     from ._work import Work
 
 
@@ -60,7 +59,8 @@ def add(home: Home, request: Request) -> None:
     form = request.form
 
     def settle(seed: int) -> tuple[Job, dict[str, Any]]:
-        job = Job(found, opener, _order(found, opener, request, rows_per_dataset, seed), rows_per_dataset, form, True)
+        order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
+        job = Job(found, opener, order, rows_per_dataset, form, narrow=True)
         entry = {
             "call": "add_adatas",
             "inputs": [name_of(source) for source in found.sources],
@@ -84,15 +84,6 @@ def add(home: Home, request: Request) -> None:
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
     }
     _run(home, Call(told_apart_by, request.seed, settle, False, request.memory, request.client, request.progress))
-
-
-def _order(found: Survey, opener: Any, request: Request, rows_per_dataset: int, seed: int) -> Order:
-    order: Order = Shuffled(seed) if request.shuffle else Kept(max(1, found.n_obs))
-    if request.groupby is None:
-        return order
-    from ._group import grouped
-
-    return grouped(found, opener, request.groupby, order, rows_per_dataset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ def shuffle_rows(job: Job, memory: Memory, work: Work | None, client: Any | None
     """Read all rows, and hold them in memory or on disk."""
     n_obs = job.survey.n_obs
     total = n_obs * job.stored_bytes_per_row
-    with tqdm(total=n_obs, desc="Reading", unit=" rows", unit_scale=True, disable=not progress) as bar:
-        if total <= memory.held:
+    with _bar("Reading", job, progress) as bar:
+        if total <= memory.held and client is None:
             return InMemory(job, memory.block, lambda n: _advance(bar, n))
         folder = Path(tempfile.mkdtemp(prefix="annbatch-")) if work is None else work.spill
         if work is not None:
@@ -86,14 +86,23 @@ def shuffle_rows(job: Job, memory: Memory, work: Work | None, client: Any | None
         buckets = Buckets.cut(job.order.span, max(2, int(-(-total // memory.bucket))))
         ranges = part_ranges(job, memory)
         parts = []
-        for number, rows in enumerate(ranges):
-            part = spilled(folder, number) or spill(job, buckets, folder, number, rows, memory.block)
-            parts.append(part)
-            bar.update(rows[1] - rows[0])
+        if client is not None:
+            from ._cluster import spill_parts
+
+            folder = folder.absolute()
+            parts = spill_parts(client, job, buckets, folder, ranges, memory.block, lambda n: _advance(bar, n))
+        else:
+            for number, rows in enumerate(ranges):
+                parts.append(spilled(folder, number) or spill(job, buckets, folder, number, rows, memory.block))
+                bar.update(rows[1] - rows[0])
         statistics = Statistics.start(job)
         for part in parts:
             statistics.merge(part.statistics)
         return OnDisk(job.order, folder, parts, statistics)
+
+
+def _bar(doing: str, job: Job, progress: bool) -> tqdm[Any]:
+    return tqdm(total=job.survey.n_obs, desc=doing, unit=" rows", unit_scale=True, disable=not progress)
 
 
 def _advance(bar: tqdm[Any], n_rows: int) -> None:
@@ -117,7 +126,7 @@ def build(
     progress: bool,
 ) -> None:
     """Write every dataset that is not written yet."""
-    with tqdm(total=job.survey.n_obs, desc="Writing", unit=" rows", unit_scale=True, disable=not progress) as bar:
+    with _bar("Writing", job, progress) as bar:
         for number in range(job.n_datasets):
             if skip(number):
                 start, stop = job.rows_of(number)
@@ -154,7 +163,15 @@ def run_local(
             start, stop = job.rows_of(number)
             work.finish(number, place, stop - start)
 
-        build(job, shuffled, work.place, done, lambda number: ready[number], progress)
+        if client is not None and isinstance(shuffled, OnDisk):
+            from ._cluster import write_datasets
+
+            with tqdm(
+                total=job.survey.n_obs, desc="Writing", unit=" rows", unit_scale=True, disable=not progress
+            ) as bar:
+                write_datasets(client, job, shuffled, work, names, lambda n: _advance(bar, n))
+        else:
+            build(job, shuffled, work.place, done, lambda number: ready[number], progress)
     work.publish(dict(enumerate(names)))
     added = {}
     for number, name in enumerate(names):

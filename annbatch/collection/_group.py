@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ._conform import Conformed
-from ._order import Placed
+from ._order import Kept, Placed, Shuffled
 from ._schema import Schema, TableElement, column_key
 
 if TYPE_CHECKING:
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from ._inputs import Opener
     from ._order import Order
     from ._survey import Survey
+
+
+def ordered(
+    found: Survey,
+    open_source: Opener,
+    groupby: Sequence[str] | None,
+    shuffle: bool,
+    rows_per_dataset: int,
+    seed: int,
+) -> Order:
+    """Return the order that a call asks for: shuffled or not, sorted into groups or not."""
+    order: Order = Shuffled(seed) if shuffle else Kept(max(1, found.n_obs))
+    return order if groupby is None else grouped(found, open_source, groupby, order, rows_per_dataset)
 
 
 def grouped(found: Survey, open_source: Opener, groupby: Sequence[str], order: Order, rows_per_dataset: int) -> Placed:

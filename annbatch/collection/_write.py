@@ -173,6 +173,7 @@ class DatasetWriter:
         """Write what is left; the group's encoding comes last."""
         group, schema = self._place.group, self._schema
         arrays = {path: array.close() for path, array in self._arrays.items()}
+        columns = {key: np.concatenate(parts) for key, parts in self._tables.items()}
         with quiet_writing():
             for path, element in schema.elements.items():
                 if isinstance(element, SparseElement):
@@ -181,7 +182,7 @@ class DatasetWriter:
                     attributes: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
                     arrays[path].update_attributes(attributes | self._narrowed(path, element))
                 else:
-                    _write_table(group, path, self._table(path, element))
+                    _write_table(group, path, table_of(schema, path, columns))
             annotations = schema.annotations
             write_elem(group, "var", annotations.var)
             for key in ("varm", "varp", "uns"):
@@ -204,17 +205,25 @@ class DatasetWriter:
         group = self._place.group[path]
         group.update_attributes(attributes | self._narrowed(path, element))
 
-    def _table(self, path: str, element: TableElement) -> pd.DataFrame:
-        index = pd.Index(self._column(NAMES, np.dtype(object)), dtype=object)
-        columns = {
-            name: column.assemble(self._column(column_key(path, name), column.travels_as))
-            for name, column in element.columns.items()
-        }
-        return pd.DataFrame(columns, index=index)
 
-    def _column(self, key: str, dtype: np.dtype) -> np.ndarray:
-        parts = self._tables.get(key)
-        return np.concatenate(parts) if parts else np.empty(0, dtype)
+def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return a data frame of the collection.
+
+    Parameters
+    ----------
+    schema, path
+        Say which, and what its columns hold.
+    columns
+        Its columns and the rows' names, by their keys in a block; a table of no rows may lack them.
+    """
+    element = schema.elements[path]
+    assert isinstance(element, TableElement)
+    index = pd.Index(columns.get(NAMES, np.empty(0, object)), dtype=object)
+    assembled = {}
+    for name, column in element.columns.items():
+        values = columns.get(column_key(path, name))
+        assembled[name] = column.assemble(np.empty(0, column.travels_as) if values is None else values)
+    return pd.DataFrame(assembled, index=index)
 
 
 def _write_table(group: zarr.Group, path: str, frame: pd.DataFrame) -> None:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+import h5py
 import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import read_elem
 
+from ..errors import NotACollectionError
 from ._add import Request, add, reshuffle
 from ._build import Memory
+from ._h5ad import add_h5ad, files_of
 from ._manifest import Home
 from ._sizes import parse_size
 from ._verify import Report, verify
 from ._write import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ._codecs import Layout
     from ._inputs import LoadAdata, Source
     from ._join import Merge
+
+
+T = TypeVar("T")
 
 
 class DatasetCollection:
@@ -54,41 +62,63 @@ class DatasetCollection:
         if mode not in ("a", "r", "r+"):
             raise ValueError(f"`mode` must be 'a', 'r' or 'r+', got {mode!r}.")
         self._mode = mode
-        self._home = Home(group, mode)
+        self._h5ad: Path | None = None
+        if is_collection_h5ad:
+            if isinstance(group, zarr.Group):
+                raise ValueError("`group` must be a path where `is_collection_h5ad` is True, got a zarr group.")
+            self._h5ad = Path(group)
+            if mode != "a" and not files_of(self._h5ad):
+                raise NotACollectionError(f"{group} must be a folder with dataset_0.h5ad, got none.")
+        self._home = Home(group, "a" if is_collection_h5ad else mode)
 
     def __repr__(self) -> str:
         if self.is_empty:
             return f"DatasetCollection at {self._home}, empty"
+        if self._h5ad is not None:
+            return f"DatasetCollection at {self._home}, {self.n_obs:,} rows in {len(self)} h5ad files"
         shape = f"{self.n_obs:,} rows x {self.n_vars:,} variables"
         return f"DatasetCollection at {self._home}, {shape} in {len(self)} datasets"
 
     def __iter__(self) -> Iterator[zarr.Group]:
+        if self._h5ad is not None:
+            raise ValueError(
+                f"{self._home} holds h5ad files, which are no zarr groups: open them with `anndata.read_h5ad`."
+            )
         yield from self._home.datasets()
 
     def __len__(self) -> int:
-        return len(self._home.dataset_names())
+        return len(self._home.dataset_names() if self._h5ad is None else files_of(self._h5ad))
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no finished collection yet."""
-        return not self._home.dataset_names()
+        return len(self) == 0
 
     @property
     def n_obs(self) -> int:
         """Number of rows."""
-        return sum(_n_rows(group["obs"]) for group in self)
+        return sum(self._tables("obs", _n_rows))
 
     @property
     def n_vars(self) -> int:
         """Number of variables."""
-        first = next(iter(self), None)
-        return 0 if first is None else _n_rows(first["var"])
+        return next(self._tables("var", _n_rows), 0)
 
     @property
     def var_names(self) -> pd.Index:
         """Names of the variables."""
-        first = next(iter(self), None)
-        return pd.Index([], dtype=object) if first is None else read_elem(first["var"]).index
+        frame = next(self._tables("var", read_elem), pd.DataFrame(index=pd.Index([], dtype=object)))
+        return frame.index
+
+    def _tables(self, name: str, read: Callable[[Any], T]) -> Iterator[T]:
+        """Yield what ``read`` returns for a table of each dataset."""
+        if self._h5ad is None:
+            for group in self._home.datasets():
+                yield read(group[name])
+        else:
+            for path in files_of(self._h5ad):
+                with h5py.File(path, "r") as file:
+                    yield read(file[name])
 
     def obs(self, columns: list[str] | None = None) -> pd.DataFrame:
         """Return what is known about the rows, in the order of the collection.
@@ -114,7 +144,7 @@ class DatasetCollection:
         >>> collection.obs(["dose"])["dose"].tolist()
         [0, 1, 2, 3]
         """
-        frames = [_read_obs(group["obs"], columns) for group in self]
+        frames = list(self._tables("obs", partial(_read_obs, columns=columns)))
         if not frames:
             return pd.DataFrame()
         return pd.concat(_unite_categories(frames))
@@ -179,7 +209,8 @@ class DatasetCollection:
         memory_limit
             Bound on the memory used beyond the interpreter's own.
         client
-            A ``dask.distributed.Client`` whose workers do the work.
+            A ``dask.distributed.Client`` whose workers do the work, each within ``memory_limit``. They must see inputs
+            and collection under the paths given. The same seed gives the same bytes as without.
         progress
             Whether to show progress, with rate and time left.
 
@@ -216,8 +247,11 @@ class DatasetCollection:
             client=client,
             progress=progress,
         )
-        self._home.require_room()
-        add(self._home, request)
+        if self._h5ad is not None:
+            add_h5ad(self._h5ad, request)
+        else:
+            self._home.require_room()
+            add(self._home, request)
         return self
 
     def reshuffle(
@@ -251,6 +285,8 @@ class DatasetCollection:
         """
         if self._mode == "r":
             raise ValueError(f"{self._home} was opened with `mode` 'r', which moves nothing.")
+        if self._h5ad is not None:
+            raise ValueError(f"{self._home} must be a zarr store to be shuffled anew, and holds h5ad files.")
         if self.is_empty:
             raise ValueError(f"{self._home} must have rows to shuffle, and is empty.")
         seed = None if rng is None else int(rng.integers(2**63))
@@ -279,6 +315,8 @@ class DatasetCollection:
         >>> print(collection.verify())
         three.zarr: 3 rows in 1 dataset, 16 files, no problem found
         """
+        if self._h5ad is not None:
+            raise ValueError(f"{self._home} must be a zarr store to be verified, and holds h5ad files.")
         return verify(self._home, progress)
 
 
@@ -308,7 +346,7 @@ def _as_sources(adata_paths: Iterable[Source]) -> list[Source]:
 
 def _n_rows(frame: Any) -> int:
     index: Any = frame[frame.attrs["_index"]]
-    values: Any = index["values"] if isinstance(index, zarr.Group) else index
+    values: Any = index["values"] if hasattr(index, "keys") else index
     return int(values.shape[0])
 
 

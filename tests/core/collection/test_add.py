@@ -10,10 +10,11 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
+import zarr
 
 from annbatch import DatasetCollection
 from annbatch.collection._work import working
-from annbatch.errors import StoreError
+from annbatch.errors import NotACollectionError, StoreError
 
 from .conftest import GENES, assert_holds, make_cells, read
 
@@ -243,3 +244,40 @@ def test_verify_says_what_it_cannot_know(tmp_path: Path, write: Write) -> None:
     assert report.ok
     assert report.unchecked == ["dataset_0"]
     assert "without checksums: dataset_0" in str(report)
+
+
+@pytest.mark.parametrize("memory_limit", ["4GB", "200kB"])
+def test_datasets_as_h5ad_files(tmp_path: Path, write: Write, memory_limit: str) -> None:
+    cells = [make_cells(i, n) for i, n in enumerate([50, 30, 20])]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = DatasetCollection(tmp_path / "files", is_collection_h5ad=True)
+    assert collection.is_empty
+    arguments = {"rng": np.random.default_rng(0), "memory_limit": memory_limit, "progress": False}
+    collection.add_adatas(paths[:2], dataset_size=50, **arguments)
+    collection.add_adatas(paths[2:], dataset_size=50, **arguments)
+    assert sorted(p.name for p in (tmp_path / "files").iterdir()) == [f"dataset_{i}.h5ad" for i in range(3)]
+    again = DatasetCollection(tmp_path / "files", mode="r", is_collection_h5ad=True)
+    assert repr(again).endswith("files, 100 rows in 3 h5ad files")
+    assert (len(again), again.n_obs, again.n_vars) == (3, 100, 30)
+    parts = [ad.read_h5ad(tmp_path / "files" / f"dataset_{i}.h5ad") for i in range(3)]
+    assert again.obs().index.tolist() == [name for part in parts for name in part.obs_names]
+    assert set(parts[0].obs["src_path"]) == set(paths[:2])
+    for part in parts:
+        assert part.X.dtype == np.float32
+        for path, one in zip(paths, cells, strict=True):
+            mine = part[(part.obs["src_path"] == path).to_numpy()]
+            source = one[mine.obs_names]
+            assert np.array_equal(mine.X.toarray(), source.X.toarray())
+            assert np.array_equal(mine.obsm["image"], source.obsm["image"])
+            assert mine.obs["word"].tolist() == source.obs["word"].tolist()
+            assert mine.obsm["table"]["v"].tolist() == source.obsm["table"]["v"].tolist()
+    with pytest.raises(ValueError, match="holds h5ad files, which are no zarr groups"):
+        list(again)
+
+
+def test_h5ad_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotACollectionError, match=r"files must be a folder with dataset_0\.h5ad, got none"):
+        DatasetCollection(tmp_path / "files", mode="r", is_collection_h5ad=True)
+    group = zarr.open_group(tmp_path / "c.zarr", mode="w")
+    with pytest.raises(ValueError, match="`group` must be a path where `is_collection_h5ad` is True"):
+        DatasetCollection(group, is_collection_h5ad=True)

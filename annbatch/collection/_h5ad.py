@@ -1,0 +1,95 @@
+"""Datasets as h5ad files in a folder: shuffled in the same way, for programs that read no zarr."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+from scipy import sparse
+from tqdm.auto import tqdm
+
+from ._build import shuffle_rows
+from ._group import ordered
+from ._inputs import open_input
+from ._job import Job
+from ._manifest import dataset_number
+from ._rows import Pick, SparseRows, gather
+from ._schema import NAMES, DenseElement, SparseElement, TableElement
+from ._sizes import rows_for
+from ._survey import survey
+from ._work import working
+from ._write import quiet_writing, table_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._add import Request
+    from ._shuffle import Shuffled
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the datasets in a folder, in numeric order."""
+    found = [path for path in folder.glob("dataset_*.h5ad") if dataset_number(path.stem) is not None]
+    return sorted(found, key=lambda path: dataset_number(path.stem) or 0)
+
+
+def add_h5ad(folder: Path, request: Request) -> None:
+    """Add the rows of the inputs to a folder of h5ad files, which appear when all of them are written.
+
+    Values keep their dtypes. A dataset is in memory while it is written, whatever the memory limit.
+    """
+    opener = partial(open_input, load_adata=request.load_adata)
+    there = files_of(folder)
+    found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in there])
+    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, "dataset_size")
+    seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
+    order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
+    job = Job(found, opener, order, rows_per_dataset, request.form, narrow=False)
+    first = 1 + max((dataset_number(path.stem) or 0 for path in there), default=-1)
+    with working(folder) as work:
+        work.spill.mkdir(exist_ok=True)
+        shuffled = shuffle_rows(job, request.memory, work, None, request.progress)
+        names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
+        for number, name in enumerate(tqdm(names, desc="Writing", unit=" files", disable=not request.progress)):
+            adata = _dataset(job, shuffled, number)
+            with quiet_writing():
+                adata.write_h5ad(work.folder / name, compression=request.h5ad_compressor)
+        for name in names:
+            (work.folder / name).rename(folder / name)
+
+
+def _dataset(job: Job, shuffled: Shuffled, number: int) -> ad.AnnData:
+    blocks = list(shuffled.rows(*job.rows_of(number)))
+    schema = job.survey.schema
+    lengths = [len(block[NAMES]) for block in blocks]
+    block_of = np.repeat(np.arange(len(blocks)), lengths)
+    row_of = np.concatenate([np.arange(n) for n in lengths]) if blocks else np.empty(0, np.int64)
+    rows = gather(blocks, Pick(block_of, row_of)) if blocks else {}
+    columns = {key: part.values for key, part in rows.items() if not isinstance(part, SparseRows)}
+    annotations = schema.annotations
+    with quiet_writing():
+        adata = ad.AnnData(obs=table_of(schema, "obs", columns), var=annotations.var.copy(), uns=annotations.uns)
+        adata.varm.update(annotations.varm)
+        adata.varp.update(annotations.varp)
+        for path, element in schema.elements.items():
+            place, _, key = path.partition("/")
+            if isinstance(element, TableElement):
+                if path != "obs":
+                    adata.obsm[key] = table_of(schema, path, columns)
+                continue
+            part = rows.get(path)
+            if part is None:
+                continue
+            value = part.values if not isinstance(part, SparseRows) else _csr(part, element)
+            if place == "X":
+                adata.X = value
+            else:
+                getattr(adata, place)[key] = value
+    return adata
+
+
+def _csr(rows: SparseRows, element: SparseElement | DenseElement) -> sparse.csr_matrix:
+    assert isinstance(element, SparseElement)
+    return sparse.csr_matrix((rows.data, rows.indices, rows.indptr), shape=(len(rows), element.n_columns))

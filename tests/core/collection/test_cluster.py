@@ -1,0 +1,57 @@
+"""A Dask cluster gives the very bytes that one machine gives, even if a worker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annbatch import DatasetCollection
+
+from .conftest import make_cells
+
+distributed = pytest.importorskip("distributed", reason="a cluster needs dask and distributed")
+
+Write = Callable[..., str]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.filterwarnings("ignore")  # Dask's own: of ports in use, of workers that restart
+def test_a_cluster_of_which_a_worker_dies(tmp_path: Path, write: Write) -> None:
+    paths = [write(make_cells(i, 400), f"{i}.h5ad") for i in range(3)]
+
+    def convert(name: str, client: object) -> dict[str, bytes]:
+        DatasetCollection(tmp_path / name).add_adatas(
+            paths, rng=np.random.default_rng(0), dataset_size=250, memory_limit="1MB", client=client, progress=False
+        )
+        return files(tmp_path / name)
+
+    alone = convert("alone.zarr", None)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        worker = next(iter(client.run(os.getpid).values()))
+        spill = tmp_path / "together.zarr" / ".annbatch-work" / "spill"
+        killed = threading.Event()
+
+        def kill() -> None:
+            while not list(spill.glob("part-*")) if spill.exists() else True:
+                time.sleep(0.005)
+            os.kill(worker, signal.SIGKILL)
+            killed.set()
+
+        thread = threading.Thread(target=kill, daemon=True)
+        thread.start()
+        together = convert("together.zarr", client)
+        assert killed.is_set()
+    assert together == alone
