@@ -175,7 +175,7 @@ class Datasets:
 
         dtype, variables = self._dtype, self.variables
         if dtype is None:
-            dtype = np.result_type(*[source.dtype for source in self._sources])
+            dtype = _common_dtype([source.dtype for source in self._sources])
         sparse = tuple(source for source in self._sources if isinstance(source, CsrSource))
         dense = tuple(source for source in self._sources if not isinstance(source, CsrSource))
         if dense and variables.columns is not None:
@@ -213,6 +213,14 @@ class Datasets:
         kinds = list(dict.fromkeys(source.describe() for source in self._sources))
         shape = " x ".join(f"{n:,}" for n in (self.n_obs, *self._sources[0].shape[1:]))
         return f"{self.count} dataset{'s' if self.count > 1 else ''}, {shape}, {'; '.join(kinds)}"
+
+
+def _common_dtype(dtypes: list[np.dtype]) -> np.dtype:
+    dtype = np.result_type(*dtypes)
+    if dtype.kind == "f" and all(one.kind in "biu" for one in dtypes):  # int64 beside uint64: NumPy would round
+        names = sorted({str(one) for one in dtypes})
+        raise ValueError(f"`dtype` must be given where datasets hold {' and '.join(names)}, which none holds exactly.")
+    return dtype
 
 
 def _check_same_var(first: pd.DataFrame, var: pd.DataFrame, number: int) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from ._adapters import find_adapter
 from ._buffers import BufferPool
 from ._datasets import Datasets
+from ._elements import CsrElement
 from ._plan import plan_window, rows_by_dataset
 from ._prefetch import ReadAhead, check_process
 from ._sizes import parse_size
@@ -415,6 +416,16 @@ class Loader:
                 f"The loader must have rows to iterate over, got {self._datasets.count} datasets with none."
             )
         self._batch_sampler.validate(self.n_obs)
+        element = self._datasets.matrix(None)  # what cannot be made is refused here, not on a thread
+        if (
+            isinstance(element, CsrElement)
+            and element.dtype == np.float16
+            and self._adapter is None
+            and not self._densify
+        ):
+            raise ValueError(
+                "`dtype` must not be float16 for SciPy matrices, which have no such dtype: ask for float32."
+            )
         return self._iterate(self._epoch)
 
     def _iterate(self, epoch: int) -> Generator[LoaderOutput, None, None]:

@@ -91,13 +91,13 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
 
     _numeric(array, name)
     if isinstance(array, h5py.Dataset):
-        return H5Array(array)
+        return H5Array(array, limit=limit)
     layout = chunk_layout(array)
     if layout is None:
-        return ZarrArray(array)
+        return ZarrArray(array, limit=limit)
     from .native import NativeArray
 
-    return NativeArray(layout, other=ZarrArray(array), limit=limit)
+    return NativeArray(layout, other=ZarrArray(array, limit=limit), limit=limit)
 
 
 def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import CorruptDataError
 from .array import Job, item_size
 
 if TYPE_CHECKING:
@@ -28,11 +29,22 @@ _SPAN_BYTES = 4 << 20
 
 
 class SpanArray(ABC):
-    """Reads pieces that lie in the same or adjoining chunks together, through ``_read``."""
+    """Reads pieces that lie in the same or adjoining chunks together, through ``_read``.
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, *, chunk: int) -> None:
+    Parameters
+    ----------
+    shape, dtype
+        Of the array.
+    chunk
+        Items that are stored together.
+    limit
+        Values must be at least 0 and below it; for column numbers, which others use as addresses.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, *, chunk: int, limit: int | None = None) -> None:
         self.shape = shape
         self.dtype = dtype
+        self._limit = limit
         self._chunk = max(1, chunk)
         self._item = item_size(shape)
 
@@ -73,6 +85,10 @@ class SpanArray(ABC):
 
         first = int(start[0])
         read = np.ascontiguousarray(self._read(first, stop))
+        if self._limit is not None and not 0 <= read.min() <= read.max() < self._limit:
+            raise CorruptDataError(
+                f"Column numbers must lie in 0..{self._limit - 1}, got {read.min()}..{read.max()}: damaged."
+            )
         scatter_cast(read.reshape(-1), (start - first) * self._item, length * self._item, dest, out)
         return read.nbytes
 
@@ -80,8 +96,8 @@ class SpanArray(ABC):
 class ZarrArray(SpanArray):
     """A zarr array of any format, codec and store, read with the zarrs codec pipeline where that knows it."""
 
-    def __init__(self, array: zarr.Array[Any]) -> None:
-        super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=array.chunks[0])
+    def __init__(self, array: zarr.Array[Any], *, limit: int | None = None) -> None:
+        super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=array.chunks[0], limit=limit)
         self._array = array
 
     @cached_property
@@ -110,9 +126,9 @@ class H5Array(SpanArray):
 
     _lock = threading.Lock()
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
+    def __init__(self, dataset: h5py.Dataset, *, limit: int | None = None) -> None:
         chunk = dataset.chunks[0] if dataset.chunks else 1
-        super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk)
+        super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk, limit=limit)
         self._dataset = dataset
 
     def _read(self, start: int, stop: int) -> np.ndarray:

@@ -215,3 +215,23 @@ def test_an_unknown_join() -> None:
 def test_images_have_no_columns_to_choose() -> None:
     with pytest.raises(ValueError, match="`var_names` and `var_join` need X of 2 dimensions, got 3"):
         load([(np.zeros((4, 3, 2)), names(3))], var_names=["gene1"])
+
+
+@pytest.mark.parametrize("kind", ["zarr", "zarr 2", "h5ad"])
+def test_column_numbers_beyond_a_stored_matrix(tmp_path: Path, kind: str) -> None:
+    x = matrix(20, 10)
+    x.indices[5] = 200
+    with pytest.raises(CorruptDataError, match="olumn numbers"):
+        load([(stored(kind, x, tmp_path), names(10))])
+
+
+def test_datasets_whose_integers_no_dtype_holds() -> None:
+    sources = [(matrix(4, 3, "int64"), names(3)), (matrix(4, 3, "uint64"), names(3))]
+    with pytest.raises(ValueError, match="`dtype` must be given where datasets hold int64 and uint64"):
+        load(sources)
+    assert load(sources, dtype="int64")[0].dtype == np.int64
+
+
+def test_float16_is_no_dtype_of_scipy() -> None:
+    with pytest.raises(ValueError, match="`dtype` must not be float16 for SciPy matrices"):
+        load([(matrix(4, 3), names(3))], dtype="float16")
