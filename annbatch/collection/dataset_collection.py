@@ -313,7 +313,7 @@ class DatasetCollection:
         >>> anndata.AnnData(numpy.eye(3)).write_h5ad("three.h5ad")
         >>> collection = DatasetCollection("three.zarr").add_adatas(["three.h5ad"], progress=False)
         >>> print(collection.verify())
-        three.zarr: 3 rows in 1 dataset, 16 files, no problem found
+        three.zarr: 3 rows in 1 dataset, ... files, no problem found
         """
         if self._h5ad is not None:
             raise ValueError(f"{self._home} must be a zarr store to be verified, and holds h5ad files.")
