@@ -186,7 +186,7 @@ class FrameWindow:
     def batch(self, start: int, stop: int) -> pd.DataFrame:
         """Return the rows as a DataFrame of their own."""
         # The shallow copy lets go of the window: pandas 2 would warn of a slice when the user adds a column.
-        return self.frame.iloc[start:stop].copy(deep=False)
+        return self.frame[start:stop].copy(deep=False)
 
 
 @dataclass(frozen=True, slots=True)
