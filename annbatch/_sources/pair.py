@@ -91,8 +91,9 @@ class CsrPair:
         """
         from .._select import keep_selected, read_selected
 
+        wanted = np.packbits(columns >= 0, bitorder="little")
         return [
-            self._job(pieces.part(part), read_selected, keep_selected, (columns, count[part], values, indices))
+            self._job(pieces.part(part), read_selected, keep_selected, (columns, wanted, count[part], values, indices))
             for part in split_evenly(pieces.length, n_jobs)
         ]
 
