@@ -115,23 +115,32 @@ def keep_selected(
 
 
 @nb.njit(nogil=True, cache=True)
+def read_both(data: Stored, indices: Stored, reads: Fields, r: int) -> tuple[int, int, int, np.ndarray, np.ndarray]:
+    """Read stretch ``r`` of both arrays of a CSR matrix, whose chunks hold the same elements.
+
+    Returns ``DONE`` or an error; the number of the stretch, ``-1 - r`` where it is ``indices`` that the error concerns;
+    bytes fetched; values and column numbers.
+    """
+    status, fetched, at = read_values(indices, reads, r)
+    if status != DONE:
+        return status, -1 - r, fetched, data[9][:0], at
+    status, fetched_too, values = read_values(data, reads, r)
+    return status, r, fetched + fetched_too, values, at
+
+
+@nb.njit(nogil=True, cache=True)
 def read_dense(
     data: Stored, indices: Stored, reads: Fields, pieces: Fields, columns: np.ndarray, width: int, out: np.ndarray
 ) -> tuple[int, int, int]:
-    """Read stretches of both arrays of a CSR matrix into dense rows; returns as ``read_pieces`` does.
+    """Read stretches of both arrays of a CSR matrix into dense rows.
 
-    ``reads`` serve both arrays, whose chunks hold the same elements. Which of the two an error concerns is told by the
-    sign of the number of the stretch: ``-1 - r`` for ``indices``.
+    Returns as ``read_pieces`` does, the number of the stretch as :func:`read_both` has it.
     """
     total = 0
     for r in range(reads[0].size):
-        status, fetched, at = read_values(indices, reads, r)
+        status, number, fetched, values, at = read_both(data, indices, reads, r)
         if status != DONE:
-            return status, -1 - r, total
-        total += fetched
-        status, fetched, values = read_values(data, reads, r)
-        if status != DONE:
-            return status, r, total
+            return status, number, total
         total += fetched
         add_dense(values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, width, out)
     return DONE, 0, total
@@ -152,13 +161,9 @@ def read_selected(
     """Read stretches of both arrays of a CSR matrix and keep what is wanted; returns as :func:`read_dense` does."""
     total = 0
     for r in range(reads[0].size):
-        status, fetched, at = read_values(indices, reads, r)
+        status, number, fetched, values, at = read_both(data, indices, reads, r)
         if status != DONE:
-            return status, -1 - r, total
-        total += fetched
-        status, fetched, values = read_values(data, reads, r)
-        if status != DONE:
-            return status, r, total
+            return status, number, total
         total += fetched
         keep_selected(
             values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, wanted, count, out_values, out_indices
