@@ -18,10 +18,12 @@ from ._elements import (
 from ._obs import MemoryFrame, ObsFrame, ObsTable, StoredFrame
 from ._sources import RowSource, open_rows
 from ._sources.rows import CsrSource
-from ._variables import Variables, join_variables
+from ._variables import JOINS, Variables, join_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from anndata import AnnData
 
 
 class Datasets:
@@ -48,6 +50,8 @@ class Datasets:
         dtype: np.dtype | None,
         densify: bool,
     ) -> None:
+        if var_join not in JOINS:
+            raise ValueError(f"`var_join` must be one of {', '.join(JOINS)}, got {var_join!r}.")
         self._obs_columns = obs_columns
         self._var_names = var_names
         self._var_join = var_join
@@ -111,6 +115,10 @@ class Datasets:
         if obs is not None and len(obs) != source.shape[0]:
             raise ValueError(f"`obs` must have one row a row of the matrix ({source.shape[0]}), got {len(obs)}.")
         self._append(source, type(matrix), None if obs is None else MemoryFrame(obs), var)
+
+    def add_adata(self, adata: AnnData) -> None:
+        """Add an AnnData object's X, obs and var; obs without columns counts as none."""
+        self.add(adata.X, adata.obs if len(adata.obs.columns) else None, adata.var)
 
     def add_group(self, group: Any) -> None:
         """Add the X, obs and var of a stored AnnData group; of obs nothing is read yet."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from ._elements import ElementPlan, ElementWindow
     from ._obs import ObsWindow
     from ._plan import WindowRows
-    from ._sources.array import Job
+    from ._stats import WorkLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +42,6 @@ class WindowPlan:
     def nbytes(self) -> int:
         """Bytes of array memory that the window will hold."""
         return sum(plan.nbytes for plan in self.elements.values())
-
-
-class WorkLog:
-    """What the reading threads have done so far. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.bytes_read = 0
-        self.read_seconds = 0.0
-
-    def run(self, job: Job) -> None:
-        """Run a job and book its bytes and seconds."""
-        begin = time.perf_counter()
-        n_bytes = job()
-        seconds = time.perf_counter() - begin
-        with self._lock:
-            self.bytes_read += n_bytes
-            self.read_seconds += seconds
 
 
 class LoadedWindow:

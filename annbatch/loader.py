@@ -1,67 +1,33 @@
-"""The loader: wires the stages together, and holds no algorithm of its own."""
+"""The loader: what users call; wires the stages together, and holds no algorithm of its own.
+
+``_datasets``: what is read. ``samplers``: which rows come when. ``_epoch``: one pass over the rows. ``_reading``:
+threads and memory. ``_deliver``: what batches become.
+"""
 
 from __future__ import annotations
 
-import os
-import time
-import weakref
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 
 from ._adapters import find_adapter
-from ._buffers import BufferPool
 from ._datasets import Datasets
-from ._elements import CsrElement
-from ._plan import plan_window, rows_by_dataset
-from ._prefetch import ReadAhead, check_process
+from ._deliver import Delivery
+from ._epoch import Epoch
+from ._reading import Reading
 from ._sizes import parse_size
-from ._variables import JOINS
-from ._window import WindowPlan, WorkLog, begin_window
-from .batch import CSR
-from .samplers import RandomSampler, SequentialSampler
+from ._stats import LoaderStats as LoaderStats
+from .samplers._make import make_sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
-    from ._window import LoadedWindow
     from .abc import Adapter, Sampler
     from .collection import DatasetCollection
     from .types import LoaderOutput
-
-_SAMPLING_DEFAULTS = {"chunk_size": 512, "preload_nchunks": 32, "batch_size": 1, "drop_last": False}
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderStats:
-    """What a loader has done since it was made.
-
-    Attributes
-    ----------
-    rows, batches
-        Handed to the user.
-    bytes_read
-        Fetched from storage, in memory none.
-    wait_seconds
-        That the user waited for a window to be read.
-    read_seconds
-        That the reading threads worked, added up over threads.
-    peak_buffer_bytes
-        The most memory that windows held at once, read-ahead and kept batches included.
-    """
-
-    rows: int
-    batches: int
-    bytes_read: int
-    wait_seconds: float
-    read_seconds: float
-    peak_buffer_bytes: int
 
 
 class Loader:
@@ -160,7 +126,7 @@ class Loader:
         device: Any = None,
         prefetch: int | str = "1GB",
     ) -> None:
-        self._batch_sampler = _make_sampler(
+        self._batch_sampler = make_sampler(
             batch_sampler,
             chunk_size=chunk_size,
             preload_nchunks=preload_nchunks,
@@ -170,50 +136,23 @@ class Loader:
             rng=rng,
             seed=seed,
         )
-        if obs_as not in ("dataframe", "arrays"):
-            raise ValueError(f"`obs_as` must be 'dataframe' or 'arrays', got {obs_as!r}.")
-        if var_join not in JOINS:
-            raise ValueError(f"`var_join` must be one of {', '.join(JOINS)}, got {var_join!r}.")
         if preload_to_gpu and to is None:
             to = "cupy"
         elif preload_to_gpu and device is None:
             device = {"torch": "cuda", "jax": "gpu"}.get(to) if isinstance(to, str) else None
-        self._adapter = find_adapter(to, device)
-        self._return_index = return_index
-        self._obs_as = obs_as
-        self._densify = densify
-        self._prefetch = parse_size(prefetch, name="prefetch")
-        on_device = self._adapter is not None and self._adapter.densifies
+        adapter = find_adapter(to, device)
+        self._delivery = Delivery(adapter, densify=densify, obs_as=obs_as, return_index=return_index)
         self._datasets = Datasets(
             obs_columns=None if obs_columns is None else list(obs_columns),
             var_names=None if var_names is None else list(var_names),
             var_join=var_join,
             dtype=None if dtype is None else np.dtype(dtype),
-            densify=densify and not on_device,
+            densify=self._delivery.densifies_on_host,
         )
+        self._prefetch = parse_size(prefetch, name="prefetch")
+        self._reading = Reading(None if adapter is None else adapter.allocate)
         self._collection_added = False
         self._epoch = 0
-        self._rows = 0
-        self._batches = 0
-        self._wait_seconds = 0.0
-        self._reset_threads()
-
-    def _reset_threads(self) -> None:
-        self._threads: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
-        self._pool = BufferPool() if self._adapter is None else BufferPool(self._adapter.allocate)
-        self._log = WorkLog()
-        self._open: weakref.WeakSet[ReadAhead[WindowPlan, LoadedWindow]] = weakref.WeakSet()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out threads and buffers, which belong to a process."""
-        state = self.__dict__.copy()
-        for name in ("_threads", "_pool", "_log", "_open"):
-            del state[name]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._reset_threads()
 
     # What is loaded ---------------------------------------------------------------------------------------------------
 
@@ -249,12 +188,12 @@ class Loader:
                 "`use_collection` can be called once: collections that were shuffled apart do not mix well. "
                 "Make one collection of them, or add their datasets with `add_adatas`."
             )
+        self._check_closed()
         for group in collection:
             if load_adata is None:
-                self._check_closed()
                 self._datasets.add_group(group)
             else:
-                self.add_adata(load_adata(group))
+                self._datasets.add_adata(load_adata(group))
         self._collection_added = True
         return self
 
@@ -286,8 +225,9 @@ class Loader:
         ValueError
             If its columns, or the presence of ``obs`` or ``var``, differ from those of what was added before.
         """
-        obs = adata.obs if len(adata.obs.columns) else None
-        return self.add_dataset(adata.X, obs, adata.var)
+        self._check_closed()
+        self._datasets.add_adata(adata)
+        return self
 
     def add_datasets(
         self,
@@ -334,7 +274,7 @@ class Loader:
         return self
 
     def _check_closed(self) -> None:
-        if len(self._open):
+        if self._reading.is_open:
             raise RuntimeError(
                 "Datasets cannot be added while the loader is being iterated: finish or close the iterator first."
             )
@@ -385,14 +325,7 @@ class Loader:
     @property
     def stats(self) -> LoaderStats:
         """What this loader has done since it was made."""
-        return LoaderStats(
-            rows=self._rows,
-            batches=self._batches,
-            bytes_read=self._log.bytes_read,
-            wait_seconds=self._wait_seconds,
-            read_seconds=self._log.read_seconds,
-            peak_buffer_bytes=self._pool.peak_bytes,
-        )
+        return self._reading.stats
 
     def __len__(self) -> int:
         """Return the number of batches of one epoch."""
@@ -411,107 +344,17 @@ class Loader:
         ValueError
             If no dataset was added, or the sampler cannot sample from so many rows.
         """
-        if self.n_obs < 1:
-            raise ValueError(
-                f"The loader must have rows to iterate over, got {self._datasets.count} datasets with none."
-            )
-        self._batch_sampler.validate(self.n_obs)
-        element = self._datasets.matrix(None)  # what cannot be made is refused here, not on a thread
-        if (
-            isinstance(element, CsrElement)
-            and element.dtype == np.float16
-            and self._adapter is None
-            and not self._densify
-        ):
-            raise ValueError(
-                "`dtype` must not be float16 for SciPy matrices, which have no such dtype: ask for float32."
-            )
-        return self._iterate(self._epoch)
+        epoch = Epoch(self._epoch, self._datasets, self._batch_sampler, self._delivery)
+        epoch.check()
+        return self._iterate(epoch)
 
-    def _iterate(self, epoch: int) -> Generator[LoaderOutput, None, None]:
-        workers, planner = self._start_threads()
-        n_workers = workers._max_workers
-
-        def begin(plan: WindowPlan) -> LoadedWindow:
-            return begin_window(plan, pool=self._pool, workers=workers, n_workers=n_workers, log=self._log)
-
-        windows = ReadAhead(self._plans(epoch), begin, planner=planner, budget=self._prefetch)
-        self._open.add(windows)
-        try:
-            while (window := self._next_window(windows)) is not None:
-                for batch in range(window.rows.n_batches):
-                    output = self._output(window, batch)
-                    self._batches += 1
-                    self._rows += int(window.rows.edges[batch + 1] - window.rows.edges[batch])
-                    yield output
-            self._epoch = epoch + 1
-        finally:
-            windows.close()
-            self._open.discard(windows)
-
-    def _next_window(self, windows: ReadAhead[WindowPlan, LoadedWindow]) -> LoadedWindow | None:
-        begin = time.perf_counter()
-        window = next(windows, None)
-        self._wait_seconds += time.perf_counter() - begin
-        return window
-
-    def _plans(self, epoch: int) -> Generator[WindowPlan, None, None]:
-        """Plan the epoch's windows. Runs on the planning thread, ahead of the user."""
-        capacity = None if self._adapter is None else self._adapter.capacity
-        elements = {"X": self._datasets.matrix(capacity)}
-        obs = self._datasets.obs()
-        starts = self._datasets.starts
-        self._batch_sampler.set_epoch(epoch)
-        for number, request in enumerate(self._batch_sampler.sample(self.n_obs)):
-            rows = plan_window(request, self.n_obs)
-            shares = rows_by_dataset(rows.rows, starts)
-            gather = None
-            if obs is not None:
-                gather = partial(obs.frame if self._obs_as == "dataframe" else obs.arrays, shares)
-            yield WindowPlan(number, rows, {key: el.plan(rows, shares) for key, el in elements.items()}, gather)
-
-    def _output(self, window: LoadedWindow, batch: int) -> LoaderOutput:
-        start, stop = int(window.rows.edges[batch]), int(window.rows.edges[batch + 1])
-        return {
-            "X": self._convert(window.element("X", batch)),
-            "obs": self._convert_obs(window.obs.batch(start, stop)) if window.obs is not None else None,
-            "var": self._datasets.var,
-            "index": window.rows.rows[start:stop] if self._return_index else None,
-        }
-
-    def _convert(self, value: Any) -> Any:
-        adapter = self._adapter
-        if not isinstance(value, CSR):
-            return value if adapter is None else adapter.dense(value)
-        if adapter is None:
-            return value.to_dense() if self._densify else value.to_scipy()
-        return adapter.densify(value) if self._densify else adapter.csr(value)
-
-    def _convert_obs(self, obs: Any) -> Any:
-        if self._adapter is None or isinstance(obs, pd.DataFrame):
-            return obs
-        return {name: self._adapter.dense(a) if a.dtype.kind in "biuf" else a for name, a in obs.items()}
-
-    # Threads ----------------------------------------------------------------------------------------------------------
-
-    def _start_threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
-        """Return the reading threads and the planning thread; start them in the process that iterates first."""
-        if self._threads is None:
-            workers = ThreadPoolExecutor(_usable_cores(), thread_name_prefix="annbatch-read")
-            planner = ThreadPoolExecutor(1, thread_name_prefix="annbatch-plan")
-            self._threads = (os.getpid(), workers, planner)
-        owner, workers, planner = self._threads
-        check_process(owner)
-        return workers, planner
+    def _iterate(self, epoch: Epoch) -> Generator[LoaderOutput, None, None]:
+        yield from epoch.batches(self._reading, budget=self._prefetch)
+        self._epoch = epoch.number + 1
 
     def close(self) -> None:
         """Stop open iterations and all threads. Batches stay valid; a later iteration starts threads again."""
-        for windows in list(self._open):
-            windows.close()
-        if self._threads is not None and self._threads[0] == os.getpid():
-            for executor in self._threads[1:]:
-                executor.shutdown(wait=True)
-        self._threads = None
+        self._reading.close()
 
     def __enter__(self) -> Self:
         return self
@@ -520,29 +363,6 @@ class Loader:
         self.close()
 
     def __repr__(self) -> str:
-        to = "NumPy" if self._adapter is None else self._adapter.name
+        adapter = self._delivery.adapter
+        to = "NumPy" if adapter is None else adapter.name
         return f"Loader({self._datasets.describe()}, sampler={type(self._batch_sampler).__name__}, to={to})"
-
-
-def _make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling: Any) -> Sampler:
-    given = {name: value for name, value in {**sampling, "seed": seed}.items() if value is not None}
-    if batch_sampler is not None:
-        if given:
-            raise ValueError(
-                f"`batch_sampler` excludes the sampling arguments, which are its own; got {', '.join(given)} beside it."
-            )
-        return batch_sampler
-    if seed is not None and "rng" in given:
-        raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
-    rng = np.random.default_rng(given.pop("seed", None)) if "rng" not in given else given.pop("rng")
-    given.pop("rng", None)
-    if given.pop("shuffle", False):
-        return RandomSampler(**{**_SAMPLING_DEFAULTS, **given}, rng=rng)
-    return SequentialSampler(**{**_SAMPLING_DEFAULTS, **given})
-
-
-def _usable_cores() -> int:
-    """Return the cores that this process may run on, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,0 +1,96 @@
+"""From a window that was read to the user's batches: converted by the adapter, dense if asked, obs as it was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ._elements import CsrElement
+from .batch import CSR
+
+if TYPE_CHECKING:
+    from ._elements import Element
+    from ._obs import ObsTable, ObsWindow
+    from ._plan import DatasetRows
+    from ._window import LoadedWindow
+    from .abc import Adapter
+    from .types import LoaderOutput
+
+OBS_AS = ("dataframe", "arrays")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What batches are made into.
+
+    Attributes
+    ----------
+    adapter
+        Converts arrays; None: they stay NumPy arrays and SciPy matrices.
+    densify
+        Whether sparse elements become dense.
+    obs_as
+        ``"dataframe"`` or ``"arrays"``.
+    return_index
+        Whether batches carry their global row numbers.
+    """
+
+    adapter: Adapter | None
+    densify: bool
+    obs_as: str
+    return_index: bool
+
+    def __post_init__(self) -> None:
+        if self.obs_as not in OBS_AS:
+            raise ValueError(f"`obs_as` must be 'dataframe' or 'arrays', got {self.obs_as!r}.")
+
+    @property
+    def densifies_on_host(self) -> bool:
+        """Whether batches are to be written dense as they are decoded."""
+        return self.densify and not (self.adapter is not None and self.adapter.densifies)
+
+    def capacity(self, nnz: int) -> int:
+        """Return how many elements a sparse batch of ``nnz`` values should have room for."""
+        return nnz if self.adapter is None else self.adapter.capacity(nnz)
+
+    def check(self, element: Element) -> None:
+        """Raise ``ValueError`` if such an element cannot be handed over."""
+        if (
+            isinstance(element, CsrElement)
+            and element.dtype == np.float16
+            and self.adapter is None
+            and not self.densify
+        ):
+            raise ValueError(
+                "`dtype` must not be float16 for SciPy matrices, which have no such dtype: ask for float32."
+            )
+
+    def gather_obs(self, table: ObsTable, shares: list[DatasetRows]) -> ObsWindow:
+        """Gather the annotations of a window's rows, in the form in which they will be handed over."""
+        return table.frame(shares) if self.obs_as == "dataframe" else table.arrays(shares)
+
+    def batch(self, window: LoadedWindow, number: int, var: pd.DataFrame | None) -> LoaderOutput:
+        """Return a batch of a window as the user gets it."""
+        start, stop = int(window.rows.edges[number]), int(window.rows.edges[number + 1])
+        return {
+            "X": self._convert(window.element("X", number)),
+            "obs": self._convert_obs(window.obs.batch(start, stop)) if window.obs is not None else None,
+            "var": var,
+            "index": window.rows.rows[start:stop] if self.return_index else None,
+        }
+
+    def _convert(self, value: Any) -> Any:
+        adapter = self.adapter
+        if not isinstance(value, CSR):
+            return value if adapter is None else adapter.dense(value)
+        if adapter is None:
+            return value.to_dense() if self.densify else value.to_scipy()
+        return adapter.densify(value) if self.densify else adapter.csr(value)
+
+    def _convert_obs(self, obs: Any) -> Any:
+        if self.adapter is None or isinstance(obs, pd.DataFrame):
+            return obs
+        return {name: self.adapter.dense(a) if a.dtype.kind in "biuf" else a for name, a in obs.items()}

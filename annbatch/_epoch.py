@@ -1,0 +1,93 @@
+"""One pass over the rows: requests become plans on one thread, windows on others, and batches here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ._plan import plan_window, rows_by_dataset
+from ._window import WindowPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ._datasets import Datasets
+    from ._deliver import Delivery
+    from ._prefetch import ReadAhead
+    from ._reading import Reading
+    from ._window import LoadedWindow
+    from .abc import Sampler
+    from .types import LoaderOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the rows of a loader.
+
+    Attributes
+    ----------
+    number
+        Which epoch: the sampler's order depends on it.
+    datasets
+        What is read.
+    sampler
+        Which rows come when.
+    delivery
+        What batches are made into.
+    """
+
+    number: int
+    datasets: Datasets
+    sampler: Sampler
+    delivery: Delivery
+
+    def check(self) -> None:
+        """Refuse here, before any thread works, what cannot be sampled or made.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows, the sampler cannot sample from so many, or an element cannot be made as asked.
+        """
+        n_obs = self.datasets.n_obs
+        if n_obs < 1:
+            raise ValueError(
+                f"The loader must have rows to iterate over, got {self.datasets.count} datasets with none."
+            )
+        self.sampler.validate(n_obs)
+        self.delivery.check(self.datasets.matrix(None))
+
+    def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
+        """Yield the batches, with windows read ahead within ``budget`` bytes."""
+        windows = reading.windows(self._plans(), budget=budget)
+        log, var = reading.log, self.datasets.var
+        try:
+            while (window := _next(windows, reading)) is not None:
+                for batch in range(window.rows.n_batches):
+                    output = self.delivery.batch(window, batch, var)
+                    log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))
+                    yield output
+        finally:
+            reading.end(windows)
+
+    def _plans(self) -> Generator[WindowPlan, None, None]:
+        """Plan the windows. Runs on the planning thread, ahead of the user."""
+        datasets, n_obs = self.datasets, self.datasets.n_obs
+        elements = {"X": datasets.matrix(None if self.delivery.adapter is None else self.delivery.capacity)}
+        obs = datasets.obs()
+        starts = datasets.starts
+        self.sampler.set_epoch(self.number)
+        for number, request in enumerate(self.sampler.sample(n_obs)):
+            rows = plan_window(request, n_obs)
+            shares = rows_by_dataset(rows.rows, starts)
+            gather = None if obs is None else partial(self.delivery.gather_obs, obs, shares)
+            yield WindowPlan(number, rows, {key: el.plan(rows, shares) for key, el in elements.items()}, gather)
+
+
+def _next(windows: ReadAhead[WindowPlan, LoadedWindow], reading: Reading) -> LoadedWindow | None:
+    begin = time.perf_counter()
+    window = next(windows, None)
+    reading.log.waited(time.perf_counter() - begin)
+    return window

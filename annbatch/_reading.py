@@ -1,0 +1,95 @@
+"""What a loader holds of its process: the threads that read, the memory of windows, the count of what was done."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ._buffers import BufferPool, allocate_aligned
+from ._prefetch import ReadAhead, check_process
+from ._stats import WorkLog
+from ._window import LoadedWindow, WindowPlan, begin_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from ._stats import LoaderStats
+
+
+class Reading:
+    """The threads and the window memory of one loader. A pickled one starts anew in its process.
+
+    Parameters
+    ----------
+    allocate
+        Makes 64-byte aligned host memory of so many bytes; None for ordinary memory.
+    """
+
+    def __init__(self, allocate: Callable[[int], np.ndarray] | None) -> None:
+        self._allocate = allocate
+        self._pool = BufferPool(allocate or allocate_aligned)
+        self._threads: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
+        self._open: weakref.WeakSet[ReadAhead[WindowPlan, LoadedWindow]] = weakref.WeakSet()
+        self.log = WorkLog()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._allocate,)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an iteration has begun and neither ended nor been closed."""
+        return len(self._open) > 0
+
+    @property
+    def stats(self) -> LoaderStats:
+        """What was done so far."""
+        return self.log.stats(peak_buffer_bytes=self._pool.peak_bytes)
+
+    def windows(self, plans: Iterator[WindowPlan], *, budget: int) -> ReadAhead[WindowPlan, LoadedWindow]:
+        """Return the windows that ``plans`` describes, read ahead within ``budget`` bytes.
+
+        :meth:`end` is to be called with them when they are no longer needed.
+        """
+        workers, planner = self._start_threads()
+
+        def begin(plan: WindowPlan) -> LoadedWindow:
+            return begin_window(plan, pool=self._pool, workers=workers, n_workers=workers._max_workers, log=self.log)
+
+        windows = ReadAhead(plans, begin, planner=planner, budget=budget)
+        self._open.add(windows)
+        return windows
+
+    def end(self, windows: ReadAhead[WindowPlan, LoadedWindow]) -> None:
+        """Stop reading these windows."""
+        windows.close()
+        self._open.discard(windows)
+
+    def close(self) -> None:
+        """Stop open iterations and all threads; a later iteration starts threads again."""
+        for windows in list(self._open):
+            windows.close()
+        if self._threads is not None and self._threads[0] == os.getpid():
+            for executor in self._threads[1:]:
+                executor.shutdown(wait=True)
+        self._threads = None
+
+    def _start_threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+        """Return the reading threads and the planning thread; start them in the process that iterates first."""
+        if self._threads is None:
+            workers = ThreadPoolExecutor(_usable_cores(), thread_name_prefix="annbatch-read")
+            planner = ThreadPoolExecutor(1, thread_name_prefix="annbatch-plan")
+            self._threads = (os.getpid(), workers, planner)
+        owner, workers, planner = self._threads
+        check_process(owner)
+        return workers, planner
+
+
+def _usable_cores() -> int:
+    """Return the cores that this process may run on, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

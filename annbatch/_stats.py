@@ -1,0 +1,78 @@
+"""What a loader has done: counted by the threads that read and by the one that iterates."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._sources.array import Job
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStats:
+    """What a loader has done since it was made.
+
+    Attributes
+    ----------
+    rows, batches
+        Handed to the user.
+    bytes_read
+        Fetched from storage, in memory none.
+    wait_seconds
+        That the user waited for a window to be read.
+    read_seconds
+        That the reading threads worked, added up over threads.
+    peak_buffer_bytes
+        The most memory that windows held at once, read-ahead and kept batches included.
+    """
+
+    rows: int
+    batches: int
+    bytes_read: int
+    wait_seconds: float
+    read_seconds: float
+    peak_buffer_bytes: int
+
+
+class WorkLog:
+    """Counts what is read, waited for and handed over. The reading threads' part is thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows = 0
+        self._batches = 0
+        self._wait_seconds = 0.0
+        self._bytes_read = 0
+        self._read_seconds = 0.0
+
+    def run(self, job: Job) -> None:
+        """Run a job of a reading thread, and book its bytes and seconds."""
+        begin = time.perf_counter()
+        n_bytes = job()
+        seconds = time.perf_counter() - begin
+        with self._lock:
+            self._bytes_read += n_bytes
+            self._read_seconds += seconds
+
+    def waited(self, seconds: float) -> None:
+        """Book time that the user waited."""
+        self._wait_seconds += seconds
+
+    def handed_over(self, n_rows: int) -> None:
+        """Book a batch."""
+        self._rows += n_rows
+        self._batches += 1
+
+    def stats(self, *, peak_buffer_bytes: int) -> LoaderStats:
+        """Return the counts so far."""
+        return LoaderStats(
+            rows=self._rows,
+            batches=self._batches,
+            bytes_read=self._bytes_read,
+            wait_seconds=self._wait_seconds,
+            read_seconds=self._read_seconds,
+            peak_buffer_bytes=peak_buffer_bytes,
+        )

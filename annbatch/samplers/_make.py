@@ -1,0 +1,39 @@
+"""The sampler that a loader's sampling arguments ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._random import RandomSampler
+from ._sequential import SequentialSampler
+
+if TYPE_CHECKING:
+    from ..abc import Sampler
+
+_DEFAULTS = {"chunk_size": 512, "preload_nchunks": 32, "batch_size": 1, "drop_last": False}
+
+
+def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling: Any) -> Sampler:
+    """Return the sampler that was given, or the one that the arguments describe; None stands for not given.
+
+    Raises
+    ------
+    ValueError
+        If a sampler and sampling arguments were given, or both ``seed`` and ``rng``.
+    """
+    given = {name: value for name, value in {**sampling, "seed": seed}.items() if value is not None}
+    if batch_sampler is not None:
+        if given:
+            raise ValueError(
+                f"`batch_sampler` excludes the sampling arguments, which are its own; got {', '.join(given)} beside it."
+            )
+        return batch_sampler
+    if seed is not None and "rng" in given:
+        raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
+    rng = np.random.default_rng(given.pop("seed", None)) if "rng" not in given else given.pop("rng")
+    given.pop("rng", None)
+    if given.pop("shuffle", False):
+        return RandomSampler(**{**_DEFAULTS, **given}, rng=rng)
+    return SequentialSampler(**{**_DEFAULTS, **given})
