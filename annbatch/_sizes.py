@@ -5,37 +5,54 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
 
-def parse_size(size: int | str, *, name: str) -> int:
+def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
     """Return a size in bytes.
 
     Parameters
     ----------
     size
-        A number of bytes, or a string such as ``"512MB"``; K, M, G and T are powers of 1,024, with or without ``iB``.
+        A number of bytes, or a string: ``"512MB"``. K, M, G, T and P, with or without ``iB``, are powers of 1,024.
     name
         The argument, for the error.
+    least
+        The smallest that will do, 0 or 1.
 
     Raises
     ------
     ValueError
-        If it is negative or not a size.
+        If it is below ``least`` or not a size.
 
     Examples
     --------
     >>> parse_size("1.5 KB", name="prefetch")
     1536
     """
-    if isinstance(size, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?\s*", size, re.IGNORECASE)
-        if match is None:
-            raise ValueError(f"`{name}` must be a size such as '512MB' or a number of bytes, got {size!r}.")
-        return int(float(match[1]) * _UNITS[match[2].upper()])
-    if size < 0:
-        raise ValueError(f"`{name}` must not be negative, got {size}.")
-    return int(size)
+    n_bytes = size if isinstance(size, int) else _in_words(str(size), name)
+    if n_bytes < least:
+        raise ValueError(f"`{name}` must {'be positive' if least else 'not be negative'}, got {size!r}.")
+    return int(n_bytes)
+
+
+def _in_words(size: str, name: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGTP]?)(?:i?B|bytes?)?\s*", size, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"`{name}` must be a size such as '512MB' or a number of bytes, got {size!r}.")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def rows_for(size: int | str, bytes_per_row: float, *, name: str) -> int:
+    """Return how many rows a size stands for: itself if it is an int, else as many as fill that many bytes.
+
+    Examples
+    --------
+    >>> rows_for(7, 100.0, name="shard_size"), rows_for("1kB", 100.0, name="shard_size")
+    (7, 10)
+    """
+    parsed = parse_size(size, name=name, least=1)
+    return max(1, int(parsed / max(1.0, bytes_per_row))) if isinstance(size, str) else parsed
 
 
 def size_on_disk(path: str | Path) -> int:

@@ -7,7 +7,6 @@ as a whole chunk is decoded once.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from abc import ABC, abstractmethod
 from functools import cached_property, partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._zarrs import claim_zarrs, through_zarrs
 from ..errors import CorruptDataError
 from .array import Job, item_size
 
@@ -103,7 +103,7 @@ class ZarrArray(SpanArray):
     @cached_property
     def _with_zarrs(self) -> zarr.Array[Any] | None:
         """The same array through zarrs, or None; made at the first reading, as it starts zarrs' threads."""
-        return read_with_zarrs(self._array)
+        return through_zarrs(self._array)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to a process."""
@@ -112,7 +112,7 @@ class ZarrArray(SpanArray):
     def _read(self, start: int, stop: int) -> np.ndarray:
         array = self._array
         if self._with_zarrs is not None:
-            _claim_zarrs()
+            claim_zarrs()
             array = self._with_zarrs
         return np.asarray(array[start:stop], dtype=self.dtype)
 
@@ -138,47 +138,3 @@ class H5Array(SpanArray):
     def describe(self) -> str:
         """Say how the array is read."""
         return "h5py"
-
-
-def read_with_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
-    """Return a second handle on ``array`` that decodes through zarrs, whatever ``zarr.config`` says.
-
-    zarr chooses the pipeline from its global configuration when a handle is made; here it is put into one handle of our
-    own, so neither the user's handles nor their configuration change. None where zarrs does not know the store (one in
-    memory, an fsspec file system) or the byte order, or does not read the dtype rightly.
-    """
-    import warnings
-
-    import zarr
-    from zarrs import ZarrsCodecPipeline
-
-    given = array.async_array
-    # zarrs 0.2.3 swaps real and imaginary parts of big-endian values where it decodes part of a chunk
-    if not array.dtype.isnative or array.dtype.kind == "c":
-        return None
-    _claim_zarrs()
-    own = type(given)(given.metadata, given.store_path, given.config)
-    with warnings.catch_warnings():
-        # zarrs warns where it leaves an array to zarr's own pipeline, which it then does by itself
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(given.metadata, given.store_path.store)
-        except NotImplementedError:  # of the store
-            return None
-    object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
-    return zarr.Array(own)
-
-
-_zarrs_process: int | None = None  # which has started zarrs' threads
-
-
-def _claim_zarrs() -> None:
-    """Raise where zarrs would wait for ever: its threads do not survive a fork, and it does not notice."""
-    global _zarrs_process
-    if _zarrs_process is None:
-        _zarrs_process = os.getpid()
-    if _zarrs_process != os.getpid():
-        raise RuntimeError(
-            f"zarrs was used in process {_zarrs_process}, and its threads did not survive the fork into process "
-            f"{os.getpid()}: start processes with 'spawn', or read in the child only."
-        )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._sizes import rows_for
 from ._build import Memory, build, fingerprint, run_local, shuffle_rows
 from ._group import ordered
 from ._inputs import name_of, open_input
 from ._job import Job
 from ._manifest import Manifest, dataset_number
 from ._order import Shuffled
-from ._sizes import rows_for
 from ._survey import survey, survey_held
 from ._work import working
 from ._write import Format, Place
@@ -47,7 +47,7 @@ class Request:
     progress: bool
 
     def __post_init__(self) -> None:
-        rows_for(self.dataset_size, 1, "dataset_size")
+        rows_for(self.dataset_size, 1, name="dataset_size")
 
 
 def add(home: Home, request: Request) -> None:
@@ -55,7 +55,7 @@ def add(home: Home, request: Request) -> None:
     before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata)
     found = survey(request.sources, opener, request.var_subset, request.merge, home.datasets())
-    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, "dataset_size")
+    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     form = request.form
 
     def settle(seed: int) -> tuple[Job, dict[str, Any]]:

@@ -13,11 +13,11 @@ import h5py
 import zarr
 from tqdm.auto import tqdm
 
+from .._sizes import spell_bytes
 from ..errors import StoreError
 from ._convert import write_dataset
 from ._job import Statistics
 from ._shuffle import Buckets, InMemory, OnDisk, spill, spilled
-from ._sizes import say_size
 from ._work import Work, checksum
 from ._write import Place
 
@@ -82,7 +82,7 @@ def shuffle_rows(job: Job, memory: Memory, work: Work | None, client: Any | None
             # Twice over: once as it is shuffled, once as it is written. Both are less than this, which is at most.
             work.require_space(2 * total if job.form.layout == "random_access" else 1.5 * total)
         if progress:
-            bar.write(f"Shuffling {n_obs:,} rows through at most {say_size(total)} in {folder}.")
+            bar.write(f"Shuffling {n_obs:,} rows through at most {spell_bytes(total)} in {folder}.")
         buckets = Buckets.cut(job.order.span, max(2, int(-(-total // memory.bucket))))
         ranges = part_ranges(job, memory)
         parts = []

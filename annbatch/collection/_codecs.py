@@ -1,4 +1,4 @@
-"""How chunks of a collection are compressed, and which zarr pipeline handles them."""
+"""How chunks of a collection are compressed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from zarr.codecs import BloscCodec
 
 if TYPE_CHECKING:
     import numpy as np
-    import zarr
 
 Layout: TypeAlias = Literal["compact", "random_access"]
 
@@ -38,16 +37,3 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
     if layout == "random_access":
         return ()
     return (BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=_BLOCK_SIZE, typesize=dtype.itemsize),)
-
-
-def use_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any]:
-    """Have this array, and no other, encode and decode through zarrs; nobody's ``zarr.config`` changes."""
-    from zarrs import ZarrsCodecPipeline
-
-    inner = array.async_array
-    try:
-        pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(inner.metadata, inner.store_path.store)
-    except NotImplementedError:  # a kind of store that zarrs does not reach
-        return array
-    object.__setattr__(inner, "codec_pipeline", pipeline)  # a frozen dataclass that has no way to be given one
-    return array

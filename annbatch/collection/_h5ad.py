@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
+from .._sizes import rows_for
 from ._build import shuffle_rows
 from ._group import ordered
 from ._inputs import open_input
@@ -17,7 +18,6 @@ from ._job import Job
 from ._manifest import dataset_number
 from ._rows import Pick, SparseRows, gather
 from ._schema import NAMES, DenseElement, SparseElement, TableElement
-from ._sizes import rows_for
 from ._survey import survey
 from ._work import working
 from ._write import quiet_writing, table_of
@@ -43,7 +43,7 @@ def add_h5ad(folder: Path, request: Request) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
     there = files_of(folder)
     found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in there])
-    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, "dataset_size")
+    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
     order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
     job = Job(found, opener, order, rows_per_dataset, request.form, narrow=False)

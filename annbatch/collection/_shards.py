@@ -21,8 +21,8 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from .._sources.layout import COMPLETE_ATTRIBUTE
+from .._zarrs import through_zarrs
 from ._blosc import encode
-from ._codecs import use_zarrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class ZarrArray:
             shards=(shard, *_at_least_one(tail)),
             compressors=codecs or None,
         )
-        return use_zarrs(array)
+        return through_zarrs(array) or array
 
     def append(self, values: np.ndarray) -> None:
         """Add values at the end."""
@@ -109,7 +109,7 @@ class ZarrArray:
             self._array = self._create(stop)
         elif stop > self._array.shape[0]:
             self._array.resize((stop, *self._tail))
-            use_zarrs(self._array)
+            self._array = through_zarrs(self._array) or self._array
         if values.size:
             self._array[self._n_written : stop] = values
         self._n_written = stop

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import zarr
 
+from .._sizes import spell_bytes
 from ..errors import StoreError
 from ._manifest import OWN, WORK, dataset_number, replace_json
 from ._write import Place
@@ -136,12 +137,10 @@ class Work:
 
     def require_space(self, nbytes: float) -> None:
         """Raise :class:`StoreError` if the disk has less room than needed."""
-        from ._sizes import say_size
-
         free = shutil.disk_usage(self.folder).free
         if nbytes > free:
             raise StoreError(
-                errno.ENOSPC, f"{self.home} needs about {say_size(nbytes)} of free disk, got {say_size(free)}."
+                errno.ENOSPC, f"{self.home} needs about {spell_bytes(nbytes)} of free disk, got {spell_bytes(free)}."
             )
 
 

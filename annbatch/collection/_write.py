@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
+from .._sizes import rows_for
 from ._codecs import codecs_for
 from ._matrices import DTYPE
 from ._rows import SparseRows
 from ._schema import NAMES, DenseElement, SparseElement, TableElement, column_key
 from ._shards import LocalArray, ZarrArray, encoder
-from ._sizes import rows_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,11 +61,11 @@ class Format:
             raise ValueError(f"`n_obs_per_chunk` must be positive, got {self.n_obs_per_chunk}.")
         if self.layout not in ("compact", "random_access"):
             raise ValueError(f"`layout` must be 'compact' or 'random_access', got {self.layout!r}.")
-        rows_for(self.shard_size, 1, "shard_size")
+        rows_for(self.shard_size, 1, name="shard_size")
 
     def chunks_per_shard(self, bytes_per_row: float) -> int:
         """Return how many inner chunks a shard has where a row takes ``bytes_per_row``."""
-        return max(1, rows_for(self.shard_size, bytes_per_row, "shard_size") // self.n_obs_per_chunk)
+        return max(1, rows_for(self.shard_size, bytes_per_row, name="shard_size") // self.n_obs_per_chunk)
 
 
 _INDEX_FORM = Format(TABLE_CHUNK, TABLE_CHUNK, "compact")  # `indptr` is compressed in every layout: it is read by range

@@ -13,12 +13,12 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
+from .._sizes import parse_size
 from ..errors import NotACollectionError
 from ._add import Request, add, reshuffle
 from ._build import Memory
 from ._h5ad import add_h5ad, files_of
 from ._manifest import Home
-from ._sizes import parse_size
 from ._verify import Report, verify
 from ._write import Format
 
@@ -243,7 +243,7 @@ class DatasetCollection:
             shuffle=shuffle,
             seed=None if rng is None else int(rng.integers(2**63)),
             merge=merge,
-            memory=Memory.within(_as_bytes(memory_limit)),
+            memory=_share_out(memory_limit),
             client=client,
             progress=progress,
         )
@@ -290,7 +290,7 @@ class DatasetCollection:
         if self.is_empty:
             raise ValueError(f"{self._home} must have rows to shuffle, and is empty.")
         seed = None if rng is None else int(rng.integers(2**63))
-        reshuffle(self._home, seed, Memory.within(_as_bytes(memory_limit)), client, progress)
+        reshuffle(self._home, seed, _share_out(memory_limit), client, progress)
         return self
 
     def verify(self, *, progress: bool = False) -> Report:
@@ -327,12 +327,8 @@ def _as_columns(groupby: str | Iterable[str]) -> list[str]:
     return columns
 
 
-def _as_bytes(memory_limit: int | str) -> int:
-    if isinstance(memory_limit, str):
-        return parse_size(memory_limit, "memory_limit")
-    if memory_limit < 1:
-        raise ValueError(f"`memory_limit` must be positive, got {memory_limit}.")
-    return int(memory_limit)
+def _share_out(memory_limit: int | str) -> Memory:
+    return Memory.within(parse_size(memory_limit, name="memory_limit", least=1))
 
 
 def _as_sources(adata_paths: Iterable[Source]) -> list[Source]:

@@ -474,7 +474,7 @@ def test_an_empty_collection(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"n_obs_per_chunk": 0}, "`n_obs_per_chunk` must be positive, got 0"),
-        ({"shard_size": "big"}, "`shard_size` must be a positive size such as '1GB' or '500MB', got 'big'"),
+        ({"shard_size": "big"}, "`shard_size` must be a size such as '512MB' or a number of bytes, got 'big'"),
         ({"dataset_size": 0}, "`dataset_size` must be positive, got 0"),
         ({"shuffle_chunk_size": 0}, "`shuffle_chunk_size` must be positive, got 0"),
         ({"layout": "small"}, "`layout` must be 'compact' or 'random_access', got 'small'"),

@@ -1,0 +1,59 @@
+"""Sizes in words."""
+
+import pytest
+
+from annbatch._sizes import parse_size, rows_for, spell_bytes
+
+
+@pytest.mark.parametrize(
+    ("size", "n_bytes"),
+    [
+        (0, 0),
+        (7, 7),
+        ("1GB", 2**30),
+        ("500MB", 500 * 2**20),
+        ("1.5 GiB", 3 * 2**29),
+        ("7", 7),
+        ("2k", 2048),
+        ("3 bytes", 3),
+        ("1tb", 2**40),
+        ("1P", 2**50),
+    ],
+)
+def test_parse(size: int | str, n_bytes: int) -> None:
+    assert parse_size(size, name="shard_size") == n_bytes
+
+
+@pytest.mark.parametrize("size", ["", "GB", "-1GB", "1XB", "1 G B"])
+def test_what_is_no_size(size: str) -> None:
+    with pytest.raises(ValueError, match="`shard_size` must be a size such as '512MB' or a number of bytes, got "):
+        parse_size(size, name="shard_size")
+
+
+@pytest.mark.parametrize(
+    ("size", "least", "message"),
+    [
+        (-1, 0, "`n` must not be negative, got -1"),
+        (0, 1, "`n` must be positive, got 0"),
+        ("0.1", 1, "`n` must be positive, got '0.1'"),
+    ],
+)
+def test_what_is_too_small(size: int | str, least: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_size(size, name="n", least=least)
+
+
+def test_rows() -> None:
+    assert rows_for(7, 100.0, name="dataset_size") == 7
+    assert rows_for("1kB", 100.0, name="dataset_size") == 10
+    assert rows_for("1kB", 10_000.0, name="dataset_size") == 1
+    assert rows_for("1kB", 0.0, name="dataset_size") == 1024
+    with pytest.raises(ValueError, match="`dataset_size` must be positive, got -1"):
+        rows_for(-1, 1.0, name="dataset_size")
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_340_000_000, "2.3 GB"), (5e13, "50.0 TB")]
+)
+def test_spell(n_bytes: float, text: str) -> None:
+    assert spell_bytes(n_bytes) == text
