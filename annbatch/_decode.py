@@ -12,6 +12,7 @@ import numba as nb
 import numpy as np
 
 from ._clib import blosc_getitem, pread
+from ._place import LARGE, LONG, fence, fetch_ahead, place
 
 DONE, READ_FAILED, TOO_SHORT, NOT_THE_CHUNK, UNDECODABLE, OUT_OF_RANGE = 0, -1, -2, -3, -4, -5
 
@@ -197,6 +198,7 @@ def read_pieces(array: Stored, reads: Fields, pieces: Fields, out: np.ndarray) -
     """
     _, low, high, piece = reads
     start, length, dest = pieces
+    large, long = out.nbytes >= LARGE, LONG // out.itemsize
     total = 0
     for r in range(low.size):
         status, fetched, values = read_values(array, reads, r)
@@ -207,8 +209,9 @@ def read_pieces(array: Stored, reads: Fields, pieces: Fields, out: np.ndarray) -
         while i < start.size and start[i] < high[r]:
             a, b = max(start[i], low[r]), min(start[i] + length[i], high[r])
             to = out[dest[i] + a - start[i] : dest[i] + b - start[i]]
-            of = values[a - low[r] : b - low[r]]
-            for j in range(b - a):
-                to[j] = of[j]
             i += 1
+            if i < start.size and length[i] < long:
+                fetch_ahead(out, dest[i])
+            place(values[a - low[r] : b - low[r]], to, large and b - a >= long)
+    fence()
     return DONE, 0, total

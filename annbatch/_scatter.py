@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numba as nb
 
+from ._place import LARGE, LONG, fence, fetch_ahead, place
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -25,13 +27,14 @@ def scatter(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.
     start, length, dest
         ``(n,)`` int64, in elements.
     """
+    large, long = out.nbytes >= LARGE, LONG // out.itemsize
     for i in range(start.size):
         n = length[i]
+        if i + 1 < start.size and length[i + 1] < long:
+            fetch_ahead(out, dest[i + 1])
         # Slices, not offset arithmetic inside the loop: this form vectorises (4.7 against 1.1 G values/s).
-        to = out[dest[i] : dest[i] + n]
-        of = source[start[i] : start[i] + n]
-        for j in range(n):
-            to[j] = of[j]
+        place(source[start[i] : start[i] + n], out[dest[i] : dest[i] + n], large and n >= long)
+    fence()
 
 
 @nb.njit(nogil=True, cache=True)
