@@ -1,4 +1,4 @@
-"""The command line: ``annbatch demo``, ``convert``, ``info`` and ``verify``."""
+"""The command line: ``annbatch demo``, ``convert``, ``info``, ``verify`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -99,6 +99,31 @@ def _verify(arguments: argparse.Namespace) -> None:
         )
 
 
+def _bench(arguments: argparse.Namespace) -> None:
+    from ._bench import measure
+    from ._sizes import spell_bytes
+    from .collection import DatasetCollection
+
+    collection = DatasetCollection(arguments.store, mode="r")
+    print(f"Reading {arguments.store}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
+    print(f"{'chunk_size':>10} {'preload_nchunks':>15} {'batch_size':>10} {'rows/s':>12} {'waiting':>8} {'buffers':>9}")
+    rates = measure(
+        collection,
+        chunk_sizes=arguments.chunk_size,
+        batch_size=arguments.batch_size,
+        window=arguments.window,
+        seconds=arguments.seconds,
+        to=arguments.to,
+    )
+    for rate in rates:
+        speed = rate.rows / rate.seconds
+        print(
+            f"{rate.chunk_size:>10} {rate.preload_nchunks:>15} {rate.batch_size:>10} {speed:>12,.0f} "
+            f"{rate.wait_seconds / rate.seconds:>8.0%} {spell_bytes(rate.peak_buffer_bytes):>9}",
+            flush=True,
+        )
+
+
 def _describe(collection: DatasetCollection) -> None:
     datasets = f"{len(collection)} {'dataset' if len(collection) == 1 else 'datasets'}"
     print(f"  {collection.n_obs:,} rows x {collection.n_vars:,} variables in {datasets}")
@@ -157,4 +182,33 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="read everything and compare it with its checksums")
     verify.set_defaults(run=_verify)
     verify.add_argument("store", type=Path, metavar="STORE", help="the collection")
+
+    bench = commands.add_parser("bench", help="how fast this machine reads a collection")
+    bench.set_defaults(run=_bench)
+    bench.add_argument("store", type=Path, metavar="STORE", help="the collection")
+    bench.add_argument(
+        "--chunk-size",
+        nargs="+",
+        type=_positive,
+        default=[512, 64, 16, 1],
+        metavar="N",
+        help="contiguous rows read at once (default: 512 64 16 1)",
+    )
+    bench.add_argument(
+        "--batch-size", type=_positive, default=4096, metavar="N", help="rows a batch (default: %(default)s)"
+    )
+    bench.add_argument(
+        "--window", type=_positive, default=16384, metavar="N", help="rows in memory at once (default: %(default)s)"
+    )
+    bench.add_argument(
+        "--seconds", type=float, default=2.0, metavar="S", help="how long to read at each size (default: %(default)s)"
+    )
+    bench.add_argument("--to", metavar="NAME", help="torch, jax, cupy (default: SciPy and NumPy)")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be positive, got {number}")
+    return number

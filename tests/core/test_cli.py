@@ -167,3 +167,35 @@ def test_a_reader_that_leaves_gets_no_traceback(h5ad, tmp_path):
 
     assert process.wait(timeout=120) == 141, err
     assert "Traceback" not in err
+
+
+def test_bench_reads_in_chunks_of_each_size(h5ad, tmp_path, capsys):
+    store = tmp_path / "cells.zarr"
+    DatasetCollection(store).add_adatas([h5ad], progress=False)
+
+    assert main(["bench", str(store), "--chunk-size", "8", "1", "--batch-size", "4", "--seconds", "0.01"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"Reading {store}: 30 rows x 4 variables"
+    assert [line.split()[:3] for line in told[2:]] == [["8", "4", "4"], ["1", "32", "4"]]
+    for line in told[2:]:
+        assert int(line.split()[3].replace(",", "")) > 0
+
+
+def test_bench_of_fewer_rows_than_a_batch_takes_what_there_is(h5ad, tmp_path, capsys):
+    store = tmp_path / "cells.zarr"
+    DatasetCollection(store).add_adatas([h5ad], progress=False)
+
+    assert main(["bench", str(store), "--seconds", "0"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in told[2:]] == [["30", "1", "30"], ["16", "15", "30"], ["1", "30", "30"]]
+
+
+@pytest.mark.parametrize("flag", ["--chunk-size", "--batch-size", "--window"])
+def test_bench_refuses_what_is_not_positive(flag, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", str(tmp_path), flag, "0"])
+    assert f"argument {flag}: must be positive, got 0" in capsys.readouterr().err
+
+
+def test_bench_of_a_store_that_is_not_there_names_it(tmp_path, capsys):
+    assert str(tmp_path / "absent.zarr") in fails(capsys, "bench", tmp_path / "absent.zarr")

@@ -1,0 +1,112 @@
+"""How fast this machine reads a collection in chunks of several sizes: what ``annbatch bench`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, repeat
+from math import gcd
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from .loader import Loader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .collection import DatasetCollection
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What reading in chunks of one size took.
+
+    Attributes
+    ----------
+    chunk_size, preload_nchunks, batch_size
+        The loader's arguments.
+    rows
+        Rows that were yielded.
+    seconds
+        How long that took, once kernels were compiled and windows no longer took fresh memory.
+    wait_seconds
+        How much of it was waiting for a window.
+    peak_buffer_bytes
+        The most memory that windows held at once.
+    """
+
+    chunk_size: int
+    preload_nchunks: int
+    batch_size: int
+    rows: int
+    seconds: float
+    wait_seconds: float
+    peak_buffer_bytes: int
+
+
+def measure(
+    collection: DatasetCollection,
+    *,
+    chunk_sizes: Sequence[int],
+    batch_size: int,
+    window: int,
+    seconds: float,
+    to: str | None,
+) -> Iterator[Rate]:
+    """Read chunks at random, of each size in turn, ``X`` and all of ``obs``.
+
+    Parameters
+    ----------
+    collection
+        What to read.
+    chunk_sizes
+        Contiguous rows that are read at once.
+    batch_size
+        Rows a batch. Where the collection has fewer rows than a chunk, a batch or a window, these are as long as it.
+    window
+        Rows in memory at once; rounded up to whole chunks and whole batches.
+    seconds
+        How long to read at each size, at least; a batch is the least.
+    to
+        What batches become, as :class:`~annbatch.Loader` has it.
+
+    Yields
+    ------
+    Rate
+        One a chunk size.
+    """
+    for chunk_size, preload_nchunks, n_rows in _settings(collection.n_obs, chunk_sizes, batch_size, window):
+        loader = Loader(
+            chunk_size=chunk_size,
+            preload_nchunks=preload_nchunks,
+            batch_size=n_rows,
+            shuffle=True,
+            seed=0,
+            to=to,
+        )
+        with loader.use_collection(collection):
+            yield _read(loader, (chunk_size, preload_nchunks, n_rows), seconds)
+
+
+def _settings(n_obs: int, chunk_sizes: Sequence[int], batch_size: int, window: int) -> Iterator[tuple[int, int, int]]:
+    """Yield chunk size, chunks a window and batch size that go together."""
+    batch_size = min(batch_size, n_obs)
+    for chunk_size in dict.fromkeys(min(size, n_obs) for size in chunk_sizes):
+        step = batch_size // gcd(batch_size, chunk_size)  # so many chunks are whole batches
+        yield chunk_size, -(-min(window, n_obs) // (chunk_size * step)) * step, batch_size
+
+
+def _read(loader: Loader, setting: tuple[int, int, int], seconds: float) -> Rate:
+    batches = chain.from_iterable(repeat(loader))  # epoch after epoch
+    peak = -1
+    while loader.stats.peak_buffer_bytes > peak:  # kernels are compiled, and memory is fresh
+        peak = loader.stats.peak_buffer_bytes
+        for _ in range(-(-setting[0] * setting[1] // setting[2])):
+            next(batches)
+    before, begin, passed = loader.stats, perf_counter(), 0.0
+    while passed < seconds or loader.stats.batches == before.batches:
+        next(batches)
+        passed = perf_counter() - begin
+    after = loader.stats
+    return Rate(
+        *setting, after.rows - before.rows, passed, after.wait_seconds - before.wait_seconds, after.peak_buffer_bytes
+    )
