@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from .collection import DatasetCollection
 
+WARM_UP_WINDOWS = 4
+"""Kernels are compiled in the first; and as one is read ahead, all later ones lie in memory that was used before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -82,6 +85,7 @@ def measure(
             shuffle=True,
             seed=0,
             to=to,
+            prefetch=1,
         )
         with loader.use_collection(collection):
             yield _read(loader, (chunk_size, preload_nchunks, n_rows), seconds)
@@ -97,11 +101,8 @@ def _settings(n_obs: int, chunk_sizes: Sequence[int], batch_size: int, window: i
 
 def _read(loader: Loader, setting: tuple[int, int, int], seconds: float) -> Rate:
     batches = chain.from_iterable(repeat(loader))  # epoch after epoch
-    peak = -1
-    while loader.stats.peak_buffer_bytes > peak:  # kernels are compiled, and memory is fresh
-        peak = loader.stats.peak_buffer_bytes
-        for _ in range(-(-setting[0] * setting[1] // setting[2])):
-            next(batches)
+    for _ in range(WARM_UP_WINDOWS * setting[0] * setting[1] // setting[2]):
+        next(batches)
     before, begin, passed = loader.stats, perf_counter(), 0.0
     while passed < seconds or loader.stats.batches == before.batches:
         next(batches)
