@@ -2,7 +2,7 @@
 
 >>> import annbatch
 >>> sorted(annbatch.__all__)
-['DatasetCollection', 'Loader', 'abc', 'errors', 'samplers', 'testing', 'types', 'write_sharded']
+['DatasetCollection', 'Loader', 'abc', 'errors', 'samplers', 'testing', 'transforms', 'types', 'write_sharded']
 """
 
 from __future__ import annotations
@@ -12,13 +12,23 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import abc, errors, samplers, testing, types
+    from . import abc, errors, samplers, testing, transforms, types
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
 
 __version__ = version("annbatch")
 
-__all__ = ["DatasetCollection", "Loader", "abc", "errors", "samplers", "testing", "types", "write_sharded"]
+__all__ = [
+    "DatasetCollection",
+    "Loader",
+    "abc",
+    "errors",
+    "samplers",
+    "testing",
+    "transforms",
+    "types",
+    "write_sharded",
+]
 
 _HOMES = {"DatasetCollection": ".collection", "Loader": ".loader", "write_sharded": ".collection"}
 

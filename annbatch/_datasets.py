@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,16 +15,21 @@ from ._elements import (
     DensifiedElement,
     Element,
     SelectedElement,
+    TransformedElement,
 )
 from ._obs import MemoryFrame, ObsFrame, ObsTable, StoredFrame
 from ._sources import RowSource, open_rows
 from ._sources.rows import CsrSource
 from ._variables import JOINS, Variables, join_variables
+from .transforms import NormalizeLog1p
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anndata import AnnData
+
+    from ._elements.staged import Staging
+    from .transforms import Transform
 
 
 class Datasets:
@@ -39,6 +45,10 @@ class Datasets:
         Of X's values in batches; None for what the data had.
     densify
         Whether a sparse X is made dense as it is decoded.
+    transform
+        Changes X's values; None for none.
+    staging
+        Makes a sparse X dense on a device; None: not so.
     """
 
     def __init__(
@@ -49,6 +59,8 @@ class Datasets:
         var_join: str,
         dtype: np.dtype | None,
         densify: bool,
+        transform: Transform | None,
+        staging: Staging | None,
     ) -> None:
         if var_join not in JOINS:
             raise ValueError(f"`var_join` must be one of {', '.join(JOINS)}, got {var_join!r}.")
@@ -57,6 +69,8 @@ class Datasets:
         self._var_join = var_join
         self._dtype = dtype
         self._densify = densify
+        self._transform = transform
+        self._staging = staging
         self._sources: list[RowSource] = []
         self._obs: list[ObsFrame | None] = []
         self._table: ObsTable | None = None
@@ -179,11 +193,30 @@ class Datasets:
         ValueError
             If what is asked for cannot be made of such data, or not in the dtype.
         """
-        from ._scatter import kernels_cast
-
-        dtype, variables = self._dtype, self.variables
+        dtype = self._dtype
         if dtype is None:
             dtype = _common_dtype([source.dtype for source in self._sources])
+        if self._transform is not None:
+            made = self._transform.dtype(dtype)
+            if self._dtype not in (None, made):
+                raise ValueError(f"`dtype` must be {made}, which {self._transform!r} makes of it, got {dtype}.")
+            dtype = made
+        if self._staging is not None:
+            sparse = tuple(source for source in self._sources if isinstance(source, CsrSource))
+            staged = self._staging.element(sparse, self.variables, dtype, self._transform)
+            if staged is not None:
+                return staged
+        element = self._untransformed(dtype, capacity)
+        if self._transform is None:
+            return element
+        if isinstance(element, DensifiedElement) and isinstance(self._transform, NormalizeLog1p):
+            return replace(element, target_sum=self._transform.target_sum)
+        return TransformedElement(element, self._transform)
+
+    def _untransformed(self, dtype: np.dtype, capacity: Callable[[int], int] | None) -> Element:
+        from ._scatter import kernels_cast
+
+        variables = self.variables
         sparse = tuple(source for source in self._sources if isinstance(source, CsrSource))
         dense = tuple(source for source in self._sources if not isinstance(source, CsrSource))
         if dense and variables.columns is not None:

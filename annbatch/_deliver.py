@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ._elements import CsrElement
+from ._elements.staged import HALVES, Staging
 from .batch import CSR
 
 if TYPE_CHECKING:
@@ -56,6 +57,33 @@ class Delivery:
         """Return how many elements a sparse batch of ``nnz`` values should have room for."""
         return nnz if self.adapter is None else self.adapter.capacity(nnz)
 
+    def staging(self, dtype: Any) -> tuple[np.dtype | None, Staging | None]:
+        """Return the dtype that the host computes with, and how a device makes batches, where one does.
+
+        Parameters
+        ----------
+        dtype
+            As ``Loader`` takes it.
+
+        Raises
+        ------
+        ValueError
+            If it is bfloat16 and no device makes batches.
+        """
+        name = getattr(dtype, "__name__", str(dtype).removeprefix("torch."))
+        half = name if name == "bfloat16" else None
+        if self.adapter is None or not self.densify or not self.adapter.stages:
+            if half is not None:
+                raise ValueError(
+                    "`dtype` must be one that NumPy has, got bfloat16: an adapter makes it on a device, with "
+                    "`densify=True`; on the CPU too if it was told to (`TorchAdapter(stages=True)`)."
+                )
+            return None if dtype is None else np.dtype(dtype), None
+        if half is None and dtype is not None and np.dtype(dtype).name in HALVES:
+            half = np.dtype(dtype).name
+        host = np.dtype(np.float32) if half is not None else None if dtype is None else np.dtype(dtype)
+        return host, Staging(self.adapter, half)
+
     def check(self, element: Element) -> None:
         """Raise ``ValueError`` if such an element cannot be handed over."""
         if (
@@ -85,7 +113,9 @@ class Delivery:
     def _convert(self, value: Any) -> Any:
         adapter = self.adapter
         if not isinstance(value, CSR):
-            return value if adapter is None else adapter.dense(value)
+            if adapter is None or not isinstance(value, np.ndarray):  # which the adapter made, of a whole window
+                return value
+            return adapter.dense(value)
         if adapter is None:
             return value.to_dense() if self.densify else value.to_scipy()
         return adapter.densify(value) if self.densify else adapter.csr(value)

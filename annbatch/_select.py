@@ -12,6 +12,7 @@ import numba as nb
 import numpy as np
 
 from ._decode import DONE, read_values
+from ._normalize import normalize_row, scratch_like
 
 Stored: TypeAlias = tuple[Any, ...]
 Fields: TypeAlias = tuple[np.ndarray, ...]
@@ -27,9 +28,12 @@ def add_dense(
     pieces: Fields,
     columns: np.ndarray,
     width: int,
+    target_sum: float | None,
     out: np.ndarray,
 ) -> None:
     """Add one stretch's part of each row to the dense row; zero a row when its first element is met.
+
+    A row is normalised when its last element has been added: it is still in the core's cache then.
 
     Parameters
     ----------
@@ -43,11 +47,16 @@ def add_dense(
         ``(n_stored_columns,)`` where each stored column goes, -1 for nowhere; empty: each stays where it is.
     width
         Columns of a dense row.
+    target_sum
+        As :func:`~annbatch._normalize.normalize_row` takes it; None, for which numba compiles a kernel without that
+        branch, leaves the values as they are.
     out
         Flat.
     """
     start, length, dest = pieces
     i = piece
+    if target_sum is not None:
+        of_count = scratch_like(out)
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
         row = out[dest[i] : dest[i] + width]
@@ -62,6 +71,8 @@ def add_dense(
                 column = columns[at[j]]
                 if column >= 0:
                     row[column] += of[j]
+        if target_sum is not None and b == start[i] + length[i]:
+            normalize_row(row, target_sum, of_count)
         i += 1
 
 
@@ -130,7 +141,14 @@ def read_both(data: Stored, indices: Stored, reads: Fields, r: int) -> tuple[int
 
 @nb.njit(nogil=True, cache=True)
 def read_dense(
-    data: Stored, indices: Stored, reads: Fields, pieces: Fields, columns: np.ndarray, width: int, out: np.ndarray
+    data: Stored,
+    indices: Stored,
+    reads: Fields,
+    pieces: Fields,
+    columns: np.ndarray,
+    width: int,
+    target_sum: float | None,
+    out: np.ndarray,
 ) -> tuple[int, int, int]:
     """Read stretches of both arrays of a CSR matrix into dense rows.
 
@@ -142,7 +160,7 @@ def read_dense(
         if status != DONE:
             return status, number, total
         total += fetched
-        add_dense(values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, width, out)
+        add_dense(values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, width, target_sum, out)
     return DONE, 0, total
 
 

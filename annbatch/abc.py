@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
 
-    from .batch import CSR
+    from .batch import CSR, CompactWindow
+    from .transforms import Transform
     from .types import LoadRequest
 
 __all__ = ["Adapter", "Sampler"]
@@ -24,11 +25,12 @@ class Adapter(ABC):
     when it is made, not when its module is imported, and raises
     :class:`annbatch.errors.MissingDependencyError` with the ``pip install`` command where that fails.
 
-    **Threads.** ``allocate`` and ``capacity`` are called on annbatch's threads, possibly at once; everything else on
-    the thread that iterates. **Ownership.** The host arrays given to ``dense``, ``csr`` and ``densify`` stay valid
-    while anything refers to them, so sharing their memory is right and copying on the host is waste. An adapter whose
-    transfer is asynchronous keeps a reference until the transfer has ended. **Types.** Dtypes are kept. One that the
-    framework lacks is a :class:`TypeError` that names it and says what to do. Adapters are pickled with their loader.
+    **Threads.** ``allocate``, ``capacity`` and ``stage`` are called on annbatch's threads, possibly at once; everything
+    else on the thread that iterates, what ``stage`` returned included. **Ownership.** The host arrays given to
+    ``dense``, ``csr``, ``densify`` and ``stage`` stay valid while anything refers to them, so sharing their memory is
+    right and copying on the host is waste. An adapter whose transfer is asynchronous keeps a reference until the
+    transfer has ended. **Types.** Dtypes are kept. One that the framework lacks is a :class:`TypeError` that names it
+    and says what to do. Adapters are pickled with their loader.
 
     Prove one right with :class:`annbatch.testing.AdapterTests`.
     """
@@ -85,6 +87,42 @@ class Adapter(ABC):
         ``dense``: right where the device is the CPU.
         """
         return self.dense(matrix.to_dense())
+
+    @property
+    def stages(self) -> bool:
+        """Whether windows that are to become dense are given to ``stage`` whole, instead of batches to ``densify``.
+
+        Default False. It implies ``densifies``.
+        """
+        return False
+
+    def applies(self, transform: Transform) -> bool:
+        """Say whether what ``stage`` returns applies a transform on the device. By default no: the host does it."""
+        return False
+
+    def stage(self, window: CompactWindow) -> Callable[[int], Any]:
+        """Start moving a window to the device, and return what makes dense batches of it there.
+
+        Called as soon as the window has been read, so that it travels while the user works on the one before. On the
+        host it may be let go as soon as it has travelled.
+
+        Parameters
+        ----------
+        window
+            In memory from ``allocate``. Its ``transform`` is one that ``applies`` said yes to.
+
+        Returns
+        -------
+        callable
+            Takes the number of a batch and returns ``window.shape(number)`` as an array of the framework, of
+            ``window.dtype``. Repeated columns of a row add up; so do their transformed values.
+
+        Raises
+        ------
+        annbatch.errors.DeviceMemoryError
+            If the device has no room for the window.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says that it stages, and must define `stage`.")
 
 
 class Sampler(ABC):

@@ -1,4 +1,4 @@
-"""What a sparse batch is on the host, before an adapter hands it to a framework."""
+"""What sparse rows are on the host, before an adapter hands them to a framework: a batch, or a whole window."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_matrix
+
+    from .transforms import Transform
 
 ALIGNMENT = 64  # bytes: XLA on the CPU aliases host memory at this alignment only, and copies elsewhere
 
@@ -109,3 +111,67 @@ def _empty_matrix(shape: tuple[int, int], dtype: np.dtype) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     return csr_matrix(shape, dtype=dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class CompactWindow:
+    """The sparse rows of a window in the form in which they travel to a device, and what is to become of them there.
+
+    Values and column numbers are of the types in which they are stored: with counts in uint8 or uint16 and columns in
+    uint16, a third or half of the bytes of a float32 batch. Ownership is as of :class:`CSR`.
+
+    Attributes
+    ----------
+    data
+        ``(size,)`` values; between batches, and beyond the last, there may be anything.
+    indices
+        ``(size,)`` stored column numbers: uint16, or int32 where there are more columns than it counts.
+    indptr
+        ``(n_rows + n_batches,)`` int32 (int64 only where a batch needs it): each batch's own, from 0, one after
+        the other.
+    begins
+        ``(n_batches,)`` int64, where in ``data`` and ``indices`` each batch begins.
+    edges
+        ``(n_batches + 1,)`` int64, first row of each batch.
+    columns
+        ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere; None: each stays where it is.
+    n_columns
+        Columns of a dense batch.
+    dtype
+        Name of the dtype of a dense batch: NumPy's, or ``"bfloat16"``.
+    transform
+        What is to be done to the values of the columns that stay; None for nothing.
+    """
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    begins: np.ndarray
+    edges: np.ndarray
+    columns: np.ndarray | None
+    n_columns: int
+    dtype: str
+    transform: Transform | None
+
+    @property
+    def n_batches(self) -> int:
+        """Number of batches."""
+        return len(self.begins)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that travel."""
+        return self.data.nbytes + self.indices.nbytes + self.indptr.nbytes
+
+    def shape(self, batch: int) -> tuple[int, int]:
+        """Return the shape of a dense batch."""
+        return int(self.edges[batch + 1] - self.edges[batch]), self.n_columns
+
+    def pointers(self, batch: int) -> slice:
+        """Return where in ``indptr`` a batch's own lies."""
+        return slice(int(self.edges[batch]) + batch, int(self.edges[batch + 1]) + batch + 1)
+
+    def elements(self, batch: int) -> slice:
+        """Return where in ``data`` and ``indices`` a batch's values lie."""
+        begin = int(self.begins[batch])
+        return slice(begin, begin + int(self.indptr[self.pointers(batch)][-1]))

@@ -7,7 +7,8 @@
         ├── StoreError (also OSError)               something on disk is not as it should be
         │   ├── NotACollectionError                 a path that holds no finished collection
         │   └── CorruptDataError                    bytes that contradict a checksum, a length or the schema
-        └── MissingDependencyError (also ImportError)   an optional package is not installed
+        ├── MissingDependencyError (also ImportError)   an optional package is not installed
+        └── DeviceMemoryError (also MemoryError)        a device has no room for a window or a batch
 
 Wrong arguments raise :class:`ValueError` or :class:`TypeError`, whose text gives the argument, the rule and the value.
 """
@@ -33,3 +34,15 @@ class CorruptDataError(StoreError):
 
 class MissingDependencyError(AnnbatchError, ImportError):
     """An optional package is needed and not installed; the text says the command that installs it."""
+
+
+class DeviceMemoryError(AnnbatchError, MemoryError):
+    """A device has no room for a window or a batch; the text says how to make it smaller."""
+
+    @classmethod
+    def of(cls, what: str, nbytes: int, device: object) -> DeviceMemoryError:
+        """Return the error for ``what``, of so many bytes, on a device."""
+        return cls(
+            f"{what} of {nbytes:,} bytes does not fit into the free memory of {device}: make `batch_size` or "
+            "`preload_nchunks` smaller, read fewer windows ahead (`prefetch='200MB'`), or keep fewer batches."
+        )

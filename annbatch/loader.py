@@ -18,6 +18,7 @@ from ._reading import Reading
 from ._sizes import parse_size
 from ._stats import LoaderStats as LoaderStats
 from .samplers._make import make_sampler
+from .transforms import check_transform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from .abc import Adapter, Sampler
     from .collection import DatasetCollection
+    from .transforms import Transform
     from .types import LoaderOutput
 
 
@@ -75,9 +77,13 @@ class Loader:
         ``"exact"``: all datasets have the same columns. ``"inner"``, ``"outer"``: the columns that all datasets have,
         or any; what a dataset lacks is 0 in its rows, and ``var`` says which dataset has which.
     dtype
-        Of X's values; default, the dtype that the data had before it was narrowed for storage.
+        Of X's values; default, the dtype that the data had before it was narrowed for storage. ``"bfloat16"`` where
+        a device makes X dense.
     densify
         Whether a sparse X is yielded dense, made on the device where there is one.
+    transform
+        What is done to X's values while they are read: :class:`~annbatch.transforms.NormalizeLog1p`, or any
+        :class:`~annbatch.transforms.Transform`.
     device
         Passed to the adapter.
     prefetch
@@ -123,6 +129,7 @@ class Loader:
         var_join: str = "exact",
         dtype: Any = None,
         densify: bool = False,
+        transform: Transform | None = None,
         device: Any = None,
         prefetch: int | str = "1GB",
     ) -> None:
@@ -142,12 +149,15 @@ class Loader:
             device = {"torch": "cuda", "jax": "gpu"}.get(to) if isinstance(to, str) else None
         adapter = find_adapter(to, device)
         self._delivery = Delivery(adapter, densify=densify, obs_as=obs_as, return_index=return_index)
+        host_dtype, staging = self._delivery.staging(dtype)
         self._datasets = Datasets(
             obs_columns=None if obs_columns is None else list(obs_columns),
             var_names=None if var_names is None else list(var_names),
             var_join=var_join,
-            dtype=None if dtype is None else np.dtype(dtype),
+            dtype=host_dtype,
             densify=self._delivery.densifies_on_host,
+            transform=check_transform(transform),
+            staging=staging,
         )
         self._prefetch = parse_size(prefetch, name="prefetch")
         self._reading = Reading(None if adapter is None else adapter.allocate)

@@ -1,65 +1,154 @@
-"""What handing a batch over costs on the host: ``python benchmarks/adapters.py``.
+"""What handing batches over costs on the host: ``python -m benchmarks.adapters``.
 
-Prints microseconds a batch of 4,096 cells for each framework that is installed, and milliseconds to make it dense,
-beside what SciPy and PyTorch take for the same. Best of several runs; other work on the machine shows.
+Two tables, of batches of 4,096 cells x 20,000 genes with 1,600 non-zeros a cell, float32:
+
+1. microseconds that each framework's adapter takes for a batch, beside what reading it takes from memory, which is the
+   fastest that reading can be;
+2. milliseconds to a dense batch: by the loader, from memory and from a compact store, and by ``scipy.toarray`` and
+   torch's ``to_dense`` from the same CSR, which they have in memory.
+
+Contenders take turns; medians over rounds. ``--quick`` shows that it works, and measures nothing.
 """
 
 from __future__ import annotations
 
-import timeit
+import argparse
+import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
 
+import anndata as ad
 import numpy as np
+from scipy import sparse
 
+from annbatch import DatasetCollection, Loader
 from annbatch._adapters import find_adapter
 from annbatch.abc import Adapter
 from annbatch.batch import CSR
 from annbatch.errors import MissingDependencyError
 
-N_ROWS, N_COLUMNS, NNZ_PER_ROW = 4_096, 20_000, 1_600
+BATCH, N_COLUMNS, NNZ_PER_ROW = 4_096, 20_000, 1_600
+BATCHES = 4
+
+Contenders = dict[str, Callable[[], None]]
 
 
-def make_batch(adapter: Adapter) -> CSR:
+def make_cells(n_rows: int, n_columns: int, nnz_per_row: int) -> sparse.csr_matrix:
+    """Return counts, the columns of a row drawn one from each of equal stretches."""
     rng = np.random.default_rng(0)
-    nnz = N_ROWS * NNZ_PER_ROW
+    step = n_columns / nnz_per_row
+    columns = (np.arange(nnz_per_row) * step + rng.random((n_rows, nnz_per_row)) * step).astype(np.int32)
+    data = rng.poisson(1, columns.size).astype(np.float32) + 1
+    indptr = np.arange(0, columns.size + 1, nnz_per_row)
+    return sparse.csr_matrix((data, columns.ravel(), indptr), shape=(n_rows, n_columns))
+
+
+def medians(contenders: Contenders, *, rounds: int) -> dict[str, float]:
+    """Return the seconds of a call of each, all warmed up by one that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, call in contenders.items():
+            begin = time.perf_counter()
+            call()
+            if number:
+                seconds[name].append(time.perf_counter() - begin)
+    return {name: median(times) for name, times in seconds.items()}
+
+
+def adapters() -> list[Adapter]:
+    """Return those whose framework is installed and works here."""
+    found = []
+    for name in ("torch", "jax", "cupy"):
+        with suppress(MissingDependencyError, ValueError):
+            found.append(find_adapter(name, None))
+    return found
+
+
+def laid_out(cells: sparse.csr_matrix, adapter: Adapter) -> CSR:
+    """Return a batch in memory of the adapter's, as the loader lays it out."""
+    nnz = cells.nnz
     capacity = adapter.capacity(nnz)
-    data = adapter.allocate(4 * capacity).view(np.float32)
-    indices = adapter.allocate(4 * capacity).view(np.int32)
-    indptr = adapter.allocate(4 * (N_ROWS + 1)).view(np.int32)
-    data[:nnz], data[nnz:] = rng.poisson(2, nnz), 0
-    columns = rng.integers(N_COLUMNS, size=(N_ROWS, NNZ_PER_ROW))
-    columns.sort(axis=1)
-    indices[:nnz], indices[nnz:] = columns.ravel(), N_COLUMNS
-    indptr[:] = np.arange(0, nnz + 1, NNZ_PER_ROW)
-    return CSR(data, indices, indptr, (N_ROWS, N_COLUMNS))
+    data, indices = (adapter.allocate(4 * capacity).view(dtype) for dtype in (np.float32, np.int32))
+    indptr = adapter.allocate(4 * (cells.shape[0] + 1)).view(np.int32)
+    data[:nnz], data[nnz:] = cells.data, 0
+    indices[:nnz], indices[nnz:] = cells.indices, cells.shape[1]
+    indptr[:] = cells.indptr
+    return CSR(data, indices, indptr, cells.shape)
 
 
-def seconds(call: Callable[[], object], *, number: int, repeat: int) -> float:
-    call()
-    return min(timeit.repeat(call, number=number, repeat=repeat)) / number
+def epoch(loader: Loader) -> Callable[[], None]:
+    """Return what reads all batches once and keeps none."""
+
+    def read() -> None:
+        for _ in loader:
+            pass
+
+    return read
 
 
-def report(adapter: Adapter) -> None:
-    batch = make_batch(adapter)
-    csr = seconds(lambda: adapter.csr(batch), number=200, repeat=10)
-    dense = seconds(lambda: adapter.dense(batch.data), number=200, repeat=10)
-    densify = seconds(lambda: adapter.densify(batch), number=1, repeat=5)
-    print(f"{adapter.name:5}  csr {1e6 * csr:6.1f} us   dense {1e6 * dense:6.1f} us   densify {1e3 * densify:6.1f} ms")
-    if adapter.name == "torch":
-        others = {"torch's to_dense": adapter.csr(batch).to_dense, "scipy's toarray": batch.to_scipy().toarray}
-        for name, other in others.items():
-            theirs = seconds(other, number=1, repeat=3)
-            print(f"       {name:39} {1e3 * theirs:6.1f} ms, {theirs / densify:.1f} times as long")
+def repeated(call: Callable[[], object], times: int) -> Callable[[], None]:
+    def repeat() -> None:
+        for _ in range(times):
+            call()
+
+    return repeat
+
+
+def hand_over(cells: sparse.csr_matrix, batch: int, rounds: int) -> None:
+    settings = {"batch_size": batch, "chunk_size": 32, "preload_nchunks": batch // 32, "shuffle": True, "seed": 0}
+    contenders: Contenders = {"reading": epoch(Loader(**settings).add_dataset(cells))}
+    for adapter in adapters():
+        host = laid_out(cells[:batch], adapter)
+        contenders[f"{adapter.name}, sparse"] = repeated(lambda a=adapter, h=host: a.csr(h), 100)
+        contenders[f"{adapter.name}, dense"] = repeated(lambda a=adapter, h=host: a.dense(h.data), 100)
+    found = medians(contenders, rounds=rounds)
+    reading = found.pop("reading") / BATCHES
+    print(f"\nHanding a batch over; reading it from memory takes {1e6 * reading:,.0f} us:\n")
+    for name, seconds in found.items():
+        print(f"  {name:16}{1e6 * seconds / 100:8.1f} us {seconds / 100 / reading:8.2%} of reading")
+
+
+def densify(cells: sparse.csr_matrix, folder: Path, batch: int, rounds: int) -> None:
+    ad.AnnData(cells).write_h5ad(folder / "cells.h5ad")
+    collection = DatasetCollection(folder / "cells.zarr").add_adatas([folder / "cells.h5ad"], progress=False)
+    settings = {"batch_size": batch, "chunk_size": 32, "preload_nchunks": batch // 32, "shuffle": True, "seed": 0}
+    dense = {**settings, "densify": True}
+    one = cells[:batch]
+    contenders: Contenders = {
+        "annbatch, from memory": epoch(Loader(**dense).add_dataset(cells)),
+        "annbatch, from a compact store": epoch(Loader(**dense).use_collection(collection)),
+        "scipy.toarray": repeated(one.toarray, BATCHES),
+    }
+    for adapter in adapters():
+        if adapter.name == "torch":
+            contenders["torch's to_dense"] = repeated(adapter.csr(laid_out(one, adapter)).to_dense, BATCHES)
+    out = np.empty(one.shape, np.float32)
+    contenders["writing as many bytes"] = repeated(lambda: out.fill(0), BATCHES)
+    found = medians(contenders, rounds=rounds)
+    print("\nA dense batch:\n")
+    for name, seconds in found.items():
+        ratios = ", ".join(
+            f"{found[other] / seconds:.1f}x {other}"
+            for other in ("scipy.toarray", "torch's to_dense")
+            if other in found
+        )
+        print(f"  {name:32}{1e3 * seconds / BATCHES:8.1f} ms   {ratios if name.startswith('annbatch') else ''}")
 
 
 def main() -> None:
-    for name in ("torch", "jax", "cupy"):
-        try:
-            adapter = find_adapter(name, None)
-        except (MissingDependencyError, ValueError) as error:
-            print(f"{name:5}  skipped: {error}")
-            continue
-        report(adapter)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.adapters", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small data, one round")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    batch, rounds = (64, 1) if quick else (BATCH, arguments.rounds)
+    cells = make_cells(BATCHES * batch, 500 if quick else N_COLUMNS, 40 if quick else NNZ_PER_ROW)
+    hand_over(cells, batch, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        densify(cells, Path(folder), batch, rounds)
 
 
 if __name__ == "__main__":

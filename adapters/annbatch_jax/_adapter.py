@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from annbatch.abc import Adapter
 from annbatch.errors import MissingDependencyError
+from annbatch.transforms import NormalizeLog1p
 
 from ._buckets import make_buckets
+from ._placement import OneDevice, ShareOfMany
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import jax
     from jax.experimental.sparse import BCSR
 
-    from annbatch.batch import CSR
+    from annbatch.batch import CSR, CompactWindow
+    from annbatch.transforms import Transform
 
 
 class JaxAdapter(Adapter):
@@ -32,9 +36,17 @@ class JaxAdapter(Adapter):
     device
         A ``jax.Device``, a sharding, or a platform and, where one is meant, a number: ``"cpu"``, ``"gpu"``,
         ``"gpu:1"``. None: wherever JAX puts arrays by default.
+    sharding
+        Instead of ``device``: a ``NamedSharding`` of the rows over the devices of one or many processes. Batches become
+        global arrays, by ``jax.make_array_from_process_local_data``: each process loads its own rows of a batch. For
+        dense batches (``densify=True``), and sizes that divide over the devices.
     nse_buckets
         How many values a batch may have room for: ``"pow2"``, a power of two from 256 on, so at most twice the nnz;
         sizes, of which the greatest must hold any batch; or None, exactly the nnz, so that most batches compile.
+    stages
+        Whether with ``densify=True`` sparse data goes to the device a window at a time, in the compact form in which it
+        is stored, and becomes dense there, in float16 and bfloat16 too. None: on a GPU or TPU, where it halves what
+        travels; on the CPU annbatch's own kernel is the faster.
     cast_64bit
         What happens to 64-bit data while JAX runs without ``jax_enable_x64``, where it holds none. False: an error.
         True: floats are rounded to 32 bits, integers cast, and refused where they do not fit.
@@ -44,7 +56,8 @@ class JaxAdapter(Adapter):
     annbatch.errors.MissingDependencyError
         If JAX is not installed.
     ValueError
-        If there is no such ``device`` on this machine, or ``nse_buckets`` holds no sizes.
+        If there is no such ``device`` on this machine, if ``sharding`` is given beside it or beside ``stages``, or if
+        ``nse_buckets`` holds no sizes.
 
     Examples
     --------
@@ -66,25 +79,27 @@ class JaxAdapter(Adapter):
         self,
         device: jax.Device | jax.sharding.Sharding | str | None = None,
         *,
+        sharding: jax.sharding.NamedSharding | None = None,
         nse_buckets: Literal["pow2"] | Sequence[int] | None = "pow2",
+        stages: bool | None = None,
         cast_64bit: bool = False,
     ) -> None:
         try:
             import jax  # noqa: F401 - whether it can be imported is the question
         except ModuleNotFoundError as exc:
             raise MissingDependencyError("Adapter 'jax' needs JAX: `pip install 'annbatch[jax]'`.") from exc
-        self._placed = _placement(device)
+        if sharding is not None and device is not None:
+            raise ValueError(f"`sharding` excludes `device`, which it says itself, got {device!r} beside it.")
+        self._placement = OneDevice(device) if sharding is None else ShareOfMany(sharding)
         self._bucket = make_buckets(nse_buckets)
-        self._options = {"nse_buckets": nse_buckets, "cast_64bit": cast_64bit}
+        self._stages = not self._placement.on_cpu if stages is None else stages
+        if self._stages and sharding is not None:
+            raise ValueError("`stages` must not be True with `sharding`: rows are made dense where they are read.")
+        self._options = {"nse_buckets": nse_buckets, "stages": stages, "cast_64bit": cast_64bit}
         self._cast_64bit = cast_64bit
 
     def __reduce__(self) -> tuple[Any, ...]:
-        import jax
-
-        device = self._placed
-        if isinstance(device, jax.Device):  # which JAX does not pickle
-            device = f"{device.platform}:{device.id}"
-        return _remake, (type(self), device, self._options)
+        return _remake, (type(self), self._placement.argument(), self._options)
 
     def capacity(self, nnz: int) -> int:
         """Return the size of the bucket for a batch of ``nnz`` values.
@@ -117,6 +132,10 @@ class JaxAdapter(Adapter):
         import jax
         from jax.experimental.sparse import BCSR
 
+        if isinstance(self._placement, ShareOfMany):
+            raise TypeError(
+                "JAX has no sparse matrix whose rows are sharded: ask for dense batches (`Loader(densify=True)`)."
+            )
         wide = np.dtype(np.int64)
         if wide in (matrix.indices.dtype, matrix.indptr.dtype) and jax.dtypes.canonicalize_dtype(wide) != wide:
             raise TypeError(
@@ -129,8 +148,8 @@ class JaxAdapter(Adapter):
 
     @property
     def densifies(self) -> bool:
-        """Whether dense batches are made on a GPU."""
-        return not self._on_cpu()
+        """Whether dense batches are made by JAX: on a GPU or TPU, or where it was asked to."""
+        return self._stages or not self._placement.on_cpu
 
     def densify(self, matrix: CSR) -> jax.Array:
         """Return a sparse host batch as a ``jax.Array``, made on the device; on the CPU, by annbatch's kernel.
@@ -140,45 +159,66 @@ class JaxAdapter(Adapter):
         TypeError
             If JAX has no such dtype, or none while ``jax_enable_x64`` is off.
         """
-        if self._on_cpu():
+        if self._placement.on_cpu:
             return self.dense(matrix.to_dense())
         return expand(self.csr(matrix))
 
-    def _put(self, *arrays: np.ndarray) -> Sequence[jax.Array]:
-        import jax
+    @property
+    def stages(self) -> bool:
+        """Whether windows that are to become dense go to the device whole."""
+        return self._stages
 
-        placed: Sequence[jax.Array] = jax.device_put(tuple(map(self._fitting, arrays)), self._placed)
-        return placed
+    def applies(self, transform: Transform) -> bool:
+        """Say yes to :class:`~annbatch.transforms.NormalizeLog1p`."""
+        return isinstance(transform, NormalizeLog1p)
+
+    def stage(self, window: CompactWindow) -> Callable[[int], jax.Array]:
+        """Start moving a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
+
+        Raises
+        ------
+        TypeError
+            If JAX has no such dtype, or none while ``jax_enable_x64`` is off.
+        annbatch.errors.DeviceMemoryError
+            If the device has no room.
+        """
+        from ._stage import StagedWindow
+
+        if window.dtype != "bfloat16":
+            window = replace(window, dtype=self._check(np.dtype(window.dtype)).name)
+        return StagedWindow(window, self._put)
+
+    def _put(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        return self._placement.put(tuple(map(self._fitting, arrays)))
 
     def _fitting(self, array: np.ndarray) -> np.ndarray:
         """Return the array in a dtype that JAX keeps as it is: it narrows 64-bit ones without a word."""
-        import jax
-
-        if array.dtype.kind not in "biufc" or not array.dtype.isnative:
-            raise TypeError(
-                f"JAX has no array of dtype {array.dtype}: ask for another (`Loader(dtype='float32')`), or leave the "
-                "column out (`obs_columns`)."
-            )
-        narrow = jax.dtypes.canonicalize_dtype(array.dtype)
+        narrow = self._check(array.dtype)
         if narrow == array.dtype:
             return array
-        if not self._cast_64bit:
-            raise TypeError(
-                f"JAX has no array of dtype {array.dtype} while `jax_enable_x64` is off: switch it on "
-                "(`jax.config.update('jax_enable_x64', True)`), ask for another dtype (`Loader(dtype='float32')`), or "
-                "let the adapter cast (`Loader(to=JaxAdapter(cast_64bit=True))`)."
-            )
         cast = array.astype(narrow)
         if array.dtype.kind in "iu" and not np.array_equal(cast, array):
             misfit = array[cast != array][0]
             raise ValueError(f"With `cast_64bit`, values of {array.dtype} must fit {narrow}, got {misfit}.")
         return cast
 
-    def _on_cpu(self) -> bool:
+    def _check(self, dtype: np.dtype) -> np.dtype:
+        """Return the dtype that JAX has for one of NumPy's, or raise ``TypeError`` where it has none."""
         import jax
 
-        where = jax.numpy.zeros(0) if self._placed is None else jax.device_put(np.zeros(0, np.int8), self._placed)
-        return all(device.platform == "cpu" for device in where.devices())
+        if dtype.kind not in "biufc" or not dtype.isnative:
+            raise TypeError(
+                f"JAX has no array of dtype {dtype}: ask for another (`Loader(dtype='float32')`), or leave the "
+                "column out (`obs_columns`)."
+            )
+        narrow: np.dtype = jax.dtypes.canonicalize_dtype(dtype)
+        if narrow != dtype and not self._cast_64bit:
+            raise TypeError(
+                f"JAX has no array of dtype {dtype} while `jax_enable_x64` is off: switch it on "
+                "(`jax.config.update('jax_enable_x64', True)`), ask for another dtype (`Loader(dtype='float32')`), or "
+                "let the adapter cast (`Loader(to=JaxAdapter(cast_64bit=True))`)."
+            )
+        return narrow
 
 
 def expand(matrix: BCSR) -> jax.Array:
@@ -194,23 +234,6 @@ def expand(matrix: BCSR) -> jax.Array:
         return expand(counts) != 0
     dense: jax.Array = jax.jit(BCSR.todense)(matrix)
     return dense
-
-
-def _placement(device: Any) -> Any:
-    """Return what ``jax.device_put`` takes for what the user gave."""
-    import jax
-
-    if not isinstance(device, str):
-        if device is None or isinstance(device, (jax.Device, jax.sharding.Sharding)):
-            return device
-        raise TypeError(f"`device` must be a platform's name, a jax.Device, a sharding or None, got {device!r}.")
-    platform, _, number = device.partition(":")
-    try:
-        devices = jax.devices(platform)
-        return devices[0] if not number else next(each for each in devices if each.id == int(number))
-    except (RuntimeError, StopIteration, ValueError) as exc:
-        there = ", ".join(f"'{each.platform}:{each.id}'" for each in jax.devices())
-        raise ValueError(f"`device` must be one that JAX can use here ({there}), got {device!r}.") from exc
 
 
 def _remake(cls: type[JaxAdapter], device: Any, options: dict[str, Any]) -> JaxAdapter:

@@ -1,7 +1,7 @@
 """One element (X, a layer, an obsm) over all datasets: its share of a window, planned, begun, and cut into batches.
 
 ``csr`` and ``dense``: as it is stored. ``densified``: stored sparse, dense in batches. ``selected`` and
-``dense_selected``: with other columns.
+``dense_selected``: with other columns. ``transformed``: with other values.
 """
 
 from __future__ import annotations
@@ -14,3 +14,4 @@ from .element import Element as Element
 from .element import ElementPlan as ElementPlan
 from .element import ElementWindow as ElementWindow
 from .selected import SelectedElement as SelectedElement
+from .transformed import TransformedElement as TransformedElement

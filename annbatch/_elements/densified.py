@@ -35,12 +35,15 @@ class DensifiedElement:
         Columns of a batch.
     dtype
         Of the values in a batch; a dtype that kernels can cast to.
+    target_sum
+        Where rows are to be normalised to a total and their logarithm taken: the total.
     """
 
     sources: tuple[CsrSource, ...]
     columns: tuple[np.ndarray, ...]
     width: int
     dtype: np.dtype
+    target_sum: float | None = None
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> DensifiedPlan:
         """Plan the reading of one window."""
@@ -73,5 +76,6 @@ class DensifiedPlan:
         jobs: list[Job] = []
         for dataset, pieces in self.pieces:
             pair = element.sources[dataset].pair
-            jobs += pair.dense_jobs(pieces, element.columns[dataset], element.width, out, n_jobs=n_jobs)
+            columns = element.columns[dataset]
+            jobs += pair.dense_jobs(pieces, columns, element.width, out, n_jobs=n_jobs, target_sum=element.target_sum)
         return DenseWindow(out, self.edges, self.layout, (element.width,)), jobs

@@ -39,7 +39,16 @@ class CsrPair:
         self._indices = indices
         self._n_columns = n_columns
 
-    def dense_jobs(self, pieces: Pieces, columns: np.ndarray, width: int, out: np.ndarray, *, n_jobs: int) -> list[Job]:
+    def dense_jobs(
+        self,
+        pieces: Pieces,
+        columns: np.ndarray,
+        width: int,
+        out: np.ndarray,
+        *,
+        n_jobs: int,
+        target_sum: float | None = None,
+    ) -> list[Job]:
         """Return the work of adding rows to dense ones.
 
         Parameters
@@ -54,6 +63,8 @@ class CsrPair:
             Flat; contents need not be zero.
         n_jobs
             How many threads there are to share the work.
+        target_sum
+            Where rows are to be normalised to a total and their logarithm taken: the total.
         """
         from .._select import add_dense, read_dense, zero_rows
 
@@ -61,7 +72,7 @@ class CsrPair:
         jobs: list[Job] = [partial(_zero, zero_rows, empty, width, out)] if len(empty) else []
         filled = pieces.in_elements(1)
         for part in split_evenly(filled.length, n_jobs):
-            jobs.append(self._job(filled.part(part), read_dense, add_dense, (columns, width, out)))
+            jobs.append(self._job(filled.part(part), read_dense, add_dense, (columns, width, target_sum, out)))
         return jobs
 
     def selected_jobs(

@@ -11,7 +11,8 @@ import numpy as np
 
 from .._buffers import BufferPool
 from ..batch import ALIGNMENT
-from ._batches import dense_batch, densified, sparse_batch
+from ..transforms import NormalizeLog1p
+from ._batches import compact_window, dense_batch, densified, expanded, sparse_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,6 +138,67 @@ class AdapterTests:
             for batch in self._batches(dtype):
                 expected = densified(batch)
                 _same(self.to_numpy(self.adapter.densify(batch)), expected, f"densify {dtype} {batch.shape}")
+
+    def test_stage(self) -> None:
+        """Windows that travel whole become the same dense batches, whatever is left out or done to the values."""
+        if not self.adapter.stages:
+            return
+        _check(self.adapter.densifies, "an adapter that stages must say that it `densifies`")
+        panel = np.full(40, -1, dtype=np.int32)
+        panel[[30, 2, 17, 5]] = [0, 1, 2, 3]
+        rows = [5, 0, 33, 1, 64]
+        for stored in ("uint8", "uint16", "int32", "float32"):
+            for wanted in ("float32", "float16", "uint16", "int8", "bool"):
+                if wanted not in self.dtypes:
+                    continue
+                for columns in (None, panel):
+                    window = compact_window(
+                        self.adapter.allocate, rows, stored, seed=len(stored), wanted=wanted, columns=columns
+                    )
+                    make = self.adapter.stage(window)
+                    for batch in (4, 0, 1, 2, 3):
+                        expected = expanded(window, batch).astype(wanted)
+                        what = f"staged, {stored} to {wanted}, batch {batch}"
+                        _same(self.to_numpy(make(batch)), expected, what)
+
+    def test_stage_with_a_transform(self) -> None:
+        """A transform that it applies on the device comes to what it comes to on the host."""
+        transform = NormalizeLog1p(1e4)
+        if not self.adapter.stages or not self.adapter.applies(transform):
+            return
+        panel = np.arange(40, dtype=np.int32)
+        panel[::3] = -1
+        panel[panel >= 0] = np.arange((panel >= 0).sum())
+        for wanted, tolerance in (("float32", 1e-6), ("float16", 1e-3)):
+            for columns in (None, panel):
+                window = compact_window(
+                    self.adapter.allocate,
+                    [7, 64],
+                    "uint16",
+                    seed=1,
+                    wanted=wanted,
+                    columns=columns,
+                    transform=transform,
+                )
+                make = self.adapter.stage(window)
+                for batch in (0, 1):
+                    actual = self.to_numpy(make(batch))
+                    _check(str(actual.dtype) == wanted, f"staged: dtype must be {wanted}, got {actual.dtype}")
+                    np.testing.assert_allclose(actual, expanded(window, batch), rtol=tolerance)
+
+    def test_stage_keeps_batches(self) -> None:
+        """Batches of windows that travelled whole stay as they are while the memory of others is used again."""
+        if not self.adapter.stages:
+            return
+        pool = BufferPool(self.adapter.allocate)
+        kept: list[tuple[Any, np.ndarray]] = []
+        for seed in range(40):
+            window = compact_window(pool.lend, [40, 30], "uint16", seed=seed, wanted="float32")
+            expected, make = expanded(window, 1), self.adapter.stage(window)
+            del window  # the adapter alone holds on to it, for as long as it must
+            kept.append((make(1), expected))
+        for array, expected in kept:
+            _same(self.to_numpy(array), expected, "staged, kept")
 
     def test_other_dtypes_are_refused(self) -> None:
         """What it does not hold is an error that names the dtype, and never another dtype in silence."""

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..batch import ALIGNMENT, CSR
+from ..batch import ALIGNMENT, CSR, CompactWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..transforms import Transform
 
 
 def dense_batch(allocate: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: str, *, seed: int) -> np.ndarray:
@@ -46,6 +48,57 @@ def sparse_batch(
     indices = np.concatenate([rng.integers(n_columns, size=nnz), np.full(padding, n_columns)]).astype(np.int32)
     data, indices, indptr = _laid_out(allocate, data, indices, indptr)
     return CSR(data, indices, indptr, shape)
+
+
+def compact_window(
+    allocate: Callable[[int], np.ndarray],
+    rows: list[int],
+    dtype: str,
+    *,
+    seed: int,
+    wanted: str,
+    columns: np.ndarray | None = None,
+    transform: Transform | None = None,
+    n_stored: int = 40,
+) -> CompactWindow:
+    """Return a window of batches of so many rows, each row's columns unique, in memory from ``allocate``."""
+    rng = np.random.default_rng(seed)
+    edges = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+    data, indices, indptr, begins = [], [], [], []
+    at = 0
+    for n_rows in rows:
+        there = rng.random((n_rows, n_stored)) < 0.3
+        row, column = np.nonzero(there)
+        padding = -len(row) % ALIGNMENT
+        values = rng.integers(1, 100, len(row))
+        data += [values, np.full(padding, 77)]  # what lies between batches may be anything
+        indices += [column, np.full(padding, 3)]
+        indptr.append(np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_rows))]))
+        begins.append(at)
+        at += len(row) + padding
+    parts = np.concatenate(data).astype(dtype), np.concatenate(indices).astype(np.uint16)
+    laid_out = _laid_out(allocate, *parts, np.concatenate(indptr).astype(np.int32))
+    width = n_stored if columns is None else int(columns.max()) + 1
+    return CompactWindow(
+        laid_out[0], laid_out[1], laid_out[2], np.array(begins), edges, columns, width, wanted, transform
+    )
+
+
+def expanded(window: CompactWindow, batch: int) -> np.ndarray:
+    """Return the dense batch that an adapter must make of a window's, by NumPy alone; halves as float32."""
+    elements, pointers = window.elements(batch), window.pointers(batch)
+    n_stored = window.n_columns if window.columns is None else len(window.columns)
+    rows = np.repeat(np.arange(window.shape(batch)[0]), np.diff(window.indptr[pointers]))
+    stored = np.zeros((window.shape(batch)[0], n_stored))
+    stored[rows, window.indices[elements]] = window.data[elements]
+    dense = stored
+    if window.columns is not None:
+        dense = np.zeros(window.shape(batch))
+        kept = np.flatnonzero(window.columns >= 0)
+        dense[:, window.columns[kept]] = stored[:, kept]
+    if window.transform is not None:
+        window.transform(dense.reshape(-1), np.arange(len(dense) + 1) * window.n_columns)
+    return dense.astype(np.float32 if window.dtype in ("float16", "bfloat16") else window.dtype)
 
 
 def densified(batch: CSR) -> np.ndarray:

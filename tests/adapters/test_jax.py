@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from annbatch.batch import CSR
 from annbatch.errors import MissingDependencyError
 from annbatch.testing import AdapterTests
-from annbatch.testing._batches import dense_batch, densified, sparse_batch
+from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
 from annbatch_jax import JaxAdapter
 from annbatch_jax._adapter import expand
 
@@ -44,6 +44,29 @@ class TestJaxAdapterWithoutPadding(JaxAdapterTests):
 
 class TestJaxAdapterOnANamedDevice(JaxAdapterTests):
     adapter = JaxAdapter("cpu")
+
+
+class TestJaxAdapterThatStages(JaxAdapterTests):
+    """What a GPU does with a window, done on the CPU."""
+
+    adapter = JaxAdapter(stages=True)
+
+    def test_bfloat16(self):
+        window = compact_window(self.adapter.allocate, [9, 3], "uint8", seed=0, wanted="bfloat16")
+        batch = self.adapter.stage(window)(0)
+        assert batch.dtype == jax.numpy.bfloat16
+        np.testing.assert_array_equal(batch.astype("float32"), expanded(window, 0))  # counts below 256 are exact
+
+    def test_few_shapes_are_compiled_for(self):
+        from annbatch_jax._stage import expand
+
+        expand.clear_cache()
+        for seed in range(20):
+            window = compact_window(self.adapter.allocate, [64] * 4, "uint8", seed=seed, wanted="float32")
+            make = self.adapter.stage(window)
+            for batch in range(4):
+                make(batch)
+        assert 1 <= expand._cache_size() <= 3, "80 batches of about 770 values"
 
 
 class TestJaxAdapterWith64Bit(JaxAdapterTests):

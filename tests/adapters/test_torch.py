@@ -13,7 +13,7 @@ import pytest
 from annbatch.batch import CSR
 from annbatch.errors import MissingDependencyError
 from annbatch.testing import AdapterTests
-from annbatch.testing._batches import dense_batch, densified, sparse_batch
+from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
 from annbatch_torch import TorchAdapter
 from annbatch_torch._adapter import expand
 
@@ -33,6 +33,18 @@ class TestTorchAdapter(AdapterTests):
 
     def csr_parts(self, matrix):
         return matrix.values(), matrix.col_indices(), matrix.crow_indices()
+
+
+class TestTorchAdapterThatStages(TestTorchAdapter):
+    """What a CUDA device does with a window, done on the CPU."""
+
+    adapter = TorchAdapter(stages=True)
+
+    def test_bfloat16(self):
+        window = compact_window(self.adapter.allocate, [9, 3], "uint8", seed=0, wanted="bfloat16")
+        batch = self.adapter.stage(window)(0)
+        assert batch.dtype == torch.bfloat16
+        np.testing.assert_array_equal(batch.float().numpy(), expanded(window, 0))  # counts below 256 are exact
 
 
 @pytest.mark.gpu

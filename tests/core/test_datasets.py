@@ -16,6 +16,7 @@ from annbatch._elements import CsrElement, DenseElement
 
 def datasets(**options) -> Datasets:
     defaults = {"obs_columns": None, "var_names": None, "var_join": "exact", "dtype": None, "densify": False}
+    defaults |= {"transform": None, "staging": None}
     return Datasets(**(defaults | options))
 
 

@@ -9,7 +9,9 @@ import pytest
 import annbatch
 
 
-@pytest.mark.parametrize("name", ["annbatch", "annbatch.abc", "annbatch.collection", "annbatch.samplers"])
+@pytest.mark.parametrize(
+    "name", ["annbatch", "annbatch.abc", "annbatch.collection", "annbatch.samplers", "annbatch.transforms"]
+)
 def test_all_lists_the_public_names_sorted(name):
     module = import_module(name)
 

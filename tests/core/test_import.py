@@ -28,7 +28,7 @@ def test_import_waits_with_everything_heavy():
 
 
 def test_the_core_imports_no_framework():
-    code = "from annbatch import DatasetCollection, Loader, abc, errors, samplers, types, write_sharded"
+    code = "from annbatch import DatasetCollection, Loader, abc, errors, samplers, transforms, types, write_sharded"
 
     assert not modules_after(code) & FRAMEWORKS
 

@@ -1,0 +1,118 @@
+"""Where arrays go: to one device, or as this process' share of an array over many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+
+class OneDevice:
+    """Puts arrays on a device, or wherever a sharding of whole arrays says.
+
+    Parameters
+    ----------
+    device
+        As :class:`annbatch_jax.JaxAdapter` takes it.
+    """
+
+    def __init__(self, device: Any) -> None:
+        self.target = _target(device)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether arrays stay in the host's memory."""
+        import jax
+        import numpy as np
+
+        where = jax.numpy.zeros(0) if self.target is None else jax.device_put(np.zeros(0, np.int8), self.target)
+        return all(device.platform == "cpu" for device in where.devices())
+
+    def put(self, arrays: tuple[np.ndarray, ...]) -> tuple[jax.Array, ...]:
+        """Return arrays over the same memory on the CPU, copies on their way on any other device."""
+        import jax
+
+        placed: tuple[jax.Array, ...] = jax.device_put(arrays, self.target)
+        return placed
+
+    def argument(self) -> Any:
+        """Return what makes the same placement in another process."""
+        import jax
+
+        device = self.target
+        if isinstance(device, jax.Device):  # which JAX does not pickle
+            return f"{device.platform}:{device.id}"
+        return device
+
+
+class ShareOfMany:
+    """Makes global arrays, of which this process holds the rows that it loads.
+
+    Parameters
+    ----------
+    sharding
+        Of the rows, by its first axis; what it says of further axes counts for arrays that have them.
+    """
+
+    on_cpu = True  # batches are made dense where they are read: each device gets its rows of them
+
+    def __init__(self, sharding: jax.sharding.NamedSharding) -> None:
+        import jax
+
+        if not isinstance(sharding, jax.sharding.NamedSharding) or not len(sharding.spec):
+            raise TypeError(
+                "`sharding` must be a jax.sharding.NamedSharding whose spec names the rows' axis first, as "
+                f"NamedSharding(mesh, PartitionSpec('rows')) does, got {sharding!r}."
+            )
+        self._sharding = sharding
+        axes = sharding.spec[0]
+        names = () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
+        shards = 1
+        for name in names:
+            shards *= sharding.mesh.shape[name]
+        self._rows_by = max(1, shards // jax.process_count())
+
+    def put(self, arrays: tuple[np.ndarray, ...]) -> tuple[jax.Array, ...]:
+        """Return global arrays, each process' rows after those of the one before.
+
+        Raises
+        ------
+        ValueError
+            If the rows do not divide over the devices of this process.
+        """
+        import jax
+
+        placed = []
+        for array in arrays:
+            if len(array) % self._rows_by:
+                raise ValueError(
+                    f"A batch must divide over the {self._rows_by} devices of this process, got {len(array)} rows: "
+                    "make `batch_size` a multiple, and leave a shorter last batch out (`drop_last=True`)."
+                )
+            spec = jax.sharding.PartitionSpec(*self._sharding.spec[: array.ndim])
+            sharding = jax.sharding.NamedSharding(self._sharding.mesh, spec)
+            placed.append(jax.make_array_from_process_local_data(sharding, array))
+        return tuple(placed)
+
+    def argument(self) -> Any:
+        """Refuse: devices belong to a process."""
+        raise TypeError("A JaxAdapter with `sharding` cannot be pickled: its mesh holds devices of this process.")
+
+
+def _target(device: Any) -> Any:
+    """Return what ``jax.device_put`` takes for what the user gave."""
+    import jax
+
+    if not isinstance(device, str):
+        if device is None or isinstance(device, (jax.Device, jax.sharding.Sharding)):
+            return device
+        raise TypeError(f"`device` must be a platform's name, a jax.Device, a sharding or None, got {device!r}.")
+    platform, _, number = device.partition(":")
+    try:
+        devices = jax.devices(platform)
+        return devices[0] if not number else next(each for each in devices if each.id == int(number))
+    except (RuntimeError, StopIteration, ValueError) as exc:
+        there = ", ".join(f"'{each.platform}:{each.id}'" for each in jax.devices())
+        raise ValueError(f"`device` must be one that JAX can use here ({there}), got {device!r}.") from exc

@@ -1,0 +1,141 @@
+"""Windows on a device in compact form, and dense batches made of them there, by one jitted scatter."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from annbatch.errors import DeviceMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annbatch.batch import CompactWindow
+
+
+class StagedWindow:
+    """A window on its way to a device, each batch as arrays of its own: slices of one would be shapes to compile for.
+
+    Parameters
+    ----------
+    window
+        What travels.
+    put
+        Starts moving arrays to the device.
+    """
+
+    def __init__(self, window: CompactWindow, put: Callable[..., tuple[jax.Array, ...]]) -> None:
+        self._shapes = [window.shape(i) for i in range(window.n_batches)]
+        self._options = {
+            "dtype": window.dtype,
+            "target_sum": None if window.transform is None else window.transform.target_sum,  # type: ignore[attr-defined]
+        }
+        self._columns = None if window.columns is None else put(window.columns)[0]
+        cuts = [_cut(window, i) for i in range(window.n_batches)]
+        parts = [window.indptr[window.pointers(i)] for i in range(window.n_batches)]
+        try:
+            placed = put(*(array for cut in cuts for array in cut[:2]), *parts)
+        except jax.errors.JaxRuntimeError as exc:
+            raise _no_room(exc, "A window", window.nbytes, "the device") from exc
+        self._batches = [
+            (placed[2 * i], placed[2 * i + 1], placed[2 * len(cuts) + i], cut[2]) for i, cut in enumerate(cuts)
+        ]
+
+    def __call__(self, batch: int) -> jax.Array:
+        """Return a batch, dense, on the device."""
+        data, indices, indptr, begin = self._batches[batch]
+        shape = self._shapes[batch]
+        try:
+            dense: jax.Array = expand(data, indices, indptr, begin, self._columns, shape=shape, **self._options)
+        except jax.errors.JaxRuntimeError as exc:
+            nbytes = shape[0] * shape[1] * jnp.dtype(self._options["dtype"]).itemsize
+            raise _no_room(exc, "A dense batch", nbytes, next(iter(data.devices()))) from exc
+        return dense
+
+
+def room(nnz: int) -> int:
+    """Return how many values to send for a batch of ``nnz``: rounded up by at most an eighth, to meet few shapes.
+
+    >>> from annbatch_jax._stage import room
+    >>> [room(nnz) for nnz in (0, 256, 257, 1_000, 1_000_000)]
+    [256, 256, 288, 1024, 1048576]
+    """
+    nnz = max(nnz, 256)
+    step = 1 << max(0, nnz.bit_length() - 4)
+    return -(-nnz // step) * step
+
+
+def _cut(window: CompactWindow, batch: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the part of the window that holds a batch, of few sizes, and where in it the batch begins."""
+    elements = window.elements(batch)
+    size = room(elements.stop - elements.start)
+    if len(window.data) < size:
+        missing = (0, size - len(window.data))
+        return np.pad(window.data, missing), np.pad(window.indices, missing), elements.start
+    start = min(elements.start, len(window.data) - size)
+    return window.data[start : start + size], window.indices[start : start + size], elements.start - start
+
+
+@partial(jax.jit, static_argnames=("shape", "dtype", "target_sum"))
+def expand(
+    data: jax.Array,
+    indices: jax.Array,
+    indptr: jax.Array,
+    begin: int,
+    columns: jax.Array | None,
+    *,
+    shape: tuple[int, int],
+    dtype: str,
+    target_sum: float | None,
+) -> jax.Array:
+    """Return rows in compact form as a dense array.
+
+    Parameters
+    ----------
+    data, indices
+        ``(size,)``; of them the elements from ``begin`` on are the rows', as many as ``indptr`` says.
+    indptr
+        ``(n_rows + 1,)``, from 0.
+    columns
+        Where each stored column goes, -1 for nowhere; None: where it is.
+    shape, dtype
+        Of the result. Values are added in float32 for halves, in ``dtype`` for others.
+    target_sum
+        Where rows are to be normalised to a total and their logarithm taken: the total.
+    """
+    n_rows = shape[0]
+    place = jnp.arange(len(data)) - begin
+    # Row i ends where indptr[i + 1] elements have been: count the rows that have ended at each element.
+    ended = jnp.zeros(len(data) + 1, jnp.int32).at[jnp.minimum(indptr[1:] + begin, len(data))].add(1)
+    rows = jnp.cumsum(ended[:-1])
+    at = indices.astype(jnp.int32)
+    stays = (place >= 0) & (place < indptr[-1])
+    if columns is not None:
+        at = columns[at]
+        stays &= at >= 0
+    wanted = jnp.dtype(dtype)
+    adding = _adding(wanted)
+    values = jnp.where(stays, data.astype(adding), jnp.zeros((), adding))
+    if target_sum is not None:
+        totals = jax.ops.segment_sum(values, rows, n_rows)
+        scales = jnp.where(totals == 0, 1, target_sum / totals)
+        values = jnp.log1p(values * scales[rows])
+    dense = jnp.zeros(shape, adding).at[jnp.where(stays, rows, n_rows), at].add(values, mode="drop")
+    return dense != 0 if wanted.kind == "b" else dense.astype(wanted)
+
+
+def _adding(dtype: np.dtype) -> np.dtype:
+    """Return the dtype in which to add: JAX adds no booleans, and halves are rounded once and not at every addition."""
+    if dtype.kind == "b":
+        return np.dtype(np.int32)
+    half = dtype.itemsize == 2 and jnp.issubdtype(dtype, jnp.floating)
+    return np.dtype(np.float32) if half else dtype
+
+
+def _no_room(error: Exception, what: str, nbytes: int, device: object) -> Exception:
+    """Return the error that one of JAX's is, where it says that memory is short; otherwise the same."""
+    return DeviceMemoryError.of(what, nbytes, device) if "RESOURCE_EXHAUSTED" in str(error) else error

@@ -1,0 +1,125 @@
+"""Whole windows on a device in compact form, and dense batches made of them there, in plain PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from annbatch.errors import DeviceMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from annbatch.batch import CompactWindow
+    from annbatch.transforms import NormalizeLog1p
+
+_NOWHERE = 1024
+"""Slots behind a batch that take the values of columns that are left out: one slot alone would be waited for."""
+
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+class StagedWindow:
+    """A window on its way to a device.
+
+    Parameters
+    ----------
+    window
+        What travels.
+    receive
+        Returns its data, indices, indptr and, if it has them, columns, on the device: ready for the stream that is
+        current on the calling thread.
+    """
+
+    def __init__(self, window: CompactWindow, receive: Callable[[], Sequence[torch.Tensor]]) -> None:
+        self._receive = receive
+        self._places = [(window.elements(i), window.pointers(i), window.shape(i)) for i in range(window.n_batches)]
+        self._dtype: torch.dtype = getattr(torch, window.dtype)
+        self._transform: NormalizeLog1p | None = window.transform  # type: ignore[assignment]  # no other is applied
+
+    def __call__(self, batch: int) -> torch.Tensor:
+        """Return a batch, dense, on the device."""
+        data, indices, indptr, *columns = self._receive()
+        elements, pointers, shape = self._places[batch]
+        try:
+            return expand(
+                data[elements],
+                indices[elements],
+                indptr[pointers],
+                columns[0] if columns else None,
+                shape=shape,
+                dtype=self._dtype,
+                transform=self._transform,
+            )
+        except torch.OutOfMemoryError as exc:
+            nbytes = shape[0] * shape[1] * self._dtype.itemsize
+            raise DeviceMemoryError.of("A dense batch", nbytes, data.device) from exc
+
+
+def expand(
+    data: torch.Tensor,
+    indices: torch.Tensor,
+    indptr: torch.Tensor,
+    columns: torch.Tensor | None,
+    *,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    transform: NormalizeLog1p | None,
+) -> torch.Tensor:
+    """Return rows in compact form as a dense tensor on their device. Nothing in it waits for the device.
+
+    Parameters
+    ----------
+    data, indices
+        ``(nnz,)``, of any real dtype and of uint16 or int32.
+    indptr
+        ``(n_rows + 1,)``, from 0.
+    columns
+        Where each stored column goes, -1 for nowhere; None: where it is.
+    shape, dtype
+        Of the result. Values are added in float32 for halves, in ``dtype`` for others (modulo 2**bits for integers).
+    transform
+        Done to the values of the columns that stay, before they are added.
+    """
+    n_rows, n_columns = shape
+    device = data.device
+    adding = _adding(dtype)
+    numbers = torch.arange(n_rows, device=device)
+    # `output_size` is known here; without it PyTorch would ask the device, and wait.
+    rows = torch.repeat_interleave(numbers, indptr.diff().long(), output_size=len(data))
+    at = _signed(indices).long()
+    values = _signed(data).to(adding)
+    places = rows * n_columns + at
+    if columns is not None:
+        at = columns[at].long()
+        slots = n_rows * n_columns + torch.arange(len(data), device=device) % _NOWHERE
+        places = torch.where(at >= 0, rows * n_columns + at, slots)
+        values = torch.where(at >= 0, values, torch.zeros((), dtype=adding, device=device))
+    if transform is not None:
+        # In float64, so that the order in which a device adds leaves no trace in float32.
+        totals = torch.zeros(n_rows, dtype=torch.float64, device=device).index_add_(0, rows, values.double())
+        scales = torch.where(totals == 0, 1.0, transform.target_sum / totals).to(adding)
+        values = torch.log1p(values * scales[rows])
+    dense = torch.zeros(n_rows * n_columns + (0 if columns is None else _NOWHERE), dtype=adding, device=device)
+    dense = dense.index_add_(0, places, values)[: n_rows * n_columns].view(n_rows, n_columns)
+    if dtype == torch.bool:
+        return dense != 0
+    return dense.view(dtype) if adding.itemsize == dtype.itemsize and adding != dtype else dense.to(dtype)
+
+
+def _adding(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which to add: PyTorch adds of unsigned integers only uint8, and halves with rounding."""
+    if dtype in _HALVES:
+        return torch.float32
+    signed = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64, torch.bool: torch.int32}
+    return signed.get(dtype, dtype)
+
+
+def _signed(tensor: torch.Tensor) -> torch.Tensor:
+    """Return unsigned integers in a wider, signed dtype, with which every operation of PyTorch works."""
+    if tensor.dtype == torch.uint16:
+        return tensor.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
+    if tensor.dtype == torch.uint32:
+        return tensor.view(torch.int32).to(torch.int64).bitwise_and_(0xFFFF_FFFF)
+    return tensor.view(torch.int64) if tensor.dtype == torch.uint64 else tensor

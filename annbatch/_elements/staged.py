@@ -1,0 +1,188 @@
+"""A sparse element that travels to a device in compact form, a window at a time, and becomes dense there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._plan import Layout, Pieces, lay_out
+from ..batch import CompactWindow
+from .element import lend
+from .transformed import followed_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .._buffers import BufferPool
+    from .._plan import DatasetRows, WindowRows
+    from .._sources.array import Job
+    from .._sources.rows import CsrSource
+    from .._variables import Variables
+    from ..abc import Adapter
+    from ..transforms import Transform
+
+HALVES = ("bfloat16", "float16")
+"""Dtypes that devices make and hosts do not: NumPy has no bfloat16, numba no float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """That sparse data is to become dense on a device.
+
+    Attributes
+    ----------
+    adapter
+        One that stages.
+    half
+        Name of the dtype of batches where the host lacks it, and computes with float32 instead; None elsewhere.
+    """
+
+    adapter: Adapter
+    half: str | None
+
+    def element(
+        self, sources: tuple[CsrSource, ...], variables: Variables, dtype: np.dtype, transform: Transform | None
+    ) -> StagedElement | None:
+        """Return the element that is made so; None where that cannot be, and the host must do more.
+
+        Raises
+        ------
+        ValueError
+            If the host cannot make the dtype either.
+        """
+        every = variables.columns
+        why = (
+            "the data is dense"
+            if not sources
+            else f"the adapter {self.adapter.name!r} does not apply {transform!r}"
+            if transform is not None and not self.adapter.applies(transform)
+            else "datasets have different columns"
+            if every is not None and any(not np.array_equal(every[0], columns) for columns in every[1:])
+            else None
+        )
+        if why is None and dtype.kind in "biuf":
+            columns = None if every is None else every[0]
+            return StagedElement(sources, columns, variables.count, self.half or dtype.name, transform, self.adapter)
+        if self.half is not None:
+            raise ValueError(f"`dtype` must be one that the host can make, as float32, where {why}, got {self.half}.")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedElement:
+    """A sparse element, dense in batches, which the adapter makes.
+
+    Attributes
+    ----------
+    sources
+        One a dataset, all of one width.
+    columns
+        ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere; None for no change.
+    width
+        Columns of a batch.
+    dtype
+        Name of the dtype of a batch.
+    transform
+        One that the adapter applies; None for none.
+    adapter
+        One that stages.
+    """
+
+    sources: tuple[CsrSource, ...]
+    columns: np.ndarray | None
+    width: int
+    dtype: str
+    transform: Transform | None
+    adapter: Adapter
+
+    def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> StagedPlan:
+        """Plan the reading of one window."""
+        lengths = np.empty(len(window.rows), dtype=np.int64)
+        starts = []
+        for share in shares:
+            start, lengths[share.positions] = self.sources[share.dataset].extents(share.rows)
+            starts.append(start)
+        layout = lay_out(lengths, window.edges)
+        pieces = tuple(
+            (self.sources[share.dataset], Pieces(start, lengths[share.positions], layout.offset[share.positions]))
+            for share, start in zip(shares, starts, strict=True)
+        )
+        return StagedPlan(self, window.edges, lengths, layout, pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPlan:
+    """Where each stored row goes."""
+
+    element: StagedElement
+    edges: np.ndarray
+    lengths: np.ndarray
+    layout: Layout
+    pieces: tuple[tuple[CsrSource, Pieces], ...]
+
+    @property
+    def value_dtype(self) -> np.dtype:
+        """Of the values on their way: what all datasets store, or what is asked for where that is smaller."""
+        stored = np.result_type(*(source.data.dtype for source in self.element.sources))
+        wanted = np.dtype(np.float32 if self.element.dtype in HALVES else self.element.dtype)
+        return wanted if wanted.itemsize < stored.itemsize else stored
+
+    @property
+    def index_dtype(self) -> np.dtype:
+        """Of column numbers on their way."""
+        return np.dtype(np.uint16 if self.element.sources[0].shape[1] <= 1 << 16 else np.int32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that travel."""
+        return self.layout.size * (self.value_dtype.itemsize + self.index_dtype.itemsize)
+
+    def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[StagedWindow, list[Job]]:
+        """Take the memory and return the window with the jobs that fill it; the last to end sends it off."""
+        element, n_batches = self.element, len(self.edges) - 1
+        largest = int(self.layout.filled.max(initial=0))
+        pointer_dtype = np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64)
+        compact = CompactWindow(
+            data=lend(pool, self.layout.size, self.value_dtype),
+            indices=lend(pool, self.layout.size, self.index_dtype),
+            indptr=lend(pool, len(self.lengths) + n_batches, pointer_dtype),
+            begins=self.layout.batch[:-1],
+            edges=self.edges,
+            columns=element.columns,
+            n_columns=element.width,
+            dtype=element.dtype,
+            transform=element.transform,
+        )
+        self._fill_indptr(compact)
+        jobs: list[Job] = []
+        for source, pieces in self.pieces:
+            jobs += source.data.jobs(pieces, compact.data, n_jobs=n_jobs)
+            jobs += source.indices.jobs(pieces, compact.indices, n_jobs=n_jobs)
+        window = StagedWindow(compact, element.adapter)
+        return window, followed_by(jobs, window.send)
+
+    def _fill_indptr(self, compact: CompactWindow) -> None:
+        from .._scatter import fill_indptr
+
+        fill_indptr(self.lengths, self.edges, self.edges + np.arange(len(self.edges)), compact.indptr)
+
+
+class StagedWindow:
+    """A window that the adapter makes batches of, once it has been read."""
+
+    def __init__(self, compact: CompactWindow, adapter: Adapter) -> None:
+        self._compact: CompactWindow | None = compact
+        self._adapter = adapter
+        self._make: Callable[[int], Any] | None = None
+
+    def send(self) -> None:
+        """Hand the window to the adapter, and let go of it."""
+        assert self._compact is not None, "a window is sent once"
+        self._make, self._compact = self._adapter.stage(self._compact), None
+
+    def batch(self, i: int) -> Any:
+        """Return batch ``i``, as the adapter makes it."""
+        assert self._make is not None, "a window is sent once its jobs have run"
+        return self._make(i)

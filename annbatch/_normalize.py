@@ -1,0 +1,62 @@
+"""The kernels of :class:`annbatch.transforms.NormalizeLog1p`: rows to one total, then log1p, in place.
+
+The oracle, three lines of NumPy, is in ``tests/core/test_transforms.py``.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+_COUNTS = 32
+"""log1p is worked out once a row for each count below: it takes some 10 ns, and most counts of a cell are a few."""
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def row_total(row: np.ndarray) -> float:
+    """Return the sum in float64, in any order so that it vectorises: exact for counts below 2**53 in all."""
+    total = 0.0
+    for j in range(row.size):
+        total += row[j]
+    return total
+
+
+@nb.njit(nogil=True, cache=True)
+def normalize_row(row: np.ndarray, target_sum: float, of_count: np.ndarray) -> None:
+    """Replace each value by ``log1p(value * target_sum / total)``, in float64, rounded once.
+
+    Parameters
+    ----------
+    row
+        float32 or float64; one whose total is 0 is left alone.
+    target_sum
+        What the values add up to before log1p.
+    of_count
+        ``(n,)`` scratch memory of ``row``'s dtype.
+    """
+    total = row_total(row)
+    if total == 0:
+        return
+    scale = target_sum / total
+    for count in range(of_count.size):
+        of_count[count] = np.log1p(count * scale)
+    for j in range(row.size):
+        value = row[j]
+        if 0 <= value < of_count.size and value == np.floor(value):
+            row[j] = of_count[np.intp(value)]
+        else:
+            row[j] = np.log1p(value * scale)
+
+
+@nb.njit(nogil=True, cache=True)
+def scratch_like(row: np.ndarray) -> np.ndarray:
+    """Return the scratch memory that :func:`normalize_row` takes."""
+    return np.empty(_COUNTS, row.dtype)
+
+
+@nb.njit(nogil=True, cache=True)
+def normalize_rows(values: np.ndarray, edges: np.ndarray, target_sum: float) -> None:
+    """Do so with each row ``values[edges[i]:edges[i + 1]]``."""
+    of_count = scratch_like(values)
+    for i in range(edges.size - 1):
+        normalize_row(values[edges[i] : edges[i + 1]], target_sum, of_count)
