@@ -7,10 +7,13 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
+from ._sources.tally import count_bytes
 from ._sources.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
 
 _STRING_BYTES = 64
 """About what a short string takes in memory, pointer included."""
+
+Dtype: TypeAlias = "np.dtype | pd.api.extensions.ExtensionDtype"
 
 
 class Values(Protocol):
@@ -36,7 +39,7 @@ class StoredStrings:
             self._held = self._read(0, self._array.shape[0])
         if self._held is not None:
             return self._held[rows]
-        chunk = self._array.chunks[0]  # decoded whole anyway
+        chunk = self._array.chunks[0] if self._array.chunks else 1024  # decoded whole anyway
         first, _ = cut_at_gaps(rows // chunk)
         parts = []
         for a, b in zip(first.tolist(), [*first[1:].tolist(), len(rows)], strict=True):
@@ -46,7 +49,9 @@ class StoredStrings:
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         values = self._array.asstr()[start:stop] if hasattr(self._array, "asstr") else self._array[start:stop]
-        return np.asarray(values, dtype=object)
+        strings = np.asarray(values, dtype=object)
+        count_bytes(sum(map(len, strings)))
+        return strings
 
 
 class PlainColumn:
@@ -54,6 +59,7 @@ class PlainColumn:
 
     def __init__(self, values: Values) -> None:
         self.values = values
+        self.dtype: Dtype = values.dtype
 
     def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows``."""
@@ -78,12 +84,27 @@ class MaskedColumn:
     def __init__(self, values: Values, mask: Values) -> None:
         self.values = values
         self.mask = mask
+        self.dtype: Dtype = nullable_dtype(values.dtype)
 
     def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows`` as a pandas masked array."""
-        values, mask = self.values.take(rows), self.mask.take(rows)
-        make = pd.arrays.BooleanArray if values.dtype == bool else _masked_array_of(values.dtype)
-        return make(values, mask)
+        return self.dtype.construct_array_type()(self.values.take(rows), self.mask.take(rows))  # type: ignore[union-attr, call-arg]  # masked arrays take both
+
+
+class MaskedStrings:
+    """Strings of which some are missing."""
+
+    def __init__(self, values: Values, mask: Values) -> None:
+        self.values = values
+        self.mask = mask
+        self.dtype: Dtype = pd.StringDtype()
+
+    def take(self, rows: np.ndarray) -> Any:
+        """Return the values of ``rows`` as a pandas array of strings."""
+        values = np.array(self.values.take(rows), dtype=object)
+        values[self.mask.take(rows).astype(bool)] = None
+        make: Any = pd.array
+        return make(values, dtype=self.dtype)
 
 
 class PandasColumn:
@@ -91,17 +112,23 @@ class PandasColumn:
 
     def __init__(self, array: Any) -> None:
         self.array = array
+        self.dtype: Dtype = array.dtype
 
     def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows``, of the same type."""
         return self.array.take(rows)
 
 
-Column: TypeAlias = PlainColumn | CategoricalColumn | MaskedColumn | PandasColumn
+Column: TypeAlias = PlainColumn | CategoricalColumn | MaskedColumn | MaskedStrings | PandasColumn
 
 
-def _masked_array_of(dtype: np.dtype) -> Any:
-    return pd.arrays.FloatingArray if dtype.kind == "f" else pd.arrays.IntegerArray
+def nullable_dtype(dtype: np.dtype) -> pd.api.extensions.ExtensionDtype:
+    """Return pandas' dtype for numbers or booleans of which some are missing."""
+    if dtype.kind == "b":
+        return pd.BooleanDtype()
+    make: Any = pd.array
+    made: pd.api.extensions.ExtensionDtype = make(np.empty(0, dtype=dtype)).dtype  # Int8 ... UInt64, Float32, Float64
+    return made
 
 
 def memory_column(array: Any) -> Column:
@@ -116,7 +143,7 @@ def memory_column(array: Any) -> Column:
 def stored_column(element: Any) -> Column:
     """Return the column that a stored element of a DataFrame is, in anndata's encoding; nothing is read but categories.
 
-    Numbers, booleans, strings, categoricals and nullable numbers are read by range; anything else is read whole.
+    Numbers, booleans, strings, categoricals and nullable values are read by range; anything else is read whole.
     """
     from anndata.io import read_elem
 
@@ -130,8 +157,15 @@ def stored_column(element: Any) -> Column:
         dtype = pd.CategoricalDtype(categories, ordered=bool(element.attrs.get("ordered", False)))
         return CategoricalColumn(StoredValues(open_array(element["codes"])), dtype)
     if encoding in ("nullable-integer", "nullable-boolean"):
-        parts = (StoredValues(open_array(element[name])) for name in ("values", "mask"))
-        return MaskedColumn(*parts)
-    if encoding == "string-array" and element.shape[0] * _STRING_BYTES > HELD_BYTES:
+        return MaskedColumn(*(StoredValues(open_array(element[name])) for name in ("values", "mask")))
+    if encoding == "nullable-string-array" and _is_large(element["values"]):
+        return MaskedStrings(StoredStrings(element["values"]), StoredValues(open_array(element["mask"])))
+    if encoding == "string-array" and _is_large(element):
         return PlainColumn(StoredStrings(element))
-    return memory_column(pd.Series(read_elem(element)).array)
+    values = pd.Series(read_elem(element))
+    count_bytes(int(values.memory_usage(index=False)))
+    return memory_column(values.array)
+
+
+def _is_large(strings: Any) -> bool:
+    return bool(strings.shape[0] * _STRING_BYTES > HELD_BYTES)

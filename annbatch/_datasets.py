@@ -1,35 +1,51 @@
-"""What a loader reads from: matrices, their annotations, and the checks that they fit together."""
+"""What a loader reads from: datasets, which of their elements, and the checks that they fit together."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ._elements import (
-    CsrElement,
-    DenseElement,
-    DenseSelectedElement,
-    DensifiedElement,
-    Element,
-    SelectedElement,
-    TransformedElement,
+from ._containers import (
+    Annotated,
+    BareMatrix,
+    Dataset,
+    Stored,
+    has_var_axis,
+    is_multimodal,
+    multimodal,
+    split_key,
+    stored_multimodal,
 )
-from ._obs import MemoryFrame, ObsFrame, ObsTable, StoredFrame
-from ._sources import RowSource, open_rows
-from ._sources.rows import CsrSource
-from ._variables import JOINS, Variables, join_variables
-from .transforms import NormalizeLog1p
+from ._matrix import Matrix
+from ._obs import ObsTable
+from ._presence import Presence
+from ._sources.rows import CsrSource, DenseSource
+from ._variables import Variables, join_variables
+from ._wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from anndata import AnnData
+    from ._columns import Values
+    from ._elements import Element
+    from ._obs import ObsFrame
+    from ._sources import RowSource
 
-    from ._elements.staged import Staging
-    from .transforms import Transform
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What has been opened of one dataset; the object that it came from is let go, and need not be pickled."""
+
+    n_obs: int
+    kind: type
+    modalities: list[str]
+    rows: Mapping[str, Values]
+    elements: Mapping[str, RowSource | ObsFrame]
+    var: Mapping[str, pd.DataFrame | None]
 
 
 class Datasets:
@@ -37,231 +53,301 @@ class Datasets:
 
     Parameters
     ----------
-    obs_columns
-        Columns of ``obs`` to yield; None for all.
-    var_names, var_join
-        Columns of X to yield; see :func:`~annbatch._variables.join_variables`.
-    dtype
-        Of X's values in batches; None for what the data had.
-    densify
-        Whether a sparse X is made dense as it is decoded.
-    transform
-        Changes X's values; None for none.
-    staging
-        Makes a sparse X dense on a device; None: not so.
+    wanted
+        What is read of them.
     """
 
-    def __init__(
-        self,
-        *,
-        obs_columns: list[str] | None,
-        var_names: list[str] | None,
-        var_join: str,
-        dtype: np.dtype | None,
-        densify: bool,
-        transform: Transform | None,
-        staging: Staging | None,
-    ) -> None:
-        if var_join not in JOINS:
-            raise ValueError(f"`var_join` must be one of {', '.join(JOINS)}, got {var_join!r}.")
-        self._obs_columns = obs_columns
-        self._var_names = var_names
-        self._var_join = var_join
-        self._dtype = dtype
-        self._densify = densify
-        self._transform = transform
-        self._staging = staging
-        self._sources: list[RowSource] = []
-        self._obs: list[ObsFrame | None] = []
-        self._table: ObsTable | None = None
-        self._first_type: type | None = None
-        self._vars: list[pd.DataFrame | None] = []
-        self._variables: Variables | None = None
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._opened: list[_Opened] = []
+        self._variables: dict[str, Variables] = {}
+        self._tables: dict[str, ObsTable] = {}
 
     @property
     def count(self) -> int:
         """Number of datasets."""
-        return len(self._sources)
+        return len(self._opened)
 
     @property
     def n_obs(self) -> int:
         """Number of rows."""
-        return sum(source.shape[0] for source in self._sources)
+        return sum(one.n_obs for one in self._opened)
 
     @property
     def n_var(self) -> int:
         """Number of columns."""
-        if not self._sources:
+        if not self._opened:
             raise ValueError("`n_var` is known once a dataset has been added; got none yet.")
-        return self.variables.count
+        if not self._prefixes():
+            raise ValueError(f"`n_var` is known where `keys` have X or a layer, got {list(self._wanted.keys)}.")
+        return sum(self.variables(prefix).count for prefix in self._prefixes())
 
     @property
     def var(self) -> pd.DataFrame | None:
         """Annotations of the columns of a batch."""
-        return self.variables.var if self._sources else None
+        return self.variables("").var if "" in self._prefixes() else None
 
     @property
-    def variables(self) -> Variables:
-        """The columns of a batch, over all datasets."""
-        if self._variables is None:
-            widths = [source.shape[1] if len(source.shape) > 1 else 1 for source in self._sources]
-            self._variables = join_variables(self._vars, widths, names=self._var_names, join=self._var_join)
-        return self._variables
+    def modality_vars(self) -> dict[str, pd.DataFrame | None]:
+        """Annotations of the columns of each modality."""
+        return {prefix: self.variables(prefix).var for prefix in self._prefixes() if prefix}
 
     @property
     def first_type(self) -> type:
         """Type of the first matrix that was added."""
-        if self._first_type is None:
+        if not self._opened:
             raise ValueError("`dataset_type` is known once a dataset has been added; got none yet.")
-        return self._first_type
+        return self._opened[0].kind
 
     @property
     def starts(self) -> np.ndarray:
         """``(n_datasets + 1,)`` first global row of each dataset, and the total."""
-        return np.concatenate([[0], np.cumsum([source.shape[0] for source in self._sources])]).astype(np.int64)
+        return np.concatenate([[0], np.cumsum([one.n_obs for one in self._opened])]).astype(np.int64)
 
-    def add(self, matrix: Any, obs: pd.DataFrame | None, var: pd.DataFrame | None) -> None:
-        """Add a matrix with its annotations, after checking that they fit."""
-        for name, frame in (("obs", obs), ("var", var)):
-            if frame is not None and not isinstance(frame, pd.DataFrame):
-                raise TypeError(f"`{name}` must be a pandas DataFrame or None, got {type(frame).__name__}.")
-        source = open_rows(matrix)
-        if obs is not None and len(obs) != source.shape[0]:
-            raise ValueError(f"`obs` must have one row a row of the matrix ({source.shape[0]}), got {len(obs)}.")
-        self._append(source, type(matrix), None if obs is None else MemoryFrame(obs), var)
+    # Adding -----------------------------------------------------------------------------------------------------------
 
-    def add_adata(self, adata: AnnData) -> None:
-        """Add an AnnData object's X, obs and var; obs without columns counts as none."""
-        self.add(adata.X, adata.obs if len(adata.obs.columns) else None, adata.var)
-
-    def add_group(self, group: Any) -> None:
-        """Add the X, obs and var of a stored AnnData group; of obs nothing is read yet."""
-        from anndata.io import read_elem
-
-        if "X" not in group:
-            raise ValueError(f"`X` must be in every dataset, got {group.name!r} without it.")
-        obs = StoredFrame(group["obs"])
-        self._append(open_rows(group["X"]), type(group["X"]), obs if obs.columns else None, read_elem(group["var"]))
-
-    def _append(self, source: RowSource, kind: type, obs: ObsFrame | None, var: pd.DataFrame | None) -> None:
-        if len(source.shape) > 1 and var is not None and len(var) != source.shape[1]:
-            raise ValueError(f"`var` must have one row a column of the matrix ({source.shape[1]}), got {len(var)}.")
-        if self._sources:
-            self._check_alike(source, obs, var)
-        if self._table is None or obs is not None:
-            frames = [frame for frame in [*self._obs, obs] if frame is not None]
-            self._table = ObsTable(frames, self._obs_columns) if frames else None
-        if self._first_type is None:
-            self._first_type = kind
-        self._vars.append(var)
-        self._variables = None
-        self._sources.append(source)
-        self._obs.append(obs)
-
-    def _check_alike(self, source: RowSource, obs: ObsFrame | None, var: pd.DataFrame | None) -> None:
-        first, number = self._sources[0], self.count
-        if isinstance(source, CsrSource) != isinstance(first, CsrSource):
-            raise ValueError(
-                f"All datasets must be sparse or all dense: dataset 0 is {first.describe()}, "
-                f"dataset {number} is {source.describe()}."
-            )
-        joined = self._var_join != "exact" and len(source.shape) == len(first.shape) == 2
-        if source.shape[1:] != first.shape[1:] and not joined:
-            raise ValueError(
-                f"All datasets must have rows of one shape: dataset 0 has {first.shape[1:]}, "
-                f"dataset {number} has {source.shape[1:]}; `var_join` joins different genes."
-            )
-        for name, had, has in (("obs", self._obs[0], obs), ("var", self._vars[0], var)):
-            if (had is None) != (has is None):
-                one, other = ("with", "without") if has is None else ("without", "with")
-                raise ValueError(
-                    f"`{name}` must be given for all datasets or for none: dataset 0 is {one}, {number} {other}."
-                )
-        if var is not None and self._vars[0] is not None and not joined:
-            _check_same_var(self._vars[0], var, number)
-
-    def matrix(self, capacity: Callable[[int], int] | None) -> Element:
-        """Return X over all datasets.
-
-        Parameters
-        ----------
-        capacity
-            Elements that a sparse batch of so many non-zeros has room for; None for just those.
+    def add_all(self, datasets: Iterable[Dataset]) -> None:
+        """Add datasets: all of them, or none if one is refused.
 
         Raises
         ------
+        KeyError
+            If a dataset lacks an element that is wanted.
+        TypeError
+            If an element cannot be read by rows.
         ValueError
-            If what is asked for cannot be made of such data, or not in the dtype.
+            If datasets do not fit each other.
         """
-        dtype = self._dtype
-        if dtype is None:
-            dtype = _common_dtype([source.dtype for source in self._sources])
-        if self._transform is not None:
-            made = self._transform.dtype(dtype)
-            if self._dtype not in (None, made):
-                raise ValueError(f"`dtype` must be {made}, which {self._transform!r} makes of it, got {dtype}.")
-            dtype = made
-        if self._staging is not None:
-            sparse = tuple(source for source in self._sources if isinstance(source, CsrSource))
-            staged = self._staging.element(sparse, self.variables, dtype, self._transform)
-            if staged is not None:
-                return staged
-        element = self._untransformed(dtype, capacity)
-        if self._transform is None:
-            return element
-        if isinstance(element, DensifiedElement) and isinstance(self._transform, NormalizeLog1p):
-            return replace(element, target_sum=self._transform.target_sum)
-        return TransformedElement(element, self._transform)
+        before = self._opened
+        self._opened = list(before)
+        try:
+            for dataset in datasets:
+                opened = self._open(dataset)
+                self._check_alike(opened)
+                self._opened.append(opened)
+            tables = self._join_tables()
+        except BaseException:
+            self._opened = before
+            raise
+        self._tables = tables
+        self._variables = {}
 
-    def _untransformed(self, dtype: np.dtype, capacity: Callable[[int], int] | None) -> Element:
-        from ._scatter import kernels_cast
+    def _open(self, dataset: Dataset) -> _Opened:
+        elements: dict[str, RowSource | ObsFrame] = {}
+        for key in self._keys_in(dataset):
+            prefix, rest = split_key(key)
+            part = dataset.parts[prefix]
+            element = part.open(rest)
+            n_rows = element.shape[0] if isinstance(element, CsrSource | DenseSource) else element.n_rows
+            if n_rows != part.n_obs:
+                raise ValueError(f"`{key}` must have the {part.n_obs} rows of obs, got {n_rows}.")
+            elements[key] = element
+        var: dict[str, pd.DataFrame | None] = {}
+        for key in elements:
+            prefix, _ = split_key(key)
+            if not has_var_axis(key) or prefix in var:
+                continue
+            var[prefix] = frame = dataset.parts[prefix].var
+            shape = _shape(elements[key])
+            if frame is not None and len(shape) > 1 and len(frame) != shape[1]:
+                raise ValueError(f"`var` must have one row a column of the matrix ({shape[1]}), got {len(frame)}.")
+        main = dataset.parts[dataset.modalities[0] if dataset.modalities else ""]
+        kind = main.kind if not self._opened else self._opened[0].kind  # looking it up may take a request
+        return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var)
 
-        variables = self.variables
-        sparse = tuple(source for source in self._sources if isinstance(source, CsrSource))
-        dense = tuple(source for source in self._sources if not isinstance(source, CsrSource))
-        if dense and variables.columns is not None:
-            if len(dense[0].shape) != 2:
-                raise ValueError(f"`var_names` and `var_join` need X of 2 dimensions, got {len(dense[0].shape)}.")
-            return DenseSelectedElement(dense, variables.columns, variables.count, dtype)
-        if dense:
-            return DenseElement(dense, dense[0].shape[1:], dtype)
-        # Kernels have no float16: it is made dense when a batch is handed over.
-        if variables.columns is None and not (self._densify and kernels_cast(dtype, dtype)):
-            return CsrElement(sparse, variables.count, dtype, capacity)
-        if not kernels_cast(dtype, dtype):
-            raise ValueError(f"`dtype` must be bool, integer, float32 or float64 to choose columns, got {dtype}.")
-        if self._densify:
-            columns = variables.columns or (np.empty(0, dtype=np.int32),) * len(sparse)
-            return DensifiedElement(sparse, columns, variables.count, dtype)
-        assert variables.columns is not None
-        return SelectedElement(sparse, variables.columns, variables.count, dtype, capacity)
+    def _keys_in(self, dataset: Dataset) -> list[str]:
+        """Return which of the wanted elements to open in a dataset; X and layers of a MuData are its modalities'."""
+        found = []
+        for key in self._wanted.keys:
+            keys = [key]
+            if dataset.modalities and has_var_axis(key) and not split_key(key)[0]:
+                keys = [prefix + key for prefix in dataset.modalities if dataset.parts[prefix].has(key)]
+            for each in keys:
+                prefix, rest = split_key(each)
+                if prefix in dataset.parts and dataset.parts[prefix].has(rest):
+                    found.append(each)
+                elif each != "obs" and (prefix in dataset.parts or not dataset.modalities):
+                    raise self._unknown(each, dataset)
+            if not keys:
+                raise self._unknown(key, dataset)
+        return found
+
+    def _unknown(self, key: str, dataset: Dataset) -> KeyError:
+        return KeyError(
+            f"`keys` must be elements of the data, got {key!r}; dataset {self.count} has {dataset.elements()}."
+        )
+
+    def _check_alike(self, new: _Opened) -> None:
+        number = self.count
+        if not number:
+            return
+        joined = self._wanted.var_join != "exact"
+        for key, element in new.elements.items():
+            if isinstance(element, CsrSource | DenseSource):
+                self._matrix(key).check_another(element, number, joined=joined and has_var_axis(key))
+            elif any(_shape(one.elements[key]) for one in self._opened if key in one.elements):
+                raise ValueError(f"`{key}` must be a matrix in all datasets, got a data frame in dataset {number}.")
+        first = self._opened[0]
+        if "obs" in self._wanted.keys:
+            _check_both("obs", "obs" in first.elements, "obs" in new.elements, number)
+        for prefix, var in new.var.items():
+            one = next((opened.var[prefix] for opened in self._opened if prefix in opened.var), var)
+            _check_both("var", one is not None, var is not None, number)
+            if one is not None and var is not None and not joined:
+                _check_same_var(one, var, number)
+
+    # What batches are made of -----------------------------------------------------------------------------------------
+
+    def keys(self) -> list[str]:
+        """Return the keys of all elements that batches have, in the order in which they were asked for."""
+        found = dict.fromkeys(key for one in self._opened for key in one.elements)
+        missing = [key for key in self._wanted.keys if split_key(key)[0] and key not in found]
+        if missing and self._opened:
+            there = sorted({prefix.strip("/") for one in self._opened for prefix in one.modalities})
+            raise KeyError(f"`keys` must be elements of the data, got {missing}; the datasets have {there}.")
+        order = {key: number for number, key in enumerate(self._wanted.keys)}
+        return sorted(found, key=lambda key: order.get(key, order.get(split_key(key)[1], 0)))
+
+    def elements(self, capacity: Callable[[int], int] | None) -> dict[str, Element]:
+        """Return the matrices over all datasets; see :meth:`Matrix.element` for ``capacity`` and errors."""
+        return {key: self._element(key, capacity) for key in self.keys() if key not in self._tables}
+
+    def matrix(self, capacity: Callable[[int], int] | None) -> Element:
+        """Return X over all datasets."""
+        return self._element("X", capacity)
+
+    def _element(self, key: str, capacity: Callable[[int], int] | None) -> Element:
+        matrix, wanted = self._matrix(key), self._wanted
+        if has_var_axis(key):
+            return matrix.element(self.variables(split_key(key)[0]), wanted, capacity)
+        return matrix.element(None, Wanted(), capacity)
+
+    def _matrix(self, key: str) -> Matrix:
+        sources: dict[int, RowSource] = {}
+        for number, one in enumerate(self._opened):
+            element = one.elements.get(key)
+            if isinstance(element, CsrSource | DenseSource):
+                sources[number] = element
+            elif element is not None:
+                raise ValueError(f"`{key}` must be a matrix in all datasets, got a data frame in dataset {number}.")
+        return Matrix(key, sources)
+
+    def presence(self, key: str) -> Presence | None:
+        """Return which rows an element's modality has; None where all have them."""
+        prefix, _ = split_key(key)
+        if not prefix:
+            return None
+        return Presence(
+            tuple(one.rows[prefix] if key in one.elements else None for one in self._opened),
+        )
+
+    def variables(self, prefix: str) -> Variables:
+        """Return the columns of a batch, over all datasets."""
+        if prefix not in self._variables:
+            have = [one for one in self._opened if prefix in one.var]
+            names = self._names_of(prefix)
+            joined = join_variables(
+                [one.var[prefix] for one in have],
+                [self._width(one, prefix) for one in have],
+                names=names,
+                join=self._wanted.var_join,
+            )
+            self._variables[prefix] = joined.spread([prefix in one.var for one in self._opened])
+        return self._variables[prefix]
+
+    def _names_of(self, prefix: str) -> list[str] | None:
+        names = self._wanted.var_names
+        if names is None:
+            return None
+        if isinstance(names, str) or isinstance(names, Mapping) != bool(prefix):
+            kind = "a dict of lists by modality" if prefix else "a list of names"
+            raise ValueError(f"`var_names` must be {kind} for such data, got {type(names).__name__}.")
+        if isinstance(names, Mapping):
+            chosen = names.get(prefix.split("/")[1])
+            return None if chosen is None else list(chosen)
+        return list(names)
+
+    @staticmethod
+    def _width(one: _Opened, prefix: str) -> int:
+        shape = next(
+            _shape(one.elements[key]) for key in one.elements if has_var_axis(key) and split_key(key)[0] == prefix
+        )
+        return shape[1] if len(shape) > 1 else 1
+
+    def _prefixes(self) -> list[str]:
+        return list(dict.fromkeys(prefix for one in self._opened for prefix in one.var))
+
+    def _join_tables(self) -> dict[str, ObsTable]:
+        """Join the data frames among the elements over all datasets."""
+        tables = {}
+        for key in dict.fromkeys(key for one in self._opened for key in one.elements):
+            frames = [one.elements.get(key) for one in self._opened]
+            if any(frame is not None and not _shape(frame) for frame in frames):
+                columns = self._wanted.obs_columns if key == "obs" else None
+                tables[key] = ObsTable(
+                    frames,  # type: ignore[arg-type]  # those without a shape are frames; checked above
+                    columns,
+                    join=self._wanted.obs_join,
+                    partial=bool(split_key(key)[0]),
+                    key=key,
+                )
+        return tables
+
+    def tables(self) -> dict[str, ObsTable]:
+        """Return the data frames of all rows, by key."""
+        return self._tables
 
     def obs(self) -> ObsTable | None:
         """Return the annotations of all rows, or None."""
-        return self._table
+        return self._tables.get("obs")
 
     def categories(self) -> dict[str, pd.Index]:
-        """Return the categories of every categorical column."""
-        if self._table is None:
-            return {}
-        dtypes = {name: self._table.column(name).dtype for name in self._table.columns}
-        return {name: dtype.categories for name, dtype in dtypes.items() if dtype is not None}
+        """Return the categories of every categorical column: of obs by name, of others by key and name."""
+        return {
+            name if key == "obs" else f"{key}/{name}": index
+            for key, table in self._tables.items()
+            for name, index in table.categories().items()
+        }
 
     def describe(self) -> str:
         """Say what is loaded and how it is read."""
-        if not self._sources:
+        if not self._opened:
             return "no datasets"
-        kinds = list(dict.fromkeys(source.describe() for source in self._sources))
-        shape = " x ".join(f"{n:,}" for n in (self.n_obs, *self._sources[0].shape[1:]))
-        return f"{self.count} dataset{'s' if self.count > 1 else ''}, {shape}, {'; '.join(kinds)}"
+        datasets = f"{self.count} dataset{'s' if self.count > 1 else ''}"
+        matrices = [self._matrix(key) for key in self.keys() if key not in self._tables]
+        if len(matrices) == 1 and not split_key(matrices[0].key)[0]:
+            shape = " x ".join(f"{n:,}" for n in (self.n_obs, *matrices[0].first.shape[1:]))
+            return f"{datasets}, {shape}, {matrices[0].describe()}"
+        parts = [
+            f"{one.key}: {' x '.join(f'{n:,}' for n in one.first.shape[1:])}, {one.describe()}" for one in matrices
+        ]
+        return ", ".join([f"{datasets}, {self.n_obs:,} rows", *parts])
 
 
-def _common_dtype(dtypes: list[np.dtype]) -> np.dtype:
-    dtype = np.result_type(*dtypes)
-    if dtype.kind == "f" and all(one.kind in "biu" for one in dtypes):  # int64 beside uint64: NumPy would round
-        names = sorted({str(one) for one in dtypes})
-        raise ValueError(f"`dtype` must be given where datasets hold {' and '.join(names)}, which none holds exactly.")
-    return dtype
+def matrix_dataset(matrix: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Dataset:
+    """Return the dataset that a matrix is, with annotations of its rows and columns if there are any."""
+    return Dataset.of(BareMatrix(matrix, obs, var))
+
+
+def dataset_of(adata: Any) -> Dataset:
+    """Return the dataset that an AnnData or MuData object is."""
+    return multimodal(adata) if hasattr(adata, "mod") else Dataset.of(Annotated(adata))
+
+
+def stored_dataset(group: Any) -> Dataset:
+    """Return the dataset that a stored AnnData or MuData group is."""
+    return stored_multimodal(group) if is_multimodal(group) else Dataset.of(Stored(group))
+
+
+def _shape(element: RowSource | ObsFrame) -> tuple[int, ...]:
+    """Return the shape of a matrix; of a data frame, ()."""
+    return element.shape if isinstance(element, CsrSource | DenseSource) else ()
+
+
+def _check_both(name: str, had: bool, has: bool, number: int) -> None:
+    if had != has:
+        one, other = ("with", "without") if had else ("without", "with")
+        raise ValueError(f"`{name}` must be given for all datasets or for none: dataset 0 is {one}, {number} {other}.")
 
 
 def _check_same_var(first: pd.DataFrame, var: pd.DataFrame, number: int) -> None:

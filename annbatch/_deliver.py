@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ._containers import has_var_axis, path_of
 from ._elements import CsrElement
 from ._elements.staged import HALVES, Staging
 from .batch import CSR
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ._elements import Element
     from ._obs import ObsTable, ObsWindow
     from ._plan import DatasetRows
@@ -32,7 +35,7 @@ class Delivery:
     adapter
         Converts arrays; None: they stay NumPy arrays and SciPy matrices.
     densify
-        Whether sparse elements become dense.
+        Whether sparse X and layers become dense.
     obs_as
         ``"dataframe"`` or ``"arrays"``.
     return_index
@@ -52,10 +55,6 @@ class Delivery:
     def densifies_on_host(self) -> bool:
         """Whether batches are to be written dense as they are decoded."""
         return self.densify and not (self.adapter is not None and self.adapter.densifies)
-
-    def capacity(self, nnz: int) -> int:
-        """Return how many elements a sparse batch of ``nnz`` values should have room for."""
-        return nnz if self.adapter is None else self.adapter.capacity(nnz)
 
     def staging(self, dtype: Any) -> tuple[np.dtype | None, Staging | None]:
         """Return the dtype that the host computes with, and how a device makes batches, where one does.
@@ -96,31 +95,60 @@ class Delivery:
                 "`dtype` must not be float16 for SciPy matrices, which have no such dtype: ask for float32."
             )
 
-    def gather_obs(self, table: ObsTable, shares: list[DatasetRows]) -> ObsWindow:
+    def gather(self, table: ObsTable, shares: list[DatasetRows], n_rows: int) -> ObsWindow:
         """Gather the annotations of a window's rows, in the form in which they will be handed over."""
-        return table.frame(shares) if self.obs_as == "dataframe" else table.arrays(shares)
+        return table.frame(shares, n_rows) if self.obs_as == "dataframe" else table.arrays(shares, n_rows)
 
-    def batch(self, window: LoadedWindow, number: int, var: pd.DataFrame | None) -> LoaderOutput:
-        """Return a batch of a window as the user gets it."""
+    def batch(self, window: LoadedWindow, number: int, annotations: Annotations) -> LoaderOutput:
+        """Return a batch of a window as the user gets it: elements in dicts as deep as their keys."""
         start, stop = int(window.rows.edges[number]), int(window.rows.edges[number + 1])
-        return {
-            "X": self._convert(window.element("X", number)),
-            "obs": self._convert_obs(window.obs.batch(start, stop)) if window.obs is not None else None,
-            "var": var,
-            "index": window.rows.rows[start:stop] if self.return_index else None,
-        }
+        batch: dict[str, Any] = {}
+        for key in window.elements:
+            is_x = has_var_axis(key)
+            _put(batch, key, self._convert(window.element(key, number), densify=self.densify and is_x))
+        for key in window.frames:
+            _put(batch, key, self._convert_obs(window.frame(key, start, stop)))
+        batch.setdefault("obs", None)
+        for prefix, var in annotations.modalities.items():
+            _put(batch, f"{prefix}var", var)
+        batch["var"] = annotations.var
+        batch["index"] = window.rows.rows[start:stop] if self.return_index else None
+        return batch  # type: ignore[return-value]  # which elements there are is up to `keys`
 
-    def _convert(self, value: Any) -> Any:
+    def _convert(self, value: Any, *, densify: bool) -> Any:
         adapter = self.adapter
         if not isinstance(value, CSR):
             if adapter is None or not isinstance(value, np.ndarray):  # which the adapter made, of a whole window
                 return value
             return adapter.dense(value)
         if adapter is None:
-            return value.to_dense() if self.densify else value.to_scipy()
-        return adapter.densify(value) if self.densify else adapter.csr(value)
+            return value.to_dense() if densify else value.to_scipy()
+        return adapter.densify(value) if densify else adapter.csr(value)
 
     def _convert_obs(self, obs: Any) -> Any:
         if self.adapter is None or isinstance(obs, pd.DataFrame):
             return obs
         return {name: self.adapter.dense(a) if a.dtype.kind in "biuf" else a for name, a in obs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What every batch says of its columns.
+
+    Attributes
+    ----------
+    var
+        Of X and layers; None where there is none.
+    modalities
+        The same by the beginning of a modality's keys.
+    """
+
+    var: pd.DataFrame | None
+    modalities: Mapping[str, pd.DataFrame | None]
+
+
+def _put(batch: dict[str, Any], key: str, value: Any) -> None:
+    *outer, name = path_of(key)
+    for place in outer:
+        batch = batch.setdefault(place, {})
+    batch[name] = value

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ._deliver import Annotations
 from ._plan import plan_window, rows_by_dataset
+from ._presence import MaskPlan, mask_key
 from ._window import WindowPlan
 
 if TYPE_CHECKING:
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
 
     from ._datasets import Datasets
     from ._deliver import Delivery
+    from ._elements import ElementPlan
     from ._prefetch import ReadAhead
     from ._reading import Reading
+    from ._stats import WorkLog
     from ._window import LoadedWindow
     from .abc import Sampler
     from .types import LoaderOutput
@@ -57,33 +61,41 @@ class Epoch:
                 f"The loader must have rows to iterate over, got {self.datasets.count} datasets with none."
             )
         self.sampler.validate(n_obs)
-        self.delivery.check(self.datasets.matrix(None))
+        for element in self.datasets.elements(None).values():
+            self.delivery.check(element)
 
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
         """Yield the batches, with windows read ahead within ``budget`` bytes."""
-        windows = reading.windows(self._plans(), budget=budget)
-        log, var = reading.log, self.datasets.var
+        windows = reading.windows(self._plans(reading.log), budget=budget)
+        log, annotations = reading.log, Annotations(self.datasets.var, self.datasets.modality_vars)
         try:
             while (window := _next(windows, reading)) is not None:
                 for batch in range(window.rows.n_batches):
-                    output = self.delivery.batch(window, batch, var)
+                    output = self.delivery.batch(window, batch, annotations)
                     log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))
                     yield output
         finally:
             reading.end(windows)
 
-    def _plans(self) -> Generator[WindowPlan, None, None]:
+    def _plans(self, log: WorkLog) -> Generator[WindowPlan, None, None]:
         """Plan the windows. Runs on the planning thread, ahead of the user."""
         datasets, n_obs = self.datasets, self.datasets.n_obs
-        elements = {"X": datasets.matrix(None if self.delivery.adapter is None else self.delivery.capacity)}
-        obs = datasets.obs()
-        starts = datasets.starts
+        capacity = None if self.delivery.adapter is None else self.delivery.adapter.capacity
+        elements, tables, starts = datasets.elements(capacity), datasets.tables(), datasets.starts
+        presence = {key: datasets.presence(key) for key in (*elements, *tables)}
         self.sampler.set_epoch(self.number)
         for number, request in enumerate(self.sampler.sample(n_obs)):
             rows = plan_window(request, n_obs)
             shares = rows_by_dataset(rows.rows, starts)
-            gather = None if obs is None else partial(self.delivery.gather_obs, obs, shares)
-            yield WindowPlan(number, rows, {key: el.plan(rows, shares) for key, el in elements.items()}, gather)
+            of = {key: shares if there is None else there.shares(shares) for key, there in presence.items()}
+            plans: dict[str, ElementPlan] = {key: element.plan(rows, of[key]) for key, element in elements.items()}
+            gather = {
+                key: partial(self.delivery.gather, table, of[key], len(rows.rows)) for key, table in tables.items()
+            }
+            masks = {mask_key(key): of[key] for key, there in presence.items() if there is not None}
+            plans |= {key: MaskPlan.of(rows, held) for key, held in masks.items()}
+            log.planned()
+            yield WindowPlan(number, rows, plans, gather)
 
 
 def _next(windows: ReadAhead[WindowPlan, LoadedWindow], reading: Reading) -> LoadedWindow | None:

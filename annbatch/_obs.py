@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ._columns import CategoricalColumn, Column, PlainColumn, memory_column, stored_column
+from ._columns import memory_column, stored_column
+from ._united import UnitedColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._columns import Column
     from ._plan import DatasetRows
 
 
@@ -20,6 +22,7 @@ class ObsFrame(Protocol):
     """One dataset's annotations, opened a column at a time."""
 
     columns: list[str]
+    n_rows: int
 
     def column(self, name: str) -> Column:
         """Open a column."""
@@ -33,6 +36,7 @@ class MemoryFrame:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.columns = list(frame.columns)
+        self.n_rows = len(frame)
         self._frame = frame
 
     def column(self, name: str) -> Column:
@@ -44,12 +48,31 @@ class MemoryFrame:
         return memory_column(self._frame.index.array)
 
 
+class LazyFrame:
+    """A DataFrame that anndata read lazily; a column is read whole when it is opened."""
+
+    def __init__(self, frame: Any) -> None:
+        self.columns = [str(name) for name in frame.columns]
+        self.n_rows = int(frame.shape[0])
+        self._frame = frame
+
+    def column(self, name: str) -> Column:
+        """Open a column."""
+        return memory_column(self._frame[[name]].to_memory()[name].array)
+
+    def names(self) -> Column:
+        """Open the rows' names."""
+        return memory_column(pd.Index(np.asarray(self._frame.true_index)).array)
+
+
 class StoredFrame:
     """An ``obs`` group in anndata's encoding; nothing of it is read before it is asked for."""
 
     def __init__(self, group: Any) -> None:
         self.columns = [str(name) for name in group.attrs["column-order"]]
         self._group = group
+        self._names = group[group.attrs["_index"]]
+        self.n_rows = int((self._names["values"] if hasattr(self._names, "keys") else self._names).shape[0])
 
     def column(self, name: str) -> Column:
         """Open a column."""
@@ -57,117 +80,97 @@ class StoredFrame:
 
     def names(self) -> Column:
         """Open the rows' names."""
-        return stored_column(self._group[self._group.attrs["_index"]])
+        return stored_column(self._names)
+
+    def read_names(self) -> Any:
+        """Return the names of all rows."""
+        return self.names().take(np.arange(self.n_rows))
 
 
-class UnitedColumn:
-    """A column over all datasets, gathered into window order.
+def stored_frame(element: Any) -> StoredFrame:
+    """Open a stored DataFrame.
 
-    Categoricals are united, so that a code means the same category in every batch: where datasets differ, categories
-    come in the order in which they first appear, without an order of their own.
+    Raises
+    ------
+    TypeError
+        If it is not in anndata's encoding of today, which is a group of columns.
     """
-
-    def __init__(self, parts: Sequence[Column]) -> None:
-        self._parts = parts
-        self._recode: list[np.ndarray | None] = [None] * len(parts)
-        self.dtype: pd.CategoricalDtype | None = None
-        numbers = [part.values.dtype for part in parts if isinstance(part, PlainColumn)]
-        # Of the whole column, so that it does not depend on which datasets' rows are in a batch.
-        alike = len(numbers) == len(parts) and all(dtype.kind in "biuf" for dtype in numbers)
-        self._number = np.result_type(*numbers) if alike else None
-        if all(isinstance(part, CategoricalColumn) for part in parts):
-            self.dtype, self._recode = _unite([part.dtype for part in parts if isinstance(part, CategoricalColumn)])
-
-    def array(self, shares: Sequence[DatasetRows]) -> np.ndarray:
-        """Gather a window's rows as a NumPy array; categoricals as codes."""
-        parts = [self._values(share) for share in shares]
-        dtype = self._number
-        if dtype is None:
-            dtype = np.result_type(*parts) if parts else np.dtype(np.float64)
-        out = np.empty(sum(len(part) for part in parts), dtype=dtype)
-        for share, part in zip(shares, parts, strict=True):
-            out[share.positions] = part
-        return out
-
-    def series(self, shares: Sequence[DatasetRows]) -> Any:
-        """Gather a window's rows as what a DataFrame holds."""
-        if self.dtype is not None:
-            return pd.Categorical.from_codes(self.array(shares), dtype=self.dtype, validate=False)
-        if self._number is not None or not shares:
-            return self.array(shares)
-        parts = [self._parts[share.dataset].take(share.rows) for share in shares]
-        place = np.empty(sum(len(share.rows) for share in shares), dtype=np.int64)
-        place[np.concatenate([share.positions for share in shares])] = np.arange(len(place))
-        joined = (
-            parts[0] if len(parts) == 1 else pd.concat([pd.Series(part) for part in parts], ignore_index=True).array
+    if element.attrs.get("encoding-type") != "dataframe" or "column-order" not in element.attrs:
+        raise TypeError(
+            f"`{element.name.strip('/')}` must be a data frame in anndata's encoding, got "
+            f"{element.attrs.get('encoding-type')!r}: write the file anew with anndata, or load it and add that."
         )
-        return joined.take(place)
-
-    def _values(self, share: DatasetRows) -> np.ndarray:
-        part = self._parts[share.dataset]
-        if self.dtype is None or not isinstance(part, CategoricalColumn):
-            return np.asarray(part.take(share.rows))
-        codes, recode = part.codes.take(share.rows), self._recode[share.dataset]
-        return codes if recode is None else recode[codes]
-
-
-def _unite(dtypes: list[pd.CategoricalDtype]) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]]:
-    """Return a dtype for all, and for each the new code of every old one (missing, -1, finds the last entry)."""
-    if all(dtype == dtypes[0] and dtype.categories.equals(dtypes[0].categories) for dtype in dtypes):
-        return dtypes[0], [None] * len(dtypes)
-    categories = dtypes[0].categories
-    for dtype in dtypes[1:]:
-        categories = categories.append(dtype.categories[~dtype.categories.isin(categories)])
-    code_type = np.min_scalar_type(-max(2, len(categories)))
-    recode = [np.append(categories.get_indexer(dtype.categories), -1).astype(code_type) for dtype in dtypes]
-    return pd.CategoricalDtype(categories), list(recode)
+    return StoredFrame(element)
 
 
 class ObsTable:
-    """The annotations of all rows of a loader.
+    """The annotations of all rows of a loader: its ``obs``, or a DataFrame in ``obsm``.
 
     Parameters
     ----------
     frames
-        One a dataset.
+        One a dataset; None where a dataset has none, so that its rows' values are missing.
     columns
         Which columns; default, all.
+    join
+        ``"exact"``: all datasets have the columns. ``"inner"``, ``"outer"``: those that all have, or any has; what a
+        dataset lacks is missing in its rows.
+    partial
+        Whether windows may have rows of no dataset, whose values are missing.
+    key
+        What errors call it.
 
     Raises
     ------
     KeyError
         If a column of ``columns`` does not exist.
     ValueError
-        If a column exists in some datasets only.
+        If a column exists in some datasets only, and ``join`` is ``"exact"``.
     """
 
-    def __init__(self, frames: Sequence[ObsFrame], columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        frames: Sequence[ObsFrame | None],
+        columns: Sequence[str] | None = None,
+        *,
+        join: str = "exact",
+        partial: bool = False,
+        key: str = "obs",
+    ) -> None:
         self._frames = list(frames)
-        self.columns = list(frames[0].columns) if columns is None else list(columns)
-        for position, frame in enumerate(frames):
-            _check_columns(self.columns, frame, position, chosen=columns is not None)
+        self._partial = partial
+        self.columns = join_columns(self._frames, columns, join=join, key=key)
         self._open: dict[str | None, UnitedColumn] = {}
 
     def column(self, name: str) -> UnitedColumn:
         """Return a column over all datasets; opened at its first use."""
         if name not in self._open:
-            self._open[name] = UnitedColumn([frame.column(name) for frame in self._frames])
+            parts = [
+                None if frame is None or name not in frame.columns else frame.column(name) for frame in self._frames
+            ]
+            self._open[name] = UnitedColumn(parts, partial=self._partial)
         return self._open[name]
 
     def names(self) -> UnitedColumn:
         """Return the rows' names over all datasets; opened at their first use."""
         if None not in self._open:
-            self._open[None] = UnitedColumn([frame.names() for frame in self._frames])
+            parts = [None if frame is None else frame.names() for frame in self._frames]
+            self._open[None] = UnitedColumn(parts, partial=self._partial)
         return self._open[None]
 
-    def frame(self, shares: Sequence[DatasetRows]) -> FrameWindow:
-        """Gather a window's rows as a DataFrame."""
-        gathered = {name: self.column(name).series(shares) for name in self.columns}
-        return FrameWindow(pd.DataFrame(gathered, index=pd.Index(self.names().series(shares)), copy=False))
+    def categories(self) -> dict[str, pd.Index]:
+        """Return the categories of every categorical column."""
+        dtypes = {name: self.column(name).categories for name in self.columns}
+        return {name: dtype.categories for name, dtype in dtypes.items() if dtype is not None}
 
-    def arrays(self, shares: Sequence[DatasetRows]) -> ArraysWindow:
-        """Gather a window's rows as one array a column, categoricals as codes."""
-        return ArraysWindow({name: self.column(name).array(shares) for name in self.columns})
+    def frame(self, shares: Sequence[DatasetRows], n_rows: int) -> FrameWindow:
+        """Gather a window's ``n_rows`` rows as a DataFrame."""
+        gathered = {name: self.column(name).series(shares, n_rows) for name in self.columns}
+        return FrameWindow(pd.DataFrame(gathered, index=pd.Index(self.names().series(shares, n_rows)), copy=False))
+
+    def arrays(self, shares: Sequence[DatasetRows], n_rows: int) -> ArraysWindow:
+        """Gather a window's ``n_rows`` rows as one array a column, categoricals as codes."""
+        return ArraysWindow({name: self.column(name).array(shares, n_rows) for name in self.columns})
 
 
 class ObsWindow(Protocol):
@@ -200,13 +203,30 @@ class ArraysWindow:
         return {name: column[start:stop] for name, column in self.columns.items()}
 
 
-def _check_columns(wanted: list[str], frame: ObsFrame, position: int, *, chosen: bool) -> None:
-    missing = [name for name in wanted if name not in frame.columns]
-    if missing and chosen:
-        raise KeyError(f"`obs_columns` must be columns of obs, got {missing}; dataset {position} has {frame.columns}.")
-    extra = [] if chosen else [name for name in frame.columns if name not in wanted]
-    if missing or extra:
-        raise ValueError(
-            f"`obs` must have the same columns in every dataset: dataset {position} lacks {missing} and adds {extra} "
-            "to those of dataset 0; choose common ones with `obs_columns`."
-        )
+def join_columns(frames: Sequence[ObsFrame | None], chosen: Sequence[str] | None, *, join: str, key: str) -> list[str]:
+    """Return the names of the columns to yield; raise as :class:`ObsTable` does."""
+    present = [(number, frame.columns) for number, frame in enumerate(frames) if frame is not None]
+    have = list(present[0][1])
+    for _, columns in present[1:] if join != "exact" else []:
+        if join == "outer":
+            have += [name for name in columns if name not in have]
+        else:
+            have = [name for name in have if name in columns]
+    wanted = have if chosen is None else list(chosen)
+    if join != "exact":
+        unknown = [name for name in wanted if name not in have]
+        if unknown:
+            raise KeyError(f"`obs_columns` must be columns of `{key}`, got {unknown}; there are {have}.")
+        return wanted
+    for number, columns in present:
+        missing = [name for name in wanted if name not in columns]
+        if missing and chosen is not None:
+            raise KeyError(f"`obs_columns` must be columns of {key}, got {missing}; dataset {number} has {columns}.")
+        extra = [] if chosen is not None else [name for name in columns if name not in wanted]
+        if missing or extra:
+            raise ValueError(
+                f"`{key}` must have the same columns in every dataset: dataset {number} lacks {missing} and adds "
+                f"{extra} to those of dataset {present[0][0]}; choose common ones with `obs_columns`, or join them "
+                "with `obs_join`."
+            )
+    return wanted

@@ -5,10 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from ._sources.tally import take_count
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._sources.array import Job
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,7 @@ class LoaderStats:
     rows, batches
         Handed to the user.
     bytes_read
-        Fetched from storage, in memory none.
+        Fetched from storage, annotations and row extents included; in memory none.
     wait_seconds
         That the user waited for a window to be read.
     read_seconds
@@ -51,8 +57,21 @@ class WorkLog:
     def run(self, job: Job) -> None:
         """Run a job of a reading thread, and book its bytes and seconds."""
         begin = time.perf_counter()
-        n_bytes = job()
-        seconds = time.perf_counter() - begin
+        self._book(job(), time.perf_counter() - begin)
+
+    def gather(self, gather: Callable[[], T]) -> T:
+        """Gather annotations on a reading thread, and book the bytes and seconds that it takes."""
+        begin = time.perf_counter()
+        gathered = gather()
+        self._book(0, time.perf_counter() - begin)
+        return gathered
+
+    def planned(self) -> None:
+        """Book the bytes that the planning thread has read to know where rows lie."""
+        self._book(0, 0.0)
+
+    def _book(self, n_bytes: int, seconds: float) -> None:
+        n_bytes += take_count()
         with self._lock:
             self._bytes_read += n_bytes
             self._read_seconds += seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,13 @@ class Variables:
     var: pd.DataFrame | None
     columns: tuple[np.ndarray, ...] | None
     count: int
+
+    def spread(self, present: Sequence[bool]) -> Variables:
+        """Return the same with an entry of ``columns`` for every dataset, empty where one is not ``present``."""
+        if self.columns is None:
+            return self
+        columns, nothing = iter(self.columns), np.empty(0, dtype=np.int32)
+        return replace(self, columns=tuple(next(columns) if here else nothing for here in present))
 
 
 def join_variables(

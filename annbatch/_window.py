@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,14 +29,14 @@ class WindowPlan:
         Its rows, in batch order.
     elements
         What each element's reading will take, by key.
-    obs
-        Gathers the annotations of its rows; None where there are none.
+    frames
+        Gather the annotations of its rows, by key.
     """
 
     number: int
     rows: WindowRows
     elements: Mapping[str, ElementPlan]
-    obs: Callable[[], ObsWindow] | None
+    frames: Mapping[str, Callable[[], ObsWindow]]
 
     @property
     def nbytes(self) -> int:
@@ -52,36 +52,36 @@ class LoadedWindow:
         plan: WindowPlan,
         elements: Mapping[str, ElementWindow],
         reading: list[Future[None]],
-        obs: Future[ObsWindow] | None,
+        frames: Mapping[str, Future[ObsWindow]],
     ) -> None:
         self.rows = plan.rows
         self.number = plan.number
         self.nbytes = plan.nbytes
-        self._elements = elements
+        self.elements = elements
         self._reading = reading
-        self._obs = obs
-
-    @property
-    def obs(self) -> ObsWindow | None:
-        """The annotations of the window's rows."""
-        return None if self._obs is None else self._obs.result()
+        self.frames = frames
 
     def element(self, key: str, batch: int) -> object:
         """Return one element of a batch, as views of the window's memory."""
-        return self._elements[key].batch(batch)
+        return self.elements[key].batch(batch)
+
+    def frame(self, key: str, start: int, stop: int) -> object:
+        """Return one data frame's rows ``start:stop`` of the window, as it was gathered."""
+        return self.frames[key].result().batch(start, stop)
 
     def wait(self) -> None:
         """Return when everything has been read; raise what the reading raised."""
-        done, _ = wait(self._reading, return_when=FIRST_EXCEPTION)
+        done, _ = wait(self._futures(), return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()
-        if self._obs is not None:
-            self._obs.result()
 
     def cancel(self) -> None:
         """Drop the reading that has not begun."""
-        for future in self._reading:
+        for future in self._futures():
             future.cancel()
+
+    def _futures(self) -> list[Future[Any]]:
+        return [*self._reading, *self.frames.values()]
 
 
 def begin_window(
@@ -89,8 +89,8 @@ def begin_window(
 ) -> LoadedWindow:
     """Take the memory of a planned window and queue its reading."""
     elements, reading = {}, []
-    obs = workers.submit(plan.obs) if plan.obs is not None else None
+    frames = {key: workers.submit(log.gather, gather) for key, gather in plan.frames.items()}
     for key, element in plan.elements.items():
         elements[key], jobs = element.begin(pool, n_jobs=2 * n_workers)
         reading += [workers.submit(log.run, job) for job in jobs]
-    return LoadedWindow(plan, elements, reading, obs)
+    return LoadedWindow(plan, elements, reading, frames)

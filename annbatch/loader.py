@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ._adapters import find_adapter
-from ._datasets import Datasets
+from ._datasets import Datasets, dataset_of, matrix_dataset, stored_dataset
 from ._deliver import Delivery
 from ._epoch import Epoch
 from ._reading import Reading
 from ._sizes import parse_size
 from ._stats import LoaderStats as LoaderStats
+from ._wanted import Wanted
 from .samplers._make import make_sampler
 from .transforms import check_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -66,24 +67,31 @@ class Loader:
         One integer is drawn from it when the sampler is made, and is the seed from then on.
     seed
         The same as ``rng=np.random.default_rng(seed)``.
+    keys
+        Which elements to yield: ``"X"``, ``"layers/counts"``, ``"obsm/X_pca"``, ``"obs"``, all of the same rows. A
+        batch holds them in dicts as their keys do: ``batch["layers"]["counts"]``. Data frames in ``obsm`` come as
+        ``obs`` does. Of a MuData ``"X"`` and layers are those of every modality; ``"mod/rna/X"`` names one.
     obs_columns
         Which columns of ``obs`` to yield; default, all.
+    obs_join
+        ``"exact"``: all datasets have the same columns in ``obs``. ``"inner"``, ``"outer"``: the columns that all
+        datasets have, or any; what a dataset lacks is missing in its rows.
     obs_as
         ``"dataframe"``, or ``"arrays"``: a dict of one array a column, categoricals as codes (see ``categories``),
         numbers and booleans converted as X is.
     var_names
-        Which columns of X to yield, in this order; default, all.
+        Which columns of X and of layers to yield, in this order; default, all. Of a MuData, a dict by modality.
     var_join
         ``"exact"``: all datasets have the same columns. ``"inner"``, ``"outer"``: the columns that all datasets have,
         or any; what a dataset lacks is 0 in its rows, and ``var`` says which dataset has which.
     dtype
-        Of X's values; default, the dtype that the data had before it was narrowed for storage. ``"bfloat16"`` where
-        a device makes X dense.
+        Of the values of X and of layers; default, the dtype that the data had before it was narrowed for storage.
+        ``"bfloat16"`` where a device makes them dense.
     densify
-        Whether a sparse X is yielded dense, made on the device where there is one.
+        Whether a sparse X or layer is yielded dense, made on the device where there is one.
     transform
-        What is done to X's values while they are read: :class:`~annbatch.transforms.NormalizeLog1p`, or any
-        :class:`~annbatch.transforms.Transform`.
+        What is done to the values of X and of layers while they are read:
+        :class:`~annbatch.transforms.NormalizeLog1p`, or any :class:`~annbatch.transforms.Transform`.
     device
         Passed to the adapter.
     prefetch
@@ -123,9 +131,11 @@ class Loader:
         to: str | Adapter | None = None,
         rng: np.random.Generator | None = None,
         seed: int | None = None,
+        keys: Sequence[str] = ("X", "obs"),
         obs_columns: Sequence[str] | None = None,
+        obs_join: str = "exact",
         obs_as: str = "dataframe",
-        var_names: Sequence[str] | None = None,
+        var_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         var_join: str = "exact",
         dtype: Any = None,
         densify: bool = False,
@@ -151,13 +161,17 @@ class Loader:
         self._delivery = Delivery(adapter, densify=densify, obs_as=obs_as, return_index=return_index)
         host_dtype, staging = self._delivery.staging(dtype)
         self._datasets = Datasets(
-            obs_columns=None if obs_columns is None else list(obs_columns),
-            var_names=None if var_names is None else list(var_names),
-            var_join=var_join,
-            dtype=host_dtype,
-            densify=self._delivery.densifies_on_host,
-            transform=check_transform(transform),
-            staging=staging,
+            Wanted(
+                keys=(keys,) if isinstance(keys, str) else tuple(keys),
+                obs_columns=None if obs_columns is None else list(obs_columns),
+                obs_join=obs_join,
+                var_names=var_names,
+                var_join=var_join,
+                dtype=host_dtype,
+                densify=self._delivery.densifies_on_host,
+                transform=check_transform(transform),
+                staging=staging,
+            )
         )
         self._prefetch = parse_size(prefetch, name="prefetch")
         self._reading = Reading(None if adapter is None else adapter.allocate)
@@ -176,8 +190,8 @@ class Loader:
         collection
             A finished :class:`~annbatch.DatasetCollection`, of this package or of scverse annbatch.
         load_adata
-            Turns one dataset's ``zarr.Group`` into an AnnData, whose ``X``, ``obs`` and ``var`` are then loaded;
-            default, those of the group, nothing of which is read before it is needed.
+            Turns one dataset's ``zarr.Group`` into an AnnData, whose elements are then loaded; default, those of the
+            group, nothing of which is read before it is needed.
 
         Returns
         -------
@@ -186,8 +200,10 @@ class Loader:
 
         Raises
         ------
+        KeyError
+            If a dataset lacks an element of ``keys``.
         ValueError
-            If the collection is empty.
+            If the collection is empty, or its datasets do not fit each other or what was added before: none is added.
         RuntimeError
             If a collection is in use already.
         """
@@ -199,29 +215,28 @@ class Loader:
                 "Make one collection of them, or add their datasets with `add_adatas`."
             )
         self._check_closed()
-        for group in collection:
-            if load_adata is None:
-                self._datasets.add_group(group)
-            else:
-                self._datasets.add_adata(load_adata(group))
+        self._datasets.add_all(
+            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group)) for group in collection
+        )
         self._collection_added = True
         return self
 
     def add_adatas(self, adatas: Sequence[AnnData]) -> Self:
-        """Append AnnData objects; see :meth:`add_adata`."""
+        """Append AnnData objects, all or, if one is refused, none; see :meth:`add_adata`."""
         if not len(adatas):
             raise ValueError("`adatas` must hold at least one AnnData, got none.")
-        for adata in adatas:
-            self.add_adata(adata)
+        self._check_closed()
+        self._datasets.add_all(dataset_of(adata) for adata in adatas)
         return self
 
     def add_adata(self, adata: AnnData) -> Self:
-        """Append an AnnData object's ``X``, ``obs`` and ``var``.
+        """Append those elements of an AnnData or MuData object that ``keys`` name.
 
         Parameters
         ----------
         adata
-            Its ``X`` may be in memory, a zarr array or a backed CSR matrix; ``obs`` without columns counts as none.
+            In memory, backed by a file or read lazily; matrices may be CSR or dense. ``obs`` without columns counts as
+            none.
 
         Returns
         -------
@@ -230,13 +245,15 @@ class Loader:
 
         Raises
         ------
+        KeyError
+            If it lacks an element of ``keys``.
         TypeError
-            If ``X`` cannot be read by rows (CSC, lazy).
+            If a matrix cannot be read by rows (CSC, a sparse dask array).
         ValueError
             If its columns, or the presence of ``obs`` or ``var``, differ from those of what was added before.
         """
         self._check_closed()
-        self._datasets.add_adata(adata)
+        self._datasets.add_all([dataset_of(adata)])
         return self
 
     def add_datasets(
@@ -245,14 +262,14 @@ class Loader:
         obs: Sequence[pd.DataFrame] | None = None,
         var: Sequence[pd.DataFrame] | None = None,
     ) -> Self:
-        """Append matrices; see :meth:`add_dataset`."""
+        """Append matrices, all or, if one is refused, none; see :meth:`add_dataset`."""
         for name, frames in (("obs", obs), ("var", var)):
             if frames is not None and len(frames) != len(datasets):
                 raise ValueError(f"`{name}` must have one DataFrame a dataset ({len(datasets)}), got {len(frames)}.")
         all_obs = [None] * len(datasets) if obs is None else obs
         all_var = [None] * len(datasets) if var is None else var
-        for dataset, one_obs, one_var in zip(datasets, all_obs, all_var, strict=True):
-            self.add_dataset(dataset, one_obs, one_var)
+        self._check_closed()
+        self._datasets.add_all(map(matrix_dataset, datasets, all_obs, all_var))
         return self
 
     def add_dataset(self, dataset: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Self:
@@ -280,7 +297,7 @@ class Loader:
             If shapes or annotations do not fit each other or what was added before.
         """
         self._check_closed()
-        self._datasets.add(dataset, obs, var)
+        self._datasets.add_all([matrix_dataset(dataset, obs, var)])
         return self
 
     def _check_closed(self) -> None:

@@ -33,16 +33,24 @@ class LoaderOutput(TypedDict):
     Attributes
     ----------
     X
-        The rows: an array or a CSR matrix of the framework that ``to`` names.
+        The rows: an array or a CSR matrix of the framework that ``to`` names. Absent where ``keys`` leave it out.
     obs
         Their annotations, in the same order, or None where the data has none.
     var
         The columns' annotations, or None; the same object in every batch.
     index
         ``(n_rows,)`` int64 global row numbers, or None without ``return_index``.
+    layers, obsm
+        By name, as ``keys`` of the loader ask for them.
+    mod
+        Of a MuData: by modality, a dict of ``X``, ``layers``, ``obsm``, ``obs``, ``var`` and ``mask``: ``(n_rows,)``
+        bool, whether the modality has the row. Elements of rows that it lacks are zero, empty or missing.
     """
 
     X: Any
     obs: pd.DataFrame | None
     var: pd.DataFrame | None
     index: np.ndarray | None
+    layers: NotRequired[dict[str, Any]]
+    obsm: NotRequired[dict[str, Any]]
+    mod: NotRequired[dict[str, dict[str, Any]]]

@@ -43,7 +43,7 @@ class CsrElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> CsrPlan:
         """Plan the reading of one window."""
-        lengths = np.empty(len(window.rows), dtype=np.int64)
+        lengths = np.zeros(len(window.rows), dtype=np.int64)  # rows that no dataset holds are empty
         starts = []
         for share in shares:
             start, lengths[share.positions] = self.sources[share.dataset].extents(share.rows)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan import Layout, Pieces, lay_out
+from .._plan import Pieces
 from .._sources.array import split_evenly
-from .dense import DenseWindow
-from .element import lend
+from .dense import DensePlaces, DensePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._buffers import BufferPool
     from .._plan import DatasetRows, WindowRows
     from .._sources.array import Job
     from .._sources.rows import DenseSource
+
+_READ_BYTES = 4 << 20
+"""Whole rows that a job holds at once: enough that chunks are seldom decoded twice, little beside a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,51 +44,53 @@ class DenseSelectedElement:
     width: int
     dtype: np.dtype
 
-    def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> DenseSelectedPlan:
+    def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> DensePlan:
         """Plan the reading of one window."""
-        layout = lay_out(np.full(len(window.rows), self.width, dtype=np.int64), window.edges)
-        pieces = tuple((share.dataset, share.rows, layout.offset[share.positions]) for share in shares)
-        return DenseSelectedPlan(self, window.edges, layout, pieces)
+        places = DensePlaces.of(window, shares, (self.width,))
+        fill = [
+            partial(
+                _jobs,
+                self.sources[share.dataset],
+                share.rows,
+                places.of_share(share),
+                self.columns[share.dataset],
+                self.width,
+            )
+            for share in shares
+        ]
+        return DensePlan(places, self.dtype, tuple(fill))
 
 
-@dataclass(frozen=True, slots=True)
-class DenseSelectedPlan:
-    """Which rows of which dataset go where."""
-
-    element: DenseSelectedElement
-    edges: np.ndarray
-    layout: Layout
-    pieces: tuple[tuple[int, np.ndarray, np.ndarray], ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the window's values."""
-        return self.layout.size * self.element.dtype.itemsize
-
-    def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[DenseWindow, list[Job]]:
-        """Take the memory and return the window with the jobs that fill it."""
-        element = self.element
-        out = lend(pool, self.layout.size, element.dtype)
-        jobs: list[Job] = []
-        for dataset, rows, dest in self.pieces:
-            source, columns = element.sources[dataset], element.columns[dataset]
-            for part in split_evenly(np.full(len(rows), source.shape[1]), n_jobs):
-                jobs.append(partial(_read_and_pick, source, rows[part], dest[part], columns, element.width, out))
-        return DenseWindow(out, self.edges, self.layout, (element.width,)), jobs
+def _jobs(
+    source: DenseSource,
+    rows: np.ndarray,
+    dest: np.ndarray,
+    columns: np.ndarray,
+    width: int,
+    out: np.ndarray,
+    *,
+    n_jobs: int,
+) -> list[Job]:
+    parts = split_evenly(np.full(len(rows), source.shape[1]), n_jobs)
+    return [partial(_read_and_pick, source, rows[part], dest[part], columns, width, out) for part in parts]
 
 
 def _read_and_pick(
     source: DenseSource, rows: np.ndarray, dest: np.ndarray, columns: np.ndarray, width: int, out: np.ndarray
 ) -> int:
     stored = source.shape[1]
-    read = np.empty((len(rows), stored), dtype=out.dtype)
-    pieces = Pieces(rows, np.ones(len(rows), dtype=np.int64), np.arange(len(rows), dtype=np.int64) * stored)
-    n_bytes = sum(job() for job in source.array.jobs(pieces, read.reshape(-1), n_jobs=1))
+    step = min(max(1, _READ_BYTES // max(1, stored * out.dtype.itemsize)), len(rows))
+    read = np.empty((step, stored), dtype=out.dtype)
     kept = np.flatnonzero(columns >= 0)
     places = columns[kept]
-    for row, to in zip(read, dest.tolist(), strict=True):
-        target = out[to : to + width]
-        if len(kept) < width:
-            target[:] = 0
-        target[places] = row[kept]
+    n_bytes = 0
+    for first in range(0, len(rows), step):
+        some, to_places = rows[first : first + step], dest[first : first + step].tolist()
+        pieces = Pieces(some, np.ones(len(some), dtype=np.int64), np.arange(len(some), dtype=np.int64) * stored)
+        n_bytes += sum(job() for job in source.array.jobs(pieces, read.reshape(-1), n_jobs=1))
+        for row, to in zip(read, to_places, strict=False):  # the last time there may be fewer rows than room
+            target = out[to : to + width]
+            if len(kept) < width:
+                target[:] = 0
+            target[places] = row[kept]
     return n_bytes

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan import Layout, Pieces, lay_out
-from .dense import DenseWindow
-from .element import lend
+from .._plan import Pieces
+from .dense import DensePlaces, DensePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._buffers import BufferPool
     from .._plan import DatasetRows, WindowRows
-    from .._sources.array import Job
     from .._sources.rows import CsrSource
 
 
@@ -45,37 +43,12 @@ class DensifiedElement:
     dtype: np.dtype
     target_sum: float | None = None
 
-    def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> DensifiedPlan:
+    def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> DensePlan:
         """Plan the reading of one window."""
-        layout = lay_out(np.full(len(window.rows), self.width, dtype=np.int64), window.edges)
-        pieces = []
+        places = DensePlaces.of(window, shares, (self.width,))
+        fill = []
         for share in shares:
-            start, length = self.sources[share.dataset].extents(share.rows)
-            pieces.append((share.dataset, Pieces(start, length, layout.offset[share.positions])))
-        return DensifiedPlan(self, window.edges, layout, tuple(pieces))
-
-
-@dataclass(frozen=True, slots=True)
-class DensifiedPlan:
-    """Where each dense row goes."""
-
-    element: DensifiedElement
-    edges: np.ndarray
-    layout: Layout
-    pieces: tuple[tuple[int, Pieces], ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the window's values."""
-        return self.layout.size * self.element.dtype.itemsize
-
-    def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[DenseWindow, list[Job]]:
-        """Take the memory and return the window with the jobs that fill it."""
-        element = self.element
-        out = lend(pool, self.layout.size, element.dtype)
-        jobs: list[Job] = []
-        for dataset, pieces in self.pieces:
-            pair = element.sources[dataset].pair
-            columns = element.columns[dataset]
-            jobs += pair.dense_jobs(pieces, columns, element.width, out, n_jobs=n_jobs, target_sum=element.target_sum)
-        return DenseWindow(out, self.edges, self.layout, (element.width,)), jobs
+            source, columns = self.sources[share.dataset], self.columns[share.dataset]
+            pieces = Pieces(*source.extents(share.rows), places.of_share(share))
+            fill.append(partial(source.pair.dense_jobs, pieces, columns, self.width, target_sum=self.target_sum))
+        return DensePlan(places, self.dtype, tuple(fill))

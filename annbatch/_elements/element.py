@@ -37,7 +37,10 @@ class Element(Protocol):
     """An element of all datasets of a loader."""
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> ElementPlan:
-        """Plan the reading of one window; ``shares`` are its rows by dataset."""
+        """Plan the reading of one window.
+
+        ``shares`` are its rows by dataset; rows that are in none of them are empty or zero.
+        """
 
 
 def lend(pool: BufferPool, size: int, dtype: np.dtype) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 from .._plan import Pieces, lay_out
 from .csr import CsrWindow, index_dtype
 from .element import lend
+from .transformed import followed_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,8 +81,8 @@ class SelectedPlan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the slots, which is more than the window will hold."""
-        return self.slots * (self.element.dtype.itemsize + index_dtype(self.element.n_columns).itemsize)
+        """Bytes of the slots, and of what is kept of them, which is as much at most and known when all is read."""
+        return 2 * self.slots * (self.element.dtype.itemsize + index_dtype(self.element.n_columns).itemsize)
 
     def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[SelectedWindow, list[Job]]:
         """Take the memory and return the window with the jobs that fill it; the last to end completes it."""
@@ -95,7 +95,7 @@ class SelectedPlan:
         for (dataset, pieces), count in zip(self.pieces, counts, strict=True):
             pair = element.sources[dataset].pair
             jobs += pair.selected_jobs(pieces, element.columns[dataset], count, values, indices, n_jobs=n_jobs)
-        return window, window.completed_by(jobs)
+        return window, followed_by(jobs, window.gather)
 
 
 class SelectedWindow:
@@ -113,30 +113,14 @@ class SelectedWindow:
         self._pool = pool
         self._slots: tuple[np.ndarray, np.ndarray, list[np.ndarray]] | None = (values, indices, counts)
         self._complete: CsrWindow | None = None
-        self._lock = threading.Lock()
-        self._left = 0
-
-    def completed_by(self, jobs: list[Job]) -> list[Job]:
-        """Return the jobs, the last of which to end moves the rows to their places."""
-        self._left = max(1, len(jobs))
-
-        def then_count(job: Job) -> int:
-            n_bytes = job()
-            with self._lock:
-                self._left -= 1
-                last = self._left == 0
-            if last:
-                self._gather()
-            return n_bytes
-
-        return [lambda job=job: then_count(job) for job in jobs or [lambda: 0]]  # type: ignore[misc]  # bound early
 
     def batch(self, i: int) -> CSR:
         """Return batch ``i`` as views of the window's memory."""
         assert self._complete is not None, "a window is complete once its jobs have run"
         return self._complete.batch(i)
 
-    def _gather(self) -> None:
+    def gather(self) -> None:
+        """Move the rows from their slots to their places, once all have been read."""
         from .._select import gather_slots
 
         assert self._slots is not None

@@ -99,7 +99,7 @@ class StagedElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> StagedPlan:
         """Plan the reading of one window."""
-        lengths = np.empty(len(window.rows), dtype=np.int64)
+        lengths = np.zeros(len(window.rows), dtype=np.int64)  # rows that no dataset holds are empty
         starts = []
         for share in shares:
             start, lengths[share.positions] = self.sources[share.dataset].extents(share.rows)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from .lazy import LazyArray, is_lazy, stored_behind
 from .memory import MemoryArray
 from .rows import CsrSource, DenseSource
 from .values import HeldValues, StoredValues
@@ -25,8 +26,8 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
     Parameters
     ----------
     matrix
-        A NumPy array, a SciPy CSR matrix, a zarr or HDF5 array, a zarr or HDF5 group in anndata's CSR encoding, or
-        anndata's own wrapper of such a group.
+        A NumPy array, a SciPy CSR matrix, a zarr or HDF5 array, a zarr or HDF5 group in anndata's CSR encoding,
+        anndata's own wrapper of such a group, or a dask array: a dense one, or one that anndata read lazily.
     name
         What errors call it.
 
@@ -39,6 +40,8 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
     import scipy.sparse as sp
     import zarr
 
+    if is_lazy(matrix):
+        return _lazy(matrix, name)
     if isinstance(matrix, np.ndarray):
         return _dense(MemoryArray(_numeric(matrix, name)), {})
     if isinstance(matrix, sp.csr_matrix | sp.csr_array):
@@ -52,6 +55,16 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
     if isinstance(group, zarr.Group | h5py.Group):
         return _csr_group(group, name)
     raise _not_rows(name, f"{type(matrix).__module__}.{type(matrix).__qualname__}", "load it, or open it with zarr")
+
+
+def _lazy(array: Any, name: str) -> RowSource:
+    stored = stored_behind(array)
+    if stored is not None:
+        return open_rows(stored, name=name)
+    if not isinstance(array._meta, np.ndarray):
+        advice = "only those that anndata read lazily have rows that can be found; `.compute()` it, or store it"
+        raise _not_rows(name, f"a sparse dask array ({type(array._meta).__name__})", advice)
+    return _dense(LazyArray(_numeric(array, name)), {})
 
 
 def _csr_group(group: Any, name: str) -> CsrSource:

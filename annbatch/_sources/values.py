@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._plan import Pieces
+from .tally import count_bytes
 
 if TYPE_CHECKING:
     from .array import StoredArray
@@ -76,7 +77,7 @@ class StoredValues:
     def _read(self, start: np.ndarray, length: np.ndarray) -> np.ndarray:
         out = np.empty(int(length.sum()), dtype=self.dtype)
         for job in self._array.jobs(Pieces(start, length, np.cumsum(length) - length), out, n_jobs=1):
-            job()
+            count_bytes(job())
         return out
 
 

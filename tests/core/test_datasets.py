@@ -10,14 +10,13 @@ import scipy.sparse as sp
 import zarr
 from anndata.io import sparse_dataset, write_elem
 
-from annbatch._datasets import Datasets
+from annbatch._datasets import Datasets, matrix_dataset, stored_dataset
 from annbatch._elements import CsrElement, DenseElement
+from annbatch._wanted import Wanted
 
 
 def datasets(**options) -> Datasets:
-    defaults = {"obs_columns": None, "var_names": None, "var_join": "exact", "dtype": None, "densify": False}
-    defaults |= {"transform": None, "staging": None}
-    return Datasets(**(defaults | options))
+    return Datasets(Wanted(**options))
 
 
 CSR = sp.csr_matrix(np.eye(4, 3, dtype="f4"))
@@ -30,7 +29,7 @@ def test_sizes_add_up():
     assert (held.count, held.n_obs) == (0, 0)
     assert held.starts.tolist() == [0]
     for matrix in (CSR, CSR[:0], CSR[:1]):
-        held.add(matrix, None, None)
+        held.add_all([matrix_dataset(matrix, None, None)])
     assert (held.count, held.n_obs, held.n_var) == (3, 5, 3)
     assert held.starts.tolist() == [0, 4, 4, 5]
     assert held.starts.dtype == np.int64
@@ -39,19 +38,19 @@ def test_sizes_add_up():
 
 def test_the_dtype_holds_the_values_of_all():
     held = datasets()
-    held.add(CSR.astype("u2"), None, None)
-    held.add(CSR.astype("i4"), None, None)
+    held.add_all([matrix_dataset(CSR.astype("u2"), None, None)])
+    held.add_all([matrix_dataset(CSR.astype("i4"), None, None)])
     assert held.matrix(None).dtype == np.int32
     assert datasets(dtype=np.dtype("f8")).n_obs == 0
     chosen = datasets(dtype=np.dtype("f8"))
-    chosen.add(CSR, None, None)
+    chosen.add_all([matrix_dataset(CSR, None, None)])
     assert chosen.matrix(None).dtype == np.float64
 
 
 def test_sparse_and_dense_elements():
     sparse, dense = datasets(), datasets()
-    sparse.add(CSR, None, None)
-    dense.add(np.zeros((4, 3, 2)), None, None)
+    sparse.add_all([matrix_dataset(CSR, None, None)])
+    dense.add_all([matrix_dataset(np.zeros((4, 3, 2)), None, None)])
     assert isinstance(sparse.matrix(None), CsrElement)
     element = dense.matrix(None)
     assert isinstance(element, DenseElement)
@@ -62,8 +61,8 @@ def test_annotations():
     held = datasets()
     assert held.obs() is None
     assert held.categories() == {}
-    held.add(CSR, OBS, VAR)
-    held.add(CSR, OBS.assign(type=pd.Categorical(list("bbcc"))), VAR)
+    held.add_all([matrix_dataset(CSR, OBS, VAR)])
+    held.add_all([matrix_dataset(CSR, OBS.assign(type=pd.Categorical(list("bbcc"))), VAR)])
     pd.testing.assert_frame_equal(held.var, VAR)
     assert {name: list(values) for name, values in held.categories().items()} == {"type": ["a", "b", "c"]}
     assert held.obs().columns == ["type", "n"]
@@ -71,7 +70,7 @@ def test_annotations():
 
 def test_what_was_refused_leaves_no_trace():
     held = datasets()
-    held.add(CSR, OBS, VAR)
+    held.add_all([matrix_dataset(CSR, OBS, VAR)])
     for bad in (
         (CSR, None, VAR),
         (CSR, OBS, VAR.rename(index={"g1": "g0"})),
@@ -80,16 +79,16 @@ def test_what_was_refused_leaves_no_trace():
         (CSR[:, :2], OBS, VAR[:2]),
     ):
         with pytest.raises(ValueError, match="must"):
-            held.add(*bad)
+            held.add_all([matrix_dataset(*bad)])
     assert (held.count, held.n_obs) == (1, 4)
-    held.add(CSR, OBS, VAR)
+    held.add_all([matrix_dataset(CSR, OBS, VAR)])
     assert held.n_obs == 8
 
 
 def test_a_first_dataset_that_was_refused_leaves_no_trace():
     held = datasets(obs_columns=["q"])
     with pytest.raises(KeyError, match="q"):
-        held.add(CSR, OBS, VAR)
+        held.add_all([matrix_dataset(CSR, OBS, VAR)])
     assert (held.count, held.var) == (0, None)
     with pytest.raises(ValueError, match="`dataset_type` is known once"):
         _ = held.first_type
@@ -102,24 +101,24 @@ def test_a_stored_anndata(tmp_path):
         write_elem(group, "d", ad.AnnData(CSR, obs=obs, var=VAR))
         write_elem(group, "bare", ad.AnnData(CSR, var=VAR))
     held = datasets()
-    held.add_group(group["d"])
+    held.add_all([stored_dataset(group["d"])])
     pd.testing.assert_frame_equal(held.var, VAR)
     assert (held.n_obs, held.first_type) == (4, zarr.Group)
     assert held.obs().columns == ["type", "n"]
     with pytest.raises(ValueError, match="`obs` must be given for all datasets or for none"):
-        held.add_group(group["bare"])  # obs without columns counts as none
+        held.add_all([stored_dataset(group["bare"])])  # obs without columns counts as none
     wrapped = datasets()
-    wrapped.add(sparse_dataset(group["d/X"]), obs, VAR)
+    wrapped.add_all([matrix_dataset(sparse_dataset(group["d/X"]), obs, VAR)])
     assert wrapped.n_obs == 4
 
 
 def test_it_says_what_it_holds():
     held = datasets()
     assert held.describe() == "no datasets"
-    held.add(CSR, None, None)
+    held.add_all([matrix_dataset(CSR, None, None)])
     assert held.describe() == "1 dataset, 4 x 3, csr, memory"
-    held.add(CSR, None, None)
+    held.add_all([matrix_dataset(CSR, None, None)])
     assert held.describe() == "2 datasets, 8 x 3, csr, memory"
     images = datasets()
-    images.add(np.zeros((12_000, 3, 2), dtype="u1"), None, None)
+    images.add_all([matrix_dataset(np.zeros((12_000, 3, 2), dtype="u1"), None, None)])
     assert images.describe() == "1 dataset, 12,000 x 3 x 2, dense, memory"

@@ -224,7 +224,7 @@ def test_a_collection_of_stores_in_csc(tmp_path):
 def test_a_dataset_without_x(collection, tmp_path):
     root = zarr.open_group(tmp_path / "c.zarr", mode="r+")
     del root["dataset_0/X"]
-    with pytest.raises(ValueError, match="`X` must be in every dataset, got '/dataset_0' without it"):
+    with pytest.raises(KeyError, match=r"`keys` must be elements of the data, got 'X'; dataset 0 has \['obs'\]"):
         Loader().use_collection(collection)
 
 

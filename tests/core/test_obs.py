@@ -55,7 +55,7 @@ def stored(tmp_path_factory) -> list[zarr.Group]:
 
 
 def gather(table: ObsTable, rows: list[int]) -> pd.DataFrame:
-    return table.frame(rows_by_dataset(np.array(rows, dtype=np.int64), STARTS)).batch(0, len(rows))
+    return table.frame(rows_by_dataset(np.array(rows, dtype=np.int64), STARTS), len(rows)).batch(0, len(rows))
 
 
 ROWS = st.lists(st.integers(0, sum(SIZES) - 1), min_size=1, max_size=25)
@@ -87,7 +87,7 @@ def test_rows_on_disk_come_as_anndata_reads_them(stored, rows):
 
 @given(ROWS, st.sampled_from(["memory", "disk"]))
 def test_arrays_hold_codes_and_numbers(tables, rows, kind):
-    found = tables[kind].arrays(rows_by_dataset(np.array(rows, dtype=np.int64), STARTS)).batch(0, len(rows))
+    found = tables[kind].arrays(rows_by_dataset(np.array(rows, dtype=np.int64), STARTS), len(rows)).batch(0, len(rows))
     expected = pd.concat(FRAMES).iloc[rows]
     assert list(found) == tables[kind].columns
     for name in found:
@@ -100,16 +100,16 @@ def test_batches_are_slices_of_the_window():
     shares = rows_by_dataset(np.array([15, 3, 3, 0, 19]), STARTS)
     table = ObsTable([MemoryFrame(f) for f in FRAMES])
     expected = pd.concat(FRAMES).iloc[[15, 3, 3, 0, 19]]
-    window = table.frame(shares)
+    window = table.frame(shares, 5)
     pd.testing.assert_frame_equal(window.batch(1, 4), expected.iloc[1:4])
     pd.testing.assert_frame_equal(window.batch(2, 2), expected.iloc[2:2])
-    np.testing.assert_array_equal(table.arrays(shares).batch(1, 4)["n"], expected["n"].iloc[1:4])
+    np.testing.assert_array_equal(table.arrays(shares, 5).batch(1, 4)["n"], expected["n"].iloc[1:4])
 
 
 def two(first: pd.DataFrame, second: pd.DataFrame, rows: list[int]) -> tuple[pd.DataFrame, ObsTable]:
     table = ObsTable([MemoryFrame(first), MemoryFrame(second)])
     shares = rows_by_dataset(np.array(rows), np.array([0, len(first), len(first) + len(second)]))
-    return table.frame(shares).batch(0, len(rows)), table
+    return table.frame(shares, len(rows)).batch(0, len(rows)), table
 
 
 def test_categories_are_united_in_the_order_of_their_appearance():
@@ -144,7 +144,7 @@ def test_numbers_of_different_types_arrive_in_one_type_in_every_batch():
     assert mixed["n"].tolist() == [1.5, 1.0]
     assert alone["n"].dtype == mixed["n"].dtype == np.float64
     shares = rows_by_dataset(np.array([0, 1]), np.array([0, 3, 5]))
-    assert table.arrays(shares).batch(0, 2)["n"].dtype == np.float64
+    assert table.arrays(shares, 2).batch(0, 2)["n"].dtype == np.float64
 
 
 def test_labels_and_strings_together_become_strings():
@@ -163,7 +163,7 @@ def test_nothing_is_read_before_it_is_asked_for(stored, tmp_path: Path):
     table = ObsTable([StoredFrame(root["obs"])], ["n"])
     del root["obs/x"]
     shares = rows_by_dataset(np.array([3, 1]), np.array([0, 7]))
-    assert table.frame(shares).batch(0, 2)["n"].tolist() == FRAMES[0]["n"].iloc[[3, 1]].tolist()
+    assert table.frame(shares, 2).batch(0, 2)["n"].tolist() == FRAMES[0]["n"].iloc[[3, 1]].tolist()
 
 
 def test_columns_can_be_chosen_and_ordered():

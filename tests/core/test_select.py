@@ -213,7 +213,7 @@ def test_an_unknown_join() -> None:
 
 
 def test_images_have_no_columns_to_choose() -> None:
-    with pytest.raises(ValueError, match="`var_names` and `var_join` need X of 2 dimensions, got 3"):
+    with pytest.raises(ValueError, match="`var_names` and `var_join` need `X` of 2 dimensions, got 3"):
         load([(np.zeros((4, 3, 2)), names(3))], var_names=["gene1"])
 
 
@@ -227,7 +227,7 @@ def test_column_numbers_beyond_a_stored_matrix(tmp_path: Path, kind: str) -> Non
 
 def test_datasets_whose_integers_no_dtype_holds() -> None:
     sources = [(matrix(4, 3, "int64"), names(3)), (matrix(4, 3, "uint64"), names(3))]
-    with pytest.raises(ValueError, match="`dtype` must be given where datasets hold int64 and uint64"):
+    with pytest.raises(ValueError, match="`dtype` must be given where datasets hold `X` of int64 and uint64"):
         load(sources)
     assert load(sources, dtype="int64")[0].dtype == np.int64
 

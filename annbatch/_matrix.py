@@ -1,0 +1,156 @@
+"""One sparse or dense element over all datasets: that they fit together, and what batches are made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._elements import (
+    CsrElement,
+    DenseElement,
+    DenseSelectedElement,
+    DensifiedElement,
+    Element,
+    SelectedElement,
+    TransformedElement,
+)
+from ._sources.rows import CsrSource, DenseSource
+from ._variables import Variables
+from .transforms import NormalizeLog1p
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._sources import RowSource
+    from ._wanted import Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """An element of the datasets that have it.
+
+    Attributes
+    ----------
+    key
+        What errors call it.
+    sources
+        By dataset.
+    """
+
+    key: str
+    sources: Mapping[int, RowSource]
+
+    @property
+    def first(self) -> RowSource:
+        """That of the first dataset that has it."""
+        return next(iter(self.sources.values()))
+
+    def check_another(self, source: RowSource, number: int, *, joined: bool) -> None:
+        """Raise ``ValueError`` unless a source fits the others.
+
+        Parameters
+        ----------
+        number
+            Of its dataset.
+        joined
+            Whether datasets may differ in their columns.
+        """
+        if not self.sources:
+            return
+        first, place = self.first, next(iter(self.sources))
+        if isinstance(source, CsrSource) != isinstance(first, CsrSource):
+            raise ValueError(
+                f"`{self.key}` must be sparse in all datasets, or dense in all: all must be sparse or all dense: "
+                f"dataset {place} is {first.describe()}, dataset {number} is {source.describe()}."
+            )
+        if source.shape[1:] != first.shape[1:] and not (joined and len(source.shape) == len(first.shape) == 2):
+            raise ValueError(
+                f"`{self.key}` must have rows of one shape: dataset {place} has {first.shape[1:]}, "
+                f"dataset {number} has {source.shape[1:]}; `var_join` joins different genes."
+            )
+
+    def element(self, variables: Variables | None, wanted: Wanted, capacity: Callable[[int], int] | None) -> Element:
+        """Return what plans the reading of it.
+
+        Parameters
+        ----------
+        variables
+            The columns of batches; None: those that are stored.
+        wanted
+            Its dtype, whether it is made dense and where, and what is done to its values.
+        capacity
+            Elements that a sparse batch of so many non-zeros has room for; None for just those.
+
+        Raises
+        ------
+        ValueError
+            If what is asked for cannot be made of such data, or not in the dtype.
+        """
+        if variables is None:
+            variables = Variables(None, None, (*self.first.shape, 1)[1])
+        dtype, transform = wanted.dtype, wanted.transform
+        if dtype is None:
+            dtype = _common_dtype([source.dtype for source in self.sources.values()], self.key)
+        if transform is not None:
+            made = transform.dtype(dtype)
+            if wanted.dtype not in (None, made):
+                raise ValueError(f"`dtype` must be {made}, which {transform!r} makes of it, got {dtype}.")
+            dtype = made
+        if wanted.staging is not None:
+            sparse = tuple(source for source in self._every() if isinstance(source, CsrSource))
+            staged = wanted.staging.element(sparse, variables, dtype, transform)
+            if staged is not None:
+                return staged
+        element = self._untransformed(variables, dtype, densify=wanted.densify, capacity=capacity)
+        if transform is None:
+            return element
+        if isinstance(element, DensifiedElement) and isinstance(transform, NormalizeLog1p):
+            return replace(element, target_sum=transform.target_sum)
+        return TransformedElement(element, transform)
+
+    def _untransformed(
+        self, variables: Variables, dtype: np.dtype, *, densify: bool, capacity: Callable[[int], int] | None
+    ) -> Element:
+        from ._scatter import kernels_cast
+
+        every, columns, width = self._every(), variables.columns, variables.count
+        sparse = tuple(source for source in every if isinstance(source, CsrSource))
+        dense = tuple(source for source in every if isinstance(source, DenseSource))
+        if dense and columns is not None:
+            if len(dense[0].shape) != 2:
+                raise ValueError(
+                    f"`var_names` and `var_join` need `{self.key}` of 2 dimensions, got {len(dense[0].shape)}."
+                )
+            return DenseSelectedElement(dense, columns, width, dtype)
+        if dense:
+            return DenseElement(dense, dense[0].shape[1:], dtype)
+        # Kernels have no float16: it is made dense when a batch is handed over.
+        if columns is None and not (densify and kernels_cast(dtype, dtype)):
+            return CsrElement(sparse, width, dtype, capacity)
+        if not kernels_cast(dtype, dtype):
+            raise ValueError(f"`dtype` must be bool, integer, float32 or float64 to choose columns, got {dtype}.")
+        if densify:
+            unchanged = (np.empty(0, dtype=np.int32),) * len(sparse)
+            return DensifiedElement(sparse, unchanged if columns is None else columns, width, dtype)
+        assert columns is not None
+        return SelectedElement(sparse, columns, width, dtype, capacity)
+
+    def describe(self) -> str:
+        """Say how it is read."""
+        return "; ".join(dict.fromkeys(source.describe() for source in self.sources.values()))
+
+    def _every(self) -> list[RowSource]:
+        """Return one source a dataset; where there is none, one that is never asked for rows."""
+        return [self.sources.get(number, self.first) for number in range(max(self.sources) + 1)]
+
+
+def _common_dtype(dtypes: list[np.dtype], key: str) -> np.dtype:
+    dtype = np.result_type(*dtypes)
+    if dtype.kind == "f" and all(one.kind in "biu" for one in dtypes):  # int64 beside uint64: NumPy would round
+        names = sorted({str(one) for one in dtypes})
+        raise ValueError(
+            f"`dtype` must be given where datasets hold `{key}` of {' and '.join(names)}, which none holds exactly."
+        )
+    return dtype

@@ -1,0 +1,195 @@
+"""A column of annotations over all datasets: one dtype, decided before anything is read, and gathered by window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ._columns import CategoricalColumn, nullable_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._columns import Column, Dtype
+    from ._plan import DatasetRows
+
+
+class UnitedColumn:
+    """A column over all datasets, gathered into window order.
+
+    Its dtype depends on the datasets alone and not on whose rows are in a window. Categoricals are united, so that a
+    code means the same category in every batch: where datasets differ, categories come in the order in which they
+    first appear, without an order of their own. Other dtypes are widened until all values fit; see
+    :func:`unite_dtypes`.
+
+    Parameters
+    ----------
+    parts
+        One a dataset; None where a dataset has no such column, so that its rows' values are missing.
+    partial
+        Whether windows may have rows of no dataset, whose values are missing.
+    """
+
+    def __init__(self, parts: Sequence[Column | None], *, partial: bool = False) -> None:
+        self._parts = parts
+        self._recode: list[np.ndarray | None] = [None] * len(parts)
+        self.categories: pd.CategoricalDtype | None = None
+        present = [part for part in parts if part is not None]
+        if all(isinstance(part, CategoricalColumn) for part in present):
+            self.categories, self._recode = _unite_categories(parts)
+            self.dtype: Dtype = self.categories
+            codes = [part.codes.dtype for part in present if isinstance(part, CategoricalColumn)]
+            self._code_type = np.result_type(*codes, *(recode for recode in self._recode if recode is not None))
+        else:
+            missing = partial or len(present) < len(parts)
+            self.dtype = unite_dtypes([part.dtype for part in present], missing=missing)
+
+    def array(self, shares: Sequence[DatasetRows], n_rows: int) -> np.ndarray:
+        """Gather a window's rows as a NumPy array.
+
+        Categoricals come as codes, -1 where missing; nullable integers and booleans as floats, NaN where missing, if
+        any dataset may lack one; strings as objects.
+        """
+        if self.categories is not None:
+            return self._codes(shares, n_rows)
+        if isinstance(self.dtype, np.dtype):
+            return self._plain(shares, n_rows)
+        gathered = self._extension(shares, n_rows)
+        if is_masked(self.dtype):
+            number = _number(self.dtype)
+            small = number.kind in "biu" and number.itemsize <= 2
+            floats: np.ndarray = gathered.to_numpy(
+                dtype=number if number.kind == "f" else np.dtype("f4" if small else "f8"), na_value=np.nan
+            )
+            return floats
+        return np.asarray(gathered)
+
+    def series(self, shares: Sequence[DatasetRows], n_rows: int) -> Any:
+        """Gather a window's rows as what a DataFrame holds."""
+        if self.categories is not None:
+            return pd.Categorical.from_codes(self._codes(shares, n_rows), dtype=self.categories, validate=False)
+        if isinstance(self.dtype, np.dtype):
+            return self._plain(shares, n_rows)
+        return self._extension(shares, n_rows)
+
+    def _codes(self, shares: Sequence[DatasetRows], n_rows: int) -> np.ndarray:
+        out = np.full(n_rows, -1, dtype=self._code_type)
+        for share in shares:
+            part, recode = self._parts[share.dataset], self._recode[share.dataset]
+            if isinstance(part, CategoricalColumn):
+                codes = part.codes.take(share.rows)
+                out[share.positions] = codes if recode is None else recode[codes]
+        return out
+
+    def _plain(self, shares: Sequence[DatasetRows], n_rows: int) -> np.ndarray:
+        assert isinstance(self.dtype, np.dtype)
+        out = np.empty(n_rows, dtype=self.dtype)
+        missing = np.ones(n_rows, dtype=bool)
+        for share in shares:
+            part = self._parts[share.dataset]
+            if part is not None:
+                out[share.positions] = part.take(share.rows)
+                missing[share.positions] = False
+        if missing.any():
+            out[missing] = _MISSING[self.dtype.kind]
+        return out
+
+    def _extension(self, shares: Sequence[DatasetRows], n_rows: int) -> Any:
+        place = np.full(n_rows, -1, dtype=np.int64)
+        make: Any = pd.array
+        values: list[Any] = []
+        n_values = 0
+        for share in shares:
+            part = self._parts[share.dataset]
+            if part is not None:
+                values.append(make(part.take(share.rows), dtype=self.dtype))
+                place[share.positions] = n_values + np.arange(len(share.rows))
+                n_values += len(share.rows)
+        values = values or [make([], dtype=self.dtype)]
+        joined = values[0] if len(values) == 1 else type(values[0])._concat_same_type(values)
+        return joined.take(place, allow_fill=True)
+
+
+_MISSING: dict[str, Any] = {
+    "f": np.nan,
+    "c": np.nan,
+    "O": None,
+    "M": np.datetime64("NaT"),
+    "m": np.timedelta64("NaT"),
+}
+"""What stands for a missing value, by the kind of dtype that has one."""
+
+
+def unite_dtypes(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
+    """Return the dtype that holds the values of several columns.
+
+    One that all share stays, if it has missing values where such are needed. Numbers and booleans become the smallest
+    dtype that holds them all, a nullable one where values may be missing; strings and categories of strings become
+    strings; anything else objects.
+
+    Parameters
+    ----------
+    dtypes
+        Of the columns.
+    missing
+        Whether some rows have no value.
+    """
+    first = dtypes[0]
+    if all(dtype == first for dtype in dtypes) and not (missing and _cannot_miss(first)):
+        return first
+    if all(_is_number(dtype) for dtype in dtypes):
+        united = np.result_type(*map(_number, dtypes))
+        nullable = missing or any(is_masked(dtype) for dtype in dtypes)
+        if not nullable or (united.kind in "fc" and not any(is_masked(dtype) for dtype in dtypes)):
+            return united
+        return nullable_dtype(united) if united.itemsize > 2 or united.kind != "f" else nullable_dtype(np.dtype("f4"))
+    if any(isinstance(dtype, pd.StringDtype) for dtype in dtypes) and all(_is_text(dtype) for dtype in dtypes):
+        return next(dtype for dtype in dtypes if isinstance(dtype, pd.StringDtype))
+    return np.dtype(object)
+
+
+def is_masked(dtype: Any) -> bool:
+    """Say whether a dtype is one of pandas' numbers or booleans with a mask; all of them have ``numpy_dtype``."""
+    return isinstance(dtype, pd.api.extensions.ExtensionDtype) and isinstance(
+        getattr(dtype, "numpy_dtype", None), np.dtype
+    )
+
+
+def _number(dtype: Any) -> np.dtype:
+    """Return NumPy's dtype for the numbers of a column."""
+    number: np.dtype = dtype.numpy_dtype if is_masked(dtype) else dtype
+    return number
+
+
+def _is_number(dtype: Dtype) -> bool:
+    return is_masked(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufc")
+
+
+def _is_text(dtype: Dtype) -> bool:
+    if isinstance(dtype, pd.CategoricalDtype):
+        return all(isinstance(category, str) for category in dtype.categories)
+    return isinstance(dtype, pd.StringDtype) or dtype == np.dtype(object)
+
+
+def _cannot_miss(dtype: Dtype) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind not in _MISSING
+
+
+def _unite_categories(parts: Sequence[Column | None]) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]]:
+    """Return a dtype for all, and for each the new code of every old one (missing, -1, finds the last entry)."""
+    dtypes = [part.dtype for part in parts if isinstance(part, CategoricalColumn)]
+    if all(dtype == dtypes[0] and dtype.categories.equals(dtypes[0].categories) for dtype in dtypes):
+        return dtypes[0], [None] * len(parts)
+    categories = dtypes[0].categories
+    for dtype in dtypes[1:]:
+        categories = categories.append(dtype.categories[~dtype.categories.isin(categories)])
+    code_type = np.min_scalar_type(-max(2, len(categories)))
+    recode: list[np.ndarray | None] = [
+        np.append(categories.get_indexer(part.dtype.categories), -1).astype(code_type)
+        if isinstance(part, CategoricalColumn)
+        else None
+        for part in parts
+    ]
+    return pd.CategoricalDtype(categories), recode
