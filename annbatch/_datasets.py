@@ -330,7 +330,9 @@ def matrix_dataset(matrix: Any, obs: pd.DataFrame | None = None, var: pd.DataFra
 
 
 def dataset_of(adata: Any) -> Dataset:
-    """Return the dataset that an AnnData or MuData object is."""
+    """Return the dataset that an AnnData or MuData object, or a stored group of one, is."""
+    if hasattr(adata, "attrs"):
+        return stored_dataset(adata)
     return multimodal(adata) if hasattr(adata, "mod") else Dataset.of(Annotated(adata))
 
 

@@ -24,8 +24,11 @@ from .transforms import check_transform
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
+    import h5py
     import pandas as pd
+    import zarr
     from anndata import AnnData
+    from mudata import MuData
 
     from .abc import Adapter, Sampler
     from .collection import DatasetCollection
@@ -221,7 +224,7 @@ class Loader:
         self._collection_added = True
         return self
 
-    def add_adatas(self, adatas: Sequence[AnnData]) -> Self:
+    def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
         """Append AnnData objects, all or, if one is refused, none; see :meth:`add_adata`."""
         if not len(adatas):
             raise ValueError("`adatas` must hold at least one AnnData, got none.")
@@ -229,14 +232,14 @@ class Loader:
         self._datasets.add_all(dataset_of(adata) for adata in adatas)
         return self
 
-    def add_adata(self, adata: AnnData) -> Self:
+    def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
         """Append those elements of an AnnData or MuData object that ``keys`` name.
 
         Parameters
         ----------
         adata
-            In memory, backed by a file or read lazily; matrices may be CSR or dense. ``obs`` without columns counts as
-            none.
+            In memory, backed by a file or read lazily; or a zarr or HDF5 group that holds one, of which nothing is read
+            before it is needed. Matrices may be CSR or dense; ``obs`` without columns counts as none.
 
         Returns
         -------
