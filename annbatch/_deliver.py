@@ -109,9 +109,11 @@ class Delivery:
         for key in window.frames:
             _put(batch, key, self._convert_obs(window.frame(key, start, stop)))
         batch.setdefault("obs", None)
+        # A dict of arrays is a pytree, which jitted functions take; a DataFrame in it would be none of their types.
+        as_frames = self.obs_as == "dataframe"
         for prefix, var in annotations.modalities.items():
-            _put(batch, f"{prefix}var", var)
-        batch["var"] = annotations.var
+            _put(batch, f"{prefix}var", var if as_frames else None)
+        batch["var"] = annotations.var if as_frames else None
         batch["index"] = window.rows.rows[start:stop] if self.return_index else None
         return batch  # type: ignore[return-value]  # which elements there are is up to `keys`
 

@@ -81,7 +81,7 @@ class Loader:
         datasets have, or any; what a dataset lacks is missing in its rows.
     obs_as
         ``"dataframe"``, or ``"arrays"``: a dict of one array a column, categoricals as codes (see ``categories``),
-        numbers and booleans converted as X is.
+        numbers and booleans converted as X is; then ``var`` is None in batches, so that they are dicts of arrays.
     var_names
         Which columns of X and of layers to yield, in this order; default, all. Of a MuData, a dict by modality.
     var_join
@@ -379,7 +379,11 @@ class Loader:
         return self._iterate(epoch)
 
     def _iterate(self, epoch: Epoch) -> Generator[LoaderOutput, None, None]:
-        yield from epoch.batches(self._reading, budget=self._prefetch)
+        last = len(self)
+        for number, batch in enumerate(epoch.batches(self._reading, budget=self._prefetch), start=1):
+            if number == last:  # a loop that counts batches, as Lightning's does, never asks for what follows the last
+                self._epoch = epoch.number + 1
+            yield batch
         self._epoch = epoch.number + 1
 
     def close(self) -> None:

@@ -60,3 +60,28 @@ def test_late_computations_read_the_batch_they_were_given(make_loader, counts):
         del batch
     for index, sums in promised:
         np.testing.assert_array_equal(sums, totals[index])
+
+
+@pytest.mark.parametrize("densify", [False, True])
+def test_batches_are_pytrees(make_loader, counts, densify):
+    """A jitted step takes a batch as it is."""
+    totals = counts.sum(axis=1)
+
+    @jax.jit
+    def step(batch):
+        x = batch["X"] @ np.ones((counts.shape[1], 1), np.float32)
+        return x, batch["obs"]["depth"].sum(), batch["obs"]["label"].max()
+
+    options = {"obs_as": "arrays", "obs_columns": ["label", "depth"], "densify": densify}
+    loader = make_loader("jax", return_index=True, **options)
+    assert loader.var is not None
+    for batch in loader:
+        assert batch["var"] is None
+        index = batch["index"]
+        sums, depth, label = step(batch)
+        np.testing.assert_array_equal(sums, totals[index])
+        assert depth > 0
+        assert label == 2
+        leaves, structure = jax.tree.flatten(batch)
+        again = jax.tree.unflatten(structure, leaves)
+        np.testing.assert_array_equal(again["obs"]["depth"], batch["obs"]["depth"])

@@ -1,0 +1,62 @@
+"""A softmax regression in Lightning: ``python examples/torch_lightning.py cells.zarr cell_type``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import lightning
+import torch
+
+from annbatch import DatasetCollection, Loader
+from annbatch.samplers import RandomSampler, SequentialSampler
+from annbatch_torch import as_iterable_dataset
+
+
+class Classifier(lightning.LightningModule):
+    def __init__(self, n_features: int, n_classes: int, label: str) -> None:
+        super().__init__()
+        self.label = label
+        self.linear = torch.nn.Linear(n_features, n_classes)
+        torch.nn.init.zeros_(self.linear.weight)
+        torch.nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.log1p(x.float())
+        return self.linear(x / x.norm(dim=1, keepdim=True).clamp(min=1))
+
+    def training_step(self, batch: dict[str, Any], number: int) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self(batch["X"]), batch["obs"][self.label].long())
+
+    def validation_step(self, batch: dict[str, Any], number: int) -> None:
+        right = self(batch["X"]).argmax(dim=1) == batch["obs"][self.label]
+        self.log("accuracy", right.float().mean(), batch_size=len(right))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=5)
+
+
+def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
+    """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
+    collection = DatasetCollection(store, mode="r")
+    n_train = collection.n_obs * 4 // 5
+    settings = {"to": "torch", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
+    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
+    training.use_collection(collection)
+    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
+    held_out.use_collection(collection)
+
+    model = Classifier(training.n_var, len(training.categories[label]), label)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = lightning.Trainer(max_epochs=n_epochs, enable_model_summary=False, num_sanity_val_steps=0, **quiet)
+    # Batches come whole, and are read ahead by the loader's own threads: no batching and no workers here.
+    batches, held_out_batches = (
+        torch.utils.data.DataLoader(as_iterable_dataset(loader), batch_size=None) for loader in (training, held_out)
+    )
+    trainer.fit(model, batches)
+    (result,) = trainer.validate(model, held_out_batches, verbose=False)
+    return result["accuracy"]
+
+
+if __name__ == "__main__":
+    print(f"accuracy on held-out cells: {train(*sys.argv[1:]):.3f}")
