@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
+
+from ._position import Position, Stretches, cut, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -11,10 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .batch import CSR, CompactWindow
+    from .samplers import RowSet
     from .transforms import Transform
     from .types import LoadRequest
 
 __all__ = ["Adapter", "Sampler"]
+
+_NO_END = sys.maxsize
 
 
 class Adapter(ABC):
@@ -132,6 +138,10 @@ class Sampler(ABC):
     ahead of the batches that the user has seen, on another thread, and are made again (without reading) to
     resume. Randomness is NumPy's alone: ``torch.manual_seed`` has no effect.
 
+    **The order is a function of seed and epoch.** One integer is drawn from ``rng``; in every pass ``rng`` is then a
+    generator that this integer and the epoch decide. So a subclass that draws from it alone can be resumed, and gives
+    the same order however far earlier epochs were read.
+
     Examples
     --------
     A sampler that reads the rows backwards, 100 at a time:
@@ -154,28 +164,30 @@ class Sampler(ABC):
     [[slice(150, 250, None)], [slice(50, 150, None)], [slice(0, 50, None)]]
     """
 
-    _mask: slice = slice(0, None)
+    _mask: slice | RowSet = slice(0, None)
     _rng: np.random.Generator | None = None
     _epoch: int = 0
-    _split_seed: int | None = None
+    _seed: int | None = None
+    _seed_is_given: bool = False
+    _pass_rng: np.random.Generator | None = None
 
     @property
-    def mask(self) -> slice:
-        """The range of rows that is sampled from."""
+    def mask(self) -> slice | RowSet:
+        """The rows that are sampled from."""
         return self._mask
 
     @mask.setter
-    def mask(self, value: slice) -> None:
+    def mask(self, value: slice | RowSet) -> None:
         self._mask = value
 
     @property
     def rng(self) -> np.random.Generator | None:
-        """The generator that the sampler was given or made; samplers of this package draw one integer from it."""
+        """The generator that the sampler was given or made; during a pass, that of the epoch."""
         return self._rng
 
     @rng.setter
     def rng(self, value: np.random.Generator | None) -> None:
-        self._rng = value
+        self._rng, self._seed = value, None
 
     @property
     def epoch(self) -> int:
@@ -208,13 +220,32 @@ class Sampler(ABC):
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
         """Yield the requests of one epoch; ``splits`` may be left out."""
 
-    def sample(self, n_obs: int) -> Iterator[LoadRequest]:
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for two samplers to make the same batches.
+
+        Returns
+        -------
+        dict
+            JSON-able and small. A state says it, so that a loader refuses the state of another sampler and names what
+            differs. Subclasses may add to it.
+        """
+        random = self.rng is not None or self.shuffle
+        seed = {"seed": self._draw_seed()} if random else {}
+        return {"name": type(self).__name__, "batch_size": self.batch_size, "shuffle": self.shuffle, **seed}
+
+    def sample(
+        self, n_obs: int, *, position: Position | None = None, worker: tuple[int, int] = (0, 1)
+    ) -> Iterator[LoadRequest]:
         """Yield the requests of one epoch, each with ``splits``. Not to be overridden.
 
         Parameters
         ----------
         n_obs
             Number of rows to sample from.
+        position
+            Where to begin; default, at the beginning of the epoch. What comes before is not yielded.
+        worker
+            Number of this worker and how many there are: each takes a part of the batches.
 
         Yields
         ------
@@ -229,16 +260,68 @@ class Sampler(ABC):
         """
         self.validate(n_obs)
         epoch = self.epoch  # of the whole pass, also if `set_epoch` is called under way
-        requests = self._sample(n_obs)
+        share = self._share(n_obs, Position(epoch) if position is None else position, worker[1])
+        if worker[1] > 1:
+            share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
+        steps = 0 if position is None else position.steps
+        for stretch in cut(share, steps, _NO_END):
+            yield from self._between(n_obs, epoch, stretch)
+
+    def _share(self, n_obs: int, position: Position, n_workers: int) -> Stretches:
+        """Return which batches are for this rank, before any of them was taken."""
+        done = sum(steps for _, steps in position.dealt)
+        # Without workers there is no need to trust that `n_batches` is right.
+        return [range(done, self.n_batches(n_obs) if n_workers > 1 else _NO_END)]
+
+    def _between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
+        """Yield the requests of a stretch of batches."""
+        window, batch, requests = self._seek(n_obs, epoch, batches.start)
         try:
-            for position, request in enumerate(requests):
+            for number, request in enumerate(requests, window):
+                if batch >= batches.stop:
+                    break
                 if "splits" not in request:
-                    request = {**request, "splits": self._default_splits(request, epoch, position)}
-                yield request
+                    request = {**request, "splits": self._default_splits(request, epoch, number)}
+                splits = request["splits"]
+                wanted = splits[max(0, batches.start - batch) : batches.stop - batch]
+                batch += len(splits)
+                if len(wanted) < len(splits):
+                    request = {**request, "splits": wanted}
+                if wanted:
+                    yield request
         finally:
             close = getattr(requests, "close", None)  # an abandoned epoch ends in the sampler's own finally
             if close is not None:
                 close()
+
+    def _seek(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
+        """Return the requests from one at or before ``batch``, that one's number, and that of its first batch.
+
+        By default requests are made from the beginning.
+        """
+        import numpy as np
+
+        if self._rng is not None:
+            self._pass_rng = self._rng = np.random.default_rng([self._draw_seed(), epoch])
+        return 0, 0, self._sample(n_obs)
+
+    def _n_short(self, n_obs: int) -> int:
+        """Return how many rows a last batch has that is shorter than the others; 0 where there is none."""
+        return 0
+
+    def _draw_seed(self) -> int:
+        """Return the integer that is drawn once from ``rng``, whenever that is replaced, or from the system."""
+        import numpy as np
+
+        if self._seed is None or self._rng is not self._pass_rng:
+            self._seed_is_given = self._rng is not None
+            self._seed = int(np.random.default_rng(self._rng).integers(2**63))
+            self._pass_rng = self._rng
+        return self._seed
+
+    def _take_seed(self, seed: int) -> None:
+        """Take over the seed of a state or of other ranks, where none was given."""
+        self._seed = seed
 
     def _default_splits(self, request: LoadRequest, epoch: int, position: int) -> list[np.ndarray]:
         import numpy as np
@@ -252,8 +335,5 @@ class Sampler(ABC):
         n_rows = n_requested(request["requests"])
         if not shuffle:
             return split_every(np.arange(n_rows), batch_size)
-        if self._split_seed is None:
-            rng = np.random.default_rng() if self.rng is None else self.rng
-            self._split_seed = int(rng.integers(2**63))
-        order = np.random.default_rng([self._split_seed, epoch, position]).permutation(n_rows)
+        order = np.random.default_rng([self._draw_seed(), epoch, position]).permutation(n_rows)
         return split_every(order, batch_size)

@@ -7,7 +7,19 @@ function of the sampler's seed and the epoch's number alone.
 from __future__ import annotations
 
 from ._chunk import ChunkSampler as ChunkSampler
+from ._class import ClassSampler as ClassSampler
+from ._class import WeightedClassSampler as WeightedClassSampler
+from ._distributed import DistributedSampler as DistributedSampler
 from ._random import RandomSampler as RandomSampler
+from ._rows import RowSet as RowSet
 from ._sequential import SequentialSampler as SequentialSampler
 
-__all__ = ["ChunkSampler", "RandomSampler", "SequentialSampler"]
+__all__ = [
+    "ChunkSampler",
+    "ClassSampler",
+    "DistributedSampler",
+    "RandomSampler",
+    "RowSet",
+    "SequentialSampler",
+    "WeightedClassSampler",
+]

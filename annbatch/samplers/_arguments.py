@@ -1,6 +1,8 @@
-"""Checks of arguments that samplers share."""
+"""Checks of arguments that samplers share, and where their randomness comes from."""
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 
@@ -23,27 +25,17 @@ def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None
         )
 
 
-def check_mask(mask: slice) -> slice:
-    """Return ``mask`` with its start filled in; raise ``ValueError`` unless it is a plain forward range."""
-    if mask.step not in (None, 1):
-        raise ValueError(f"`mask.step` must be 1, got {mask.step}.")
-    start = 0 if mask.start is None else mask.start
-    if start < 0:
-        raise ValueError(f"`mask.start` must be >= 0, got {start}.")
-    if mask.stop is not None and start >= mask.stop:
-        raise ValueError(f"`mask.start` must be < mask.stop, got {start} and {mask.stop}.")
-    return slice(start, mask.stop)
-
-
-def resolve_mask(mask: slice, n_obs: int) -> tuple[int, int]:
-    """Return the rows that ``mask`` means among ``n_obs``; raise ``ValueError`` if it leaves them, or is empty."""
-    checked = check_mask(mask)
-    stop = n_obs if checked.stop is None else checked.stop
-    if stop > n_obs:
-        raise ValueError(f"`mask.stop` must be at most the loader's n_obs {n_obs}, got {stop}.")
-    if checked.start >= stop:
-        raise ValueError(f"`mask.start` must be < the loader's n_obs {n_obs}, got {checked.start}.")
-    return checked.start, stop
+def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
+    """Return weights as float64; raise ``ValueError`` unless they are finite, none negative and some positive."""
+    checked = np.asarray(weights, dtype=np.float64)
+    if checked.ndim != 1:
+        raise ValueError(f"`{name}` must have one dimension, got {checked.ndim}.")
+    wrong = ~(np.isfinite(checked) & (checked >= 0))
+    if wrong.any():
+        raise ValueError(f"`{name}` must be finite and not negative, got {checked[wrong][0]}.")
+    if not (checked > 0).any():
+        raise ValueError(f"`{name}` must have at least one positive weight, got {len(checked)} of 0.")
+    return checked
 
 
 def draw_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generator, int]:
@@ -55,3 +47,8 @@ def draw_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generato
 def keyed_rng(seed: int, *key: int) -> np.random.Generator:
     """Return the generator that belongs to a seed and a place in the run, independent of all others."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def digest(array: np.ndarray) -> str:
+    """Return a short text that stands for an array's values, in this process and any other."""
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=12).hexdigest()

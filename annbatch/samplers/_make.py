@@ -32,8 +32,9 @@ def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling:
         return batch_sampler
     if seed is not None and "rng" in given:
         raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
-    rng = np.random.default_rng(given.pop("seed", None)) if "rng" not in given else given.pop("rng")
-    given.pop("rng", None)
+    if seed is not None:
+        given["rng"] = np.random.default_rng(given.pop("seed"))
     if given.pop("shuffle", False):
-        return RandomSampler(**{**_DEFAULTS, **given}, rng=rng)
+        return RandomSampler(**{**_DEFAULTS, **given})
+    given.pop("rng", None)
     return SequentialSampler(**{**_DEFAULTS, **given})

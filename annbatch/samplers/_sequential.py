@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._chunk import ChunkSampler
+
+if TYPE_CHECKING:
+    from ._rows import RowsLike
 
 
 class SequentialSampler(ChunkSampler):
@@ -19,7 +24,7 @@ class SequentialSampler(ChunkSampler):
     drop_last
         Whether a last batch of fewer than ``batch_size`` rows is left out.
     mask
-        The range of rows to read; default, all.
+        The rows to read: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all.
 
     Raises
     ------
@@ -40,6 +45,6 @@ class SequentialSampler(ChunkSampler):
         batch_size: int,
         *,
         drop_last: bool = False,
-        mask: slice | None = None,
+        mask: RowsLike | None = None,
     ) -> None:
         super().__init__(chunk_size, preload_nchunks, batch_size, drop_last=drop_last, mask=mask)

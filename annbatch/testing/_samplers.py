@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .._position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +28,8 @@ class SamplerTests:
     refused_n_obs
         Numbers of rows that ``validate`` must refuse. Default: none.
     every_row_once
-        Whether every row of ``mask`` is in exactly one batch of an epoch. Default True; False for a sampler that draws
-        with replacement or leaves rows out.
+        Whether every row that ``mask`` names is in exactly one batch of an epoch. Default True; False for a sampler
+        that draws with replacement or leaves rows out.
     epochs_differ
         Whether two epochs come in different orders. Default False: nothing is promised.
 
@@ -67,11 +70,10 @@ class SamplerTests:
         """Requests name rows within ``mask``, and splits name positions in the requests."""
         for n_obs in self.n_obs:
             sampler = self.make_sampler()
-            start, stop, _ = sampler.mask.indices(n_obs)
+            allowed = _allowed(sampler, n_obs)
             for rows, splits in _epoch(sampler, n_obs, 0):
-                _check(
-                    ((rows >= start) & (rows < stop)).all(), n_obs, f"requests must lie in {start}..{stop}, got {rows}"
-                )
+                beyond = rows[~np.isin(rows, allowed)]
+                _check(not len(beyond), n_obs, f"requests must name rows of `mask`, {sampler.mask}, got {beyond}")
                 for split in splits:
                     _check(split.dtype.kind in "iu", n_obs, f"splits must be integers, got {split.dtype}")
                     inside = (split >= 0) & (split < len(rows))
@@ -94,10 +96,10 @@ class SamplerTests:
             return
         for n_obs in self.n_obs:
             sampler = self.make_sampler()
-            start, stop, _ = sampler.mask.indices(n_obs)
+            allowed = _allowed(sampler, n_obs)
             for epoch in (0, 1):
                 found = np.sort(_order(_epoch(sampler, n_obs, epoch)))
-                _check(np.array_equal(found, np.arange(start, stop)), n_obs, "every row must come exactly once")
+                _check(np.array_equal(found, allowed), n_obs, "every row must come exactly once")
 
     def test_an_epoch_repeats(self) -> None:
         """The order is a function of seed and epoch alone, whichever epoch came before."""
@@ -121,6 +123,30 @@ class SamplerTests:
         del requests
         _check(np.array_equal(_order(_epoch(sampler, n_obs, 1)), expected), n_obs, "epoch 1 must not depend on epoch 0")
 
+    def test_a_pass_begins_at_any_batch(self) -> None:
+        """From any batch on, what comes is what would have come: a new sampler, too, continues an epoch."""
+        for n_obs in self.n_obs:
+            whole = _batches(_epoch(self.make_sampler(), n_obs, 1))
+            for steps in sorted({0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1, len(whole)}):
+                rest = _batches(_epoch(self.make_sampler(), n_obs, 1, position=Position(1, steps=steps)))
+                _check(_equal(rest, whole[steps:]), n_obs, f"what follows {steps} batches must be what would have come")
+
+    def test_workers_share_a_pass(self) -> None:
+        """Each of several workers yields a part of the batches, in order, and together they yield all."""
+        for n_obs in self.n_obs:
+            whole = _batches(_epoch(self.make_sampler(), n_obs, 0))
+            for n in (1, 2, 3):
+                shares = [_batches(_epoch(self.make_sampler(), n_obs, 0, worker=(i, n))) for i in range(n)]
+                joined = [batch for share in shares for batch in share]
+                _check(_equal(joined, whole), n_obs, f"{n} workers must yield what one yields")
+
+    def test_identity(self) -> None:
+        """What a state says of the sampler is small, JSON-able, and the same for every sampler of one seed."""
+        said = self.make_sampler().identity()
+        _check(json.loads(json.dumps(said)) == said, max(self.n_obs), f"`identity` must be JSON-able, got {said}")
+        _check(len(json.dumps(said)) < 4096, max(self.n_obs), "`identity` must be small")
+        _check(self.make_sampler().identity() == said, max(self.n_obs), "`identity` must be that of the sampler's seed")
+
     def test_epochs_differ(self) -> None:
         """Two epochs come in different orders, where the sampler promises so."""
         if not self.epochs_differ:
@@ -130,9 +156,14 @@ class SamplerTests:
         _check(not np.array_equal(one, two), n_obs, "epochs 0 and 1 must differ")
 
 
-def _epoch(sampler: Sampler, n_obs: int, epoch: int) -> Epoch:
+def _epoch(sampler: Sampler, n_obs: int, epoch: int, **where: Any) -> Epoch:
     sampler.set_epoch(epoch)
-    return [(_rows(request["requests"], n_obs), request["splits"]) for request in sampler.sample(n_obs)]
+    return [(_rows(request["requests"], n_obs), request["splits"]) for request in sampler.sample(n_obs, **where)]
+
+
+def _allowed(sampler: Sampler, n_obs: int) -> np.ndarray:
+    mask = sampler.mask
+    return np.arange(n_obs)[mask] if isinstance(mask, slice) else np.asarray(mask)
 
 
 def _rows(requests: list[slice] | np.ndarray, n_obs: int) -> np.ndarray:
@@ -144,8 +175,15 @@ def _rows(requests: list[slice] | np.ndarray, n_obs: int) -> np.ndarray:
 
 def _order(epoch: Epoch) -> np.ndarray:
     """Return the rows in the order in which batches yield them."""
-    batches = [rows[split] for rows, splits in epoch for split in splits]
-    return np.concatenate([np.empty(0, dtype=np.int64), *batches])
+    return np.concatenate([np.empty(0, dtype=np.int64), *_batches(epoch)])
+
+
+def _batches(epoch: Epoch) -> list[np.ndarray]:
+    return [rows[split] for rows, splits in epoch for split in splits]
+
+
+def _equal(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:
+    return len(found) == len(expected) and all(map(np.array_equal, found, expected))
 
 
 def _check(right: object, n_obs: int, rule: str) -> None:

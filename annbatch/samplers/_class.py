@@ -1,0 +1,216 @@
+"""Rows drawn by the class that they belong to."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._plan import concatenated_ranges, split_every
+from ._arguments import check_positive, check_weights, digest, keyed_rng
+from ._chunk import chunk_lengths
+from ._rows import RowSet, RowsLike, Runs, check_mask
+from ._windows import WindowSampler
+
+if TYPE_CHECKING:
+    from ..types import LoadRequest
+    from ._windows import Draw
+
+
+class ClassSampler(WindowSampler):
+    """Draws batches of one class each, with replacement.
+
+    A class is drawn, by ``class_weights``, for every ``lcm(chunk_size, batch_size)`` rows, the least that are whole
+    chunks and whole batches; each of their chunks is ``chunk_size`` consecutive rows *of the class*, beginning at one
+    drawn uniformly (one that begins near the last goes on at the first), so that all rows of a class are equally
+    likely. Works on any collection: where it is sorted by the class (``groupby``), such a chunk is one contiguous read;
+    where it is shuffled, it is spread over as many rows as hold that many of the class.
+
+    Parameters
+    ----------
+    chunk_size
+        Consecutive rows of a class that are read at once.
+    preload_nchunks
+        Chunks that are in memory together: a window.
+    batch_size
+        Rows per batch; must divide ``chunk_size * preload_nchunks``. A multiple of ``chunk_size`` gives every batch a
+        class of its own.
+    classes
+        The class of every row of the loader, none missing: ``collection.obs(["cell_type"])["cell_type"].values``.
+    num_samples
+        Rows per epoch.
+    class_weights
+        ``(n_categories,)`` how often each class is drawn relative to others, in the order of ``classes.categories``;
+        default, all equally often. A class without positive weight is not drawn.
+    mask
+        The rows to sample from: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all. Weights of
+        classes that have no row there go to the others.
+    drop_last
+        Whether a last batch of fewer than ``batch_size`` rows is left out.
+    rng
+        One integer is drawn from it, and is the seed from then on.
+
+    Raises
+    ------
+    TypeError
+        If ``classes`` is no categorical, or ``class_weights`` a Series, whose index would be ignored.
+    ValueError
+        If an argument is out of range, a class is missing, or no class of positive weight is in ``mask``.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from annbatch.samplers import ClassSampler
+    >>> classes = pd.Categorical(["b"] * 30 + ["a"] * 70)
+    >>> sampler = ClassSampler(5, 4, 10, classes=classes, num_samples=40, rng=np.random.default_rng(0))
+    >>> window = next(sampler.sample(100))
+    >>> [set(classes[window["requests"][batch]]) for batch in window["splits"]]
+    [{'a'}, {'a'}]
+    """
+
+    def __init__(
+        self,
+        chunk_size: int,
+        preload_nchunks: int,
+        batch_size: int,
+        *,
+        classes: pd.Categorical,
+        num_samples: int,
+        class_weights: np.ndarray | None = None,
+        mask: RowsLike | None = None,
+        drop_last: bool = False,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        super().__init__(chunk_size, preload_nchunks, batch_size, drop_last=drop_last, mask=mask, rng=rng)
+        check_positive(num_samples=num_samples)
+        if not isinstance(classes, pd.Categorical):
+            raise TypeError(f"`classes` must be a pandas.Categorical, got {type(classes).__name__}.")
+        self._codes = np.asarray(classes.codes)
+        missing = np.flatnonzero(self._codes < 0)
+        if len(missing):
+            raise ValueError(f"`classes` must name a class for every row, got none for {len(missing)} rows.")
+        self._num_samples = num_samples
+        self._class_weights = _class_weights(class_weights, len(classes.categories))
+        self._drawable = _Drawable(RowSet(self._mask, len(classes)), self._codes, self._class_weights)
+
+    @property
+    def shuffle(self) -> bool:
+        """True: rows are drawn at random."""
+        return True
+
+    @property
+    def mask(self) -> slice | RowSet:
+        """The rows that are sampled from."""
+        return self._mask
+
+    @mask.setter
+    def mask(self, value: RowsLike) -> None:
+        mask = check_mask(value)
+        self._drawable = _Drawable(RowSet(mask, len(self._codes)), self._codes, self._class_weights)
+        self._mask = mask
+
+    def validate(self, n_obs: int) -> None:
+        """Raise ``ValueError`` unless there is a class for each of the ``n_obs`` rows."""
+        if n_obs != len(self._codes):
+            raise ValueError(f"`classes` must have one entry a row of the loader ({n_obs}), got {len(self._codes)}.")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for two samplers to make the same batches."""
+        return super().identity() | {
+            "seed": self._draw_seed(),
+            "num_samples": self._num_samples,
+            "classes": digest(self._codes.astype("<i8")),
+            "class_weights": digest(self._class_weights.astype("<f8")),
+        }
+
+    def _n_samples(self, n_obs: int) -> int:
+        return self._num_samples
+
+    def _open(self, n_obs: int, epoch: int) -> Draw:
+        return partial(self._drawn, self._drawable, epoch)
+
+    def _drawn(self, rows: _Drawable, epoch: int, window: int, n_rows: int) -> LoadRequest:
+        rng = keyed_rng(self._draw_seed(), epoch, window)
+        lengths = chunk_lengths(n_rows, self._chunk_size)
+        class_rows = self._rows_of_one_class()
+        of_chunk = np.repeat(rows.draw_classes(-(-n_rows // class_rows), rng), class_rows // self._chunk_size)
+        requests = rows.draw(of_chunk[: len(lengths)], lengths, rng)
+        # Shuffled among the rows of one draw of a class, of which batches are made.
+        order = np.lexsort((rng.random(n_rows), np.arange(n_rows) // self._shuffled_rows()))
+        return {"requests": requests, "splits": split_every(order, self._batch_size)}
+
+    def _rows_of_one_class(self) -> int:
+        """Return for how many rows, in whole chunks, a class is drawn."""
+        return math.lcm(self._chunk_size, self._batch_size)
+
+    def _shuffled_rows(self) -> int:
+        """Return how many rows are shuffled among each other."""
+        return self._rows_of_one_class()
+
+
+class WeightedClassSampler(ClassSampler):
+    """Draws batches that mix classes by ``class_weights``, with replacement.
+
+    A class is drawn for every chunk, and chunks are made as :class:`ClassSampler` makes them, but the rows of a whole
+    window are shuffled among each other, so that a batch has each class by its weight, give or take chance. Parameters
+    and errors are those of :class:`ClassSampler`.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from annbatch.samplers import WeightedClassSampler
+    >>> classes = pd.Categorical(["b"] * 30 + ["a"] * 70)
+    >>> sampler = WeightedClassSampler(5, 4, 10, classes=classes, num_samples=40, rng=np.random.default_rng(0))
+    >>> sampler.n_batches(100)
+    4
+    """
+
+    def _rows_of_one_class(self) -> int:
+        return self._chunk_size
+
+    def _shuffled_rows(self) -> int:
+        return self._chunk_size * self._preload_nchunks
+
+
+class _Drawable:
+    """The rows of every class that can be drawn, one class after the other."""
+
+    def __init__(self, rows: RowSet, codes: np.ndarray, weights: np.ndarray) -> None:
+        numbers = np.asarray(rows)
+        of_rows = codes[numbers]
+        counts = np.bincount(of_rows, minlength=len(weights))
+        self._classes = np.flatnonzero((counts > 0) & (weights > 0))
+        if not len(self._classes):
+            raise ValueError(f"`class_weights` must be positive for a class in the mask, got none in {rows}.")
+        share = weights[self._classes]
+        self._share = share / share.sum()
+        self._first = np.cumsum(counts) - counts
+        self._counts = counts
+        self._runs = Runs.of(numbers[np.argsort(of_rows, kind="stable")])
+
+    def draw_classes(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the codes of ``n`` classes, drawn by weight."""
+        return rng.choice(self._classes, size=n, p=self._share)
+
+    def draw(self, classes: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return row numbers: for each class, so many consecutive rows of it, from a place drawn uniformly."""
+        counts = self._counts[classes]
+        places = concatenated_ranges(rng.integers(counts), lengths) % np.repeat(counts, lengths)
+        return self._runs.at(np.repeat(self._first[classes], lengths) + places)
+
+
+def _class_weights(weights: Any, n_classes: int) -> np.ndarray:
+    if weights is None:
+        return np.ones(n_classes)
+    if isinstance(weights, pd.Series):
+        raise TypeError(
+            "`class_weights` must be an array, whose order is that of classes.categories, got a Series: pass "
+            "`class_weights.reindex(classes.categories).to_numpy()`."
+        )
+    positive = np.maximum(np.asarray(weights, dtype=np.float64), 0.0)
+    if positive.shape != (n_classes,):
+        raise ValueError(f"`class_weights` must have one weight a category ({n_classes},), got {positive.shape}.")
+    return check_weights(positive, "class_weights")

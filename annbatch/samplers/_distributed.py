@@ -1,0 +1,223 @@
+"""One epoch dealt to many processes."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .._plan import concatenated_ranges
+from .._position import Position, Stretches, cut, parts, rest_of
+from ..abc import Sampler
+from ._chunk import ChunkSampler
+from ._ranks import find_rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..types import LoadRequest
+    from ._ranks import DistInfo
+    from ._rows import RowSet
+
+_SEED = 0  # where none was given: ranks must agree
+
+
+class DistributedSampler(Sampler):
+    """Deals the batches of a sampler's epoch to the processes (ranks) of a training run.
+
+    All ranks know the same epoch, and each takes a contiguous part of its batches: other chunks in every epoch, and
+    every row on one rank only. Ranks have the same number of batches of the same size.
+
+    The sampler must be the same on every rank: **give it the same seed everywhere**. One without a seed gets the same
+    on all. What is left of an epoch can be taken up by another number of ranks; see
+    :meth:`annbatch.Loader.state_dict`.
+
+    Parameters
+    ----------
+    sampler
+        What is dealt. It is copied.
+    dist_info
+        Where rank and number of ranks are from: ``"torch"`` (``torch.distributed``, initialized), ``"jax"``
+        (``jax.distributed``, initialized), ``"env"`` (the variables that torchrun, SLURM or MPI set), or a callable
+        that returns the two.
+    enforce_equal_batches
+        Whether ranks have the same number of batches of the same size. If not, they have every batch of the sampler as
+        it is, and some ranks one more than others.
+    remainder
+        What becomes of rows that are not enough for one more batch on each rank. ``"drop"``: they are left out, fewer
+        than ``batch_size * world_size``; other rows in every epoch. ``"wrap"``: they are filled up with batches, and
+        the last batch with rows, from the beginning of the epoch. ``"pad"``: a rank that lacks a batch repeats its last
+        one, and a short batch its last row, so that what is extra is seen by its ``index``.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no rank to be found where ``dist_info`` points.
+    ValueError
+        If an argument is not one of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from annbatch.samplers import DistributedSampler, RandomSampler
+    >>> def rows_of(rank):
+    ...     sampler = RandomSampler(2, 4, 4, rng=np.random.default_rng(0))
+    ...     sampler = DistributedSampler(sampler, dist_info=lambda: (rank, 2))
+    ...     return {row for request in sampler.sample(16) for part in request["requests"] for row in range(16)[part]}
+    >>> sorted(rows_of(0) | rows_of(1)) == list(range(16)), rows_of(0) & rows_of(1)
+    (True, set())
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        dist_info: DistInfo,
+        enforce_equal_batches: bool = True,
+        remainder: Literal["drop", "pad", "wrap"] = "drop",
+    ) -> None:
+        if remainder not in ("drop", "pad", "wrap"):
+            raise ValueError(f"`remainder` must be 'drop', 'pad' or 'wrap', got {remainder!r}.")
+        if remainder != "drop" and not enforce_equal_batches:
+            raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
+        self._rank, self._world_size = find_rank(dist_info)
+        self._remainder = remainder if enforce_equal_batches else "uneven"
+        self._sampler = copy(sampler)
+        self._sampler._draw_seed()
+        if not self._sampler._seed_is_given:
+            self._sampler._take_seed(_SEED)
+
+    @property
+    def rank(self) -> int:
+        """Which of the ranks this is."""
+        return self._rank
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return self._world_size
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows per batch."""
+        return self._sampler.batch_size
+
+    @property
+    def shuffle(self) -> bool | None:
+        """Whether rows are shuffled."""
+        return self._sampler.shuffle
+
+    @property
+    def mask(self) -> slice | RowSet:
+        """The rows that all ranks sample from."""
+        return self._sampler.mask
+
+    @mask.setter
+    def mask(self, value: slice | RowSet) -> None:
+        self._sampler.mask = value
+
+    @property
+    def rng(self) -> np.random.Generator | None:
+        """The generator of the sampler that is dealt."""
+        return self._sampler.rng
+
+    @rng.setter
+    def rng(self, value: np.random.Generator | None) -> None:
+        self._sampler.rng = value
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next ``sample`` produces."""
+        super().set_epoch(epoch)
+        self._sampler.set_epoch(epoch)
+
+    def n_batches(self, n_obs: int) -> int:
+        """Return the number of batches that this rank yields of one epoch."""
+        return sum(map(len, self._share(n_obs, Position(self.epoch), 1)))
+
+    def validate(self, n_obs: int) -> None:
+        """Raise ``ValueError`` if the sampler refuses ``n_obs`` rows, or they are too few for a batch on each rank."""
+        self._sampler.validate(n_obs)
+        n_batches = self._n_dealt(n_obs)
+        if self._remainder == "drop" and n_batches < self._world_size:
+            raise ValueError(
+                f"`n_obs` must make a batch for each of the {self._world_size} ranks, got {n_batches} whole batches of "
+                f"{n_obs} rows; remainder='wrap' or 'pad' fills up."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for two samplers to make the same batches; ranks need not."""
+        return self._sampler.identity() | {"dealt": self._remainder}
+
+    def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
+        raise NotImplementedError  # `_between` asks the sampler that is dealt
+
+    def _draw_seed(self) -> int:
+        return self._sampler._draw_seed()
+
+    def _take_seed(self, seed: int) -> None:
+        self._sampler._take_seed(seed)
+
+    def _n_dealt(self, n_obs: int) -> int:
+        """Return how many batches are dealt: a short one is not where all are to be equal and none is filled up."""
+        whole_only = self._remainder == "drop" and self._sampler._n_short(n_obs) > 0
+        return self._sampler.n_batches(n_obs) - whole_only
+
+    def _share(self, n_obs: int, position: Position, n_workers: int) -> Stretches:
+        n_batches = self._n_dealt(n_obs)
+        left = [range(n_batches)]
+        for ranks, steps in position.dealt:
+            left = rest_of(left, steps, self._parts(left, ranks, position.epoch))
+        return self._dealt(left, position.epoch, n_batches)
+
+    def _parts(self, batches: Stretches, n_ranks: int, epoch: int) -> list[tuple[int, int]]:
+        # Who is left out changes sides in odd epochs: in an order that stays the same it would always be the last.
+        equal = self._remainder == "drop"
+        return parts(sum(map(len, batches)), n_ranks, equal=equal, from_end=bool(epoch % 2))
+
+    def _dealt(self, batches: Stretches, epoch: int, n_batches: int) -> Stretches:
+        """Return this rank's share, filled up to the size of the largest one where that is asked for."""
+        of_ranks = self._parts(batches, self._world_size, epoch)
+        share = cut(batches, *of_ranks[self._rank])
+        largest = max(stop - start for start, stop in of_ranks)
+        if sum(map(len, share)) == largest or self._remainder not in ("wrap", "pad"):
+            return share
+        if self._remainder == "wrap":  # the ranks that lack one are the last, and begin the epoch again together
+            filler = (self._rank - sum(map(len, batches)) % self._world_size) % n_batches
+        else:
+            filler = share[-1][-1] if share else batches[-1][-1]
+        return [*share, range(filler, filler + 1)]
+
+    def _between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
+        sampler = self._of_epoch(n_obs, epoch)
+        for request in sampler._between(n_obs, epoch, batches):
+            yield self._filled_up(request, sampler, n_obs, epoch)
+
+    def _of_epoch(self, n_obs: int, epoch: int) -> Sampler:
+        """Return the sampler that is dealt; in odd epochs one in order begins later, so that its last rows come too."""
+        sampler = self._sampler
+        if self._remainder == "drop" and epoch % 2 and isinstance(sampler, ChunkSampler) and not sampler.shuffle:
+            sampler = copy(sampler)
+            sampler._first = sampler._n_samples(n_obs) % sampler.batch_size
+        return sampler
+
+    def _filled_up(self, request: LoadRequest, sampler: Sampler, n_obs: int, epoch: int) -> LoadRequest:
+        """Return the request with a short batch filled up, where all are to be equal."""
+        size, splits = sampler.batch_size, request["splits"]
+        if self._remainder not in ("wrap", "pad") or size is None or len(splits[-1]) >= size:
+            return request
+        lacking, last = size - len(splits[-1]), splits[-1]
+        if self._remainder == "pad":
+            return {**request, "splits": [*splits[:-1], np.append(last, np.repeat(last[-1:], lacking))]}
+        rows = _rows_of(request)
+        first = next(iter(sampler._between(n_obs, epoch, range(1))))
+        more = np.resize(_rows_of(first)[first["splits"][0]], lacking)
+        last = np.append(last, np.arange(len(rows), len(rows) + lacking))
+        return {**request, "requests": np.append(rows, more), "splits": [*splits[:-1], last]}
+
+
+def _rows_of(request: LoadRequest) -> np.ndarray:
+    requests = request["requests"]
+    if isinstance(requests, np.ndarray):
+        return requests
+    return concatenated_ranges([r.start for r in requests], [r.stop - r.start for r in requests])

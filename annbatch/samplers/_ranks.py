@@ -1,0 +1,68 @@
+"""Which of how many processes this one is, as those who started them say it."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    DistInfo = str | Callable[[], tuple[int, int]]
+
+_VARIABLES = {
+    "torchrun": ("RANK", "WORLD_SIZE"),
+    "SLURM": ("SLURM_PROCID", "SLURM_NTASKS"),
+    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    "MPICH": ("PMI_RANK", "PMI_SIZE"),
+    "MVAPICH": ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+}
+
+
+def find_rank(dist_info: DistInfo) -> tuple[int, int]:
+    """Return this process's rank and the number of ranks.
+
+    Parameters
+    ----------
+    dist_info
+        ``"torch"``, ``"jax"``, ``"env"``, or what returns the two.
+
+    Raises
+    ------
+    RuntimeError
+        If the framework is not initialized, or no such variables are set.
+    ValueError
+        If ``dist_info`` is something else, or the rank is not below the number of ranks.
+    """
+    known = {"torch": _of_torch, "jax": _of_jax, "env": _of_environment}
+    if not callable(dist_info) and dist_info not in known:
+        raise ValueError(f"`dist_info` must be 'torch', 'jax', 'env' or a callable, got {dist_info!r}.")
+    rank, world_size = (dist_info if callable(dist_info) else known[dist_info])()
+    if not 0 <= rank < world_size:
+        raise ValueError(f"`dist_info` must give a rank in 0..world_size, got {rank} and {world_size}.")
+    return int(rank), int(world_size)
+
+
+def _of_torch() -> tuple[int, int]:
+    distributed = import_module("torch.distributed")  # asked for by name, so no import of the core's own
+    if not (distributed.is_available() and distributed.is_initialized()):
+        raise RuntimeError(
+            "`dist_info='torch'` needs its processes joined: call `torch.distributed.init_process_group` first."
+        )
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def _of_jax() -> tuple[int, int]:
+    jax = import_module("jax")
+    if not jax.distributed.is_initialized():
+        raise RuntimeError("`dist_info='jax'` needs JAX's processes joined: call `jax.distributed.initialize` first.")
+    return jax.process_index(), jax.process_count()
+
+
+def _of_environment() -> tuple[int, int]:
+    for rank, size in _VARIABLES.values():
+        if rank in os.environ and size in os.environ:
+            return int(os.environ[rank]), int(os.environ[size])
+    pairs = "; ".join(f"{rank} and {size} ({by})" for by, (rank, size) in _VARIABLES.items())
+    raise RuntimeError(f"`dist_info='env'` needs the variables of a launcher, got none of {pairs}.")

@@ -1,0 +1,214 @@
+"""Sets of rows: what a sampler samples from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._plan import concatenated_ranges
+from ._arguments import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """Rows as runs of consecutive ones, 16 bytes a run.
+
+    Attributes
+    ----------
+    starts
+        ``(n_runs,)`` int64 first row of each run.
+    offsets
+        ``(n_runs + 1,)`` int64 position of each run's first row among the rows, and the number of rows.
+    """
+
+    starts: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Runs:
+        """Return rows as runs, in the order given."""
+        first = np.flatnonzero(np.concatenate([[len(rows) > 0], np.diff(rows) != 1]))
+        return cls(rows[first], np.append(first, len(rows)))
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Return the rows at ``positions``, int64."""
+        if len(self.starts) == 1:
+            only: np.ndarray = self.starts[0] + positions
+            return only
+        run = np.searchsorted(self.offsets, positions, side="right") - 1
+        rows: np.ndarray = self.starts[run] + positions - self.offsets[run]
+        return rows
+
+
+class RowSet:
+    """A set of rows, in the order in which they are stored.
+
+    Every sampler takes one as its ``mask``, as it takes what it is made from. It is kept as runs of consecutive rows,
+    16 bytes each.
+
+    Parameters
+    ----------
+    rows
+        A slice, a boolean mask, or an array of row numbers, in any order and none twice.
+    n_obs
+        Number of rows that there are, where it is known: rows beyond are refused, and a slice may end with it. That of
+        a boolean mask is its length.
+
+    Raises
+    ------
+    TypeError
+        If ``rows`` is something else.
+    ValueError
+        If a row is negative, beyond ``n_obs`` or named twice, there is none, or a slice has a step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from annbatch.samplers import RowSet
+    >>> rows = RowSet(np.array([True, True, False, True]))
+    >>> len(rows), np.asarray(rows).tolist()
+    (3, [0, 1, 3])
+    >>> RowSet([7, 5, 6])
+    RowSet(3 rows in 1 run, 5..7)
+    """
+
+    __slots__ = ("_runs", "n_obs")
+
+    def __init__(self, rows: RowsLike, n_obs: int | None = None) -> None:
+        self.n_obs: int | None = None
+        self._runs: Runs
+        if isinstance(rows, RowSet):
+            self.n_obs = rows.n_obs
+            self._runs = rows._runs
+        elif isinstance(rows, slice):
+            start, stop = _range_of(rows, n_obs)
+            self._runs = Runs(np.array([start]), np.array([0, stop - start]))
+        else:
+            array = np.asarray(rows)
+            if array.dtype.kind == "b":
+                self.n_obs = len(array)
+            self._runs = Runs.of(_ascending(array))
+        if n_obs is not None:
+            self._check(n_obs)
+
+    def _check(self, n_obs: int) -> None:
+        if self.n_obs not in (None, n_obs):
+            raise ValueError(f"`mask` must have one entry a row of the loader ({n_obs}), got {self.n_obs}.")
+        if self.stop > n_obs:
+            raise ValueError(f"`mask` must name rows of the loader's 0..{n_obs}, got {self.stop - 1}.")
+        self.n_obs = n_obs
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @property
+    def stop(self) -> int:
+        """The number after that of the last row."""
+        return int(self.at(np.array([len(self) - 1]))[0]) + 1
+
+    @property
+    def is_range(self) -> bool:
+        """Whether the rows are one run."""
+        return len(self._runs.starts) == 1
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Return the rows at ``positions`` in the set, int64."""
+        return self._runs.at(positions)
+
+    def stretches(self, starts: np.ndarray, lengths: np.ndarray) -> list[slice] | np.ndarray:
+        """Return the rows of stretches of positions, as a request names them.
+
+        Parameters
+        ----------
+        starts, lengths
+            ``(n,)`` int64; positions in the set.
+
+        Returns
+        -------
+        list of slice or numpy.ndarray
+            A slice a stretch where the set is one run; else row numbers, one stretch after the other.
+        """
+        if self.is_range:
+            first = self.at(starts)
+            return [slice(a, a + n) for a, n in zip(first.tolist(), lengths.tolist(), strict=True)]
+        return self.at(concatenated_ranges(starts, lengths))
+
+    def digest(self) -> str:
+        """Return a short text that stands for the rows, in this process and any other."""
+        if self.is_range:
+            return f"{self.stop - len(self)}:{self.stop}"
+        return digest(np.concatenate([self._runs.starts, self._runs.offsets]).astype("<i8"))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.asarray(self).tolist())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        rows = concatenated_ranges(self._runs.starts, np.diff(self._runs.offsets))
+        array: np.ndarray = rows if dtype is None else rows.astype(dtype)
+        return array
+
+    def __repr__(self) -> str:
+        n_runs = len(self._runs.starts)
+        runs = f"{n_runs:,} run{'s' * (n_runs > 1)}"
+        return f"RowSet({len(self):,} rows in {runs}, {self._runs.starts[0]}..{self.stop - 1})"
+
+
+RowsLike = slice | np.ndarray | list[int] | list[bool] | RowSet
+"""What names rows."""
+
+
+def check_mask(mask: RowsLike | None) -> slice | RowSet:
+    """Return ``mask`` as samplers keep it: a slice with its start filled in, which may be open, or a set."""
+    if mask is None:
+        return slice(0, None)
+    if not isinstance(mask, slice):
+        return RowSet(mask)
+    if mask.step not in (None, 1):
+        raise ValueError(f"`mask.step` must be 1, got {mask.step}.")
+    start = 0 if mask.start is None else mask.start
+    if start < 0:
+        raise ValueError(f"`mask.start` must be >= 0, got {start}.")
+    if mask.stop is not None and start >= mask.stop:
+        raise ValueError(f"`mask.start` must be < mask.stop, got {start} and {mask.stop}.")
+    return slice(start, mask.stop)
+
+
+def _range_of(rows: slice, n_obs: int | None) -> tuple[int, int]:
+    checked = check_mask(rows)
+    assert isinstance(checked, slice)
+    if n_obs is None:
+        if checked.stop is None:
+            raise ValueError(f"`rows.stop` must be given where n_obs is not, got {rows}.")
+        return checked.start, checked.stop
+    stop = n_obs if checked.stop is None else checked.stop
+    if stop > n_obs:
+        raise ValueError(f"`mask.stop` must be at most the loader's n_obs {n_obs}, got {stop}.")
+    if checked.start >= stop:
+        raise ValueError(f"`mask.start` must be < the loader's n_obs {n_obs}, got {checked.start}.")
+    return checked.start, stop
+
+
+def _ascending(array: np.ndarray) -> np.ndarray:
+    """Return the row numbers that a boolean mask or an array of row numbers names, ascending."""
+    if array.ndim != 1 or array.dtype.kind not in "biu":
+        raise TypeError(
+            "`mask` must be a slice, a boolean mask, or an array of row numbers, "
+            f"got {array.ndim} dimensions of {array.dtype}."
+        )
+    rows: np.ndarray = np.flatnonzero(array) if array.dtype.kind == "b" else np.sort(array.astype(np.int64))
+    if not len(rows):
+        raise ValueError(f"`mask` must name at least one row, got none of {len(array)}.")
+    if rows[0] < 0:
+        raise ValueError(f"`mask` must name rows by numbers from 0, got {rows[0]}.")
+    again = rows[:-1][np.diff(rows) == 0]
+    if len(again):
+        raise ValueError(f"`mask` must name no row twice, got row {again[0]} again.")
+    return rows

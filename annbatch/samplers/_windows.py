@@ -1,0 +1,112 @@
+"""Samplers of which any window of any epoch can be computed on its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ..abc import Sampler
+from ._arguments import check_window, draw_seed
+from ._rows import RowSet, RowsLike, check_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from ..types import LoadRequest
+
+    Draw = Callable[[int, int], LoadRequest]
+    """Returns window number so and so, of which so many rows go into batches."""
+
+
+class WindowSampler(Sampler):
+    """Yields windows of chunks. What is in one depends on seed, epoch and its number, so any is found at once.
+
+    Subclasses say how many rows an epoch has, and what a window is made of.
+    """
+
+    def __init__(
+        self,
+        chunk_size: int,
+        preload_nchunks: int,
+        batch_size: int,
+        *,
+        drop_last: bool,
+        mask: RowsLike | None,
+        rng: np.random.Generator | int | None,
+    ) -> None:
+        check_window(chunk_size, preload_nchunks, batch_size)
+        self._chunk_size = int(chunk_size)
+        self._preload_nchunks = int(preload_nchunks)
+        self._batch_size = int(batch_size)
+        self._drop_last = drop_last
+        self._mask = check_mask(mask)
+        self._seed_is_given = rng is not None
+        self._rng, self._seed = draw_seed(rng)
+        self._pass_rng = self._rng
+
+    @property
+    def batch_size(self) -> int:
+        """Rows per batch."""
+        return self._batch_size
+
+    @property
+    def mask(self) -> slice | RowSet:
+        """The rows that are sampled from."""
+        return self._mask
+
+    @mask.setter
+    def mask(self, value: RowsLike) -> None:
+        self._mask = check_mask(value)
+
+    def n_batches(self, n_obs: int) -> int:
+        """Return the number of batches of one epoch over ``n_obs`` rows."""
+        return -(-self._n_rows(n_obs) // self._batch_size)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for two samplers to make the same batches."""
+        mask = self._mask
+        return {
+            "name": type(self).__name__,
+            "chunk_size": self._chunk_size,
+            "preload_nchunks": self._preload_nchunks,
+            "batch_size": self._batch_size,
+            "drop_last": self._drop_last,
+            "mask": mask.digest() if isinstance(mask, RowSet) else f"{mask.start}:{mask.stop or ''}",
+        }
+
+    @abstractmethod
+    def _n_samples(self, n_obs: int) -> int:
+        """Return how many rows an epoch draws, those included that ``drop_last`` leaves out."""
+
+    @abstractmethod
+    def _open(self, n_obs: int, epoch: int) -> Draw:
+        """Return what draws the windows of an epoch."""
+
+    def _rows(self, n_obs: int) -> RowSet:
+        return RowSet(self._mask, n_obs)
+
+    def _n_rows(self, n_obs: int) -> int:
+        """Return how many rows of an epoch go into batches."""
+        n_samples = self._n_samples(n_obs)
+        return n_samples - n_samples % self._batch_size if self._drop_last else n_samples
+
+    def _n_short(self, n_obs: int) -> int:
+        return self._n_rows(n_obs) % self._batch_size
+
+    def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
+        return self._windows(n_obs, self.epoch, 0)
+
+    def _seek(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
+        if type(self)._sample is not WindowSampler._sample:  # a subclass that makes requests of its own
+            return super()._seek(n_obs, epoch, batch)
+        n_batches = self._chunk_size * self._preload_nchunks // self._batch_size
+        window = batch // n_batches
+        return window, window * n_batches, self._windows(n_obs, epoch, window)
+
+    def _windows(self, n_obs: int, epoch: int, first: int) -> Iterator[LoadRequest]:
+        n_rows, window_size = self._n_rows(n_obs), self._chunk_size * self._preload_nchunks
+        draw = self._open(n_obs, epoch)
+        for window in range(first, -(-n_rows // window_size)):
+            yield draw(window, min(window_size, n_rows - window * window_size))
