@@ -2,7 +2,8 @@
 
 >>> import annbatch
 >>> sorted(annbatch.__all__)
-['DatasetCollection', 'Loader', 'abc', 'errors', 'samplers', 'testing', 'transforms', 'types', 'write_sharded']
+['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'errors', 'samplers', 'testing', 'transforms', 'types',
+ 'write_sharded']
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import abc, errors, samplers, testing, transforms, types
+    from ._objects.store import RemoteStore
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
 
@@ -21,6 +23,7 @@ __version__ = version("annbatch")
 __all__ = [
     "DatasetCollection",
     "Loader",
+    "RemoteStore",
     "abc",
     "errors",
     "samplers",
@@ -30,7 +33,12 @@ __all__ = [
     "write_sharded",
 ]
 
-_HOMES = {"DatasetCollection": ".collection", "Loader": ".loader", "write_sharded": ".collection"}
+_HOMES = {
+    "DatasetCollection": ".collection",
+    "Loader": ".loader",
+    "RemoteStore": "._objects.store",
+    "write_sharded": ".collection",
+}
 
 
 def __getattr__(name: str) -> object:

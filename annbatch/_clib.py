@@ -62,6 +62,9 @@ def symbol(name: str) -> Any:
 pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
 """``pread(fd, buffer, count, offset)``; -1 on error."""
 
+memcpy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
+"""``memcpy(to, from, count)``."""
+
 blosc_getitem = types.ExternalFunction(
     "blosc2_getitem_ctx",
     types.intc(types.uintp, types.uintp, types.int32, types.intc, types.intc, types.uintp, types.int32),

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numba as nb
 import numpy as np
 
-from ._clib import blosc_getitem, pread
+from ._clib import blosc_getitem, memcpy, pread
 from ._place import LARGE, LONG, fence, fetch_ahead, place
 
 DONE, READ_FAILED, TOO_SHORT, NOT_THE_CHUNK, UNDECODABLE, OUT_OF_RANGE = 0, -1, -2, -3, -4, -5
@@ -29,7 +29,10 @@ Fields: TypeAlias = tuple[np.ndarray, ...]
 
 @nb.njit(nogil=True, cache=True)
 def fetch(fd: int, out: np.ndarray, start: int, n: int, offset: int) -> int:
-    """Read ``n`` bytes at ``offset`` of a file to ``out[start:]``."""
+    """Read ``n`` bytes at ``offset`` of a file to ``out[start:]``; without a file (-1), ``offset`` is an address."""
+    if fd < 0:
+        memcpy(np.uint64(out.ctypes.data + start), np.uint64(offset), np.uint64(n))
+        return DONE
     done = 0
     while done < n:
         got = pread(np.int32(fd), np.uint64(out.ctypes.data + start + done), np.uint64(n - done), offset + done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -87,8 +88,11 @@ class ReadAhead(Generic[PlanT, WindowT]):
         check_process(self._process)
         if self._closed:
             raise _closed_error()
-        window = self._start(next(self._plans)) if self._budget == 0 else self._take()
-        window.wait()
+        try:
+            window = self._start(next(self._plans)) if self._budget == 0 else self._take()
+            window.wait()
+        except CancelledError:  # closed on another thread, while this one waited
+            raise _closed_error() from None
         return window
 
     def close(self) -> None:

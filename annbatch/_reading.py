@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from ._objects import RemoteStores
     from ._stats import LoaderStats
 
 
@@ -27,9 +28,12 @@ class Reading:
     ----------
     allocate
         Makes 64-byte aligned host memory of so many bytes; None for ordinary memory.
+    remote
+        The object stores that are read from.
     """
 
-    def __init__(self, allocate: Callable[[int], np.ndarray] | None) -> None:
+    def __init__(self, allocate: Callable[[int], np.ndarray] | None, remote: RemoteStores) -> None:
+        self._remote = remote
         self._allocate = allocate
         self._pool = BufferPool(allocate or allocate_aligned)
         self._threads: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
@@ -37,7 +41,7 @@ class Reading:
         self.log = WorkLog()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._allocate,)
+        return type(self), (self._allocate, self._remote)
 
     @property
     def is_open(self) -> bool:
@@ -47,7 +51,9 @@ class Reading:
     @property
     def stats(self) -> LoaderStats:
         """What was done so far."""
-        return self.log.stats(peak_buffer_bytes=self._pool.peak_bytes)
+        return self.log.stats(
+            peak_buffer_bytes=self._pool.peak_bytes, requests=self._remote.sent, bytes_received=self._remote.received
+        )
 
     def windows(self, plans: Iterator[WindowPlan], *, budget: int) -> ReadAhead[WindowPlan, LoadedWindow]:
         """Return the windows that ``plans`` describes, read ahead within ``budget`` bytes.
@@ -67,11 +73,14 @@ class Reading:
         """Stop reading these windows."""
         windows.close()
         self._open.discard(windows)
+        if not self.is_open:
+            self._remote.cancel()
 
     def close(self) -> None:
         """Stop open iterations and all threads; a later iteration starts threads again."""
         for windows in list(self._open):
             windows.close()
+        self._remote.cancel()  # what threads wait for
         if self._threads is not None and self._threads[0] == os.getpid():
             for executor in self._threads[1:]:
                 executor.shutdown(wait=True)

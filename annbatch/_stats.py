@@ -33,6 +33,8 @@ class LoaderStats:
         That the reading threads worked, added up over threads.
     peak_buffer_bytes
         The most memory that windows held at once, read-ahead and kept batches included.
+    requests, bytes_received
+        Sent to object stores, further attempts at the same included, and what came back.
     """
 
     rows: int
@@ -41,6 +43,8 @@ class LoaderStats:
     wait_seconds: float
     read_seconds: float
     peak_buffer_bytes: int
+    requests: int
+    bytes_received: int
 
 
 class WorkLog:
@@ -85,8 +89,8 @@ class WorkLog:
         self._rows += n_rows
         self._batches += 1
 
-    def stats(self, *, peak_buffer_bytes: int) -> LoaderStats:
-        """Return the counts so far."""
+    def stats(self, *, peak_buffer_bytes: int, requests: int, bytes_received: int) -> LoaderStats:
+        """Return the counts so far, with those that others keep."""
         return LoaderStats(
             rows=self._rows,
             batches=self._batches,
@@ -94,4 +98,6 @@ class WorkLog:
             wait_seconds=self._wait_seconds,
             read_seconds=self._read_seconds,
             peak_buffer_bytes=peak_buffer_bytes,
+            requests=requests,
+            bytes_received=bytes_received,
         )

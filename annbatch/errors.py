@@ -6,7 +6,8 @@
     └── AnnbatchError
         ├── StoreError (also OSError)               something on disk is not as it should be
         │   ├── NotACollectionError                 a path that holds no finished collection
-        │   └── CorruptDataError                    bytes that contradict a checksum, a length or the schema
+        │   ├── CorruptDataError                    bytes that contradict a checksum, a length or the schema
+        │   └── RemoteError                         an object store that refuses, or does not answer in time
         ├── MissingDependencyError (also ImportError)   an optional package is not installed
         └── DeviceMemoryError (also MemoryError)        a device has no room for a window or a batch
 
@@ -30,6 +31,10 @@ class NotACollectionError(StoreError):
 
 class CorruptDataError(StoreError):
     """Stored bytes contradict their checksum, their length or the schema."""
+
+
+class RemoteError(StoreError):
+    """An object store refused a request, or did not answer it within the deadline."""
 
 
 class MissingDependencyError(AnnbatchError, ImportError):

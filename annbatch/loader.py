@@ -14,6 +14,7 @@ from ._adapters import find_adapter
 from ._datasets import Datasets, dataset_of, matrix_dataset, stored_dataset
 from ._deliver import Delivery
 from ._epoch import Epoch
+from ._objects import RemoteStores
 from ._reading import Reading
 from ._sizes import parse_size
 from ._stats import LoaderStats as LoaderStats
@@ -177,7 +178,8 @@ class Loader:
             )
         )
         self._prefetch = parse_size(prefetch, name="prefetch")
-        self._reading = Reading(None if adapter is None else adapter.allocate)
+        self._remote = RemoteStores()
+        self._reading = Reading(None if adapter is None else adapter.allocate, self._remote)
         self._collection_added = False
         self._epoch = 0
 
@@ -218,8 +220,9 @@ class Loader:
                 "Make one collection of them, or add their datasets with `add_adatas`."
             )
         self._check_closed()
+        groups = (self._remote.adopt(group) for group in collection)
         self._datasets.add_all(
-            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group)) for group in collection
+            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group)) for group in groups
         )
         self._collection_added = True
         return self
@@ -272,7 +275,7 @@ class Loader:
         all_obs = [None] * len(datasets) if obs is None else obs
         all_var = [None] * len(datasets) if var is None else var
         self._check_closed()
-        self._datasets.add_all(map(matrix_dataset, datasets, all_obs, all_var))
+        self._datasets.add_all(map(matrix_dataset, map(self._remote.adopt, datasets), all_obs, all_var))
         return self
 
     def add_dataset(self, dataset: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Self:
@@ -300,7 +303,7 @@ class Loader:
             If shapes or annotations do not fit each other or what was added before.
         """
         self._check_closed()
-        self._datasets.add_all([matrix_dataset(dataset, obs, var)])
+        self._datasets.add_all([matrix_dataset(self._remote.adopt(dataset), obs, var)])
         return self
 
     def _check_closed(self) -> None:

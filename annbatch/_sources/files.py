@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ class ChunkFile:
     """
 
     def __init__(self, layout: ChunkLayout, number: int) -> None:
-        self.path = layout.file(number)
+        self.path = Path(layout.file(number))
         self.fd = -1
         self.offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
         self.nbytes = np.zeros(layout.per_file, dtype=np.int64)
@@ -68,20 +69,43 @@ class ChunkFile:
             raise CorruptDataError(f"{self.path} was replaced or changed while it was open: open the store again.")
 
     def _read_index(self, layout: ChunkLayout) -> None:
-        """Read where each chunk lies: offset and size as pairs of little-endian uint64, then a CRC-32C of them."""
-        n_bytes = 16 * layout.per_file + 4 * layout.index_checksum
-        size = self._found.size
-        if size < n_bytes:
-            raise CorruptDataError(f"{self.path} must hold an index of {n_bytes} bytes, got {size} in all: truncated?")
-        raw = os.pread(self.fd, n_bytes, 0 if layout.index_first else size - n_bytes)
-        if layout.index_checksum and _crc32c(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
-            raise CorruptDataError(f"{self.path} has a chunk index that contradicts its checksum: damaged, truncated?")
-        index = np.frombuffer(raw, dtype="<u8", count=2 * layout.per_file).reshape(-1, 2)
-        written = index[:, 0] != _INDEX_ABSENT
-        if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
-            raise CorruptDataError(f"{self.path} has a chunk index that points beyond its {size} bytes: truncated?")
-        self.offset[written] = index[written, 0].astype(np.int64)
-        self.nbytes[written] = index[written, 1].astype(np.int64)
+        n_bytes, size = layout.index_bytes, self._found.size
+        raw = os.pread(self.fd, n_bytes, 0 if layout.index_first else max(0, size - n_bytes))
+        self.offset, self.nbytes = parse_index(raw, layout, size, self.path)
+
+
+def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tuple[np.ndarray, np.ndarray]:
+    """Return offset and size of each chunk of a shard, as its index says.
+
+    Parameters
+    ----------
+    raw
+        The index: offset and size as pairs of little-endian uint64, then a CRC-32C of them.
+    layout
+        Of the array.
+    size
+        Bytes of the shard.
+    where
+        What errors call it.
+
+    Raises
+    ------
+    CorruptDataError
+        If the index contradicts its checksum, or points beyond the shard.
+    """
+    n_bytes = layout.index_bytes
+    if size < n_bytes or len(raw) != n_bytes:
+        raise CorruptDataError(f"{where} must hold an index of {n_bytes} bytes, got {size} in all: truncated?")
+    if layout.index_checksum and _crc32c(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+        raise CorruptDataError(f"{where} has a chunk index that contradicts its checksum: damaged, truncated?")
+    index = np.frombuffer(raw, dtype="<u8", count=2 * layout.per_file).reshape(-1, 2)
+    written = index[:, 0] != _INDEX_ABSENT
+    if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
+        raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes: truncated?")
+    offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
+    nbytes = np.zeros(layout.per_file, dtype=np.int64)
+    offset[written], nbytes[written] = index[written, 0].astype(np.int64), index[written, 1].astype(np.int64)
+    return offset, nbytes
 
 
 class ChunkFiles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class ChunkLayout:
     Attributes
     ----------
     folder
-        Of the array.
+        Of the array: on the local disk, or in an object store, where it is relative to the store.
     shape, dtype
         Of the array.
     chunk
@@ -50,7 +50,7 @@ class ChunkLayout:
         Prefix and separator of chunk files' names, as the array's ``chunk_key_encoding`` has them.
     """
 
-    folder: Path
+    folder: PurePath
     shape: tuple[int, ...]
     dtype: np.dtype
     chunk: int
@@ -73,19 +73,24 @@ class ChunkLayout:
         """Elements in the array."""
         return self.shape[0] * self.item
 
-    def file(self, number: int) -> Path:
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of a shard's index."""
+        return 16 * self.per_file + 4 * self.index_checksum
+
+    def file(self, number: int) -> PurePath:
         """Return the path of a chunk file; all axes but the first have one chunk, numbered 0."""
         prefix, separator = self.keys
         return self.folder / (prefix + separator.join([str(number), *["0"] * (len(self.shape) - 1)]))
 
 
 def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
-    """Return how an array lies on the local disk, or None if the native reader does not know the way.
+    """Return how an array lies on the local disk or in an object store, if the native reader knows that way.
 
     It knows zarr v3, little-endian, sharded or not, Blosc or no compression, chunked along the first axis only.
     """
     metadata: dict[str, Any] = array.metadata.to_dict()
-    folder = _local_folder(array) if hasattr(os, "pread") else None
+    folder = _folder(array)
     if folder is None or metadata.get("zarr_format") != 3 or metadata.get("storage_transformers"):
         return None
     grid, keys = metadata["chunk_grid"], _chunk_keys(metadata["chunk_key_encoding"])
@@ -119,11 +124,13 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
     )
 
 
-def _local_folder(array: zarr.Array[Any]) -> Path | None:
-    from zarr.storage import LocalStore
+def _folder(array: zarr.Array[Any]) -> PurePath | None:
+    from zarr.storage import LocalStore, ObjectStore
 
     path = array.store_path
-    return Path(path.store.root) / path.path if isinstance(path.store, LocalStore) else None
+    if isinstance(path.store, LocalStore):
+        return Path(path.store.root) / path.path if hasattr(os, "pread") else None
+    return PurePosixPath(path.path) if isinstance(path.store, ObjectStore) else None
 
 
 def _chunk_keys(encoding: dict[str, Any]) -> tuple[str, str] | None:

@@ -35,7 +35,7 @@ _COLD = 0.1
 _ANNOUNCED_TOGETHER = 64 << 10
 """Ranges closer than this are announced as one: fewer calls, and a disk reads on that far anyway."""
 
-_WHAT_FAILED = {
+WHAT_FAILED = {
     -1: "could not be read",
     -2: "is shorter than its index says: truncated?",
     -3: "does not hold the chunk that is expected there: damaged",
@@ -162,7 +162,7 @@ class NativeArray:
         layout = self.layout
         number, within = divmod(chunk, layout.per_file)
         where = f"chunk {chunk}" + (f" (number {within} in its shard)" if layout.sharded else "")
-        return CorruptDataError(f"{layout.file(number)} {_WHAT_FAILED[status]}: {where} of array {layout.folder}.")
+        return CorruptDataError(f"{layout.file(number)} {WHAT_FAILED[status]}: {where} of array {layout.folder}.")
 
     def _block_elements(self) -> int:
         """Return the elements of a Blosc block, which is the least that can be decoded, as the first chunk has it."""

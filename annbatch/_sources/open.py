@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -105,12 +106,16 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     _numeric(array, name)
     if isinstance(array, h5py.Dataset):
         return H5Array(array, limit=limit)
-    layout = chunk_layout(array)
+    layout, other = chunk_layout(array), ZarrArray(array, limit=limit)
     if layout is None:
-        return ZarrArray(array, limit=limit)
+        return other
+    if not isinstance(layout.folder, Path):
+        from .._objects import remote_array
+
+        return remote_array(array, layout, other=other, limit=limit)
     from .native import NativeArray
 
-    return NativeArray(layout, other=ZarrArray(array, limit=limit), limit=limit)
+    return NativeArray(layout, other=other, limit=limit)
 
 
 def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:

@@ -17,6 +17,7 @@ import google_crc32c
 import zarr
 from zarr.storage import LocalStore
 
+from .._objects.place import is_url
 from ..errors import NotACollectionError
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ class Home:
             self._group = group
             if isinstance(group.store, LocalStore):
                 self.folder = Path(group.store.root) / group.path
-        elif "://" in str(group):
-            self._group = zarr.open_group(str(group), mode=mode, zarr_format=3)
+        elif is_url(group):
+            from .._objects.store import RemoteStore
+
+            self._group = zarr.open_group(RemoteStore(str(group), read_only=mode == "r"), mode=mode, zarr_format=3)
         else:
             self.folder = Path(group)
         if mode != "a" and not self.is_collection:

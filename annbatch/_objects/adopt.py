@@ -1,0 +1,94 @@
+"""Zarr nodes in object stores, seen through stores of the loader's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import zarr
+
+    from .._sources.array import StoredArray
+    from .._sources.layout import ChunkLayout
+    from .._sources.remote import RemoteArray
+    from .store import RemoteStore
+
+
+class RemoteStores:
+    """The object stores that one loader reads from: counted, and cancelled, with it."""
+
+    def __init__(self) -> None:
+        self._stores: list[tuple[Any, RemoteStore]] = []
+
+    def adopt(self, node: Any) -> Any:
+        """Return a zarr group or array in an object store as one over a store of the loader's own; others as they are.
+
+        Parameters
+        ----------
+        node
+            Anything.
+        """
+        import zarr
+        from zarr.storage import ObjectStore
+
+        if isinstance(node, zarr.Group | zarr.Array) and isinstance(node.store, ObjectStore):
+            return over(node, self._store(node.store))
+        inner = getattr(node, "group", None)  # anndata's wrapper of a sparse matrix
+        if isinstance(inner, zarr.Group) and isinstance(inner.store, ObjectStore):
+            return over(inner, self._store(inner.store))
+        return node
+
+    def cancel(self) -> None:
+        """Drop the requests that are under way."""
+        for _, store in self._stores:
+            store.cancel()
+
+    @property
+    def sent(self) -> int:
+        """Requests that were made, further attempts included."""
+        return sum(store.sent for _, store in self._stores)
+
+    @property
+    def received(self) -> int:
+        """Bytes that came."""
+        return sum(store.received for _, store in self._stores)
+
+    def _store(self, given: Any) -> RemoteStore:
+        from .store import RemoteStore
+
+        for known, store in self._stores:
+            if known is given:
+                return store
+        own = given.with_read_only(True) if isinstance(given, RemoteStore) else RemoteStore(given, read_only=True)
+        self._stores.append((given, own))
+        return own
+
+
+def over(node: Any, store: RemoteStore) -> Any:
+    """Return a zarr group or array as one over another store of the same objects; nothing is read."""
+    import zarr
+    from zarr.core.group import AsyncGroup
+    from zarr.storage import StorePath
+
+    place = StorePath(store, node.path)
+    if isinstance(node, zarr.Array):
+        given = node.async_array
+        return zarr.Array(type(given)(given.metadata, place, given.config))
+    return zarr.Group(AsyncGroup(node.metadata, place))
+
+
+def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredArray, limit: int | None) -> RemoteArray:
+    """Return what reads an array in an object store."""
+    from .._sources.remote import RemoteArray
+    from .store import RemoteStore
+
+    given: Any = array.store
+    store = given if isinstance(given, RemoteStore) else RemoteStore(given, read_only=True)
+    return RemoteArray(layout, store, _block_bytes(array.metadata.to_dict()), other=other, limit=limit)
+
+
+def _block_bytes(metadata: dict[str, Any]) -> int:
+    """Return the bytes of a Blosc block as the metadata have them; 0 where Blosc chose them."""
+    codecs = metadata["codecs"]
+    if codecs[0]["name"] == "sharding_indexed":
+        codecs = codecs[0]["configuration"]["codecs"]
+    return int(codecs[1]["configuration"].get("blocksize") or 0) if len(codecs) > 1 else 0

@@ -1,0 +1,109 @@
+"""Where the chunks of shards lie, fetched once, and kept within a bound."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._sources.files import ABSENT, parse_index
+from ..errors import CorruptDataError
+from .fetch import ByteRange
+from .requests import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._sources.layout import ChunkLayout
+    from .requests import Request
+    from .store import RemoteStore
+
+_MOST_BYTES = 64 << 20
+"""Of the indexes of a store: those of 4 million chunks, which are some 250 million cells of 64 a chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """Where the chunks of one shard lie.
+
+    Attributes
+    ----------
+    offset, nbytes
+        ``(per_file,)`` int64; ``offset`` is ``ABSENT`` for a chunk that was never written.
+    tag
+        Entity tag of the shard that the index is of.
+    """
+
+    offset: np.ndarray
+    nbytes: np.ndarray
+    tag: str | None
+
+
+class ShardIndexes:
+    """The shard indexes of one store. Thread-safe."""
+
+    def __init__(self, store: RemoteStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, ShardIndex] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, layout: ChunkLayout, shards: Sequence[int]) -> list[ShardIndex]:
+        """Return the indexes of some shards of an array; those not known are fetched, all at a time.
+
+        Raises
+        ------
+        annbatch.errors.CorruptDataError
+            If an index contradicts its checksum, or a shard is missing of an array that is complete.
+        annbatch.errors.RemoteError
+            If one could not be had.
+        """
+        paths = [str(layout.file(shard)) for shard in shards]
+        with self._lock:
+            found = {path: self._known[path] for path in paths if path in self._known}
+            for path in found:
+                self._known.move_to_end(path)
+        missing = [path for path in paths if path not in found]
+        requests = self._store.requests.submit([self._wanted(layout, path) for path in missing])
+        self._store.requests.hurry(requests)
+        for path, request in zip(missing, requests, strict=True):
+            found[path] = index = self._parse(layout, path, request)
+            self._keep(path, index)
+        return [found[path] for path in paths]
+
+    def forget(self, path: str) -> None:
+        """Drop an index: the shard is another than it was."""
+        with self._lock:
+            index = self._known.pop(path, None)
+            self._bytes -= 0 if index is None else _size(index)
+
+    def _keep(self, path: str, index: ShardIndex) -> None:
+        with self._lock:
+            if path not in self._known:
+                self._known[path] = index
+                self._bytes += _size(index)
+            while self._bytes > _MOST_BYTES and len(self._known) > 1:
+                self._bytes -= _size(self._known.popitem(last=False)[1])
+
+    def _wanted(self, layout: ChunkLayout, path: str) -> Wanted:
+        n_bytes = layout.index_bytes
+        place = f"{self._store.url}/{path}"
+        asked = ByteRange(0, n_bytes) if layout.index_first else ByteRange(suffix=n_bytes)
+        return Wanted(path, asked, None, n_bytes, partial("{}, the index of its chunks,".format, place))
+
+    def _parse(self, layout: ChunkLayout, path: str, request: Request) -> ShardIndex:
+        answer, place = request.result(), f"{self._store.url}/{path}"
+        if answer is None:
+            if layout.complete:
+                raise CorruptDataError(f"{place} is missing, with chunks of array {self._store.url}/{layout.folder}.")
+            return ShardIndex(np.full(layout.per_file, ABSENT), np.zeros(layout.per_file, dtype=np.int64), None)
+        offset, nbytes = parse_index(bytes(answer.data), layout, answer.size, place)
+        return ShardIndex(offset, nbytes, answer.tag)
+
+
+def _size(index: ShardIndex) -> int:
+    return index.offset.nbytes + index.nbytes.nbytes

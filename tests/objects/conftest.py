@@ -1,0 +1,187 @@
+"""A real S3-protocol server in a process of its own, a proxy before it, and collections in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from annbatch import DatasetCollection, Loader, RemoteStore
+
+pytest.importorskip("obstore", reason="needs obstore: pip install 'annbatch[remote]'")
+pytest.importorskip("moto", reason="needs moto: pip install 'annbatch[test]'")
+
+SECRET = "a-secret-that-nobody-may-see"
+
+_SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def secret() -> str:
+    """The secret key."""
+    return SECRET
+
+
+@pytest.fixture(scope="session")
+def proxies() -> ModuleType:
+    """The module of the proxy, which tests have no package to import from."""
+    spec = importlib.util.spec_from_file_location("annbatch_proxy", Path(__file__).with_name("proxy.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[tuple[str, int]]:
+    """Host and port of a real server of the S3 protocol, with a bucket in it."""
+    command = [sys.executable, "-W", "ignore", "-c", _SERVER]
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert server.stdout is not None
+    port = int(server.stdout.readline().split()[-1])
+    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/bucket", method="PUT")).close()
+    yield "127.0.0.1", port
+    server.kill()
+    server.communicate()
+
+
+@pytest.fixture
+def environment(s3: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have ``s3://bucket`` mean the server, seen through a port, by the means that obstore has for it."""
+
+    def point_at(port: int) -> None:
+        settings = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "AKIATEST",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+
+    point_at(s3[1])
+    return point_at
+
+
+@pytest.fixture
+def proxy(proxies: ModuleType, s3: tuple[str, int], environment: Callable[[int], None]) -> Iterator[Any]:
+    """A proxy that ``s3://bucket`` is seen through; without faults until it is given some."""
+    one = proxies.Proxy(s3)
+    environment(one.port)
+    yield one
+    one.close()
+
+
+def make_cells(n_rows: int = 3000, n_genes: int = 60) -> ad.AnnData:
+    """Return cells with counts, an embedding and annotations."""
+    rng = np.random.default_rng(0)
+    counts = sparse.csr_matrix(rng.poisson(0.5, (n_rows, n_genes)).astype(np.float32))
+    obs = pd.DataFrame(
+        {"label": pd.Categorical(rng.choice(["B", "T", "NK"], n_rows)), "depth": rng.normal(size=n_rows)},
+        index=[f"cell{i}" for i in range(n_rows)],
+    )
+    var = pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)])
+    return ad.AnnData(counts, obs=obs, var=var, obsm={"X_pca": rng.normal(size=(n_rows, 8)).astype(np.float32)})
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An h5ad file."""
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    make_cells().write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def stored(s3: tuple[str, int], cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the name of a collection of a layout, which is in a local folder and in the bucket, byte for byte."""
+    from obstore.store import S3Store
+
+    folder = tmp_path_factory.mktemp("stored")
+    names: dict[str, str] = {}
+    store = S3Store(
+        "bucket",
+        endpoint=f"http://{s3[0]}:{s3[1]}",
+        client_options={"allow_http": True},
+        access_key_id="AKIATEST",
+        secret_access_key=SECRET,
+        region="us-east-1",
+    )
+
+    def make(layout: str) -> str:
+        if layout not in names:
+            names[layout] = str(folder / layout)
+            rng = np.random.default_rng(0)
+            collection = DatasetCollection(names[layout])
+            # Two calls, two datasets; small chunks and several shards, so that there is something to plan.
+            for _ in range(2):
+                collection.add_adatas(
+                    [cells], layout=layout, n_obs_per_chunk=20, shard_size=1000, rng=rng, progress=False
+                )
+            for path in Path(names[layout]).rglob("*"):
+                if path.is_file():
+                    store.put(f"{layout}/{path.relative_to(names[layout]).as_posix()}", path)
+        return names[layout]
+
+    return make
+
+
+def loader(collection: DatasetCollection | str | RemoteStore, **arguments: Any) -> Loader:
+    """Return a loader of small shuffled windows."""
+    import zarr
+
+    if isinstance(collection, RemoteStore):
+        collection = DatasetCollection(zarr.open_group(collection, mode="r"), mode="r")
+    if isinstance(collection, str):
+        collection = DatasetCollection(collection, mode="r")
+    given = {"batch_size": 100, "chunk_size": 10, "preload_nchunks": 60, "shuffle": True, "seed": 7} | arguments
+    return Loader(return_index=True, **given).use_collection(collection)
+
+
+def assert_same_batches(ours: Any, theirs: Any) -> None:
+    """Compare two passes bit for bit."""
+    count = 0
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(one["index"], other["index"])
+        pd.testing.assert_frame_equal(one["obs"], other["obs"])
+        for part in ("data", "indices", "indptr") if sparse.issparse(one["X"]) else ("T",):
+            a, b = getattr(one["X"], part), getattr(other["X"], part)
+            assert a.dtype == b.dtype
+            assert np.array_equal(a, b)
+        count += 1
+    assert count > 0
+
+
+@pytest.fixture
+def load() -> Callable[..., Loader]:
+    """Make a loader of small shuffled windows."""
+    return loader
+
+
+@pytest.fixture
+def same_batches() -> Callable[[Any, Any], None]:
+    """Compare two passes bit for bit."""
+    return assert_same_batches

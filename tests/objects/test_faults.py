@@ -1,0 +1,242 @@
+"""What networks and busy services do is outlived; what does not pass is an error that names what, where and why."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from itertools import count
+
+import pytest
+import zarr
+
+from annbatch import DatasetCollection, RemoteStore
+from annbatch._objects.faults import Fault, fault_of
+from annbatch.errors import CorruptDataError, RemoteError
+
+PATIENT = {"timeout": 0.5, "deadline": 60.0}
+
+
+def opened(load, **limits):
+    """Return a loader of the compact collection in the bucket, and a way to its own store."""
+    loader = load(RemoteStore("s3://bucket/compact", **limits))
+    (store,) = [own for _, own in loader._remote._stores]
+    return loader, store
+
+
+@pytest.mark.parametrize("kind", ["stall", "reset", "truncate", "slow", "503"])
+def test_a_fault_of_each_kind_is_outlived(stored, proxy, proxies, load, same_batches, kind):
+    stored("compact")
+    loader, _ = opened(load, **PATIENT)
+    proxy.choose = proxies.faults(0.05, 0, (kind,))
+
+    with loader, load(stored("compact")) as local:
+        same_batches(loader, local)
+    assert any(seen.fault == kind for seen in proxy.seen)
+
+
+def test_an_epoch_under_faults_delivers_exactly_the_rows_of_an_undisturbed_one(
+    stored, proxy, proxies, load, same_batches
+):
+    stored("compact")
+    loader, _ = opened(load, **PATIENT)
+    proxy.choose = proxies.faults(0.05, 1)
+    proxy.seen.clear()
+
+    with loader, load(stored("compact")) as local:
+        same_batches(loader, local)
+    met = [seen.fault for seen in proxy.seen if seen.fault]
+    assert len(met) >= len(proxy.seen) / 50
+    assert len(set(met)) >= 4
+
+
+def test_a_server_that_is_gone_is_an_error_within_the_deadline_and_the_loader_reads_on_when_it_is_back(
+    stored, proxy, load, same_batches
+):
+    stored("compact")
+    loader, _ = opened(load, timeout=0.5, deadline=1.5)
+    with loader, load(stored("compact")) as local:
+        same_batches(loader, local)
+        proxy.stop()
+        begin = time.monotonic()
+        with pytest.raises(RemoteError, match=r"within the deadline of 1\.5 s.*connection was refused") as error:
+            for _ in loader:
+                pass
+        assert time.monotonic() - begin < 60  # the deadline, and what a machine under load adds to it
+        assert "s3://bucket/compact/dataset_" in str(error.value)
+        proxy.start()
+        local.set_epoch(1)
+        same_batches(loader, local)
+
+
+def test_a_server_that_only_stalls_is_an_error_within_the_deadline(stored, proxy, load):
+    stored("compact")
+    loader, _ = opened(load, timeout=0.3, deadline=1.0)
+    proxy.choose = lambda seen: "stall"
+
+    with loader, pytest.raises(RemoteError, match="did not answer in time"):
+        for _ in loader:
+            pass
+
+
+@pytest.mark.parametrize(("status", "reason"), [("403", "access was denied"), ("401", "not accepted")])
+def test_what_does_not_pass_is_not_tried_again(stored, proxy, load, status, reason):
+    stored("compact")
+    loader, _ = opened(load, **PATIENT)
+    proxy.choose = lambda seen: status if "/X/data/c/" in seen.path else ""
+    proxy.seen.clear()
+
+    with loader, pytest.raises(RemoteError, match=reason) as error:
+        for _ in loader:
+            pass
+
+    assert "s3://bucket/compact/dataset_" in str(error.value)
+    refused = [seen.path for seen in proxy.seen if seen.fault]
+    assert len(refused) == len(set(refused))
+
+
+def test_an_error_names_object_bytes_chunk_and_array(stored, proxy, load):
+    stored("compact")
+    loader, _ = opened(load, **PATIENT)
+    proxy.choose = lambda seen: "403" if "/X/data/c/" in seen.path and not seen.range.startswith("bytes=-") else ""
+
+    where = r"s3://bucket/compact/dataset_\d/X/data/c/\d+, bytes \d+\.\.\d+ \(chunks? [\d.]+ of array s3://.*/X/data\)"
+    with loader, pytest.raises(RemoteError, match=where):
+        for _ in loader:
+            pass
+
+
+def test_a_shard_that_is_missing_of_a_complete_array_is_damage(stored, proxy, load):
+    stored("compact")
+    loader, _ = opened(load, **PATIENT)
+    proxy.choose = lambda seen: "404" if "dataset_1/X/data/c/0" in seen.path else ""
+
+    with loader, pytest.raises(CorruptDataError, match=r"s3://bucket/compact/dataset_1/X/data/c/0 is missing"):
+        for _ in loader:
+            pass
+
+
+def test_an_object_that_was_replaced_while_open_is_refused(environment, load):
+    import numpy as np
+
+    from annbatch import Loader
+
+    def write(value):
+        group = zarr.open_group(RemoteStore("s3://bucket/replaced"), mode="a")
+        array = group.require_array(
+            "X", shape=(500, 10), dtype="f4", chunks=(10, 10), shards=(500, 10), compressors=None
+        )
+        array[:] = np.full((500, 10), value, dtype="f4") + np.arange(500, dtype="f4")[:, None]
+        return array
+
+    with Loader(batch_size=50, chunk_size=5, preload_nchunks=20, shuffle=True).add_dataset(write(0)) as loader:
+        for _ in loader:
+            pass
+        write(1)
+        with pytest.raises(CorruptDataError, match=r"s3://bucket/replaced/X/c/0/0 was replaced"):
+            for _ in loader:
+                pass
+        assert sum(float(batch["X"].sum()) for batch in loader) == 500 * 10 + sum(range(500)) * 10
+
+
+def test_a_name_that_no_host_has_is_an_error_at_once(environment, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://no-such-host.invalid")
+
+    with pytest.raises(RemoteError, match=r"s3://bucket/compact.*no route leads to the host"):
+        DatasetCollection("s3://bucket/compact", mode="r")
+
+
+def test_stopping_drops_the_requests_that_are_under_way(stored, proxy, load, same_batches):
+    stored("compact")
+    loader, store = opened(load, timeout=30.0, deadline=60.0, requests=8)
+    ranges = count()
+    # Enough for the indexes, the small arrays and the first window, of ten that are read ahead.
+    proxy.choose = lambda seen: "stall" if seen.range.startswith("bytes=") and next(ranges) > 60 else ""
+    with loader, load(stored("compact")) as local:
+        batches = iter(loader)
+        next(batches)
+        wait_until(lambda: any(seen.fault for seen in proxy.seen))
+        begin = time.monotonic()
+        batches.close()
+        wait_until(lambda: not store.requests.busy)
+        assert time.monotonic() - begin < 25  # far from the timeout of the requests that stall
+        proxy.choose = lambda seen: ""
+        same_batches(loader, local)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_closing_ends_a_wait_in_another_thread(stored, proxy, load):
+    stored("compact")
+    loader, store = opened(load, timeout=30.0, deadline=60.0)
+    proxy.choose = lambda seen: "stall" if "/c/" in seen.path else ""
+    raised: list[BaseException] = []
+
+    def consume():
+        try:
+            for _ in loader:
+                pass
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=consume)
+    thread.start()
+    wait_until(lambda: any(seen.fault for seen in proxy.seen))
+    begin = time.monotonic()
+    loader.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert time.monotonic() - begin < 25  # far from the deadline of the requests
+    assert isinstance(raised[0], RuntimeError)
+    assert not store.requests.busy
+
+
+def test_credentials_are_in_no_text_that_leaves(stored, proxy, load, secret, caplog, capfd):
+    stored("compact")
+    caplog.set_level("DEBUG")
+    loader, store = opened(load, timeout=0.3, deadline=0.6)
+    with loader:
+        texts = [repr(loader), str(loader), repr(store), repr(DatasetCollection("s3://bucket/compact"))]
+        for _ in loader:
+            pass
+        texts.append(repr(loader.stats))
+        for fault in ("403", "stall", "503", "reset", "404"):
+            proxy.choose = lambda seen, fault=fault: fault
+            with pytest.raises(OSError, match="s3://bucket/compact") as error:
+                for _ in loader:
+                    pass
+            texts += traceback.format_exception(error.value)
+    said = capfd.readouterr()
+    texts += [caplog.text, said.out, said.err]
+    assert "dataset_" in "".join(texts)
+    assert secret not in "".join(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("... status code: 503 Slow Down", Fault("the server answered 503", True)),
+        ("... status code: 429", Fault("the server answered 429", True)),
+        ("... status code: 416 Range", Fault("the server answered 416", False)),
+        ("... http://169.254.169.254/latest", Fault("no credentials were found where obstore looks for them", False)),
+        ("Connection reset by peer", Fault("the connection was reset", True)),
+        ("something new", Fault("the connection failed", True)),
+    ],
+)
+def test_messages_are_understood(text, fault):
+    assert fault_of(Exception(text)) == fault
+
+
+def test_errors_of_a_web_server_do_not_show_the_password_in_its_url():
+    store = RemoteStore("http://me:a-secret@127.0.0.1:9/cells?signature=a-secret", deadline=0.1)
+
+    with pytest.raises(RemoteError, match=r"http://127\.0\.0\.1:9/cells") as error:
+        zarr.open_group(store, mode="r")
+
+    assert "a-secret" not in "".join(traceback.format_exception(error.value))
+    assert "a-secret" not in repr(store)

@@ -1,0 +1,125 @@
+"""A collection in a bucket gives the rows that it gives from a folder, for the requests that its plan says."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import ObjectStore
+
+from annbatch import DatasetCollection, Loader, RemoteStore
+
+
+@pytest.mark.parametrize("layout", ["compact", "random_access"])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"densify": True}, {"var_names": ["gene7", "gene2", "gene50"]}, {"chunk_size": 1, "preload_nchunks": 600}],
+)
+def test_batches_are_those_of_the_same_collection_in_a_folder(stored, environment, load, same_batches, layout, how):
+    with load(stored(layout), **how) as local, load(f"s3://bucket/{layout}", **how) as remote:
+        for _ in range(2):
+            same_batches(remote, local)
+        assert "object store" in repr(remote)
+
+
+def test_a_group_of_zarrs_own_object_store_is_read_likewise(stored, environment, load, same_batches):
+    from obstore.store import from_url
+
+    stored("compact")
+    group = zarr.open_group(ObjectStore(from_url("s3://bucket/compact"), read_only=True), mode="r")
+
+    with load(stored("compact")) as local, load(DatasetCollection(group, mode="r")) as remote:
+        same_batches(remote, local)
+        assert remote.stats.requests > 0
+
+
+def test_codecs_that_the_kernels_do_not_know_are_read_through_zarr(environment):
+    from zarr.codecs import ZstdCodec
+
+    values = np.arange(5000, dtype=np.float32).reshape(500, 10)
+    group = zarr.open_group(RemoteStore("s3://bucket/zstd"), mode="w")
+    array = group.create_array(
+        "X", shape=values.shape, dtype="f4", chunks=(10, 10), shards=(100, 10), compressors=ZstdCodec()
+    )
+    array[:] = values
+
+    with Loader(batch_size=50, chunk_size=5, preload_nchunks=20, shuffle=True, return_index=True) as loader:
+        for batch in loader.add_dataset(array):
+            assert np.array_equal(batch["X"], values[batch["index"]])
+        assert "native" not in repr(loader)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("sharded", [True, False])
+def test_dense_arrays_with_chunks_that_were_never_written(environment, compressed, sharded):
+    group = zarr.open_group(RemoteStore("s3://bucket/dense"), mode="w")
+    array = group.create_array(
+        f"X-{compressed}-{sharded}",
+        shape=(500, 4, 3),
+        dtype="i4",
+        chunks=(10, 4, 3),
+        shards=(100, 4, 3) if sharded else None,
+        compressors=zarr.codecs.BloscCodec() if compressed else None,
+        fill_value=7,
+    )
+    values = np.full((500, 4, 3), 7, dtype=np.int32)
+    values[150:230] = np.arange(80 * 12).reshape(80, 4, 3)
+    array[150:230] = values[150:230]
+
+    with Loader(batch_size=50, chunk_size=5, preload_nchunks=20, shuffle=True, return_index=True) as loader:
+        for batch in loader.add_dataset(array):
+            assert np.array_equal(batch["X"], values[batch["index"]])
+        assert "native" in repr(loader)
+
+
+def ranges_seen(proxy):
+    """Return the ranges of data that were asked for, by object."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for seen in proxy.seen:
+        if seen.method == "GET" and "/c/" in seen.path and seen.range:
+            start, _, stop = seen.range.removeprefix("bytes=").partition("-")
+            if start:
+                found.setdefault(seen.path, []).append((int(start), int(stop) + 1))
+    return found
+
+
+@pytest.mark.parametrize("layout", ["compact", "random_access"])
+@pytest.mark.parametrize("how", [{}, {"densify": True}])
+def test_no_byte_of_a_window_is_fetched_twice_and_requests_are_counted(stored, proxy, load, layout, how):
+    stored(layout)
+    with load(f"s3://bucket/{layout}", prefetch=0, chunk_size=10, preload_nchunks=600, **how) as loader:
+        for _ in loader:  # one window; indexes and small arrays are known from now on
+            pass
+        before = loader.stats
+        proxy.seen.clear()
+        for _ in loader:
+            pass
+        after = loader.stats
+
+    assert after.requests - before.requests == len(proxy.seen)
+    assert after.bytes_received - before.bytes_received == sum(seen.bytes for seen in proxy.seen)
+    for spans in ranges_seen(proxy).values():
+        spans.sort()
+        assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
+
+
+def test_what_is_read_stays_within_the_bounds(stored, environment, load):
+    stored("compact")
+    store = RemoteStore("s3://bucket/compact", requests=3, request_bytes=20_000)
+    with load(store, prefetch=0) as loader:
+        for _ in loader:
+            pass
+        (own,) = [own for _, own in loader._remote._stores]
+        assert own.requests.peak_requests <= 3
+        # Beyond the bound go only requests that a thread waits for: at most those of one of the ten windows.
+        assert own.requests.peak_bytes < 20_000 + loader.stats.bytes_received / 4
+
+
+def test_a_pickled_loader_reads_on(stored, environment, load, same_batches):
+    with load("s3://bucket/compact") as loader, load(stored("compact")) as local:
+        copy = pickle.loads(pickle.dumps(loader))
+        with copy:
+            same_batches(copy, local)
