@@ -199,12 +199,14 @@ def test_closing_ends_a_wait_in_another_thread(stored, proxy, load):
 def test_credentials_are_in_no_text_that_leaves(stored, proxy, load, secret, caplog, capfd):
     stored("compact")
     caplog.set_level("DEBUG")
-    loader, store = opened(load, timeout=0.3, deadline=0.6)
+    loader, store = opened(load)
+    texts = [repr(loader), str(loader), repr(store), repr(DatasetCollection("s3://bucket/compact"))]
     with loader:
-        texts = [repr(loader), str(loader), repr(store), repr(DatasetCollection("s3://bucket/compact"))]
         for _ in loader:
             pass
         texts.append(repr(loader.stats))
+    hasty = opened(load, timeout=0.3, deadline=0.6)
+    with hasty[0] as loader:
         for fault in ("403", "stall", "503", "reset", "404"):
             proxy.choose = lambda seen, fault=fault: fault
             with pytest.raises(OSError, match="s3://bucket/compact") as error:
