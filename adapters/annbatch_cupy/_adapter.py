@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from annbatch.abc import Adapter
 from annbatch.errors import MissingDependencyError
+from annbatch.transforms import NormalizeLog1p
 
 from ._expand import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from annbatch.batch import CSR
+    from annbatch.batch import CSR, CompactWindow
+    from annbatch.transforms import Transform
+
+    from ._transfer import Sent
 
 _SPARSE = frozenset("?fdFD")
 """The dtypes, as characters, that ``cupyx.scipy.sparse`` takes."""
@@ -24,8 +27,9 @@ _SPARSE = frozenset("?fdFD")
 class CupyAdapter(Adapter):
     """Hands batches over as CuPy arrays, and as ``cupyx.scipy.sparse.csr_matrix`` where the data is sparse.
 
-    Windows lie in pinned memory; batches are copied from there on the stream that is current when the batch is
-    asked for, without waiting for the copy to end.
+    Windows lie in pinned memory, of CuPy's pool. They are copied from there on a stream of the adapter's own while
+    yours computes; batches are yours, of the stream that is current when they are asked for, and ready for it. With
+    ``densify=True`` sparse data travels a window at a time, in the compact form in which it is stored.
 
     Parameters
     ----------
@@ -58,7 +62,9 @@ class CupyAdapter(Adapter):
                 "Adapter 'cupy' needs CuPy: `pip install 'annbatch[cupy-cuda12]'` (or `'annbatch[cupy-cuda13]'`)."
             ) from exc
         self.device = _usable(device)
-        self._in_flight: deque[tuple[Any, Sequence[np.ndarray]]] = deque()
+        from ._transfer import Transfer
+
+        self._transfer = Transfer(self.device)
 
     def __reduce__(self) -> tuple[type[CupyAdapter], tuple[int]]:
         return type(self), (self.device,)
@@ -126,31 +132,55 @@ class CupyAdapter(Adapter):
         import cupy
 
         nnz = matrix.nnz
-        arrays = self._put(matrix.data[:nnz], matrix.indices[:nnz], matrix.indptr)
+        sent = self._send(matrix.data[:nnz], matrix.indices[:nnz], matrix.indptr)
         with cupy.cuda.Device(self.device):
-            return expand(*arrays, shape=matrix.shape)
+            dense = expand(*sent.receive(), shape=matrix.shape)
+            sent.read()
+        return dense
+
+    @property
+    def stages(self) -> bool:
+        """Whether windows that are to become dense go to the device whole."""
+        return True
+
+    def applies(self, transform: Transform) -> bool:
+        """Say yes to :class:`~annbatch.transforms.NormalizeLog1p`."""
+        return isinstance(transform, NormalizeLog1p)
+
+    def stage(self, window: CompactWindow) -> Callable[[int], Any]:
+        """Start moving a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
+
+        Raises
+        ------
+        TypeError
+            If CuPy has no such dtype.
+        annbatch.errors.DeviceMemoryError
+            If the device has no room.
+        """
+        from ._stage import StagedWindow
+
+        if window.dtype == "bfloat16":
+            raise TypeError("CuPy has no array of dtype bfloat16: ask for another (`Loader(dtype='float16')`).")
+        arrays = [window.data, window.indices, window.indptr]
+        if window.columns is not None:
+            arrays.append(window.columns)
+        return StagedWindow(window, self._send(*arrays), self.device)
 
     def _put(self, *arrays: np.ndarray) -> list[Any]:
         import cupy
 
+        sent = self._send(*arrays)
+        with cupy.cuda.Device(self.device):
+            return sent.copied()
+
+    def _send(self, *arrays: np.ndarray) -> Sent:
         for array in arrays:
             if array.dtype.kind not in "biufc" or array.dtype.char in "gG" or not array.dtype.isnative:
                 raise TypeError(
                     f"CuPy has no array of dtype {array.dtype}: ask for another (`Loader(dtype='float32')`), or leave "
                     "the column out (`obs_columns`)."
                 )
-        while self._in_flight and self._in_flight[0][0].done:
-            self._in_flight.popleft()
-        # On the stream of the user, not one of our own: CuPy's allocator gives memory back to the stream that it was
-        # taken on, and would lend it to the next copy there while the user's stream still computes on it.
-        with cupy.cuda.Device(self.device):
-            copies = [cupy.empty(array.shape, array.dtype) for array in arrays]
-            for copy, array in zip(copies, arrays, strict=True):
-                copy.set(array, stream=cupy.cuda.get_current_stream())
-            ended = cupy.cuda.get_current_stream().record()
-        # The pool must not lend the host's memory out again before the copy has ended.
-        self._in_flight.append((ended, arrays))
-        return copies
+        return self._transfer.send(arrays)
 
 
 def _usable(device: int | None) -> int:

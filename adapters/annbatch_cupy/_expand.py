@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-_SUMS = {
+SUMS = {
     "bool": "int32",
     "int8": "int32",
     "int16": "int32",
@@ -44,6 +44,6 @@ def expand(data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int]) -> A
         return dense
     # Element j's row is the number of rows that have ended at or before it. (`repeat` wants its counts on the host.)
     rows = cupy.searchsorted(indptr, cupy.arange(data.size, dtype=indptr.dtype), side="right") - 1
-    sums = cupy.zeros(shape, _SUMS.get(data.dtype.name, data.dtype))
+    sums = cupy.zeros(shape, SUMS.get(data.dtype.name, data.dtype))
     cupyx.scatter_add(sums, (rows, indices), data.astype(sums.dtype, copy=False))
     return sums != 0 if data.dtype == np.bool_ else sums.astype(data.dtype, copy=False)

@@ -1,0 +1,134 @@
+"""Copies to a CUDA device that run while the user's stream computes."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import cupy
+import numpy as np
+
+from annbatch.errors import DeviceMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ALIGNMENT = 256  # of arrays in a block: what `cudaMalloc` gives
+
+_KEPT = 8
+"""Idle blocks that are kept: more than windows are read ahead, so that none is taken and given back all the time."""
+
+
+class Block:
+    """Device memory that copies go to, and the last event that has to do with it."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.memory = cupy.cuda.alloc(nbytes)
+        self.last: Any = None
+
+
+class Transfer:
+    """Copies host arrays to a CUDA device on a stream of its own. Thread-safe.
+
+    CuPy's allocator gives memory back to the stream on which it was taken, and would lend it there again while another
+    stream still reads it. So copies go to blocks that are kept here, each with the event that its last reader recorded:
+    the next copy to it waits for that, on the device. The host's memory is held until its copy has ended: the pool that
+    it came from must not lend it out before.
+
+    Parameters
+    ----------
+    device
+        Number of a CUDA device.
+    """
+
+    def __init__(self, device: int) -> None:
+        self._device = device
+        with cupy.cuda.Device(device):
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._lock = threading.Lock()
+        self._in_flight: deque[tuple[Any, Sequence[np.ndarray]]] = deque()
+        self._idle: list[Block] = []
+        # Filled wherever the last reference to what was sent dies, perhaps while the lock is held: so without it.
+        self._returned: deque[Block] = deque()
+
+    def send(self, arrays: Sequence[np.ndarray]) -> Sent:
+        """Start copying.
+
+        Raises
+        ------
+        annbatch.errors.DeviceMemoryError
+            If the device has no room.
+        """
+        begins = np.concatenate([[0], np.cumsum([-(-array.nbytes // _ALIGNMENT) * _ALIGNMENT for array in arrays])])
+        with cupy.cuda.Device(self._device), self._lock, self._stream:
+            while self._in_flight and self._in_flight[0][0].done:
+                self._in_flight.popleft()
+            block = self._take(max(int(begins[-1]), _ALIGNMENT))
+            if block.last is not None:
+                self._stream.wait_event(block.last)
+            copies = []
+            for array, begin in zip(arrays, begins.tolist(), strict=False):
+                copy = cupy.ndarray(array.shape, array.dtype, memptr=block.memory + begin)
+                if array.size:
+                    copy.set(array, stream=self._stream)
+                copies.append(copy)
+            ended = self._stream.record()
+            block.last = ended
+            self._in_flight.append((ended, arrays))
+        sent = Sent(copies, block, ended)
+        weakref.finalize(sent, self._returned.append, block).atexit = False
+        return sent
+
+    def _take(self, nbytes: int) -> Block:
+        """Return the smallest idle block that holds so many bytes and is not twice as large, or a new one."""
+        while self._returned:
+            self._idle.append(self._returned.popleft())
+        fitting = [block for block in self._idle if nbytes <= block.nbytes <= 2 * nbytes]
+        if fitting:
+            best = min(fitting, key=lambda block: block.nbytes)
+            self._idle = [block for block in self._idle if block is not best]
+            return best
+        self._drop(self._idle[: max(0, len(self._idle) - _KEPT)])
+        size = nbytes + nbytes // 4  # the next windows differ by a few percent
+        try:
+            return Block(size)
+        except cupy.cuda.memory.OutOfMemoryError:
+            self._drop(list(self._idle))
+        try:
+            return Block(size)
+        except cupy.cuda.memory.OutOfMemoryError as exc:
+            raise DeviceMemoryError.of("A batch or window", nbytes, f"CUDA device {self._device}") from exc
+
+    def _drop(self, blocks: Sequence[Block]) -> None:
+        """Give blocks back to CuPy, whose next user on this stream then comes after their last readers."""
+        for block in blocks:
+            if block.last is not None:
+                self._stream.wait_event(block.last)
+        self._idle = [block for block in self._idle if block not in blocks]
+
+
+class Sent:
+    """Arrays on their way to a CUDA device, in memory that is used again when this object is gone."""
+
+    def __init__(self, copies: list[Any], block: Block, ended: Any) -> None:
+        self._copies = copies
+        self._block = block
+        self._ended = ended
+
+    def receive(self) -> list[Any]:
+        """Return arrays that the current stream may read as if they were there; :meth:`read` is to follow."""
+        cupy.cuda.get_current_stream().wait_event(self._ended)
+        return self._copies
+
+    def read(self) -> None:
+        """Note that the current stream has been given all that reads the arrays, for now."""
+        self._block.last = cupy.cuda.get_current_stream().record()
+
+    def copied(self) -> list[Any]:
+        """Return copies of the arrays in memory of the current stream, which are the user's."""
+        copies = [array.copy() for array in self.receive()]
+        self.read()
+        return copies
