@@ -125,7 +125,8 @@ def _run(home: Home, call: Call) -> None:
         if work.was_done(manifest):
             if manifest.history[-1]["call"] == "reshuffle":
                 _number_from_0(home, work)
-            if work.clear_up(call.told_apart_by, call.seed):
+            if work.is_of(call.told_apart_by, call.seed):
+                work.clear()
                 return
             manifest = home.manifest()
         seed = work.begin(manifest, call.told_apart_by, call.seed)
@@ -140,7 +141,7 @@ def _run(home: Home, call: Call) -> None:
         home.commit(Manifest(kept | added, [*manifest.history, entry]))
         if call.replaces:
             _number_from_0(home, work)
-        work.remove()
+        work.clear()
 
 
 def _names(manifest: Manifest, job: Job, replaces: bool) -> list[str]:

@@ -106,8 +106,8 @@ def encode_chunk(
     return at
 
 
-def encode(values: np.ndarray, *, block_size: int, high: bool) -> memoryview:
-    """Return values as a Blosc chunk, in memory of its own.
+def encode(values: np.ndarray, *, block_size: int, high: bool) -> np.ndarray:
+    """Return values as a Blosc chunk, ``(n_bytes,)`` uint8 in memory of its own.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def encode(values: np.ndarray, *, block_size: int, high: bool) -> memoryview:
     out = np.empty(chunk.size + HEADER + 64, dtype=np.uint8)
     state, shuffled = _scratch(block_size)
     size = encode_chunk(chunk, values.itemsize, block_size, state if high else state[:0], shuffled, out)
-    return out[:size].data
+    return out[:size]
 
 
 def _scratch(block_size: int) -> Any:

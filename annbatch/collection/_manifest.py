@@ -27,6 +27,7 @@ ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"
 OWN = "annbatch"
 WORK = ".annbatch-work"
 _DATASET = re.compile(r"dataset_(\d+)")
+_FRESH = ".zarr.json.new"  # what :func:`replace_json` writes before it replaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,10 @@ class Home:
         return f"something else, with {', '.join(members[:5])}" if members else "nothing there"
 
     def require_room(self) -> None:
-        """Raise :class:`NotACollectionError` if something other than a collection is here."""
-        if not self.is_collection and self._members():
+        """Raise :class:`NotACollectionError` if something other than a collection, or one half made, is here."""
+        half_made = self.folder is not None and (self.folder / WORK).exists()
+        ours = [name for name in self._members() if half_made and (dataset_number(name) is not None or name == _FRESH)]
+        if not self.is_collection and len(self._members()) > len(ours):
             raise NotACollectionError(f"{self} must be empty or a finished collection, got {self._what_is_there()}.")
 
     def manifest(self) -> Manifest:
@@ -192,10 +195,20 @@ def manifest_checksum(content: dict[str, Any]) -> int:
 
 
 def replace_json(path: Path, content: Any) -> None:
-    """Write a JSON file by replacing the old one, so that it is there whole or not at all."""
+    """Write a JSON file by replacing the old one, so that it is there whole or not at all, and on the disk."""
     fresh = path.with_name(f".{path.name}.new")
     with open(fresh, "w") as file:
         json.dump(content, file, indent=2, sort_keys=False)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Have a file, or the entries of a folder, on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import zarr
 
 _MISSING = np.uint64(2**64 - 1)
+_FLUSH_BYTES = 64 << 20  # written to a file before the disk is told to begin, so that the end waits for little
 
 
 class RowArray(Protocol):
@@ -149,8 +150,33 @@ def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], An
     return None
 
 
+def _flush_and_close(file: int) -> None:
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 class LocalArray:
-    """An array written to local files; its metadata comes last, and comes from zarr."""
+    """An array written to local files, all on the disk at the end; its metadata comes last, and comes from zarr.
+
+    Parameters
+    ----------
+    group, folder
+        Where to, as a group and as its folder.
+    name, dtype, tail
+        Of the array; ``tail`` is the shape of one item.
+    chunk, per_shard
+        Items of an inner chunk, inner chunks of a shard.
+    codecs, encode_chunk
+        How chunks are compressed, for zarr's metadata and as the function that does it.
+    pool
+        Threads that encode.
+    flusher
+        One thread, that waits for the disk.
+    checksums
+        Filled in with size and CRC-32C of each file, by absolute path.
+    """
 
     def __init__(
         self,
@@ -164,20 +190,23 @@ class LocalArray:
         codecs: tuple[Any, ...],
         encode_chunk: Callable[[np.ndarray], Any],
         pool: Executor,
+        flusher: Executor,
         checksums: dict[str, tuple[int, int]],
     ) -> None:
         self._group, self._folder, self._name = group, folder / name, name
         self._dtype, self._tail, self._chunk, self._per_shard, self._codecs = dtype, tail, chunk, per_shard, codecs
-        self._encode, self._pool, self._checksums = encode_chunk, pool, checksums
+        self._encode, self._pool, self._flusher, self._checksums = encode_chunk, pool, flusher, checksums
         self._rest: list[np.ndarray] = []
         self._n_rest = self._n = 0
         self._encoded: deque[Future[Any]] = deque()
+        self._flushed: list[Future[None]] = []
         self._file = -1
         self._n_files = 0
         self._begin()
 
     def _begin(self) -> None:
         self._offset, self._crc, self._index = 0, 0, list[tuple[int, int]]()
+        self._unflushed = 0
 
     def append(self, values: np.ndarray) -> None:
         """Add values at the end; the memory may be used again only after ``close``."""
@@ -215,11 +244,15 @@ class LocalArray:
         if len(self._index) == self._per_shard:
             self._finish_shard(self._per_shard)
 
-    def _put(self, data: Any) -> None:
-        view = memoryview(data)
-        self._crc = google_crc32c.extend(self._crc, bytes(view) if not isinstance(data, bytes) else data)
+    def _put(self, data: bytes | np.ndarray) -> None:
+        self._crc = google_crc32c.extend(self._crc, data)
+        view = data.data if isinstance(data, np.ndarray) else memoryview(data)
+        self._unflushed += view.nbytes
         while view.nbytes:
             view = view[os.write(self._file, view) :]
+        if self._unflushed >= _FLUSH_BYTES:
+            self._flushed.append(self._flusher.submit(os.fsync, self._file))
+            self._unflushed = 0
 
     def _shard_path(self, number: int) -> Path:
         return self._folder.joinpath("c", str(number), *("0" for _ in self._tail))
@@ -230,7 +263,7 @@ class LocalArray:
             index[: len(self._index)] = self._index
         tail = index.tobytes()
         self._put(tail + google_crc32c.value(tail).to_bytes(4, "little"))
-        os.close(self._file)
+        self._flushed.append(self._flusher.submit(_flush_and_close, self._file))
         self._file = -1
         path = self._shard_path(self._n_files)
         nbytes = self._offset + len(tail) + 4
@@ -250,6 +283,8 @@ class LocalArray:
         per_shard = shard // chunk if self._n_files == 0 else self._per_shard
         if self._file >= 0:
             self._finish_shard(per_shard)
+        for flushed in self._flushed:
+            flushed.result()
         return self._group.create_array(
             self._name,
             shape=(self._n, *self._tail),

@@ -10,10 +10,11 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import google_crc32c
 import numpy as np
 
 from ..errors import CorruptDataError
@@ -110,6 +111,34 @@ class Buckets:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """Rows of one bucket that lie together in a spill file: where, how many, and the CRC-32C of their bytes."""
+
+    offset: int
+    length: int
+    n_rows: int
+    crc: int
+
+    def load(self, path: Path) -> memoryview:
+        """Return the bytes.
+
+        Raises
+        ------
+        CorruptDataError
+            If they are not those that were written.
+        """
+        data = np.empty(self.length, np.uint8)
+        with open(path, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            view = data.data
+            while view and (n := file.readinto(view)):
+                view = view[n:]
+        if view or google_crc32c.value(data) != self.crc:
+            raise CorruptDataError(f"{path} is damaged: its bytes are not those that were written.")
+        return data.data
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What became of a range of rows: a spill file, and where in it which bucket's rows are.
 
@@ -118,13 +147,13 @@ class Part:
     name
         Of the file.
     segments
-        For each bucket, offset, length and number of rows of each segment.
+        Those of each bucket.
     statistics
         Of the part's rows.
     """
 
     name: str
-    segments: list[list[tuple[int, int, int]]]
+    segments: list[list[Segment]]
     statistics: Statistics
 
 
@@ -135,7 +164,7 @@ def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int
     """
     name = f"part-{number}"
     statistics = Statistics.start(job)
-    segments: list[list[tuple[int, int, int]]] = [[] for _ in range(len(buckets))]
+    segments: list[list[Segment]] = [[] for _ in range(len(buckets))]
     with open(folder / name, "wb", buffering=0) as file:
         offset = 0
         for first, block in _ahead(read_rows(job, statistics, *rows, block_bytes)):
@@ -148,8 +177,8 @@ def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int
             for i, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
                 if a < b:
                     segment = {key: part.part(a, b) for key, part in moved.items()}
-                    length = _dump(file, (keys[order[a:b]], numbers[order[a:b]], segment))
-                    segments[i].append((offset, length, b - a))
+                    length, crc = _dump(file, (keys[order[a:b]], numbers[order[a:b]], segment))
+                    segments[i].append(Segment(offset, length, b - a, crc))
                     offset += length
     part = Part(name, segments, statistics)
     fresh = folder / f"{name}.index.new"
@@ -159,12 +188,18 @@ def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int
 
 
 def spilled(folder: Path, number: int) -> Part | None:
-    """Return a part that an earlier run completed, if there is one."""
+    """Return a part that an earlier run completed, if there is one and the disk has all of it.
+
+    Spill files are not flushed: if the machine lost power, the disk may have the index and not what it points to.
+    """
     path = folder / f"part-{number}.index"
-    if not path.exists():
+    try:
+        part = pickle.loads(path.read_bytes())
+        assert isinstance(part, Part)
+        for segment in chain(*part.segments):
+            segment.load(folder / part.name)
+    except (FileNotFoundError, EOFError, pickle.UnpicklingError, CorruptDataError):
         return None
-    part = pickle.loads(path.read_bytes())
-    assert isinstance(part, Part)
     return part
 
 
@@ -177,19 +212,19 @@ def _ahead(blocks: Iterator[tuple[int, Block]]) -> Iterator[tuple[int, Block]]:
             yield block
 
 
-def _dump(file: Any, value: object) -> int:
-    """Write a value at the end of the file, arrays as they lie in memory; return the number of bytes."""
+def _dump(file: Any, value: object) -> tuple[int, int]:
+    """Write a value at the end of the file, arrays as they lie in memory; return the number of bytes and their CRC."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
     sizes = np.array([len(head), len(views), *(view.nbytes for view in views)], np.int64)
-    written = 0
+    length = crc = 0
     for view in (memoryview(sizes.tobytes()), memoryview(head), *views):
-        done = 0
-        while done < view.nbytes:
-            done += file.write(view[done:])
-        written += done
-    return written
+        crc = google_crc32c.extend(crc, np.frombuffer(view, np.uint8))
+        length += view.nbytes
+        while view.nbytes:
+            view = view[file.write(view) :]
+    return length, crc
 
 
 def _load(data: memoryview) -> Any:
@@ -206,7 +241,8 @@ class OnDisk:
 
     def __init__(self, order: Order, folder: Path, parts: Sequence[Part], statistics: Statistics) -> None:
         self._order, self._folder, self._parts, self.statistics = order, folder, parts, statistics
-        sizes = [sum(n for part in parts for _, _, n in part.segments[i]) for i in range(len(parts[0].segments))]
+        n_buckets = len(parts[0].segments)
+        sizes = [sum(segment.n_rows for part in parts for segment in part.segments[i]) for i in range(n_buckets)]
         self._edges = np.cumsum([0, *sizes])
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
@@ -231,22 +267,11 @@ class OnDisk:
         """Load a bucket; return its blocks, and the order in which their rows go."""
         keys, rows, blocks = [], [], []
         for part in self._parts:
-            with open(self._folder / part.name, "rb", buffering=0) as file:
-                for offset, length, _ in part.segments[number]:
-                    data = bytearray(length)
-                    file.seek(offset)
-                    view, got = memoryview(data), 0
-                    while got < length:
-                        n = file.readinto(view[got:])
-                        if not n:
-                            raise CorruptDataError(
-                                f"{self._folder / part.name} must have {offset + length} bytes, is shorter."
-                            )
-                        got += n
-                    key, row, block = _load(view)
-                    keys.append(key)
-                    rows.append(row)
-                    blocks.append(self.statistics.settle(block))
+            for segment in part.segments[number]:
+                key, row, block = _load(segment.load(self._folder / part.name))
+                keys.append(key)
+                rows.append(row)
+                blocks.append(self.statistics.settle(block))
         order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))
         lengths = [len(key) for key in keys]
         block_of = np.repeat(np.arange(len(blocks)), lengths)

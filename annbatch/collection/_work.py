@@ -1,9 +1,14 @@
 """Work under way: a hidden folder in the collection, one writer at a time, finished pieces to go on from.
 
 Everything is made in ``.annbatch-work``. A dataset is renamed to ``ready-<number>`` there when all its files and their
-checksums are written; when all are ready they are renamed to their places, and last the manifest is replaced. Killed
-before that, the collection is what it was; killed after, it is what it was to become. The same call again finds the
-folder by its fingerprint (inputs, arguments, seed) and goes on; another call removes it.
+checksums are on the disk; when all are ready they are renamed to their places, and last the manifest is replaced: the
+one moment at which the collection changes. Killed before it, the collection is what it was; killed after it, it is what
+it was to become. The same call again finds the folder by what tells the call apart (inputs, arguments, seed) and goes
+on; another call removes it.
+
+A call ends by removing the folder, and of that last the note of the call, ``call.json``. While the note is there and
+the manifest's history is one call longer than when it was written, the call was carried out and not reported: the same
+call again has nothing left to do. Once the note is gone the same call is a new one, that adds its rows once more.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ import zarr
 
 from .._sizes import spell_bytes
 from ..errors import StoreError
-from ._manifest import OWN, WORK, dataset_number, replace_json
+from ._manifest import OWN, WORK, dataset_number, flush, replace_json
 from ._write import Place
 
 if TYPE_CHECKING:
@@ -60,12 +65,9 @@ class Work:
         # One writer at a time: if there is one call more than when this one began, it is this one.
         return len(manifest.history) == int(json.loads(self._call.read_bytes())["n_calls"]) + 1
 
-    def clear_up(self, told_apart_by: dict[str, Any], seed: int | None) -> bool:
-        """Remove what that run left; return whether it was of the same call, so that nothing is left to do."""
+    def is_of(self, told_apart_by: dict[str, Any], seed: int | None) -> bool:
+        """Return whether the run that left the folder was of the call that ``told_apart_by`` and ``seed`` are."""
         known = json.loads(self._call.read_bytes())
-        for entry in list(self.folder.iterdir()):
-            if entry.name != "lock":
-                _remove(entry)
         return known["call"] == json.loads(json.dumps(told_apart_by)) and seed in (None, known["seed"])
 
     def begin(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int | None) -> int | None:
@@ -85,10 +87,9 @@ class Work:
         int or None
             The seed to go on with; None if there is nothing to go on from.
         """
-        if self._call.exists():
+        if self._call.exists() and self.is_of(told_apart_by, seed):
             known = json.loads(self._call.read_bytes())
-            same = known["call"] == json.loads(json.dumps(told_apart_by))
-            if same and known["n_calls"] == len(manifest.history) and seed in (None, known["seed"]):
+            if known["n_calls"] == len(manifest.history):
                 return int(known["seed"])
         return None
 
@@ -96,9 +97,7 @@ class Work:
         """Start anew: remove what another call left, and the datasets that it put in place without finishing."""
         if self._call.exists():
             self.remove_strays(manifest.datasets)
-        for entry in list(self.folder.iterdir()):
-            if entry.name != "lock":
-                _remove(entry)
+        self.clear()
         self.spill.mkdir()
         replace_json(self._call, {"call": told_apart_by, "n_calls": len(manifest.history), "seed": seed})
 
@@ -123,6 +122,7 @@ class Work:
         assert place.folder is not None
         seal(place.folder, n_obs, place.checksums)
         place.folder.rename(self.folder / f"ready-{number}")
+        flush(self.folder)
 
     def publish(self, names: dict[int, str]) -> None:
         """Move ready datasets to their places."""
@@ -130,10 +130,14 @@ class Work:
             ready = self.folder / f"ready-{number}"
             if ready.exists():
                 ready.rename(self.home / name)
+        flush(self.home)
 
-    def remove(self) -> None:
-        """Remove the folder: the work is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def clear(self) -> None:
+        """Remove what is in the folder but for the lock; last the note of the call, which says what the rest is."""
+        for entry in list(self.folder.iterdir()):
+            if entry.name not in ("lock", self._call.name):
+                _remove(entry)
+        self._call.unlink(missing_ok=True)
 
     def require_space(self, nbytes: float) -> None:
         """Raise :class:`StoreError` if the disk has less room than needed."""
@@ -152,14 +156,32 @@ def _remove(path: Path) -> None:
 
 
 def seal(folder: Path, n_obs: int, known: dict[str, tuple[int, int]]) -> None:
-    """Note the checksums of all files of a dataset in its root attributes."""
+    """Note the checksums of all files of a dataset in its root attributes, and have all of it on the disk.
+
+    Parameters
+    ----------
+    folder
+        The dataset's.
+    n_obs
+        Its rows.
+    known
+        Size and checksum of files that are on the disk already, by absolute path.
+    """
     root = folder / "zarr.json"
     files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != root):
+    folders = [folder]
+    for path in sorted(path for path in folder.rglob("*") if path != root):
+        if path.is_dir():
+            folders.append(path)
+            continue
+        if str(path) not in known:
+            flush(path)
         files[path.relative_to(folder).as_posix()] = list(known.get(str(path)) or checksum(path))
     content = json.loads(root.read_bytes())
     content["attributes"][OWN] = {"n_obs": n_obs, "files": files}
     replace_json(root, content)
+    for inner in folders:
+        flush(inner)
 
 
 @contextmanager
@@ -172,32 +194,40 @@ def working(home: Path) -> Iterator[Work]:
         If another process is writing there, or the disk is full.
     """
     work = Work(home)
-    work.folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(work.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    lock = _lock(work)
     try:
+        yield work
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and not isinstance(error, StoreError):
+            raise StoreError(
+                error.errno,
+                f"{home} cannot be written: {os.strerror(error.errno)}. The collection is as it was; with more room, "
+                f"the same call goes on from what is done. To give it up, delete {work.folder}.",
+            ) from error
+        raise
+    finally:
+        if not (work.folder / "call.json").exists():  # all is done, or nothing was begun
+            shutil.rmtree(work.folder, ignore_errors=True)
+            with suppress(OSError):  # unless it is empty
+                home.rmdir()
+        os.close(lock)
+
+
+def _lock(work: Work) -> int:
+    """Return a descriptor of the folder's lock, held; the kernel lets go of it when the process dies."""
+    path = work.folder / "lock"
+    while True:
+        work.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the process dies
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             writer = os.read(lock, 100).decode() or "another process"
-            raise StoreError(f"{home} must have one writer at a time, and {writer} is writing to it.") from error
-        os.ftruncate(lock, 0)
-        os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
-        try:
-            yield work
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT) and not isinstance(error, StoreError):
-                raise StoreError(
-                    f"The disk of {home} is full. The collection is as it was; with more room, the same call goes on "
-                    f"from what is done. To give it up, delete {work.folder}."
-                ) from error
-            raise
-    finally:
-        os.close(lock)
-        if work.folder.exists() and not (work.folder / "call.json").exists():
-            work.remove()  # nothing was begun
-            _remove_if_empty(home)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
+            os.close(lock)
+            raise StoreError(f"{work.home} must have one writer at a time, and {writer} is writing to it.") from error
+        if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
+            break
+        os.close(lock)  # its last holder has removed it meanwhile
+    os.ftruncate(lock, 0)
+    os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
+    return lock
