@@ -56,6 +56,20 @@ def make_cells(
     return adata
 
 
+def make_counts(number: int, n_rows: int) -> ad.AnnData:
+    """Return cells with counts and one label: what is quickly written where a test is about something else."""
+    rng = np.random.default_rng(number)
+    counts = sparse.csr_matrix(rng.poisson(0.7, (n_rows, len(GENES))).astype(np.float32))
+    label = pd.Categorical(rng.choice(["B", "T", "NK"], n_rows))
+    obs = pd.DataFrame({"label": label}, index=[f"f{number}_r{i}" for i in range(n_rows)])
+    return ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=GENES))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files under a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
     """Return what writes an AnnData object to a file and gives its path."""

@@ -2,108 +2,186 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from annbatch import DatasetCollection
 
-from .conftest import make_cells
+from .conftest import files, make_counts
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
 Write = Callable[..., str]
 
+# Imports and compiles everything once, and forks a process for each call: 40 kills would be 40 times 3 s of imports. A
+# call counts its steps, which are its changes to names in the collection's folder, and kills itself before the one that
+# was asked for; or it is killed after some seconds.
 PROGRAM = """
-import os, sys
+import json, os, select, signal, sys
 import numpy as np
 from annbatch import DatasetCollection
 
-home, limit, call, *paths = sys.argv[1:]
-collection = DatasetCollection(home)
-collection.is_empty  # everything is imported
-print("ready", flush=True)
-rng = np.random.default_rng(7)
-if call == "add":
-    collection.add_adatas(paths, rng=rng, dataset_size=60, memory_limit=limit, progress=False)
-else:
-    collection.reshuffle(rng, memory_limit=limit, progress=False)
-print("done", flush=True)
-os._exit(0)
+CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
+
+def watch(home, kill_at, steps):
+    def hook(event, args):
+        path = args[0] if args else None
+        opened = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+        if (opened or event in CHANGES) and isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(home):
+            steps.append(f"{event} {os.fspath(path)[len(home):]}")
+            if len(steps) - 1 == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
+def run(home, call, paths):
+    rng, limit = np.random.default_rng(7), "100kB"
+    if call == "reshuffle":
+        DatasetCollection(home).reshuffle(rng, memory_limit=limit, progress=False)
+    else:
+        DatasetCollection(home).add_adatas(paths, rng=rng, dataset_size=4000, memory_limit=limit, progress=False)
+
+def child(writer, home, call, paths, kill_at):
+    steps = []
+    watch(home, kill_at, steps)
+    run(home, call, paths)
+    with open(writer, "w") as answer:
+        json.dump(steps, answer)
+    os._exit(0)
+
+warm, *paths = sys.argv[1:]
+run(warm, "add", paths)
+for line in sys.stdin:
+    asked = json.loads(line)
+    after = asked.pop("kill_after")
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        child(writer, **asked)
+    os.close(writer)
+    if not select.select([reader], [], [], after)[0]:
+        os.kill(pid, signal.SIGKILL)
+    with open(reader) as answer:
+        steps = json.loads(answer.read() or "[]")
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), steps]), flush=True)
 """
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+class Calls:
+    """Runs calls that change collections, each in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._ask, self._answers = process.stdin, process.stdout
+
+    def run(
+        self, home: Path, call: str, paths: list[str], *, kill_at: int = -1, kill_after: float | None = None
+    ) -> tuple[int, list[str]]:
+        """Run a call, and kill it before a step, or after some seconds; return its exit status and its steps."""
+        assert self._ask is not None
+        assert self._answers is not None
+        asked = {"home": str(home), "call": call, "paths": paths, "kill_at": kill_at, "kill_after": kill_after}
+        print(json.dumps(asked), file=self._ask, flush=True)
+        status, steps = json.loads(self._answers.readline())
+        return status, steps
 
 
-@contextmanager
-def running(home: Path, limit: str, call: str, paths: list[str]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(home), limit, call, *paths]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        assert program.stdout.readline() == "ready\n"
-        yield program
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
+    folder = tmp_path_factory.mktemp("warm")
+    make_counts(0, 800).write_h5ad(folder / "0.h5ad")
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(folder / "c.zarr"), str(folder / "0.h5ad")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Calls(process)
 
 
 @pytest.fixture
-def make(tmp_path: Path, write: Write) -> tuple[Callable[[str], Path], list[str]]:
-    """Return what makes a collection of two datasets, and what is to be added to it."""
-    paths = [write(make_cells(i, n), f"{i}.h5ad") for i, n in enumerate([100, 90, 110])]
+def make(tmp_path: Path, write: Write) -> tuple[Callable[[str, str], Path], list[str]]:
+    """Return what makes a collection for a call, and what the call adds to it."""
+    paths = [write(make_counts(i, n), f"{i}.h5ad") for i, n in enumerate([800, 5000, 1000])]
+    first = tmp_path / "first.zarr"
+    DatasetCollection(first).add_adatas(paths[:1], rng=np.random.default_rng(0), dataset_size=500, progress=False)
 
-    def make_one(name: str) -> Path:
-        DatasetCollection(tmp_path / name).add_adatas(
-            paths[:1], rng=np.random.default_rng(0), dataset_size=60, progress=False
-        )
-        return tmp_path / name
+    def make_one(name: str, call: str) -> Path:
+        home = tmp_path / name
+        if call != "first" and not home.exists():
+            shutil.copytree(first, home)
+        return home
 
     return make_one, paths[1:]
 
 
-@pytest.mark.parametrize("call", ["add", "reshuffle"])
-def test_killed_at_any_moment(make: tuple[Callable[[str], Path], list[str]], call: str) -> None:
+@pytest.mark.parametrize(("call", "n_steps", "n_times"), [("add", 10, 4), ("first", 2, 1), ("reshuffle", 2, 1)])
+def test_killed_at_any_moment(
+    make: tuple[Callable[[str, str], Path], list[str]], calls: Calls, call: str, n_steps: int, n_times: int
+) -> None:
     make_one, paths = make
-    calm, home = make_one("calm.zarr"), make_one("stormy.zarr")
-    before = DatasetCollection(home).obs()
-    with running(calm, "1MB", call, paths) as program:
+    before = set(DatasetCollection(make_one("before.zarr", call)).obs([]).index)
+    for name in ("calm.zarr", "again.zarr"):  # the first one may wait for what is to be imported
         began = time.perf_counter()
-        assert program.wait() == 0
+        status, steps = calls.run(make_one(name, call), call, paths)
         took = time.perf_counter() - began
+        assert status == 0
+    calm = files(make_one("calm.zarr", call))
+    assert files(make_one("again.zarr", call)) == calm
 
+    # All that happens from the time on when the collection begins to change, and some of what is before; the note of
+    # the call is removed last, and with it the call has come to its end.
+    changing = steps.index("os.rename /.annbatch-work/ready-0")
+    end = max(i for i, step in enumerate(steps) if step == "os.remove /.annbatch-work/call.json")
+    rng = np.random.default_rng(0)
+    moments: list[dict[str, Any]] = [{"kill_at": int(i)} for i in rng.choice(changing, n_steps, replace=False)]
+    moments += [
+        {"kill_at": i} for i in range(changing, end + 1) if steps[i].startswith("os.re") and steps[i].count("/") < 3
+    ]
+    moments += [{"kill_after": took * share} for share in rng.uniform(0, 0.9, n_times)]
     n_killed = 0
-    for share in (0.3, 0.6, 0.9, None):  # of the time that is left: the work goes on from where it was
-        with running(home, "1MB", call, paths) as program:
-            try:
-                program.wait(timeout=None if share is None else took * share)
-            except subprocess.TimeoutExpired:
-                os.kill(program.pid, signal.SIGKILL)
-                n_killed += 1
-        if program.returncode == 0:
-            break
-        collection = DatasetCollection(home, mode="r")
-        assert collection.verify().ok
-        assert set(before.index) <= set(collection.obs().index)
-    assert n_killed
-    assert program.returncode == 0
+    for number, moment in enumerate(moments):
+        home = make_one(f"{number}.zarr", call)
+        status, _ = calls.run(home, call, paths, **moment)
+        n_killed += status == -signal.SIGKILL
+        there = DatasetCollection(home)
+        assert there.is_empty or there.verify().ok
+        assert before <= set(there.obs([]).index)
+        if files(home) != calm:
+            status, _ = calls.run(home, call, paths)
+            assert status == 0
+        assert files(home) == calm
+        shutil.rmtree(home)
+    assert n_killed >= len(moments) - n_times  # one that is killed after some seconds may be faster than that
+    assert call != "add" or len(moments) >= 20
+
+
+def test_another_call_clears_up_after_one_that_was_killed(
+    make: tuple[Callable[[str, str], Path], list[str]], calls: Calls
+) -> None:
+    make_one, paths = make
+    calm, home = make_one("calm.zarr", "add"), make_one("c.zarr", "add")
+    calls.run(calm, "reshuffle", [])
+    _, published = calls.run(make_one("other.zarr", "add"), "add", paths)
+    status, _ = calls.run(home, "add", paths, kill_at=published.index("os.rename /.annbatch-work/ready-1"))
+    assert status == -signal.SIGKILL
+    assert (home / "dataset_2").exists()
+    status, _ = calls.run(home, "reshuffle", [])
+    assert status == 0
     assert files(home) == files(calm)
 
 
-def test_a_half_made_first_collection_is_none(tmp_path: Path, write: Write) -> None:
-    path = write(make_cells(0, 500), "0.h5ad")
-    home = tmp_path / "c.zarr"
-    with running(home, "1MB", "add", [path]) as program:
-        while not (home / ".annbatch-work" / "call.json").exists():
-            assert program.poll() is None
-            time.sleep(0.001)
-        os.kill(program.pid, signal.SIGKILL)
-    assert DatasetCollection(home).is_empty
-    with running(home, "1MB", "add", [path]) as program:
-        assert program.wait() == 0
-    assert DatasetCollection(home, mode="r").n_obs == 500
-    assert not (home / ".annbatch-work").exists()
+def test_the_same_call_after_its_end_adds_the_rows_once_more(
+    make: tuple[Callable[[str, str], Path], list[str]], calls: Calls
+) -> None:
+    make_one, paths = make
+    home = make_one("c.zarr", "first")
+    for times in (1, 2):
+        status, _ = calls.run(home, "first", paths)
+        assert status == 0
+        assert DatasetCollection(home).n_obs == 6000 * times
