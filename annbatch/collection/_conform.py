@@ -14,8 +14,7 @@ from ._rows import DenseRows, SparseRows
 from ._schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
+    from ._hands import Hands
     from ._inputs import Input
     from ._narrow import Narrowing
     from ._rows import Block, Rows
@@ -33,12 +32,12 @@ class Conformed:
         What the collection holds.
     narrowing
         Narrows each matrix as it is read, by path.
-    pool
-        Threads that read.
+    hands
+        Who reads.
     """
 
-    def __init__(self, found: Input, schema: Schema, narrowing: dict[str, Narrowing], pool: Executor) -> None:
-        self._input, self._schema, self._narrowing, self._pool = found, schema, narrowing, pool
+    def __init__(self, found: Input, schema: Schema, narrowing: dict[str, Narrowing], hands: Hands) -> None:
+        self._input, self._schema, self._narrowing, self._hands = found, schema, narrowing, hands
         self._columns = columns_of(found.var.index, schema.annotations.var.index)
 
     def read(self, start: int, stop: int) -> Block:
@@ -64,8 +63,8 @@ class Conformed:
         columns = None if path.startswith("obsm/") else self._columns
         reader, narrowing = self._input.matrices[path], self._narrowing[path]
         if isinstance(reader, StoredCsr) and isinstance(element, SparseElement) and columns is None:
-            return reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._pool)
-        rows = _conform(reader.read(start, stop, self._pool), element, columns)
+            return reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._hands)
+        rows = _conform(reader.read(start, stop, self._hands), element, columns)
         if isinstance(rows, DenseRows):
             return DenseRows(narrowing.narrow(rows.values))
         return SparseRows(narrowing.narrow(rows.data), rows.indices, rows.indptr)

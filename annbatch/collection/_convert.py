@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from ._job import n_threads
+from ._hands import hands
 from ._schema import NAMES
 from ._write import DatasetWriter, Place
 
@@ -34,8 +33,8 @@ def write_dataset(job: Job, shuffled: Shuffled, number: int, place: Place, repor
     """
     statistics, n_obs = shuffled.statistics, max(1, job.survey.n_obs)
     nnz_per_row = {path: nnz / n_obs for path, nnz in statistics.nnz.items()}
-    with ThreadPoolExecutor(n_threads(), thread_name_prefix="annbatch-encode") as pool:
-        writer = DatasetWriter(place, job.survey.schema, statistics.stored, nnz_per_row, job.form, pool)
+    with hands("encode") as encoding:
+        writer = DatasetWriter(place, job.survey.schema, statistics.stored, nnz_per_row, job.form, encoding.pool)
         for block in shuffled.rows(*job.rows_of(number)):
             writer.append(block)
             report(len(block[NAMES]))

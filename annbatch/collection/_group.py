@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ._conform import Conformed
+from ._hands import hands
 from ._order import Kept, Placed, Shuffled
 from ._schema import Schema, TableElement, column_key
 
@@ -67,10 +67,10 @@ def _columns(found: Survey, open_source: Opener, groupby: Sequence[str]) -> list
     only = TableElement({name: obs.columns[name] for name in groupby})
     schema = Schema(found.schema.annotations, {"obs": only}, found.schema.with_source)
     parts: list[list[np.ndarray]] = [[] for _ in groupby]
-    with ThreadPoolExecutor(1) as pool:
+    with hands("group") as reading:
         for source, described in zip(found.sources, found.inputs, strict=True):
             with open_source(source) as opened:
-                block = Conformed(opened, schema, {}, pool).read(0, described.n_obs)
+                block = Conformed(opened, schema, {}, reading).read(0, described.n_obs)
             for part, name in zip(parts, groupby, strict=True):
                 part.append(block[column_key("obs", name)].values)  # type: ignore[union-attr]
     return [

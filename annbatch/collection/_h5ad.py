@@ -16,6 +16,7 @@ from ._group import ordered
 from ._inputs import open_input
 from ._job import Job
 from ._manifest import dataset_number
+from ._memory import RowMemory
 from ._rows import Pick, SparseRows, gather
 from ._schema import NAMES, DenseElement, SparseElement, TableElement
 from ._survey import survey
@@ -66,7 +67,7 @@ def _dataset(job: Job, shuffled: Shuffled, number: int) -> ad.AnnData:
     lengths = [len(block[NAMES]) for block in blocks]
     block_of = np.repeat(np.arange(len(blocks)), lengths)
     row_of = np.concatenate([np.arange(n) for n in lengths]) if blocks else np.empty(0, np.int64)
-    rows = gather(blocks, Pick(block_of, row_of)) if blocks else {}
+    rows = gather(blocks, Pick(block_of, row_of), RowMemory()) if blocks else {}
     columns = {key: part.values for key, part in rows.items() if not isinstance(part, SparseRows)}
     annotations = schema.annotations
     with quiet_writing():

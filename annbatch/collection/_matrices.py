@@ -13,9 +13,8 @@ from ._hdf5 import FlatArray
 from ._rows import DenseRows, SparseRows
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from ._columns import Group
+    from ._hands import Hands
     from ._narrow import Narrowing
     from ._rows import Rows
 
@@ -54,7 +53,7 @@ class MatrixReader(Protocol):
 
     matrix: Matrix
 
-    def read(self, start: int, stop: int, pool: Executor) -> Rows:
+    def read(self, start: int, stop: int, hands: Hands) -> Rows:
         """Return rows ``start:stop`` as they are stored."""
 
 
@@ -83,31 +82,31 @@ class StoredCsr:
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
         self.matrix = Matrix(True, dtype, shape, nbytes, nnz)
 
-    def read(self, start: int, stop: int, pool: Executor) -> SparseRows:
+    def read(self, start: int, stop: int, hands: Hands) -> SparseRows:
         """Return rows ``start:stop`` as they are stored."""
-        indices = self._read_indices(start, stop, self._indices.dtype, pool)
+        indices = self._read_indices(start, stop, self._indices.dtype, hands)
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        data = np.empty(last - first, self._data.dtype)
+        data = hands.memory.empty(last - first, self._data.dtype)
 
         def copy(offset: int, values: np.ndarray) -> bool:
             data[offset : offset + values.size] = values
             return True
 
-        self._data.each(first, last, copy, pool)
+        self._data.each(first, last, copy, hands.pool)
         return SparseRows(data, indices, self._indptr[start : stop + 1] - first)
 
     def read_narrowed(
-        self, start: int, stop: int, index_dtype: np.dtype, narrowing: Narrowing, pool: Executor
+        self, start: int, stop: int, index_dtype: np.dtype, narrowing: Narrowing, hands: Hands
     ) -> SparseRows:
         """Return rows ``start:stop`` with values narrowed as they are read."""
-        indices = self._read_indices(start, stop, index_dtype, pool)
+        indices = self._read_indices(start, stop, index_dtype, hands)
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        data = narrowing.fill(last - first, lambda take: self._data.each(first, last, take, pool))
+        data = narrowing.fill(last - first, lambda take: self._data.each(first, last, take, hands.pool), hands.memory)
         return SparseRows(data, indices, self._indptr[start : stop + 1] - first)
 
-    def _read_indices(self, start: int, stop: int, dtype: np.dtype, pool: Executor) -> np.ndarray:
+    def _read_indices(self, start: int, stop: int, dtype: np.dtype, hands: Hands) -> np.ndarray:
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        indices = np.empty(last - first, dtype)
+        indices = hands.memory.empty(last - first, dtype)
 
         def check(offset: int, values: np.ndarray) -> bool:
             unsigned = values.view(f"u{values.dtype.itemsize}")  # so that a negative one is too large
@@ -119,7 +118,7 @@ class StoredCsr:
             indices[offset : offset + values.size] = values
             return True
 
-        self._indices.each(first, last, check, pool)
+        self._indices.each(first, last, check, hands.pool)
         return indices
 
 
@@ -143,7 +142,7 @@ class Sliceable:
             nbytes = nnz * (kind.itemsize + 4) + 8 * shape[0]
         self.matrix = Matrix(is_sparse, kind, shape, nbytes, nnz)
 
-    def read(self, start: int, stop: int, pool: Executor) -> Rows:
+    def read(self, start: int, stop: int, hands: Hands) -> Rows:
         """Return rows ``start:stop``."""
         if self._turn:
             whole = self._values

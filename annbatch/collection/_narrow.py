@@ -15,6 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._memory import RowMemory
+
     Take = Callable[[int, np.ndarray], bool]
 
 CANDIDATES = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4"))
@@ -124,7 +126,7 @@ class Narrowing:
 
         return self.fill(flat.size, each).reshape(values.shape)
 
-    def fill(self, size: int, each: Callable[[Take], None]) -> np.ndarray:
+    def fill(self, size: int, each: Callable[[Take], None], memory: RowMemory | None = None) -> np.ndarray:
         """Return an array of ``size`` values that come in pieces, in a type that holds them exactly.
 
         Parameters
@@ -134,10 +136,13 @@ class Narrowing:
         each
             Calls the function that it is given with each piece: its offset, and its values. It may do so on several
             threads at once, stops where that returns False, and is called again where a type turns out too small.
+        memory
+            Lends the array; None: it is new.
         """
+        empty = np.empty if memory is None else memory.empty
         dtype = smallest_integer(self._low, self._high) if self._exact else None
         while dtype is not None and dtype.itemsize < self.source.itemsize:
-            out = np.empty(size, dtype)
+            out = empty(size, dtype)
             bounds: list[tuple[int, int]] = []
             misfits: list[np.ndarray] = []
 
@@ -148,7 +153,7 @@ class Narrowing:
                 return out
             dtype = _next(dtype, misfits)
         self._exact = False
-        out = np.empty(size, self.source)
+        out = empty(size, self.source)
 
         def copy(offset: int, values: np.ndarray) -> bool:
             out[offset : offset + values.size] = values

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from ._conform import Conformed
-from ._job import n_threads
+from ._hands import hands
 from ._names import append_suffixes
 from ._rows import DenseRows
 from ._schema import NAMES
@@ -41,13 +40,13 @@ def read_rows(job: Job, statistics: Statistics, start: int, stop: int, block_byt
     """
     survey = job.survey
     first = 0
-    with ThreadPoolExecutor(n_threads(), thread_name_prefix="annbatch-read") as pool:
+    with hands("read") as reading:
         for source, described in zip(survey.sources, survey.inputs, strict=True):
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:
                 step = max(1, int(block_bytes * described.n_obs / max(1, described.nbytes)))
                 with job.open_source(source) as found:
-                    conformed = Conformed(found, survey.schema, statistics.narrowing, pool)
+                    conformed = Conformed(found, survey.schema, statistics.narrowing, reading)
                     for a in range(begin, end, step):
                         b = min(a + step, end)
                         block = conformed.read(a - first, b - first)

@@ -12,6 +12,8 @@ from .._scatter import scatter_cast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ._memory import RowMemory
+
 
 @dataclass(frozen=True, slots=True)
 class DenseRows:
@@ -106,7 +108,7 @@ class Pick:
             yield number, positions, self.row[positions]
 
 
-def gather(blocks: Sequence[Block], pick: Pick) -> Block:
+def gather(blocks: Sequence[Block], pick: Pick, memory: RowMemory) -> Block:
     """Return the picked rows of every element as one new block.
 
     Parameters
@@ -115,13 +117,17 @@ def gather(blocks: Sequence[Block], pick: Pick) -> Block:
         Blocks of the same elements; an element has the same dtypes in all of them.
     pick
         The rows, in the order wanted.
+    memory
+        Lends the block's sparse parts.
     """
     groups = list(pick.by_block())
     n_rows = len(pick.row)
-    return {path: _gather([block[path] for block in blocks], groups, n_rows) for path in blocks[0]}
+    return {path: _gather([block[path] for block in blocks], groups, n_rows, memory) for path in blocks[0]}
 
 
-def _gather(parts: Sequence[Rows], groups: list[tuple[int, np.ndarray, np.ndarray]], n_rows: int) -> Rows:
+def _gather(
+    parts: Sequence[Rows], groups: list[tuple[int, np.ndarray, np.ndarray]], n_rows: int, memory: RowMemory
+) -> Rows:
     first = parts[0]
     if isinstance(first, DenseRows):
         values = np.empty((n_rows, *first.values.shape[1:]), first.values.dtype)
@@ -138,7 +144,8 @@ def _gather(parts: Sequence[Rows], groups: list[tuple[int, np.ndarray, np.ndarra
         lengths[positions] = part.indptr[rows + 1] - part.indptr[rows]
     indptr = np.zeros(n_rows + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
-    data, indices = np.empty(indptr[-1], first.data.dtype), np.empty(indptr[-1], first.indices.dtype)
+    nnz = int(indptr[-1])
+    data, indices = memory.empty(nnz, first.data.dtype), memory.empty(nnz, first.indices.dtype)
     for number, positions, _ in groups:
         part = parts[number]
         assert isinstance(part, SparseRows)

@@ -8,7 +8,6 @@ codec.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 from .._sources.layout import COMPLETE_ATTRIBUTE
 from .._zarrs import through_zarrs
 from ._blosc import encode
+from ._files import NewFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import zarr
 
 _MISSING = np.uint64(2**64 - 1)
-_FLUSH_BYTES = 64 << 20  # written to a file before the disk is told to begin, so that the end waits for little
 
 
 class RowArray(Protocol):
@@ -150,13 +149,6 @@ def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], An
     return None
 
 
-def _flush_and_close(file: int) -> None:
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
 class LocalArray:
     """An array written to local files, all on the disk at the end; its metadata comes last, and comes from zarr.
 
@@ -172,8 +164,6 @@ class LocalArray:
         How chunks are compressed, for zarr's metadata and as the function that does it.
     pool
         Threads that encode.
-    flusher
-        One thread, that waits for the disk.
     checksums
         Filled in with size and CRC-32C of each file, by absolute path.
     """
@@ -190,23 +180,17 @@ class LocalArray:
         codecs: tuple[Any, ...],
         encode_chunk: Callable[[np.ndarray], Any],
         pool: Executor,
-        flusher: Executor,
         checksums: dict[str, tuple[int, int]],
     ) -> None:
         self._group, self._folder, self._name = group, folder / name, name
         self._dtype, self._tail, self._chunk, self._per_shard, self._codecs = dtype, tail, chunk, per_shard, codecs
-        self._encode, self._pool, self._flusher, self._checksums = encode_chunk, pool, flusher, checksums
+        self._encode, self._pool, self._checksums = encode_chunk, pool, checksums
         self._rest: list[np.ndarray] = []
         self._n_rest = self._n = 0
         self._encoded: deque[Future[Any]] = deque()
-        self._flushed: list[Future[None]] = []
-        self._file = -1
+        self._file: NewFile | None = None
+        self._index: list[tuple[int, int]] = []
         self._n_files = 0
-        self._begin()
-
-    def _begin(self) -> None:
-        self._offset, self._crc, self._index = 0, 0, list[tuple[int, int]]()
-        self._unflushed = 0
 
     def append(self, values: np.ndarray) -> None:
         """Add values at the end; the memory may be used again only after ``close``."""
@@ -234,42 +218,28 @@ class LocalArray:
             self._write(self._encoded.popleft().result())
 
     def _write(self, encoded: Any) -> None:
-        if self._file < 0:
+        if self._file is None:
             path = self._shard_path(self._n_files)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._put(encoded)
-        self._index.append((self._offset, len(encoded)))
-        self._offset += len(encoded)
+            self._file = NewFile(path)
+        self._index.append((self._file.size, len(encoded)))
+        self._file.append(encoded)
         if len(self._index) == self._per_shard:
-            self._finish_shard(self._per_shard)
-
-    def _put(self, data: bytes | np.ndarray) -> None:
-        self._crc = google_crc32c.extend(self._crc, data)
-        view = data.data if isinstance(data, np.ndarray) else memoryview(data)
-        self._unflushed += view.nbytes
-        while view.nbytes:
-            view = view[os.write(self._file, view) :]
-        if self._unflushed >= _FLUSH_BYTES:
-            self._flushed.append(self._flusher.submit(os.fsync, self._file))
-            self._unflushed = 0
+            self._finish_shard(self._file, self._per_shard)
 
     def _shard_path(self, number: int) -> Path:
         return self._folder.joinpath("c", str(number), *("0" for _ in self._tail))
 
-    def _finish_shard(self, per_shard: int) -> None:
+    def _finish_shard(self, file: NewFile, per_shard: int) -> None:
         index = np.full((per_shard, 2), _MISSING, "<u8")
         if self._index:
             index[: len(self._index)] = self._index
         tail = index.tobytes()
-        self._put(tail + google_crc32c.value(tail).to_bytes(4, "little"))
-        self._flushed.append(self._flusher.submit(_flush_and_close, self._file))
-        self._file = -1
-        path = self._shard_path(self._n_files)
-        nbytes = self._offset + len(tail) + 4
-        self._checksums[str(path)] = (nbytes, self._crc)
+        file.append(tail + google_crc32c.value(tail).to_bytes(4, "little"))
+        crc = file.close(flush=True)
+        self._checksums[str(self._shard_path(self._n_files))] = (file.size, crc)
         self._n_files += 1
-        self._begin()
+        self._file, self._index = None, []
 
     def close(self) -> zarr.Array[Any]:
         """Write what is left, then the metadata; return the array."""
@@ -281,10 +251,8 @@ class LocalArray:
         while self._encoded:
             self._write(self._encoded.popleft().result())
         per_shard = shard // chunk if self._n_files == 0 else self._per_shard
-        if self._file >= 0:
-            self._finish_shard(per_shard)
-        for flushed in self._flushed:
-            flushed.result()
+        if self._file is not None:
+            self._finish_shard(self._file, per_shard)
         return self._group.create_array(
             self._name,
             shape=(self._n, *self._tail),

@@ -18,8 +18,10 @@ import google_crc32c
 import numpy as np
 
 from ..errors import CorruptDataError
+from ._files import NewFile, read_range
 from ._job import Statistics
 from ._matrices import Matrix
+from ._memory import RowMemory
 from ._read import read_rows
 from ._rows import Pick, block_nbytes, gather
 from ._schema import NAMES
@@ -44,10 +46,11 @@ class Shuffled(Protocol):
 
 
 def _in_pieces(blocks: Sequence[Block], pick: Pick) -> Iterator[Block]:
+    memory = RowMemory()
     n_rows = sum(len(block[NAMES]) for block in blocks)
     step = max(1, int(_PIECE_BYTES * n_rows / max(1, sum(block_nbytes(block) for block in blocks))))
     for start in range(0, len(pick.row), step):
-        yield gather(blocks, Pick(pick.block[start : start + step], pick.row[start : start + step]))
+        yield gather(blocks, Pick(pick.block[start : start + step], pick.row[start : start + step]), memory)
 
 
 class InMemory:
@@ -119,7 +122,7 @@ class Segment:
     n_rows: int
     crc: int
 
-    def load(self, path: Path) -> memoryview:
+    def load(self, path: Path, memory: RowMemory) -> memoryview:
         """Return the bytes.
 
         Raises
@@ -127,13 +130,8 @@ class Segment:
         CorruptDataError
             If they are not those that were written.
         """
-        data = np.empty(self.length, np.uint8)
-        with open(path, "rb", buffering=0) as file:
-            file.seek(self.offset)
-            view = data.data
-            while view and (n := file.readinto(view)):
-                view = view[n:]
-        if view or google_crc32c.value(data) != self.crc:
+        data = read_range(path, self.offset, self.length, memory)
+        if len(data) < self.length or google_crc32c.value(data) != self.crc:
             raise CorruptDataError(f"{path} is damaged: its bytes are not those that were written.")
         return data.data
 
@@ -165,21 +163,21 @@ def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int
     name = f"part-{number}"
     statistics = Statistics.start(job)
     segments: list[list[Segment]] = [[] for _ in range(len(buckets))]
-    with open(folder / name, "wb", buffering=0) as file:
-        offset = 0
-        for first, block in _ahead(read_rows(job, statistics, *rows, block_bytes)):
-            numbers = np.arange(first, first + len(block[NAMES]))
-            keys = job.order.keys(first, first + len(numbers))
-            bucket = buckets.of(keys)
-            order = np.argsort(bucket, kind="stable")
-            edges = np.searchsorted(bucket[order], np.arange(len(buckets) + 1))
-            moved = gather([block], Pick(np.zeros(len(order), np.int64), order))
-            for i, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
-                if a < b:
-                    segment = {key: part.part(a, b) for key, part in moved.items()}
-                    length, crc = _dump(file, (keys[order[a:b]], numbers[order[a:b]], segment))
-                    segments[i].append(Segment(offset, length, b - a, crc))
-                    offset += length
+    file, memory = NewFile(folder / name), RowMemory()
+    for first, block in _ahead(read_rows(job, statistics, *rows, block_bytes)):
+        numbers = np.arange(first, first + len(block[NAMES]))
+        keys = job.order.keys(first, first + len(numbers))
+        bucket = buckets.of(keys)
+        order = np.argsort(bucket, kind="stable")
+        edges = np.searchsorted(bucket[order], np.arange(len(buckets) + 1))
+        moved = gather([block], Pick(np.zeros(len(order), np.int64), order), memory)
+        for i, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
+            if a < b:
+                segment = {key: part.part(a, b) for key, part in moved.items()}
+                offset, crc = file.size, _dump(file, (keys[order[a:b]], numbers[order[a:b]], segment))
+                segments[i].append(Segment(offset, file.size - offset, b - a, crc))
+        del block, moved
+    file.close(flush=False)
     part = Part(name, segments, statistics)
     fresh = folder / f"{name}.index.new"
     fresh.write_bytes(pickle.dumps(part))
@@ -192,12 +190,12 @@ def spilled(folder: Path, number: int) -> Part | None:
 
     Spill files are not flushed: if the machine lost power, the disk may have the index and not what it points to.
     """
-    path = folder / f"part-{number}.index"
+    path, memory = folder / f"part-{number}.index", RowMemory()
     try:
         part = pickle.loads(path.read_bytes())
         assert isinstance(part, Part)
         for segment in chain(*part.segments):
-            segment.load(folder / part.name)
+            segment.load(folder / part.name, memory)
     except (FileNotFoundError, EOFError, pickle.UnpicklingError, CorruptDataError):
         return None
     return part
@@ -212,19 +210,18 @@ def _ahead(blocks: Iterator[tuple[int, Block]]) -> Iterator[tuple[int, Block]]:
             yield block
 
 
-def _dump(file: Any, value: object) -> tuple[int, int]:
-    """Write a value at the end of the file, arrays as they lie in memory; return the number of bytes and their CRC."""
+def _dump(file: NewFile, value: object) -> int:
+    """Write a value at the end of a file, arrays as they lie in memory; return the CRC-32C of its bytes."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
     sizes = np.array([len(head), len(views), *(view.nbytes for view in views)], np.int64)
-    length = crc = 0
-    for view in (memoryview(sizes.tobytes()), memoryview(head), *views):
-        crc = google_crc32c.extend(crc, np.frombuffer(view, np.uint8))
-        length += view.nbytes
-        while view.nbytes:
-            view = view[file.write(view) :]
-    return length, crc
+    crc = 0
+    parts: list[bytes | np.ndarray] = [sizes.tobytes(), head, *(np.frombuffer(view, np.uint8) for view in views)]
+    for part in parts:
+        crc = google_crc32c.extend(crc, part)
+        file.append(part)
+    return crc
 
 
 def _load(data: memoryview) -> Any:
@@ -241,9 +238,14 @@ class OnDisk:
 
     def __init__(self, order: Order, folder: Path, parts: Sequence[Part], statistics: Statistics) -> None:
         self._order, self._folder, self._parts, self.statistics = order, folder, parts, statistics
+        self._memory = RowMemory()
         n_buckets = len(parts[0].segments)
         sizes = [sum(segment.n_rows for part in parts for segment in part.segments[i]) for i in range(n_buckets)]
         self._edges = np.cumsum([0, *sizes])
+
+    def __reduce__(self) -> Any:
+        """Leave memory behind: it belongs to a process."""
+        return OnDisk, (self._order, self._folder, self._parts, self.statistics)
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the rows at places ``start:stop`` of the order."""
@@ -268,7 +270,7 @@ class OnDisk:
         keys, rows, blocks = [], [], []
         for part in self._parts:
             for segment in part.segments[number]:
-                key, row, block = _load(segment.load(self._folder / part.name))
+                key, row, block = _load(segment.load(self._folder / part.name, self._memory))
                 keys.append(key)
                 rows.append(row)
                 blocks.append(self.statistics.settle(block))

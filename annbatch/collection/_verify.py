@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from ._job import n_threads
+from ._hands import n_threads
 from ._manifest import OWN, Manifest, manifest_checksum
 from ._work import checksum
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -119,7 +119,7 @@ class DatasetWriter:
         pool: Executor,
     ) -> None:
         self._place, self._schema, self._form = place, schema, form
-        self._pool, self._flusher = pool, ThreadPoolExecutor(1, thread_name_prefix="annbatch-flush")
+        self._pool = pool
         self._arrays: dict[str, RowArray] = {}
         self._indptr: dict[str, list[np.ndarray]] = {}
         self._nnz: dict[str, int] = {}
@@ -162,7 +162,6 @@ class DatasetWriter:
             codecs,
             encode,
             self._pool,
-            self._flusher,
             place.checksums,
         )
 
@@ -199,7 +198,6 @@ class DatasetWriter:
             for key in ("varm", "varp", "uns"):
                 write_elem(group, key, getattr(annotations, key))
             write_elem(group, "obsp", {})
-        self._flusher.shutdown()
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
     def _narrowed(self, path: str, element: SparseElement | DenseElement) -> dict[str, str]:

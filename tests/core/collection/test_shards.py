@@ -62,7 +62,7 @@ def test_the_array_is_the_pieces_joined(
     codecs = codecs_for(kind, layout, compressors)
     encode = encoder(codecs, high=n % 2 == 0)
     assert encode is not None
-    local = LocalArray(group, folder, "local", kind, tail, chunk, per_shard, codecs, encode, pool, pool, checksums)
+    local = LocalArray(group, folder, "local", kind, tail, chunk, per_shard, codecs, encode, pool, checksums)
     through = ZarrArray(group, "zarr", kind, tail, chunk, per_shard, codecs)
     arrays: list[RowArray] = [local, through]
     for array in arrays:

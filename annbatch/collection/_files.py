@@ -1,0 +1,144 @@
+"""Files written from front to back and read by range, around the page cache where the file system lets them be.
+
+What a conversion writes is not read again soon, and is to be on the disk at its end. Through the page cache each byte
+costs a fresh page and is written later; straight to the disk it takes a tenth of the processor's time (measured: 0.04 s
+instead of 0.3 s for 670 MB), and there is little left to wait for.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import google_crc32c
+import numpy as np
+
+from ._memory import pages
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from ._memory import RowMemory
+
+_DIRECT = getattr(os, "O_DIRECT", 0)  # macOS has none
+_UNIT = 4096  # of which disks want offsets, lengths and addresses to be multiples
+_BUFFER = 4 << 20
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | _DIRECT, 0o666)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.open(path, flags, 0o666)  # a file system that is nothing but page cache
+
+
+def _use_the_page_cache(file: int, error: OSError) -> None:
+    """Go through the page cache from now on; raise ``error`` if going around it was not the reason."""
+    flags = fcntl.fcntl(file, fcntl.F_GETFL)
+    if error.errno != errno.EINVAL or not flags & _DIRECT:
+        raise error
+    fcntl.fcntl(file, fcntl.F_SETFL, flags & ~_DIRECT)
+
+
+class NewFile:
+    """A file that is written from front to back, on a thread of its own. Not thread-safe.
+
+    Parameters
+    ----------
+    path
+        Where; what is there is replaced.
+
+    Attributes
+    ----------
+    size
+        How many bytes were appended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="annbatch-write")
+        self._writing: Future[None] | None = None
+        self._buffer, self._spare = pages(_BUFFER), pages(_BUFFER)
+        self._start = self._filled = 0  # of the buffer: where it goes in the file, and how much of it is bytes
+        self._crc = self.size = 0
+
+    def append(self, data: bytes | np.ndarray) -> None:
+        """Add bytes at the end; the caller may change them as soon as this returns."""
+        values = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data.reshape(-1).view(np.uint8)
+        self.size += values.size
+        while values.size:
+            n = min(values.size, _BUFFER - self._filled)
+            self._buffer[self._filled : self._filled + n] = values[:n]
+            self._filled, values = self._filled + n, values[n:]
+            if self._filled == _BUFFER:
+                self._write()
+
+    def _write(self) -> None:
+        """Have the buffer written while the other one is filled."""
+        self._wait()
+        self._writing = self._thread.submit(self._put, self._buffer, self._filled, self._start)
+        self._buffer, self._spare = self._spare, self._buffer
+        self._start, self._filled = self._start + self._filled, 0
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _put(self, buffer: np.ndarray, n_bytes: int, start: int) -> None:
+        self._crc = google_crc32c.extend(self._crc, buffer[:n_bytes])
+        done, whole = 0, -(-n_bytes // _UNIT) * _UNIT  # what is too much is cut off at the end
+        while done < n_bytes:
+            try:
+                done += os.pwrite(self._file, buffer[done:whole].data, start + done)
+            except OSError as error:
+                _use_the_page_cache(self._file, error)
+
+    def close(self, *, flush: bool) -> int:
+        """Write what is left, and wait until it is written; return the CRC-32C of all bytes.
+
+        Parameters
+        ----------
+        flush
+            Whether also to wait until the disk has it.
+        """
+        if self._filled:
+            self._write()
+        self._wait()
+        os.ftruncate(self._file, self.size)
+        if flush:
+            os.fsync(self._file)
+        file, self._file = self._file, -1
+        os.close(file)
+        return self._crc
+
+    def __del__(self) -> None:
+        """Close a file that an error left unfinished."""
+        if getattr(self, "_file", -1) >= 0:
+            os.close(self._file)
+
+
+def read_range(path: Path, start: int, n_bytes: int, memory: RowMemory) -> np.ndarray:
+    """Return bytes of a file, ``(n_bytes,)`` uint8; fewer if it ends before."""
+    first = start - start % _UNIT
+    whole = -(-(start + n_bytes - first) // _UNIT) * _UNIT
+    buffer, done = memory.lend(whole), 0
+    file = _open(path, os.O_RDONLY)
+    try:
+        while done < start - first + n_bytes:
+            try:
+                n = os.preadv(file, [buffer[done:].data], first + done)
+            except OSError as error:
+                _use_the_page_cache(file, error)
+                continue
+            if not n:
+                break
+            done += n
+    finally:
+        os.close(file)
+    return buffer[start - first : max(start - first, min(done, start - first + n_bytes))]

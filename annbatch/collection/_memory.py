@@ -1,0 +1,37 @@
+"""Memory for rows under way: pages of the process's own, used again.
+
+NumPy asks for huge pages for large arrays. In a virtual machine whose host takes unused memory back, as cloud machines
+are, the first touch of a huge page was measured at 0.4 GB/s and of an ordinary one at 1.4; memory that is used again
+costs nothing anywhere.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+from .._buffers import BufferPool
+
+_SMALL = 1 << 18  # below it `malloc` has memory at hand
+
+
+def pages(n_bytes: int) -> np.ndarray:
+    """Return ``(n_bytes,)`` uint8 at the beginning of a page; pages that are never touched take no memory."""
+    return np.frombuffer(mmap.mmap(-1, max(1, n_bytes)), np.uint8, n_bytes)
+
+
+class RowMemory:
+    """Lends memory that is used again when nothing refers to it any more. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._pool = BufferPool(pages)
+
+    def empty(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Return ``(size,)`` undefined values."""
+        n_bytes = size * dtype.itemsize
+        return np.empty(size, dtype) if n_bytes < _SMALL else self.lend(n_bytes).view(dtype)
+
+    def lend(self, n_bytes: int) -> np.ndarray:
+        """Return ``(n_bytes,)`` uint8 at the beginning of a page, contents undefined."""
+        return self._pool.lend(n_bytes)
