@@ -17,6 +17,7 @@ from .._sizes import spell_bytes
 from ..errors import StoreError
 from ._convert import write_dataset
 from ._job import Statistics
+from ._memory import RowMemory
 from ._shuffle import Buckets, InMemory, OnDisk, spill, spilled
 from ._work import Work, checksum
 from ._write import Place
@@ -85,7 +86,7 @@ def shuffle_rows(job: Job, memory: Memory, work: Work | None, client: Any | None
             bar.write(f"Shuffling {n_obs:,} rows through at most {spell_bytes(total)} in {folder}.")
         buckets = Buckets.cut(job.order.span, max(2, int(-(-total // memory.bucket))))
         ranges = part_ranges(job, memory)
-        parts = []
+        parts, row_memory = [], RowMemory()
         if client is not None:
             from ._cluster import spill_parts
 
@@ -93,7 +94,10 @@ def shuffle_rows(job: Job, memory: Memory, work: Work | None, client: Any | None
             parts = spill_parts(client, job, buckets, folder, ranges, memory.block, lambda n: _advance(bar, n))
         else:
             for number, rows in enumerate(ranges):
-                parts.append(spilled(folder, number) or spill(job, buckets, folder, number, rows, memory.block))
+                parts.append(
+                    spilled(folder, number, row_memory)
+                    or spill(job, buckets, folder, number, rows, memory.block, row_memory)
+                )
                 bar.update(rows[1] - rows[0])
         statistics = Statistics.start(job)
         for part in parts:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._convert import write_dataset
+from ._memory import RowMemory
 from ._shuffle import spill, spilled
 from ._work import Work
 
@@ -53,8 +54,9 @@ def _each(client: Any, task: Callable[[int], None], numbers: Sequence[int]) -> I
 
 def _spill(folder: Path, number: int) -> None:
     job, buckets, ranges, block_bytes = _left(folder / "job.pickle")
-    if spilled(folder, number) is None:
-        spill(job, buckets, folder, number, ranges[number], block_bytes)
+    memory = RowMemory()
+    if spilled(folder, number, memory) is None:
+        spill(job, buckets, folder, number, ranges[number], block_bytes, memory)
 
 
 def spill_parts(
@@ -70,7 +72,8 @@ def spill_parts(
     _leave(folder / "job.pickle", (job, buckets, list(ranges), block_bytes))
     for number in _each(client, partial(_spill, folder), range(len(ranges))):
         report(ranges[number][1] - ranges[number][0])
-    parts = [spilled(folder, number) for number in range(len(ranges))]
+    memory = RowMemory()
+    parts = [spilled(folder, number, memory) for number in range(len(ranges))]
     return [part for part in parts if part is not None]
 
 

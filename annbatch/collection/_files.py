@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import google_crc32c
 import numpy as np
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from ._memory import RowMemory
 
 _DIRECT = getattr(os, "O_DIRECT", 0)  # macOS has none
 _UNIT = 4096  # of which disks want offsets, lengths and addresses to be multiples
@@ -123,22 +122,46 @@ class NewFile:
             os.close(self._file)
 
 
-def read_range(path: Path, start: int, n_bytes: int, memory: RowMemory) -> np.ndarray:
-    """Return bytes of a file, ``(n_bytes,)`` uint8; fewer if it ends before."""
-    first = start - start % _UNIT
-    whole = -(-(start + n_bytes - first) // _UNIT) * _UNIT
-    buffer, done = memory.lend(whole), 0
-    file = _open(path, os.O_RDONLY)
-    try:
-        while done < start - first + n_bytes:
+class Ranges:
+    """A file of which ranges are read. Use it in a ``with`` statement."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = _open(path, os.O_RDONLY)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._file)
+
+    @staticmethod
+    def room(start: int, n_bytes: int) -> int:
+        """Return how large a buffer :meth:`read` needs."""
+        return -(-(start % _UNIT + n_bytes) // _UNIT) * _UNIT
+
+    def read(self, start: int, n_bytes: int, buffer: np.ndarray) -> np.ndarray:
+        """Read bytes.
+
+        Parameters
+        ----------
+        start, n_bytes
+            Which.
+        buffer
+            At the beginning of a page, at least :meth:`room` bytes.
+
+        Returns
+        -------
+        numpy.ndarray
+            They, in ``buffer``; fewer where the file ends before.
+        """
+        skip, done = start % _UNIT, 0
+        while done < skip + n_bytes:
             try:
-                n = os.preadv(file, [buffer[done:].data], first + done)
+                n = os.preadv(self._file, [buffer[done : self.room(start, n_bytes)].data], start - skip + done)
             except OSError as error:
-                _use_the_page_cache(file, error)
+                _use_the_page_cache(self._file, error)
                 continue
             if not n:
                 break
             done += n
-    finally:
-        os.close(file)
-    return buffer[start - first : max(start - first, min(done, start - first + n_bytes))]
+        return buffer[skip : min(max(skip, done), skip + n_bytes)]

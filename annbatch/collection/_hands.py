@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._memory import RowMemory
@@ -24,11 +24,11 @@ class Hands:
     """Threads that work, and memory that they use again."""
 
     pool: Executor
-    memory: RowMemory = field(default_factory=RowMemory)
+    memory: RowMemory
 
 
 @contextmanager
-def hands(doing: str) -> Iterator[Hands]:
+def hands(doing: str, memory: RowMemory | None = None) -> Iterator[Hands]:
     """Have a thread for each core, until the end."""
     with ThreadPoolExecutor(n_threads(), thread_name_prefix=f"annbatch-{doing}") as pool:
-        yield Hands(pool)
+        yield Hands(pool, RowMemory() if memory is None else memory)

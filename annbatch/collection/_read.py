@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._job import Job, Statistics
+    from ._memory import RowMemory
     from ._rows import Block
 
 
-def read_rows(job: Job, statistics: Statistics, start: int, stop: int, block_bytes: int) -> Iterator[tuple[int, Block]]:
+def read_rows(
+    job: Job, statistics: Statistics, start: int, stop: int, block_bytes: int, memory: RowMemory
+) -> Iterator[tuple[int, Block]]:
     """Yield rows ``start:stop`` of all inputs as blocks of the collection's rows.
 
     Parameters
@@ -30,6 +33,8 @@ def read_rows(job: Job, statistics: Statistics, start: int, stop: int, block_byt
         Numbers of rows, counted through all inputs.
     block_bytes
         How much to read at a time, as it is stored.
+    memory
+        Lends the rows' memory.
 
     Yields
     ------
@@ -40,7 +45,7 @@ def read_rows(job: Job, statistics: Statistics, start: int, stop: int, block_byt
     """
     survey = job.survey
     first = 0
-    with hands("read") as reading:
+    with hands("read", memory) as reading:
         for source, described in zip(survey.sources, survey.inputs, strict=True):
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +18,7 @@ import google_crc32c
 import numpy as np
 
 from ..errors import CorruptDataError
-from ._files import NewFile, read_range
+from ._files import NewFile, Ranges
 from ._job import Statistics
 from ._matrices import Matrix
 from ._memory import RowMemory
@@ -45,8 +45,7 @@ class Shuffled(Protocol):
         """Yield the rows at places ``start:stop`` of the order, in the dtypes in which they are stored."""
 
 
-def _in_pieces(blocks: Sequence[Block], pick: Pick) -> Iterator[Block]:
-    memory = RowMemory()
+def _in_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory) -> Iterator[Block]:
     n_rows = sum(len(block[NAMES]) for block in blocks)
     step = max(1, int(_PIECE_BYTES * n_rows / max(1, sum(block_nbytes(block) for block in blocks))))
     for start in range(0, len(pick.row), step):
@@ -57,10 +56,10 @@ class InMemory:
     """All rows held in memory."""
 
     def __init__(self, job: Job, block_bytes: int, report: Callable[[int], None]) -> None:
-        self.statistics = Statistics.start(job)
+        self.statistics, self._memory = Statistics.start(job), RowMemory()
         firsts: list[int] = []
         blocks: list[Block] = []
-        for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes):
+        for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes, self._memory):
             firsts.append(first)
             blocks.append(block)
             report(len(block[NAMES]))
@@ -75,7 +74,7 @@ class InMemory:
         if start < stop:
             wanted = self._ranked[start:stop]
             block = np.searchsorted(self._firsts, wanted, side="right") - 1
-            yield from _in_pieces(self._blocks, Pick(block, wanted - self._firsts[block]))
+            yield from _in_pieces(self._blocks, Pick(block, wanted - self._firsts[block]), self._memory)
 
 
 class Streamed:
@@ -90,7 +89,7 @@ class Streamed:
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
         """Yield rows ``start:stop``."""
-        for _, block in read_rows(self._job, Statistics.start(self._job), start, stop, _PIECE_BYTES):
+        for _, block in read_rows(self._job, Statistics.start(self._job), start, stop, _PIECE_BYTES, RowMemory()):
             yield block
 
 
@@ -122,19 +121,6 @@ class Segment:
     n_rows: int
     crc: int
 
-    def load(self, path: Path, memory: RowMemory) -> memoryview:
-        """Return the bytes.
-
-        Raises
-        ------
-        CorruptDataError
-            If they are not those that were written.
-        """
-        data = read_range(path, self.offset, self.length, memory)
-        if len(data) < self.length or google_crc32c.value(data) != self.crc:
-            raise CorruptDataError(f"{path} is damaged: its bytes are not those that were written.")
-        return data.data
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -154,8 +140,30 @@ class Part:
     segments: list[list[Segment]]
     statistics: Statistics
 
+    def load(self, bucket: int, folder: Path, memory: RowMemory) -> Iterator[memoryview]:
+        """Yield the bytes of each segment of a bucket.
 
-def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int, int], block_bytes: int) -> Part:
+        Raises
+        ------
+        CorruptDataError
+            If they are not those that were written.
+        """
+        segments = self.segments[bucket]
+        buffer = memory.lend(sum(Ranges.room(segment.offset, segment.length) for segment in segments))
+        with Ranges(folder / self.name) as file:
+            for segment in segments:
+                data = file.read(segment.offset, segment.length, buffer)
+                if len(data) < segment.length or google_crc32c.value(data) != segment.crc:
+                    raise CorruptDataError(
+                        f"{folder / self.name} is damaged: its bytes are not those that were written."
+                    )
+                yield data.data
+                buffer = buffer[Ranges.room(segment.offset, segment.length) :]
+
+
+def spill(
+    job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int, int], block_bytes: int, memory: RowMemory
+) -> Part:
     """Read a range of rows and write them, bucket by bucket, to a file; its index stands beside it when it is complete.
 
     Running it again replaces what an interrupted run left. Safe to run for different numbers at once.
@@ -163,8 +171,8 @@ def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int
     name = f"part-{number}"
     statistics = Statistics.start(job)
     segments: list[list[Segment]] = [[] for _ in range(len(buckets))]
-    file, memory = NewFile(folder / name), RowMemory()
-    for first, block in _ahead(read_rows(job, statistics, *rows, block_bytes)):
+    file = NewFile(folder / name)
+    for first, block in _ahead(read_rows(job, statistics, *rows, block_bytes, memory)):
         numbers = np.arange(first, first + len(block[NAMES]))
         keys = job.order.keys(first, first + len(numbers))
         bucket = buckets.of(keys)
@@ -185,17 +193,18 @@ def spill(job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int
     return part
 
 
-def spilled(folder: Path, number: int) -> Part | None:
+def spilled(folder: Path, number: int, memory: RowMemory) -> Part | None:
     """Return a part that an earlier run completed, if there is one and the disk has all of it.
 
     Spill files are not flushed: if the machine lost power, the disk may have the index and not what it points to.
     """
-    path, memory = folder / f"part-{number}.index", RowMemory()
+    path = folder / f"part-{number}.index"
     try:
         part = pickle.loads(path.read_bytes())
         assert isinstance(part, Part)
-        for segment in chain(*part.segments):
-            segment.load(folder / part.name, memory)
+        for bucket in range(len(part.segments)):
+            for _ in part.load(bucket, folder, memory):
+                pass
     except (FileNotFoundError, EOFError, pickle.UnpicklingError, CorruptDataError):
         return None
     return part
@@ -262,15 +271,15 @@ class OnDisk:
                 following = wanted[position + 1 : position + 2]
                 coming = thread.submit(self._bucket, following[0]) if following else None
                 a, b = max(0, start - int(self._edges[number])), min(len(pick.row), stop - int(self._edges[number]))
-                yield from _in_pieces(blocks, Pick(pick.block[a:b], pick.row[a:b]))
+                yield from _in_pieces(blocks, Pick(pick.block[a:b], pick.row[a:b]), self._memory)
                 del blocks
 
     def _bucket(self, number: int) -> tuple[list[Block], Pick]:
         """Load a bucket; return its blocks, and the order in which their rows go."""
         keys, rows, blocks = [], [], []
         for part in self._parts:
-            for segment in part.segments[number]:
-                key, row, block = _load(segment.load(self._folder / part.name, self._memory))
+            for data in part.load(number, self._folder, self._memory):
+                key, row, block = _load(data)
                 keys.append(key)
                 rows.append(row)
                 blocks.append(self.statistics.settle(block))

@@ -120,7 +120,7 @@ def make(tmp_path: Path, write: Write) -> tuple[Callable[[str, str], Path], list
     return make_one, paths[1:]
 
 
-@pytest.mark.parametrize(("call", "n_steps", "n_times"), [("add", 10, 4), ("first", 2, 1), ("reshuffle", 2, 1)])
+@pytest.mark.parametrize(("call", "n_steps", "n_times"), [("add", 12, 5), ("first", 2, 1), ("reshuffle", 2, 1)])
 def test_killed_at_any_moment(
     make: tuple[Callable[[str, str], Path], list[str]], calls: Calls, call: str, n_steps: int, n_times: int
 ) -> None:
