@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,11 @@ class FlatArray:
         self._array = array
         self.size = int(array.shape[0])
         self.dtype = np.dtype(array.dtype)
-        self._chunks = _ChunkTable.of(array) if isinstance(array, h5py.Dataset) else None
+
+    @cached_property
+    def _chunks(self) -> _ChunkTable | None:
+        """Where the chunks lie, looked up when the first values are wanted; None where h5py or zarr must read."""
+        return _ChunkTable.of(self._array) if isinstance(self._array, h5py.Dataset) else None
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ``start:stop``."""

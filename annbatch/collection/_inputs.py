@@ -172,8 +172,10 @@ def _stored_names(frame: Group) -> Callable[[int, int], np.ndarray]:
     key = frame.attrs["_index"]
     if not StoredColumn.reads(frame, key):
         return _memory_names(pd.Index(read_elem(frame[key])))
-    read = StoredColumn(frame, key).read
-    return lambda start, stop: np.array([str(name) for name in read(start, stop)], dtype=object)
+    stored = StoredColumn(frame, key)
+    if stored.column.kind == "string" and not stored.column.missing:
+        return stored.read
+    return lambda start, stop: np.array([str(name) for name in stored.read(start, stop)], dtype=object)
 
 
 def _memory_names(index: pd.Index) -> Callable[[int, int], np.ndarray]:
