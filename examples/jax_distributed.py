@@ -1,0 +1,67 @@
+"""A softmax regression in several JAX processes, each of which loads its share of every batch.
+
+On each of two hosts, or twice on one: ``python examples/jax_distributed.py cells.zarr cell_type HOST:PORT 2 0``, the
+other with ``1`` at the end. HOST:PORT is where process 0 can be reached.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from annbatch import DatasetCollection, Loader
+from annbatch.samplers import DistributedSampler, RandomSampler, SequentialSampler
+from annbatch_jax import JaxAdapter
+
+
+def scores(weights: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    x = jnp.log1p(x.astype(jnp.float32))
+    x = x / jnp.linalg.norm(x, axis=1, keepdims=True).clip(1)
+    return x @ weights["kernel"] + weights["bias"]
+
+
+@jax.jit
+def step(weights: dict[str, jax.Array], x: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    def loss(weights: dict[str, jax.Array]) -> jax.Array:
+        likelihoods = jax.nn.log_softmax(scores(weights, x))
+        return -jnp.take_along_axis(likelihoods, labels[:, None], axis=1).mean()
+
+    return jax.tree.map(lambda weight, slope: weight - 5 * slope, weights, jax.grad(loss)(weights))
+
+
+def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
+    """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
+    collection = DatasetCollection(store, mode="r")
+    n_train = collection.n_obs * 4 // 5
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",))
+    rows, everywhere = (NamedSharding(mesh, PartitionSpec(*names)) for names in (["rows"], []))
+
+    settings = {"densify": True, "obs_as": "arrays", "obs_columns": [label]}
+    sampler = DistributedSampler(
+        RandomSampler(8, 8, 64 // jax.process_count(), mask=slice(0, n_train), drop_last=True, rng=seed),
+        dist_info="jax",
+    )
+    training = Loader(batch_sampler=sampler, to=JaxAdapter(sharding=rows), **settings).use_collection(collection)
+    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), to="jax", **settings)
+    held_out.use_collection(collection)
+
+    n_classes = len(training.categories[label])
+    weights = {"kernel": jnp.zeros((training.n_var, n_classes)), "bias": jnp.zeros(n_classes)}
+    weights = jax.device_put(weights, everywhere)
+    for _ in range(n_epochs):
+        for batch in training:
+            weights = step(weights, batch["X"], batch["obs"][label])
+
+    weights = jax.tree.map(lambda weight: weight.addressable_data(0), weights)
+    right = [scores(weights, batch["X"]).argmax(axis=1) == batch["obs"][label] for batch in held_out]
+    return float(jnp.concatenate(right).mean())
+
+
+if __name__ == "__main__":
+    store, label, coordinator, n_processes, process = sys.argv[1:6]
+    jax.distributed.initialize(coordinator, int(n_processes), int(process))
+    accuracy = train(store, label, n_epochs=int(sys.argv[6]) if len(sys.argv) > 6 else 20)
+    print(f"process {process} of {jax.device_count()} devices: accuracy on held-out cells: {accuracy:.3f}")

@@ -1,0 +1,54 @@
+"""A softmax regression on several ranks: ``torchrun --nproc-per-node 2 examples/torch_ddp.py cells.zarr cell_type``."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from annbatch import DatasetCollection, Loader
+from annbatch.samplers import DistributedSampler, RandomSampler, SequentialSampler
+
+
+def features(x: torch.Tensor) -> torch.Tensor:
+    x = torch.log1p(x.float())
+    return x / x.norm(dim=1, keepdim=True).clamp(min=1)
+
+
+def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
+    """Train on four fifths of a shuffled collection, each rank on its share, and return the accuracy on the rest."""
+    collection = DatasetCollection(store, mode="r")
+    n_train = collection.n_obs * 4 // 5
+    settings = {"to": "torch", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
+    # Every rank yields as many batches as any other, or the ranks would wait for each other's gradients for ever.
+    sampler = DistributedSampler(
+        RandomSampler(8, 8, 64 // dist.get_world_size(), mask=slice(0, n_train), rng=seed), dist_info="torch"
+    )
+    training = Loader(batch_sampler=sampler, **settings).use_collection(collection)
+    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
+    held_out.use_collection(collection)
+
+    linear = torch.nn.Linear(training.n_var, len(training.categories[label]))
+    torch.nn.init.zeros_(linear.weight)
+    torch.nn.init.zeros_(linear.bias)
+    model = DistributedDataParallel(linear)
+    optimizer = torch.optim.SGD(model.parameters(), lr=5)
+    for _ in range(n_epochs):
+        for batch in training:
+            loss = torch.nn.functional.cross_entropy(model(features(batch["X"])), batch["obs"][label].long())
+            optimizer.zero_grad()
+            loss.backward()  # averages the gradients of all ranks
+            optimizer.step()
+
+    with torch.no_grad():
+        right = [linear(features(batch["X"])).argmax(dim=1) == batch["obs"][label] for batch in held_out]
+    return torch.cat(right).float().mean().item()
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo")
+    accuracy = train(*sys.argv[1:3], n_epochs=int(sys.argv[3]) if len(sys.argv) > 3 else 20)
+    print(f"rank {dist.get_rank()}: accuracy on held-out cells: {accuracy:.3f}")
+    dist.destroy_process_group()
