@@ -232,6 +232,11 @@ class Datasets:
                 raise ValueError(f"`{key}` must be a matrix in all datasets, got a data frame in dataset {number}.")
         return Matrix(key, sources)
 
+    def sources(self) -> list[RowSource]:
+        """Return all matrices of all datasets."""
+        every = (element for one in self._opened for element in one.elements.values())
+        return [element for element in every if isinstance(element, CsrSource | DenseSource)]
+
     def presence(self, key: str) -> Presence | None:
         """Return which rows an element's modality has; None where all have them."""
         prefix, _ = split_key(key)

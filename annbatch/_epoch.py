@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ._deliver import Annotations
 from ._plan import plan_window, rows_by_dataset
 from ._presence import MaskPlan, mask_key
+from ._price import warn_of_price
 from ._window import WindowPlan
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Epoch:
         log, annotations = reading.log, Annotations(self.datasets.var, self.datasets.modality_vars)
         try:
             while (window := _next(windows, reading)) is not None:
+                reading.warned = reading.warned or warn_of_price(self.datasets.sources())
                 for batch in range(window.rows.n_batches):
                     output = self.delivery.batch(window, batch, annotations)
                     log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))

@@ -30,6 +30,13 @@ class Reading:
         Makes 64-byte aligned host memory of so many bytes; None for ordinary memory.
     remote
         The object stores that are read from.
+
+    Attributes
+    ----------
+    log
+        Counts what is done.
+    warned
+        Whether the user has been told that rows at random are dear.
     """
 
     def __init__(self, allocate: Callable[[int], np.ndarray] | None, remote: RemoteStores) -> None:
@@ -39,6 +46,7 @@ class Reading:
         self._threads: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self._open: weakref.WeakSet[ReadAhead[WindowPlan, LoadedWindow]] = weakref.WeakSet()
         self.log = WorkLog()
+        self.warned = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._allocate, self._remote)

@@ -78,6 +78,10 @@ class ChunkLayout:
         """Bytes of a shard's index."""
         return 16 * self.per_file + 4 * self.index_checksum
 
+    def describe(self) -> str:
+        """Say how arrays that lie so are read."""
+        return f"zarr (native, {'Blosc' if self.blosc else 'uncompressed'})"
+
     def file(self, number: int) -> PurePath:
         """Return the path of a chunk file; all axes but the first have one chunk, numbered 0."""
         prefix, separator = self.keys

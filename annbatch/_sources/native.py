@@ -1,4 +1,4 @@
-"""zarr arrays on the local disk, read by the package's own kernels."""
+"""Arrays on the local disk, of zarr or of HDF5 files, read by the package's own kernels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import threading
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from .reads import plan_reads
 if TYPE_CHECKING:
     from .._plan import Pieces
     from .array import StoredArray
-    from .files import ChunkFile
     from .layout import ChunkLayout
     from .reads import Reads
 
@@ -46,8 +45,23 @@ WHAT_FAILED = {
 _local = threading.local()
 
 
+class Chunks(Protocol):
+    """An open file of chunks; see :class:`~annbatch._sources.files.ChunkFile`."""
+
+    fd: int
+    offset: np.ndarray
+    nbytes: np.ndarray
+
+
+class Files(Protocol):
+    """An array's files of chunks."""
+
+    def get(self, number: int) -> Chunks:
+        """Return one, open."""
+
+
 class NativeArray:
-    """A zarr array on the local disk: ``pread``, Blosc or nothing, straight to its place.
+    """An array on the local disk: ``pread``, Blosc or nothing, straight to its place.
 
     Parameters
     ----------
@@ -57,26 +71,31 @@ class NativeArray:
         Reads the same array where a cast is asked for that kernels do not have (from and to float16, to complex).
     limit
         Values must be below it; an error otherwise. For column numbers, which become addresses.
+    files
+        Where the chunks lie, if that is not where the layout says.
     """
 
-    def __init__(self, layout: ChunkLayout, *, other: StoredArray, limit: int | None = None) -> None:
+    def __init__(
+        self, layout: ChunkLayout, *, other: StoredArray, limit: int | None = None, files: Files | None = None
+    ) -> None:
         self.shape = layout.shape
         self.dtype = layout.dtype
         self.layout = layout
         self._other = other
         self._limit = limit or 0
-        self._files = ChunkFiles(layout)
+        self._other_files = files
+        self._files: Files = ChunkFiles(layout) if files is None else files
         self._block: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"layout": self.layout, "other": self._other, "limit": self._limit}
+        return {"layout": self.layout, "other": self._other, "limit": self._limit, "files": self._other_files}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # made as it was; open files stay with the process
 
     def describe(self) -> str:
         """Say how the array is read."""
-        return f"zarr (native, {'Blosc' if self.layout.blosc else 'uncompressed'})"
+        return self.layout.describe()
 
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the work of copying ``pieces`` to ``out``; see :class:`~annbatch._sources.array.StoredArray`."""
@@ -187,12 +206,12 @@ class Located:
         ``(n_reads,)`` int64; see :class:`~annbatch._sources.files.ChunkFile`.
     """
 
-    def __init__(self, layout: ChunkLayout, files: ChunkFiles, reads: Reads) -> None:
+    def __init__(self, layout: ChunkLayout, files: Files, reads: Reads) -> None:
         number, within = np.divmod(reads.chunk, layout.per_file)
         self.fd = np.empty(len(reads), dtype=np.int64)
         self.offset = np.empty(len(reads), dtype=np.int64)
         self.nbytes = np.empty(len(reads), dtype=np.int64)
-        self._held: list[ChunkFile] = []
+        self._held: list[Chunks] = []
         self._layout = layout
         cuts = np.flatnonzero(np.diff(number, prepend=-1))  # chunks ascend, so a file's reads lie together
         for a, b in zip(cuts.tolist(), [*cuts[1:].tolist(), len(number)], strict=True):

@@ -101,11 +101,13 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     import h5py
 
     from .layout import chunk_layout
-    from .spans import H5Array, ZarrArray
+    from .spans import ZarrArray
 
     _numeric(array, name)
     if isinstance(array, h5py.Dataset):
-        return H5Array(array, limit=limit)
+        from .hdf5 import open_hdf5
+
+        return open_hdf5(array, limit=limit)
     layout, other = chunk_layout(array), ZarrArray(array, limit=limit)
     if layout is None:
         return other

@@ -7,7 +7,6 @@ as a whole chunk is decoded once.
 from __future__ import annotations
 
 import itertools
-import threading
 from abc import ABC, abstractmethod
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from ..errors import CorruptDataError
 from .array import Job, item_size
 
 if TYPE_CHECKING:
-    import h5py
     import zarr
 
     from .._plan import Pieces
@@ -39,6 +37,11 @@ class SpanArray(ABC):
         Items that are stored together.
     limit
         Values must be at least 0 and below it; for column numbers, which others use as addresses.
+
+    Attributes
+    ----------
+    wanted_bytes, decoded_bytes
+        Of what was asked for so far: the values themselves, and the chunks that they lie in.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, *, chunk: int, limit: int | None = None) -> None:
@@ -47,6 +50,8 @@ class SpanArray(ABC):
         self._limit = limit
         self._chunk = max(1, chunk)
         self._item = item_size(shape)
+        self.wanted_bytes = 0
+        self.decoded_bytes = 0
 
     @abstractmethod
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -64,10 +69,18 @@ class SpanArray(ABC):
         start, length, dest = pieces.start[filled], pieces.length[filled], pieces.dest[filled]
         ends = np.maximum.accumulate(start + length)
         cuts = self._cuts(start, ends)
+        self._book(start[cuts[:-1]], ends[cuts[1:] - 1], length)
         return [
             partial(self._read_and_scatter, start[a:b], length[a:b], dest[a:b], int(ends[b - 1]), out)
             for a, b in itertools.pairwise(cuts)
         ]
+
+    def _book(self, first: np.ndarray, stop: np.ndarray, length: np.ndarray) -> None:
+        """Count what is wanted, and the whole chunks that are decoded for it; one thread plans."""
+        size = self._item * self.dtype.itemsize
+        decoded = -(-stop // self._chunk) * self._chunk - first // self._chunk * self._chunk
+        self.wanted_bytes += int(length.sum()) * size
+        self.decoded_bytes += int(np.minimum(decoded, self.shape[0]).sum()) * size
 
     def _cuts(self, start: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Find where one stretch ends and the next begins: at a gap that skips a chunk's end, or every few MB."""
@@ -119,22 +132,3 @@ class ZarrArray(SpanArray):
     def describe(self) -> str:
         """Say how the array is read."""
         return "zarr" if self._with_zarrs is None else "zarr (zarrs)"
-
-
-class H5Array(SpanArray):
-    """An HDF5 dataset, read through h5py, whose library takes one caller at a time."""
-
-    _lock = threading.Lock()
-
-    def __init__(self, dataset: h5py.Dataset, *, limit: int | None = None) -> None:
-        chunk = dataset.chunks[0] if dataset.chunks else 1
-        super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk, limit=limit)
-        self._dataset = dataset
-
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        with self._lock:
-            return np.asarray(self._dataset[start:stop], dtype=self.dtype)
-
-    def describe(self) -> str:
-        """Say how the array is read."""
-        return "h5py"

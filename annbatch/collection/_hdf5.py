@@ -1,23 +1,15 @@
-"""Arrays of an HDF5 file read around HDF5: chunks straight from the file, inflated on threads.
-
-HDF5 reads and inflates one chunk after the other under one lock: 0.5 GB/s of gzip where two threads inflate 0.9. Where
-a dataset is stored in a way that is not known here (another filter, another byte order, a driver that is no plain
-file), h5py reads it.
-"""
+"""One-dimensional arrays of inputs, read by range on threads; those of HDF5 files around HDF5 where that is faster."""
 
 from __future__ import annotations
 
-import os
 import threading
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from isal import isal_zlib
 
-from ..errors import CorruptDataError
+from .._sources.hdf5 import ChunkTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +18,6 @@ if TYPE_CHECKING:
     Take = Callable[[int, np.ndarray], bool]
 
 _PIECE_BYTES = 1 << 20
-_BROKEN: Any = isal_zlib.error  # an exception class, of which isal's types say that it is an instance
 
 
 class FlatArray:
@@ -38,9 +29,9 @@ class FlatArray:
         self.dtype = np.dtype(array.dtype)
 
     @cached_property
-    def _chunks(self) -> _ChunkTable | None:
+    def _chunks(self) -> ChunkTable | None:
         """Where the chunks lie, looked up when the first values are wanted; None where h5py or zarr must read."""
-        return _ChunkTable.of(self._array) if isinstance(self._array, h5py.Dataset) else None
+        return ChunkTable.of(self._array) if isinstance(self._array, h5py.Dataset) else None
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ``start:stop``."""
@@ -81,73 +72,3 @@ class FlatArray:
                 future.result()
         finally:
             stopped.set()  # after an error the others need not read on
-
-
-class _ChunkTable:
-    """Where the chunks of a one-dimensional dataset lie in its file."""
-
-    def __init__(self, dataset: h5py.Dataset, offsets: np.ndarray, sizes: np.ndarray, length: int, gzip: bool) -> None:
-        self._path, self._name, self._gzip = dataset.file.filename, dataset.name, gzip
-        self._dtype, self._offsets, self._sizes, self.length = dataset.dtype, offsets, sizes, length
-        self._file = os.open(self._path, os.O_RDONLY)
-        self._scratch = threading.local()
-
-    def __del__(self) -> None:
-        os.close(self._file)
-
-    @classmethod
-    def of(cls, dataset: h5py.Dataset) -> _ChunkTable | None:
-        """Return the table, or None where h5py must read."""
-        plan = dataset.id.get_create_plist()
-        filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
-        known = filters in ([], [h5py.h5z.FILTER_DEFLATE])
-        plain = dataset.ndim == 1 and dataset.dtype.kind in "iuf" and dataset.dtype.isnative
-        if not (known and plain and dataset.chunks and dataset.file.driver == "sec2"):
-            return None
-        (length,) = dataset.chunks
-        n_chunks = -(-dataset.shape[0] // length)
-        offsets, sizes = np.zeros(n_chunks, np.int64), np.zeros(n_chunks, np.int64)
-
-        def note(info: Any) -> None:
-            number = info.chunk_offset[0] // length
-            # A chunk whose filter was skipped is left to h5py, with all the others.
-            offsets[number], sizes[number] = info.byte_offset, -1 if info.filter_mask else info.size
-
-        dataset.id.chunk_iter(note)
-        gzip = bool(filters)
-        odd = sizes <= 0 if gzip else sizes != length * dataset.dtype.itemsize
-        return None if odd.any() else cls(dataset, offsets, sizes, length, gzip)
-
-    def read(self, first: int, last: int) -> np.ndarray:
-        """Return chunks ``first:last`` joined, in memory that this thread's next call uses again.
-
-        Many at once: a thread that comes back to Python after every chunk of 78 KB mostly waits for the others.
-        """
-        nbytes = self.length * self._dtype.itemsize
-        scratch: np.ndarray | None = getattr(self._scratch, "bytes", None)
-        if scratch is None or len(scratch) < (last - first) * nbytes:
-            scratch = self._scratch.bytes = np.empty((last - first) * nbytes, np.uint8)
-        out: Any = scratch[: (last - first) * nbytes]
-        if self._gzip:
-            for number in range(first, last):
-                at = (number - first) * nbytes
-                out[at : at + nbytes] = self._inflate(number, nbytes)
-        else:
-            offsets = self._offsets[first:last]
-            breaks = np.flatnonzero(np.diff(offsets) != nbytes) + 1
-            for a, b in pairwise([0, *breaks.tolist(), last - first]):
-                got = os.preadv(self._file, [out[a * nbytes : b * nbytes]], int(offsets[a]))
-                if got != (b - a) * nbytes:
-                    raise CorruptDataError(f"{self._where(first + a)} lies beyond the end of the file.")
-        values: np.ndarray = out.view(self._dtype)
-        return values
-
-    def _inflate(self, number: int, nbytes: int) -> np.ndarray:
-        raw = os.pread(self._file, int(self._sizes[number]), int(self._offsets[number]))
-        try:
-            return np.frombuffer(isal_zlib.decompress(raw, 15, nbytes), np.uint8, nbytes)
-        except (_BROKEN, ValueError) as error:
-            raise CorruptDataError(f"{self._where(number)} does not inflate: {error}") from error
-
-    def _where(self, number: int) -> str:
-        return f"Chunk {number} of {self._path}{self._name}"

@@ -364,7 +364,7 @@ def test_little_work_is_not_split():
 
 def test_each_source_says_how_it_is_read(tmp_path):
     csr, dense = random_csr("f4"), np.zeros((N_ROWS, 2))
-    stores = ("memory", "zarr in memory", "zarr, gzip", "h5ad")
+    stores = ("memory", "zarr in memory", "zarr, gzip", "h5ad", "h5ad, gzip")
     said = {name: [] for name in stores}
     for name, matrix in itertools.product(stores, (csr, dense)):
         folder = tmp_path / f"{name} {type(matrix).__name__}"
@@ -374,7 +374,8 @@ def test_each_source_says_how_it_is_read(tmp_path):
         "memory": ["csr, memory", "dense, memory"],
         "zarr in memory": ["csr, zarr", "dense, zarr"],
         "zarr, gzip": ["csr, zarr (zarrs)", "dense, zarr (zarrs)"],
-        "h5ad": ["csr, h5py", "dense, h5py"],
+        "h5ad": ["csr, HDF5 (native, uncompressed)", "dense, HDF5 (native, uncompressed)"],
+        "h5ad, gzip": ["csr, HDF5 (gzip)", "dense, HDF5 (gzip)"],
     }
 
 

@@ -1,0 +1,253 @@
+"""HDF5 datasets, read around HDF5 where their bytes are known: values that lie as they are, and gzip chunks.
+
+HDF5 reads and inflates one chunk after the other under one lock: 0.5 GB/s of gzip where two threads inflate 0.9. What
+is stored in a way that is not known here (another filter, another byte order, chunks of part of a row, a driver that is
+no plain file), h5py reads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from isal import isal_zlib
+
+from ..errors import CorruptDataError
+from .array import item_size
+from .layout import ChunkLayout
+from .spans import SpanArray
+
+if TYPE_CHECKING:
+    from .array import StoredArray
+
+_BROKEN: Any = isal_zlib.error  # an exception class, of which isal's types say that it is an instance
+
+
+def open_hdf5(dataset: h5py.Dataset, *, limit: int | None) -> StoredArray:
+    """Return the fastest way to read a dataset; ``limit`` as for :class:`~annbatch._sources.spans.SpanArray`."""
+    library = H5Array(dataset, limit=limit)
+    if not hasattr(os, "pread") or dataset.size == 0:
+        return library
+    plain = PlainChunks.of(dataset)
+    if plain is not None:
+        from .native import NativeArray
+
+        return NativeArray(plain.layout, other=library, limit=limit, files=plain)
+    table = ChunkTable.of(dataset)
+    return library if table is None else GzipArray(dataset, table, limit=limit)
+
+
+class H5Array(SpanArray):
+    """An HDF5 dataset, read through h5py, whose library takes one caller at a time."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, dataset: h5py.Dataset, *, limit: int | None = None) -> None:
+        chunk = dataset.chunks[0] if dataset.chunks else 1
+        super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk, limit=limit)
+        self._dataset = dataset
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), self._dataset.file.filename, self._dataset.name, self._limit)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        with self._lock:
+            return np.asarray(self._dataset[start:stop], dtype=self.dtype)
+
+    def describe(self) -> str:
+        """Say how the array is read."""
+        return "h5py"
+
+
+class GzipArray(H5Array):
+    """A dataset of gzip chunks of whole rows, inflated on the reading threads."""
+
+    def __init__(self, dataset: h5py.Dataset, table: ChunkTable | None = None, *, limit: int | None = None) -> None:
+        super().__init__(dataset, limit=limit)
+        table = table or ChunkTable.of(dataset)
+        assert table is not None, "the file was changed since its chunks were known"
+        self._table = table
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        length = self._table.length
+        first, last = start // length, -(-stop // length)
+        read = self._table.read(first, last)
+        return read[start - first * length : stop - first * length]
+
+    def describe(self) -> str:
+        """Say how the array is read."""
+        return "HDF5 (gzip)"
+
+
+def _reopen(kind: type[H5Array], path: str, name: str, limit: int | None) -> H5Array:
+    return kind(h5py.File(path, "r")[name], limit=limit)
+
+
+class ChunkTable:
+    """Where the chunks of a dataset lie in its file: gzip chunks, or none of any filter, of whole rows.
+
+    Attributes
+    ----------
+    length
+        Rows a chunk.
+    gzip
+        Whether chunks are gzip-compressed.
+    offsets, sizes
+        ``(n_chunks,)`` int64, in bytes.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, offsets: np.ndarray, sizes: np.ndarray, length: int, gzip: bool) -> None:
+        self._path, self._name = dataset.file.filename, dataset.name
+        self._dtype, self._item = dataset.dtype, dataset.shape[1:]
+        self.offsets, self.sizes, self.length, self.gzip = offsets, sizes, length, gzip
+        self._file = os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        weakref.finalize(self, os.close, self._file)
+        self._scratch = threading.local()
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> ChunkTable | None:
+        """Return the table, or None where h5py must read."""
+        plan = dataset.id.get_create_plist()
+        filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+        known = filters in ([], [h5py.h5z.FILTER_DEFLATE])
+        if not (known and _is_plain(dataset) and dataset.chunks and dataset.chunks[1:] == dataset.shape[1:]):
+            return None
+        length = dataset.chunks[0]
+        n_chunks = -(-dataset.shape[0] // length)
+        offsets, sizes = np.zeros(n_chunks, np.int64), np.zeros(n_chunks, np.int64)
+
+        def note(info: Any) -> None:
+            number = info.chunk_offset[0] // length
+            # A chunk whose filter was skipped is left to h5py, with all the others.
+            offsets[number], sizes[number] = info.byte_offset, -1 if info.filter_mask else info.size
+
+        dataset.id.chunk_iter(note)
+        gzip = bool(filters)
+        odd = sizes <= 0 if gzip else sizes != length * item_size(dataset.shape) * dataset.dtype.itemsize
+        return None if odd.any() else cls(dataset, offsets, sizes, length, gzip)
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Return the rows of chunks ``first:last``, in memory that this thread's next call uses again.
+
+        Many at once: a thread that comes back to Python after every chunk of 78 KB mostly waits for the others.
+        """
+        nbytes = self.length * int(np.prod(self._item, dtype=np.int64)) * self._dtype.itemsize
+        scratch: np.ndarray | None = getattr(self._scratch, "bytes", None)
+        if scratch is None or len(scratch) < (last - first) * nbytes:
+            scratch = self._scratch.bytes = np.empty((last - first) * nbytes, np.uint8)
+        out: Any = scratch[: (last - first) * nbytes]
+        if self.gzip:
+            for number in range(first, last):
+                at = (number - first) * nbytes
+                out[at : at + nbytes] = self._inflate(number, nbytes)
+        else:
+            offsets = self.offsets[first:last]
+            breaks = np.flatnonzero(np.diff(offsets) != nbytes) + 1
+            for a, b in pairwise([0, *breaks.tolist(), last - first]):
+                got = os.preadv(self._file, [out[a * nbytes : b * nbytes]], int(offsets[a]))
+                if got != (b - a) * nbytes:
+                    raise CorruptDataError(f"{self._where(first + a)} lies beyond the end of the file.")
+        values: np.ndarray = out.view(self._dtype).reshape(-1, *self._item)
+        return values
+
+    def _inflate(self, number: int, nbytes: int) -> np.ndarray:
+        raw = os.pread(self._file, int(self.sizes[number]), int(self.offsets[number]))
+        try:
+            return np.frombuffer(isal_zlib.decompress(raw, 15, nbytes), np.uint8, nbytes)
+        except (_BROKEN, ValueError) as error:
+            raise CorruptDataError(f"{self._where(number)} does not inflate: {error}") from error
+
+    def _where(self, number: int) -> str:
+        return f"Chunk {number} of {self._path}{self._name}"
+
+
+class PlainChunks:
+    """Where a dataset lies whose bytes are its values: for the kernels that read such chunks of zarr arrays.
+
+    Attributes
+    ----------
+    layout
+        The dataset as a sequence of chunks in one file; a contiguous dataset is one chunk.
+    fd
+        File descriptor.
+    offset, nbytes
+        ``(n_chunks,)`` int64, in bytes.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, offset: np.ndarray, length: int) -> None:
+        item = item_size(dataset.shape)
+        self.layout = H5Layout.of(dataset, length * item, len(offset))
+        self.path, self._name = Path(dataset.file.filename), dataset.name
+        self.offset = offset
+        self.nbytes = np.full(len(offset), length * item * dataset.dtype.itemsize, dtype=np.int64)
+        self.fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        weakref.finalize(self, os.close, self.fd)
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> PlainChunks | None:
+        """Return where the values lie, or None if they are encoded."""
+        if not _is_plain(dataset):
+            return None
+        if dataset.chunks is None:
+            offset = dataset.id.get_offset()  # None where nothing was written, or it lies in the header
+            return None if offset is None else cls(dataset, np.array([offset], dtype=np.int64), dataset.shape[0])
+        table = ChunkTable.of(dataset)
+        return None if table is None or table.gzip else cls(dataset, table.offsets, table.length)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen_plain, (str(self.path), self._name)
+
+    def get(self, number: int) -> PlainChunks:
+        """Return the file of chunks, which is the only one."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class H5Layout(ChunkLayout):
+    """How a dataset lies in an HDF5 file."""
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset, chunk: int, n_chunks: int) -> H5Layout:
+        """Describe a dataset of plain chunks of so many elements."""
+        return cls(
+            folder=Path(f"{dataset.file.filename}{dataset.name}"),
+            shape=dataset.shape,
+            dtype=dataset.dtype,
+            chunk=chunk,
+            per_file=n_chunks,
+            sharded=False,
+            index_first=False,
+            index_checksum=False,
+            blosc=False,
+            fill_value=0,
+            complete=True,
+            keys=("", "/"),
+        )
+
+    def file(self, number: int) -> PurePath:
+        """Return what errors name."""
+        return self.folder
+
+    def describe(self) -> str:
+        """Say how arrays that lie so are read."""
+        return "HDF5 (native, uncompressed)"
+
+
+def _reopen_plain(path: str, name: str) -> PlainChunks:
+    chunks = PlainChunks.of(h5py.File(path, "r")[name])
+    assert chunks is not None, "the file was changed since its chunks were known"
+    return chunks
+
+
+def _is_plain(dataset: h5py.Dataset) -> bool:
+    """Say whether a dataset holds numbers that lie in its file, and in no buffer of a writer."""
+    file = dataset.file
+    lies_in_file = file.driver == "sec2" and file.mode == "r" and not file.userblock_size and not dataset.external
+    return bool(dataset.ndim and dataset.dtype.kind in "iuf" and dataset.dtype.isnative and lies_in_file)
