@@ -15,13 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .measure import measure
+from .conversion import CONVERSION, measure_conversion
+from .measure import ROUNDS_OF_SLOW, measure
 from .peers import PEERS, find_peers, peer_versions
 from .plot import plot
 from .processes import Workers
 from .sections import SECTIONS, Setup
-from .stores import LAYOUTS, SCVERSE, Stores, make_dense, make_sparse
-from .tables import case_table, report, write_docs
+from .stores import LAYOUTS, SCVERSE, Stores, make_dense, make_h5ad, make_sparse
+from .tables import case_table, report, split, write_docs
 from .targets import judge
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -50,7 +51,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.write_docs is not None:
         result = json.loads(arguments.write_docs.read_text())
-        write_docs(result, DOCS / "performance.md", plot(result))
+        conversion, rest = split(result, CONVERSION)
+        if rest["cases"]:
+            write_docs(rest, DOCS / "performance.md", plot(rest))
+        if conversion["cases"]:
+            write_docs(conversion, DOCS / "conversion.md", None)
         return 0
     for name, value in (QUICK if arguments.quick else FULL).items():
         if getattr(arguments, name) is None:
@@ -82,14 +87,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         workers = stack.enter_context(Workers(pythons))
         cells = (arguments.files, arguments.cells, arguments.genes)
         print(f"Data in {folder}", flush=True)
-        make_sparse(stores, folder, workers, set(pythons), cells=cells)
-        if not stores.sparse:
-            raise SystemExit("There is no store to read: every conversion failed.")
+        if CONVERSION in arguments.only:
+            make_h5ad(stores, folder, cells=cells)
+        if arguments.only != [CONVERSION]:
+            make_sparse(stores, folder, workers, set(pythons), cells=cells)
+            if not stores.sparse:
+                raise SystemExit("There is no store to read: every conversion failed.")
         scale = 1 / 16 if arguments.quick else 1.0
         if "dense" in arguments.only:
             make_dense(stores, folder, scale=scale)
         setup = Setup(
             stores=stores,
+            folder=folder,
             peers=set(pythons),
             chunk_sizes=tuple(sorted(arguments.chunk_sizes, reverse=True)),
             window=arguments.window,
@@ -115,7 +124,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "stores": stores.describe(),
             "conversions": stores.conversions,
             "cases": cases,
-            "targets": judge(cases, stores.conversions),
+            "targets": judge(cases),
         }
 
 
@@ -124,8 +133,11 @@ def _section(name: str, setup: Setup, workers: Workers, arguments: argparse.Name
     cases = SECTIONS[name](setup)
     case = next(cases, None)
     while case is not None:
-        forget = _drop_caches if arguments.drop_caches else _nothing
-        result = measure(case, workers, rounds=arguments.rounds, seconds=arguments.seconds, forget=forget)
+        if name == CONVERSION:
+            result = measure_conversion(case, workers, rounds=min(arguments.rounds, ROUNDS_OF_SLOW))
+        else:
+            forget = _drop_caches if arguments.drop_caches else _nothing
+            result = measure(case, workers, rounds=arguments.rounds, seconds=arguments.seconds, forget=forget)
         measured.append(result)
         print(f"\n{case.section}\n{case_table(result)}", flush=True)
         for one in result["contenders"]:
@@ -199,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, help=f"samples of each contender (default {FULL['rounds']})")
     add("--seconds", type=float, help=f"how long a sample takes (default {FULL['seconds']:g})")
     add("--drop-caches", action="store_true", help="cold: drop the machine's page cache, too; needs root")
-    add("--write-docs", type=Path, metavar="RESULT.json", help="measure nothing: put a result into docs/performance.md")
+    add("--write-docs", type=Path, metavar="RESULT.json", help="measure nothing: put a result into the pages of docs/")
     return parser
 
 

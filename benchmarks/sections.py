@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import zarr
@@ -13,6 +14,7 @@ import zarr
 from annbatch import Loader
 
 from .cases import Case, Contender
+from .conversion import CONVERSION, compress, conversion_cases
 from .data import DENSE_WINDOWS
 from .stores import LAYOUTS, SCVERSE, Stores
 
@@ -31,6 +33,8 @@ class Setup:
     ----------
     stores
         What is read.
+    folder
+        Where there is room for more of it.
     peers
         Workers of the peers that are installed.
     chunk_sizes
@@ -44,6 +48,7 @@ class Setup:
     """
 
     stores: Stores
+    folder: Path
     peers: set[str]
     chunk_sizes: tuple[int, ...]
     window: int
@@ -275,6 +280,12 @@ def others(setup: Setup) -> Cases:
         yield Case("others", "blocks of 16 rows, scDataset", (blocks, *ours[16]), blocks.name)
 
 
+def conversion(setup: Setup) -> Cases:
+    """Compare conversions of h5ad files."""
+    h5ad = setup.stores.h5ad
+    yield from conversion_cases(h5ad, compress(h5ad, setup.folder), setup.folder, has_scverse=setup.has_scverse)
+
+
 SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "limits": limits,
     "sparse": sparse,
@@ -286,6 +297,7 @@ SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "cold": cold,
     "training": training,
     "others": others,
+    CONVERSION: conversion,
 }
 
 

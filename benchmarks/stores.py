@@ -96,11 +96,8 @@ def make_sparse(
     wanted = [name for name in wanted if name != SCVERSE or "scverse_annbatch" in peers]
     scdl = folder / "scdl"
     needs_scdl = "bionemo_scdl" in peers and not scdl.exists()
-    if not stores.h5ad and (not stores.sparse or sorted(folder.glob("cells*.h5ad"))):
-        n_files, n_cells, n_genes = cells
-        stores.h5ad = sorted(folder.glob("cells*.h5ad")) or write_cells(
-            folder, n_files=n_files, n_cells=n_cells, n_genes=n_genes
-        )
+    if not stores.sparse or sorted(folder.glob("cells*.h5ad")):
+        make_h5ad(stores, folder, cells=cells)
     if not stores.h5ad:  # only the stores that were named: nothing to make others of
         return
     for name in wanted:
@@ -112,6 +109,15 @@ def make_sparse(
         _convert(stores, workers, "bionemo_scdl", "BioNeMo SCDL", {"store": str(scdl)})
     if scdl.exists():
         stores.scdl = scdl
+
+
+def make_h5ad(stores: Stores, folder: Path, *, cells: tuple[int, int, int]) -> None:
+    """Make h5ad files, unless there are some; arguments as of :func:`make_sparse`."""
+    if not stores.h5ad:
+        n_files, n_cells, n_genes = cells
+        stores.h5ad = sorted(folder.glob("cells*.h5ad")) or write_cells(
+            folder, n_files=n_files, n_cells=n_cells, n_genes=n_genes
+        )
 
 
 def _convert(stores: Stores, workers: Workers, worker: str, name: str, task: dict[str, Any]) -> bool:

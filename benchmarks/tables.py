@@ -25,8 +25,20 @@ def report(result: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def split(result: dict[str, Any], section: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a result's part of one section, and the rest."""
+
+    def part(inside: bool) -> dict[str, Any]:
+        keys = ("cases", "targets")
+        return {key: [one for one in result[key] if (one["section"] == section) == inside] for key in keys}
+
+    return result | part(True) | {"conversions": []}, result | part(False)
+
+
 def case_table(case: dict[str, Any]) -> str:
     """Return one case as a table."""
+    if case["section"] == "conversion":
+        return _conversion_table(case)
     head = [f"{case['case']}", "rows/s", "rows/CPU s", "of its limit", "of the baseline"]
     rows = []
     for one in case["contenders"]:
@@ -39,6 +51,20 @@ def case_table(case: dict[str, Any]) -> str:
         rates = [_rate(one["per_second"], one["unit"]), _rate(one["per_cpu_second"], one["unit"])]
         rows.append([name, *rates, of_limit, ratio])
     return _table(head, rows)
+
+
+def _conversion_table(case: dict[str, Any]) -> str:
+    rows = []
+    for one in case["contenders"]:
+        is_baseline = one["name"] == case["baseline"]
+        name = f"**{one['name']}** (baseline)" if is_baseline else one["name"]
+        if "error" in one:
+            rows.append([name, "failed", "", "", "", ""])
+            continue
+        rates = [_rate(one[key], "rows") for key in ("per_second", "per_cpu_second")]
+        ratios = [f"{_number(one[key])}x" if one[key] and not is_baseline else "" for key in ("ratio", "memory")]
+        rows.append([name, *rates, ratios[0], f"{one['peak_bytes'] / 1e9:.2f} GB", ratios[1]])
+    return _table([case["case"], "rows/s", "rows/CPU s", "of the baseline", "most memory", "baseline's to it"], rows)
 
 
 def write_docs(result: dict[str, Any], page: Path, picture: str | None) -> None:
@@ -57,17 +83,22 @@ def write_docs(result: dict[str, Any], page: Path, picture: str | None) -> None:
 
 def _machine(result: dict[str, Any]) -> str:
     machine, settings = result["machine"], result["settings"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    where = f"Measured {result['date']} on {machine['cpu']}, {machine['cores']} cores; {versions}."
+    load = f"the machine's load was {machine['load']:.1f} at the start."
+    if result["cases"] and all(case["section"] == "conversion" for case in result["cases"]):
+        samples = [one["samples"] for case in result["cases"] for one in case["contenders"] if "samples" in one]
+        n_rows = samples[0][0]["amount"] if samples else 0
+        return f"{where} {n_rows:,} rows, medians of {max(map(len, samples), default=0)} rounds, in turn; {load}"
     sizes = [
         f"{name}: {store['n_obs']:,} x {store['n_vars']:,}, {store['nnz'] / store['n_obs']:,.0f} non-zeros a row, "
         f"{store['bytes'] / 1e6:,.0f} MB"
         for name, store in result["stores"]["sparse"].items()
     ]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return (
-        f"Measured {result['date']} on {machine['cpu']}, {machine['cores']} cores; {versions}. Medians of "
-        f"{settings['rounds']} rounds of about {settings['seconds']:g} s, contenders in turn; windows of "
-        f"{settings['window']:,} rows, batches of {settings['batch_size']:,} where nothing else is said; the machine's "
-        f"load was {machine['load']:.1f} at the start.\n\n" + "\n".join(f"- {size}" for size in sizes)
+        f"{where} Medians of {settings['rounds']} rounds of about {settings['seconds']:g} s, contenders in turn; "
+        f"windows of {settings['window']:,} rows, batches of {settings['batch_size']:,} where nothing else is said; "
+        f"{load}\n\n" + "\n".join(f"- {size}" for size in sizes)
     )
 
 

@@ -4,8 +4,8 @@ A worker is one process in the environment of one loader. It opens tasks, and is
 loaders of different environments take turns on the machine and none counts its imports or its compilation.
 
 ``{"do": "open", "id": 1, "task": {...}}``, ``{"do": "sample", "id": 1}`` and ``{"do": "close", "id": 1}``. Answers hold
-``amount``, ``seconds``, ``cpu_seconds`` (of all threads) and ``added_bytes`` (by how much the most memory that the
-process ever held grew); or ``error``.
+``amount``, ``seconds``, ``cpu_seconds`` (of all threads), ``peak_bytes`` (the most memory that the process ever held)
+and ``added_bytes`` (by how much that grew); or ``error``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 import traceback
+from pathlib import Path
 
 
 def serve(open_task):
@@ -56,8 +57,18 @@ def _answer(message, samples, open_task):
     cpu, begin = time.process_time(), time.perf_counter()
     amount = samples[number]()
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
-    return {"amount": amount, "seconds": seconds, "cpu_seconds": cpu_seconds, "added_bytes": _peak_bytes() - held}
+    peak = _peak_bytes()
+    return {
+        "amount": amount,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_bytes": peak,
+        "added_bytes": peak - held,
+    }
 
 
 def _peak_bytes():
+    status = Path("/proc/self/status")
+    if status.exists():  # what `resource` says there begins with what the process that started this one held
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

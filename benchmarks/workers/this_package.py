@@ -53,8 +53,9 @@ def _open_loader(task):
 
 
 def _convert(task):
+    options = {name: task[name] for name in ("layout", "memory_limit") if name in task}
     collection = DatasetCollection(task["store"]).add_adatas(
-        task["h5ad"], layout=task["layout"], rng=np.random.default_rng(0), progress=False
+        task["h5ad"], rng=np.random.default_rng(0), progress=False, **options
     )
     return collection.n_obs
 

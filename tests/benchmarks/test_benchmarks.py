@@ -29,7 +29,7 @@ def result(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def test_everything_was_measured_and_nothing_failed(result: dict[str, Any]) -> None:
     sections = dict.fromkeys(case["section"] for case in result["cases"])
-    wanted = {"limits", "sparse", "batches", "small batches", "dense", "panel", "training"}
+    wanted = {"limits", "sparse", "batches", "small batches", "dense", "panel", "training", "conversion"}
     if sys.platform == "linux":  # elsewhere cores cannot be chosen, nor files dropped from the page cache
         wanted |= {"one core", "cold"}
     assert set(sections) == wanted
@@ -61,6 +61,17 @@ def test_targets_name_what_was_measured(result: dict[str, Any]) -> None:
     assert ("training", "overlapped") in judged
     assert ("small batches", "batches of 128") in judged
     assert all(one["met"] == (one["measured"] >= one["at_least"]) for one in result["targets"])
+
+
+def test_each_conversion_is_measured_in_speed_and_memory(result: dict[str, Any]) -> None:
+    cases = [case for case in result["cases"] if case["section"] == "conversion"]
+    assert [case["case"] for case in cases] == ["h5ad files", "h5ad files, gzip"]
+    assert [len(case["contenders"]) for case in cases] == [2, 1]
+    for one in (one for case in cases for one in case["contenders"]):
+        assert all(sample["amount"] == 3_000 for sample in one["samples"])
+        assert one["peak_bytes"] > 100e6
+    held = [one for one in result["targets"] if one["field"] == "within"]
+    assert [one["against"] for one in held] == ["what is allowed"]
 
 
 def test_conversions_say_what_they_took(result: dict[str, Any]) -> None:

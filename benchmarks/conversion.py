@@ -1,0 +1,113 @@
+"""The section that compares conversions: each in a process of its own, whose memory is its own, in turn."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import anndata as ad
+
+from .cases import Case, Contender
+from .measure import measure_once
+from .processes import Workers
+
+CONVERSION = "conversion"
+OURS, PEER = "annbatch", "scverse annbatch"
+LITTLE = "500MB"
+LITTLE_BYTES = 500 << 20
+
+
+def compress(files: list[Path], folder: Path) -> list[Path]:
+    """Return the same h5ad files with arrays compressed by gzip, made where they are missing."""
+    compressed = []
+    for path in files:
+        made = folder / f"gzip-{path.name}"
+        if not made.exists():
+            print(f"  compressing {path.name} ...", flush=True)
+            unfinished = made.with_suffix(".part")
+            ad.read_h5ad(path).write_h5ad(unfinished, compression="gzip")
+            unfinished.rename(made)
+        compressed.append(made)
+    return compressed
+
+
+def conversion_cases(
+    h5ad: list[Path], gzip: list[Path], folder: Path, *, has_scverse: bool
+) -> Generator[Case, Any, None]:
+    """Yield the cases: plain files within the usual memory and within little, and compressed files.
+
+    Parameters
+    ----------
+    h5ad, gzip
+        The same cells, as they are and compressed.
+    folder
+        Where stores go, one after the other.
+    has_scverse
+        Whether scverse annbatch takes part, with its defaults.
+    """
+    for case, files in (("h5ad files", h5ad), ("h5ad files, gzip", gzip)):
+        task: dict[str, Any] = {
+            "kind": "convert",
+            "h5ad": [str(path) for path in files],
+            "store": str(folder / "conversion.zarr"),
+        }
+        contenders = [Contender(PEER, "scverse_annbatch", task)] if has_scverse else []
+        contenders.append(Contender(OURS, "this_package", task))
+        if case == "h5ad files":
+            name = f"{OURS}, memory_limit={LITTLE!r}"
+            contenders.append(Contender(name, "this_package", task | {"memory_limit": LITTLE}))
+        yield Case(CONVERSION, case, tuple(contenders), PEER if has_scverse else None)
+
+
+def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str, Any]:
+    """Measure a case: in each round one conversion by each contender, its inputs read just before.
+
+    Returns
+    -------
+    dict
+        As of :func:`~benchmarks.measure.measure`; also ``peak_bytes``, and ``memory``, how many times as much the
+        baseline takes.
+    """
+    found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in case.contenders}
+    for _ in range(rounds):
+        for one in case.contenders:
+            store = Path(one.task["store"])
+            shutil.rmtree(store, ignore_errors=True)
+            for path in one.task["h5ad"]:
+                _read(Path(path))
+            found[one.name].append(measure_once(one, workers))
+            shutil.rmtree(store, ignore_errors=True)
+    samples = {name: [s for one in many for s in one.get("samples", [])] for name, many in found.items()}
+    contenders = []
+    for one in case.contenders:
+        result: dict[str, Any] = {"name": one.name, "unit": one.unit, "limit": None, "of_limit": None}
+        mine, theirs = samples[one.name], samples.get(case.baseline or "", [])
+        if len(mine) < rounds:
+            contenders.append({**result, "error": next(o["error"] for o in found[one.name] if "error" in o)})
+            continue
+        result["samples"] = mine
+        result["per_second"] = median(s["amount"] / s["seconds"] for s in mine)
+        result["per_cpu_second"] = median(s["amount"] / max(s["cpu_seconds"], 1e-9) for s in mine)
+        result["peak_bytes"] = max(s["peak_bytes"] for s in mine)
+        pairs = list(zip(mine, theirs, strict=False))
+        result["ratio"] = median(b["seconds"] / a["seconds"] for a, b in pairs) if pairs else None
+        result["memory"] = median(b["peak_bytes"] / a["peak_bytes"] for a, b in pairs) if pairs else None
+        result["within"] = LITTLE_BYTES / result["peak_bytes"] if "memory_limit" in one.task else None
+        contenders.append(result)
+    return {
+        "section": case.section,
+        "case": case.name,
+        "baseline": case.baseline,
+        "cold": case.cold,
+        "contenders": contenders,
+    }
+
+
+def _read(path: Path) -> None:
+    """Have a file in the page cache."""
+    with path.open("rb", buffering=0) as file:
+        while file.read(16 << 20):
+            pass
