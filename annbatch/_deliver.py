@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ._elements.staged import HALVES, Staging
 from .batch import CSR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ._elements import Element
     from ._obs import ObsTable, ObsWindow
@@ -98,6 +99,20 @@ class Delivery:
     def gather(self, table: ObsTable, shares: list[DatasetRows], n_rows: int) -> ObsWindow:
         """Gather the annotations of a window's rows, in the form in which they will be handed over."""
         return table.frame(shares, n_rows) if self.obs_as == "dataframe" else table.arrays(shares, n_rows)
+
+    def batches(self, window: LoadedWindow, annotations: Annotations) -> Iterator[LoaderOutput]:
+        """Yield the batches of a window, some of them converted ahead where the adapter wants that."""
+        made: deque[LoaderOutput] = deque()
+        for number in range(window.rows.n_batches):
+            made.append(self.batch(window, number, annotations))
+            if len(made) > self._ahead:
+                yield made.popleft()
+        while made:  # a popped batch is the user's alone: its memory comes back when they drop it
+            yield made.popleft()
+
+    @property
+    def _ahead(self) -> int:
+        return 0 if self.adapter is None else self.adapter.ahead
 
     def batch(self, window: LoadedWindow, number: int, annotations: Annotations) -> LoaderOutput:
         """Return a batch of a window as the user gets it: elements in dicts as deep as their keys."""

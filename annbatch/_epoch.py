@@ -72,8 +72,7 @@ class Epoch:
         try:
             while (window := _next(windows, reading)) is not None:
                 reading.warned = reading.warned or warn_of_price(self.datasets.sources())
-                for batch in range(window.rows.n_batches):
-                    output = self.delivery.batch(window, batch, annotations)
+                for batch, output in enumerate(self.delivery.batches(window, annotations)):
                     log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))
                     yield output
         finally:

@@ -52,6 +52,14 @@ class Adapter(ABC):
         """
         return False
 
+    @property
+    def ahead(self) -> int:
+        """How many batches of a window are converted before the user asks for them, so that they travel meanwhile.
+
+        Default 0: right on the host, and where the user's work would wait for what was begun before it.
+        """
+        return 0
+
     def allocate(self, nbytes: int) -> np.ndarray:
         """Return host memory for a window.
 

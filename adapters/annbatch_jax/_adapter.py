@@ -47,6 +47,9 @@ class JaxAdapter(Adapter):
         Whether with ``densify=True`` sparse data goes to the device a window at a time, in the compact form in which it
         is stored, and becomes dense there, in float16 and bfloat16 too. None: on a GPU or TPU, where it halves what
         travels; on the CPU annbatch's own kernel is the faster.
+    ahead
+        How many batches of a window are put on the device before they are asked for, so that they travel while a step
+        computes. None: 1, and 0 on the CPU.
     cast_64bit
         What happens to 64-bit data while JAX runs without ``jax_enable_x64``, where it holds none. False: an error.
         True: floats are rounded to 32 bits, integers cast, and refused where they do not fit.
@@ -56,8 +59,8 @@ class JaxAdapter(Adapter):
     annbatch.errors.MissingDependencyError
         If JAX is not installed.
     ValueError
-        If there is no such ``device`` on this machine, if ``sharding`` is given beside it or beside ``stages``, or if
-        ``nse_buckets`` holds no sizes.
+        If there is no such ``device`` on this machine, if ``sharding`` is given beside it or beside ``stages``, if
+        ``nse_buckets`` holds no sizes, or ``ahead`` is negative.
 
     Examples
     --------
@@ -82,6 +85,7 @@ class JaxAdapter(Adapter):
         sharding: jax.sharding.NamedSharding | None = None,
         nse_buckets: Literal["pow2"] | Sequence[int] | None = "pow2",
         stages: bool | None = None,
+        ahead: int | None = None,
         cast_64bit: bool = False,
     ) -> None:
         try:
@@ -95,11 +99,19 @@ class JaxAdapter(Adapter):
         self._stages = not self._placement.on_cpu if stages is None else stages
         if self._stages and sharding is not None:
             raise ValueError("`stages` must not be True with `sharding`: rows are made dense where they are read.")
-        self._options = {"nse_buckets": nse_buckets, "stages": stages, "cast_64bit": cast_64bit}
+        if ahead is not None and ahead < 0:
+            raise ValueError(f"`ahead` must not be negative, got {ahead}.")
+        self._ahead = int(not self._placement.on_cpu) if ahead is None else ahead
+        self._options = {"nse_buckets": nse_buckets, "stages": stages, "ahead": ahead, "cast_64bit": cast_64bit}
         self._cast_64bit = cast_64bit
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (type(self), self._placement.argument(), self._options)
+
+    @property
+    def ahead(self) -> int:
+        """How many batches of a window are put on the device before they are asked for."""
+        return self._ahead
 
     def capacity(self, nnz: int) -> int:
         """Return the size of the bucket for a batch of ``nnz`` values.

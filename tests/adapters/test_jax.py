@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annbatch import Loader
 from annbatch.batch import CSR
 from annbatch.errors import MissingDependencyError
 from annbatch.testing import AdapterTests
@@ -216,6 +217,32 @@ class TestBuckets:
             np.testing.assert_array_equal(step(adapter.csr(batch)), densified(batch) @ WEIGHTS)
         assert traces == [256, 512, 1024, 2048, 4096][: len(traces)]
         assert 2 <= len(traces) <= 5
+
+
+class TestAhead:
+    def test_batches_are_converted_before_they_are_asked_for(self):
+        events = []
+
+        class Recording(JaxAdapter):
+            def dense(self, array):
+                events.append(("converted", int(array[0, 0])))
+                return super().dense(array)
+
+        x = np.arange(24, dtype=np.float32).reshape(12, 2)
+        loader = Loader(batch_size=2, chunk_size=2, preload_nchunks=4, to=Recording(ahead=2)).add_dataset(x)
+        for batch in loader:
+            events.append(("yielded", int(batch["X"][0, 0])))
+        first_window, second_window = events[:8], events[8:]
+        assert [what for what, _ in first_window] == ["converted"] * 3 + ["yielded", "converted", *["yielded"] * 3]
+        assert [row for what, row in first_window if what == "yielded"] == [0, 4, 8, 12]
+        assert second_window == [("converted", 16), ("converted", 20), ("yielded", 16), ("yielded", 20)]
+
+    def test_by_default_on_devices_only(self):
+        assert JaxAdapter().ahead == 0
+
+    def test_a_number_that_is_none(self):
+        with pytest.raises(ValueError, match="`ahead` must not be negative, got -1"):
+            JaxAdapter(ahead=-1)
 
 
 class TestSixtyFourBits:
