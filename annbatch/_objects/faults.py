@@ -83,6 +83,8 @@ def fault_of(error: BaseException) -> Fault:
         return Fault("the server ignores ranges of bytes, which are needed", False)
     if any(phrase in text for phrase in _NO_ROUTE):
         return Fault("no route leads to the host, or its name is unknown", False)
+    if "BadScheme" in text:
+        return Fault("plain HTTP was not allowed (obstore's `allow_http`)", False)
     status = _STATUS.search(text)
     if status is not None:
         number = int(status[1])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .layout import ChunkLayout
     from .reads import Reads
 
-_JOB_BYTES = 16 << 20
+_JOB_BYTES = 4 << 20
 """About the most decoded bytes of one job, whose encoded bytes are all held while it waits for the last of them."""
 
 IN_MEMORY = -1
