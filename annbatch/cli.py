@@ -59,53 +59,61 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from ._sizes import size_on_disk, spell_bytes
+    from ._objects.place import open_group, size_of, spell_place
+    from ._sizes import spell_bytes
     from .collection import DatasetCollection
 
     inputs = arguments.inputs
     for path in inputs:
-        if not path.exists():
+        if isinstance(path, Path) and not path.exists():
             raise FileNotFoundError(f"{path}: no such file.")
-    print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {arguments.out} ...")
+    print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {spell_place(arguments.out)} ...")
     collection = DatasetCollection(arguments.out)
     rng = np.random.default_rng(arguments.seed)
     collection.add_adatas(
-        inputs, shuffle=arguments.shuffle, layout=arguments.layout, memory_limit=arguments.memory_limit, rng=rng
+        [path if isinstance(path, Path) else open_group(path) for path in inputs],
+        shuffle=arguments.shuffle,
+        layout=arguments.layout,
+        memory_limit=arguments.memory_limit,
+        rng=rng,
     )
     _describe(collection)
-    before, after = sum(map(size_on_disk, inputs)), size_on_disk(arguments.out)
+    before, after = sum(map(size_of, inputs)), size_of(arguments.out)
     print(f"  {spell_bytes(before)} before, {spell_bytes(after)} now")
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from ._sizes import size_on_disk, spell_bytes
+    from ._objects.place import size_of, spell_place
+    from ._sizes import spell_bytes
     from .collection import DatasetCollection
 
     collection = DatasetCollection(arguments.store, mode="r")
-    print(f"{arguments.store}: {spell_bytes(size_on_disk(arguments.store))} on disk")
+    print(f"{spell_place(arguments.store)}: {spell_bytes(size_of(arguments.store))} on disk")
     _describe(collection)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
+    from ._objects.place import spell_place
     from .collection import DatasetCollection
 
-    print(f"Reading {arguments.store} ...")
+    print(f"Reading {spell_place(arguments.store)} ...")
     report = DatasetCollection(arguments.store, mode="r").verify(progress=True)
     print(report)
     if not report.ok:
         more = len(report.problems) - 1
         raise CorruptDataError(
-            f"{arguments.store} is damaged: {report.problems[0]}" + (f" (and {more} more)" if more else "")
+            f"{spell_place(arguments.store)} is damaged: {report.problems[0]}" + (f" (and {more} more)" if more else "")
         )
 
 
 def _bench(arguments: argparse.Namespace) -> None:
     from ._bench import measure
+    from ._objects.place import spell_place
     from ._sizes import spell_bytes
     from .collection import DatasetCollection
 
     collection = DatasetCollection(arguments.store, mode="r")
-    print(f"Reading {arguments.store}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
+    print(f"Reading {spell_place(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
     print(f"{'chunk_size':>10} {'preload_nchunks':>15} {'batch_size':>10} {'rows/s':>12} {'waiting':>8} {'buffers':>9}")
     rates = measure(
         collection,
@@ -158,8 +166,10 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="h5ad files and zarr stores to one shuffled collection")
     convert.set_defaults(run=_convert)
-    convert.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="h5ad file or zarr store")
-    convert.add_argument("out", type=Path, metavar="OUT.zarr", help="the collection; one that exists is added to")
+    convert.add_argument("inputs", nargs="+", type=_place, metavar="IN", help="h5ad file, zarr store, or URL of one")
+    convert.add_argument(
+        "out", type=_place, metavar="OUT.zarr", help="the collection, or its URL; one that exists is added to"
+    )
     convert.add_argument("--no-shuffle", dest="shuffle", action="store_false", help="keep the order of the rows")
     convert.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same order")
     convert.add_argument(
@@ -177,15 +187,15 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="what a collection holds")
     info.set_defaults(run=_info)
-    info.add_argument("store", type=Path, metavar="STORE", help="the collection")
+    info.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
 
     verify = commands.add_parser("verify", help="read everything and compare it with its checksums")
     verify.set_defaults(run=_verify)
-    verify.add_argument("store", type=Path, metavar="STORE", help="the collection")
+    verify.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
 
     bench = commands.add_parser("bench", help="how fast this machine reads a collection")
     bench.set_defaults(run=_bench)
-    bench.add_argument("store", type=Path, metavar="STORE", help="the collection")
+    bench.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
     bench.add_argument(
         "--chunk-size",
         nargs="+",
@@ -205,6 +215,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--to", metavar="NAME", help="torch, jax, cupy (default: SciPy and NumPy)")
     return parser
+
+
+def _place(text: str) -> Path | str:
+    """Return a path, or a URL as it is."""
+    from ._objects.place import is_url
+
+    return text if is_url(text) else Path(text)
 
 
 def _positive(text: str) -> int:

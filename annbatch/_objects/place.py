@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .._sizes import size_on_disk
 from ..errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import zarr
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "http", "https")
@@ -94,3 +98,28 @@ def without_secrets(url: str) -> str:
     except ValueError:  # no URL at all
         return url.partition("?")[0].rpartition("@")[2]
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
+def spell_place(place: str | Path) -> str:
+    """Return a path, or a URL without secrets."""
+    return without_secrets(str(place)) if is_url(place) else str(place)
+
+
+def open_group(url: str) -> zarr.Group:
+    """Return the zarr group at a URL, for reading."""
+    import zarr
+
+    from .store import RemoteStore
+
+    return zarr.open_group(RemoteStore(url, read_only=True), mode="r")
+
+
+def size_of(place: str | Path) -> int:
+    """Return the bytes of a file, of all files under a folder, or of all objects under a URL."""
+    if not is_url(place):
+        return size_on_disk(place)
+    from zarr.core.sync import sync
+
+    from .store import RemoteStore
+
+    return sync(RemoteStore(str(place), read_only=True).getsize_prefix(""))

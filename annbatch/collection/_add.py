@@ -170,6 +170,7 @@ def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
     manifest = home.manifest()
     job, entry = call.settle(seed)
     names = _names(manifest, job, replaces=False)
+    home.claim()
     group = home.group
     shuffled = shuffle_rows(job, call.memory, None, None, call.progress)
 

@@ -23,9 +23,13 @@ from ..errors import NotACollectionError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from zarr.abc.store import Store
+
 ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
 OWN = "annbatch"
 WORK = ".annbatch-work"
+UNFINISHED = "annbatch-unfinished"
+"""Root attribute where there is no local folder: what is there is a collection half made."""
 _DATASET = re.compile(r"dataset_(\d+)")
 _FRESH = ".zarr.json.new"  # what :func:`replace_json` writes before it replaces
 
@@ -69,6 +73,7 @@ class Home:
     def __init__(self, group: zarr.Group | str | os.PathLike[str], mode: Literal["a", "r", "r+"]) -> None:
         self.folder: Path | None = None
         self._group: zarr.Group | None = None
+        self._store: Store | None = None
         self._mode = mode
         if isinstance(group, zarr.Group):
             self._group = group
@@ -77,28 +82,32 @@ class Home:
         elif is_url(group):
             from .._objects.store import RemoteStore
 
-            self._group = zarr.open_group(RemoteStore(str(group), read_only=mode == "r"), mode=mode, zarr_format=3)
+            self._store = RemoteStore(str(group), read_only=mode == "r")
+            self._group = _group_in(self._store, "r" if mode == "r" else "r+")
         else:
             self.folder = Path(group)
         if mode != "a" and not self.is_collection:
             raise NotACollectionError(f"{self} must be a finished collection, got {self._what_is_there()}.")
 
     def __str__(self) -> str:
-        return str(self._group.store_path) if self.folder is None and self._group is not None else str(self.folder)
+        if self.folder is not None:
+            return str(self.folder)
+        return str(self._store if self._group is None else self._group.store_path)
 
     @property
     def group(self) -> zarr.Group:
         """The collection's root group, as it is now."""
         if self.folder is not None:
             return zarr.open_group(self.folder, mode="r" if self._mode == "r" else "r+")
-        assert self._group is not None
+        if self._group is None:
+            self._group = zarr.create_group(self._store, zarr_format=3)
         return self._group
 
     @property
     def attributes(self) -> dict[str, Any]:
         """The root attributes; empty where there is no group."""
         if self.folder is None:
-            return dict(self.group.attrs)
+            return {} if self._group is None else dict(self._group.attrs)
         try:
             return dict(json.loads((self.folder / "zarr.json").read_bytes()).get("attributes", {}))
         except (FileNotFoundError, NotADirectoryError):
@@ -113,7 +122,7 @@ class Home:
 
     def _members(self) -> list[str]:
         if self.folder is None:
-            return sorted(self.group.keys())
+            return [] if self._group is None else sorted(self._group.keys())
         if not self.folder.exists():
             return []
         if not self.folder.is_dir():
@@ -126,7 +135,7 @@ class Home:
 
     def require_room(self) -> None:
         """Raise :class:`NotACollectionError` if something other than a collection, or one half made, is here."""
-        half_made = self.folder is not None and (self.folder / WORK).exists()
+        half_made = UNFINISHED in self.attributes if self.folder is None else (self.folder / WORK).exists()
         ours = [name for name in self._members() if half_made and (dataset_number(name) is not None or name == _FRESH)]
         if not self.is_collection and len(self._members()) > len(ours):
             raise NotACollectionError(f"{self} must be empty or a finished collection, got {self._what_is_there()}.")
@@ -162,6 +171,11 @@ class Home:
         numbered = [(number, name) for name in names if (number := dataset_number(name)) is not None]
         return [name for _, name in sorted(numbered)]
 
+    def claim(self) -> None:
+        """Mark a place that is no local folder as one in which a collection is being made."""
+        if not self.is_collection:
+            self.group.update_attributes({UNFINISHED: True})
+
     def settle_names(self) -> None:
         """Give datasets the names that the manifest says they have, where a run that was killed did not come to it."""
         manifest = Manifest.from_attributes(self.attributes)
@@ -177,14 +191,23 @@ class Home:
     def commit(self, manifest: Manifest) -> None:
         """Make the collection what ``manifest`` says, by one atomic replace where it is local."""
         attributes = self.attributes | ENCODING | {OWN: manifest.to_attribute()}
+        attributes.pop(UNFINISHED, None)
         content = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
         attributes[OWN]["crc32c"] = manifest_checksum(content)
         if self.folder is None:
-            self.group.update_attributes(attributes)
+            self.group.attrs.put(attributes)
             return
         replace_json(self.folder / "zarr.json", content)
         if self._group is not None:
             self._group.metadata.attributes.update(attributes)  # the caller's handle sees it too
+
+
+def _group_in(store: Store, mode: Literal["r", "r+"]) -> zarr.Group | None:
+    """Return the group at the root of a store; None if there is none."""
+    try:
+        return zarr.open_group(store, mode=mode, zarr_format=3)
+    except FileNotFoundError:
+        return None
 
 
 def manifest_checksum(content: dict[str, Any]) -> int:

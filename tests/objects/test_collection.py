@@ -1,0 +1,133 @@
+"""Converting into a bucket, and the commands, with URLs."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import zarr
+
+from annbatch import DatasetCollection, RemoteStore
+from annbatch._objects.place import is_url, url_of, without_secrets
+from annbatch.cli import main
+from annbatch.errors import NotACollectionError, RemoteError
+
+
+def keys_below(prefix, s3, secret):
+    """Return the keys that the bucket holds."""
+    from obstore.store import S3Store
+
+    endpoint = f"http://{s3[0]}:{s3[1]}"
+    keys = {"access_key_id": "AKIATEST", "secret_access_key": secret}
+    store = S3Store("bucket", endpoint=endpoint, client_options={"allow_http": True}, region="us-east-1", **keys)
+    return sorted(entry["path"] for entry in store.list(prefix).collect())
+
+
+@pytest.fixture
+def converted(cells, environment):
+    """A collection that was converted into the bucket."""
+    collection = DatasetCollection("s3://bucket/converted")
+    if collection.is_empty:
+        collection.add_adatas([cells], rng=np.random.default_rng(1), progress=False)
+    return collection
+
+
+def test_converting_into_a_bucket_gives_what_converting_into_a_folder_gives(
+    converted, cells, tmp_path, load, same_batches
+):
+    rng = np.random.default_rng(1)
+    local = DatasetCollection(tmp_path / "local").add_adatas([cells], rng=rng, progress=False)
+
+    assert repr(converted).startswith("DatasetCollection at s3://bucket/converted, 3,000 rows x 60 variables")
+    assert converted.obs().equals(local.obs())
+    with load(converted) as ours, load(local) as theirs:
+        same_batches(ours, theirs)
+    for key in ("data", "indices", "indptr"):
+        assert np.array_equal(next(iter(converted))["X"][key][:], next(iter(local))["X"][key][:])
+
+
+def test_nothing_is_written_before_there_is_something_to_write(environment, s3, secret):
+    assert DatasetCollection("s3://bucket/nothing").is_empty
+    assert keys_below("nothing", s3, secret) == []
+    with pytest.raises(NotACollectionError, match=r"s3://bucket/nothing must be a finished collection"):
+        DatasetCollection("s3://bucket/nothing", mode="r")
+
+
+def test_a_conversion_that_was_cut_off_leaves_no_collection_and_can_be_made_again(cells, proxy):
+    """The root's attributes are the last to be written: until then there is no collection."""
+
+    def gone_after_a_while(seen):
+        late = seen.method == "PUT" and "/X/data/c/" in seen.path
+        return "403" if late else ""
+
+    proxy.choose = gone_after_a_while
+    with pytest.raises(RemoteError, match=r"Writing s3://bucket/cut/dataset_0/X/data/c/\d+ could not be had.*403"):
+        DatasetCollection("s3://bucket/cut").add_adatas([cells], rng=np.random.default_rng(1), progress=False)
+    proxy.choose = lambda seen: ""
+    with pytest.raises(NotACollectionError, match="must be a finished collection"):
+        DatasetCollection("s3://bucket/cut", mode="r")
+    DatasetCollection("s3://bucket/cut").add_adatas([cells], rng=np.random.default_rng(1), progress=False)
+    assert DatasetCollection("s3://bucket/cut", mode="r").n_obs == 3000
+    assert "annbatch-unfinished" not in zarr.open_group(RemoteStore("s3://bucket/cut"), mode="r").attrs
+
+
+def test_adding_to_a_collection_in_a_bucket(cells, environment):
+    collection = DatasetCollection("s3://bucket/added")
+    for number in range(2):
+        collection.add_adatas([cells], rng=np.random.default_rng(number), progress=False)
+
+    again = DatasetCollection("s3://bucket/added", mode="r")
+    assert len(again) == 2
+    assert again.n_obs == 6000
+    assert again.obs().index.is_unique
+
+
+def test_the_commands_take_urls(converted, cells, capsys):
+    assert main(["info", "s3://bucket/converted"]) == 0
+    assert main(["verify", "s3://bucket/converted"]) == 0
+    assert main(["bench", "s3://bucket/converted", "--chunk-size", "64", "--window", "512", "--seconds", "0.01"]) == 0
+    assert main(["convert", str(cells), "s3://bucket/by-command"]) == 0
+    said = capsys.readouterr().out
+    assert "s3://bucket/converted: " in said
+    assert "3,000 rows x 60 variables in 1 dataset" in said
+    assert DatasetCollection("s3://bucket/by-command", mode="r").n_obs == 3000
+
+
+def test_a_collection_is_converted_from_one_bucket_into_a_folder(converted, tmp_path):
+    assert main(["convert", "s3://bucket/converted/dataset_0", str(tmp_path / "out"), "--seed", "1"]) == 0
+    assert DatasetCollection(tmp_path / "out", mode="r").n_obs == 3000
+
+
+def test_a_command_says_in_one_line_what_is_wrong(environment, capsys):
+    assert main(["info", "s3://bucket/no-such"]) == 1
+    assert main(["info", "s3://"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "s3://bucket/no-such must be a finished collection" in lines[0]
+    assert "must be that of an object store" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("place", "url"), [("s3://b/k", True), ("GS://b", True), ("a/b", False), ("C://x", False), ("file:///a", False)]
+)
+def test_urls_of_object_stores_are_told_from_paths(place, url):
+    assert is_url(place) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("s3://bucket/a/b", "s3://bucket/a/b"),
+        ("gs://bucket/a", "gs://bucket/a"),
+        ("az://box/a", "az://box/a"),
+        ("https://me:pass@host/a?sig=pass", "https://host/a"),
+    ],
+)
+def test_a_store_is_called_by_its_url_without_secrets(url, name):
+    from obstore.store import from_url
+
+    account = {"account_name": "me"} if url.startswith("az") else {}
+    store = pickle.loads(pickle.dumps(from_url(url, **account)))
+    assert url_of(store) == name
+    assert "pass" not in without_secrets(url)
