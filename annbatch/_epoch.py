@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._datasets import Datasets
     from ._deliver import Delivery
     from ._elements import ElementPlan
+    from ._position import Position
     from ._prefetch import ReadAhead
     from ._reading import Reading
     from ._stats import WorkLog
@@ -33,8 +34,10 @@ class Epoch:
 
     Attributes
     ----------
-    number
-        Which epoch: the sampler's order depends on it.
+    position
+        Which epoch, on which the sampler's order depends, and where in it the pass begins.
+    worker
+        Number of this worker and how many there are, each of which yields a part.
     datasets
         What is read.
     sampler
@@ -43,10 +46,16 @@ class Epoch:
         What batches are made into.
     """
 
-    number: int
+    position: Position
+    worker: tuple[int, int]
     datasets: Datasets
     sampler: Sampler
     delivery: Delivery
+
+    @property
+    def n_batches(self) -> int:
+        """Number of batches that the pass yields."""
+        return self.sampler.n_to_come(self.datasets.n_obs, position=self.position, worker=self.worker)
 
     def check(self) -> None:
         """Refuse here, before any thread works, what cannot be sampled or made.
@@ -84,8 +93,9 @@ class Epoch:
         capacity = None if self.delivery.adapter is None else self.delivery.adapter.capacity
         elements, tables, starts = datasets.elements(capacity), datasets.tables(), datasets.starts
         presence = {key: datasets.presence(key) for key in (*elements, *tables)}
-        self.sampler.set_epoch(self.number)
-        for number, request in enumerate(self.sampler.sample(n_obs)):
+        self.sampler.set_epoch(self.position.epoch)
+        requests = self.sampler.sample(n_obs, position=self.position, worker=self.worker)
+        for number, request in enumerate(requests):
             rows = plan_window(request, n_obs)
             shares = rows_by_dataset(rows.rows, starts)
             of = {key: shares if there is None else there.shares(shares) for key, there in presence.items()}

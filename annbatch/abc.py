@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Adapter", "Sampler"]
 
-_NO_END = sys.maxsize
-
 
 class Adapter(ABC):
     """What an array framework supplies so that batches arrive as its own arrays.
@@ -178,6 +176,8 @@ class Sampler(ABC):
     _seed: int | None = None
     _seed_is_given: bool = False
     _pass_rng: np.random.Generator | None = None
+    _is_dealt: bool = False
+    _n_ranks: int = 1
 
     @property
     def mask(self) -> slice | RowSet:
@@ -268,18 +268,26 @@ class Sampler(ABC):
         """
         self.validate(n_obs)
         epoch = self.epoch  # of the whole pass, also if `set_epoch` is called under way
-        share = self._share(n_obs, Position(epoch) if position is None else position, worker[1])
-        if worker[1] > 1:
-            share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
-        steps = 0 if position is None else position.steps
-        for stretch in cut(share, steps, _NO_END):
+        position = Position(epoch) if position is None else position
+        stretches = self._to_come(n_obs, position, worker)
+        if not self._is_dealt and worker[1] == 1:  # no need to trust that `n_batches` is right
+            stretches = [range(position.steps + sum(steps for _, steps in position.dealt), sys.maxsize)]
+        for stretch in stretches:
             yield from self._between(n_obs, epoch, stretch)
 
-    def _share(self, n_obs: int, position: Position, n_workers: int) -> Stretches:
-        """Return which batches are for this rank, before any of them was taken."""
-        done = sum(steps for _, steps in position.dealt)
-        # Without workers there is no need to trust that `n_batches` is right.
-        return [range(done, self.n_batches(n_obs) if n_workers > 1 else _NO_END)]
+    def n_to_come(self, n_obs: int, *, position: Position, worker: tuple[int, int] = (0, 1)) -> int:
+        """Return how many batches ``sample`` yields from a position on."""
+        return sum(map(len, self._to_come(n_obs, position, worker)))
+
+    def _to_come(self, n_obs: int, position: Position, worker: tuple[int, int]) -> Stretches:
+        share = self._share(n_obs, position)
+        if worker[1] > 1:
+            share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
+        return cut(share, position.steps, sys.maxsize)
+
+    def _share(self, n_obs: int, position: Position) -> Stretches:
+        """Return which batches are for this rank, those included that it has taken."""
+        return [range(sum(steps for _, steps in position.dealt), self.n_batches(n_obs))]
 
     def _between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
         """Yield the requests of a stretch of batches."""

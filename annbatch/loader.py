@@ -1,7 +1,7 @@
 """The loader: what users call; wires the stages together, and holds no algorithm of its own.
 
 ``_datasets``: what is read. ``samplers``: which rows come when. ``_epoch``: one pass over the rows. ``_reading``:
-threads and memory. ``_deliver``: what batches become.
+threads and memory. ``_deliver``: what batches become. ``_resume``: where it stands.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from ._datasets import Datasets, dataset_of, matrix_dataset, stored_dataset
 from ._deliver import Delivery
 from ._epoch import Epoch
 from ._objects import RemoteStores
+from ._position import Position
 from ._reading import Reading
+from ._resume import Progress, read_state, write_state
 from ._sizes import parse_size
 from ._stats import LoaderStats as LoaderStats
 from ._wanted import Wanted
+from ._workers import this_worker
+from .samplers._arguments import digest
 from .samplers._make import make_sampler
 from .transforms import check_transform
 
@@ -181,7 +185,8 @@ class Loader:
         self._remote = RemoteStores()
         self._reading = Reading(None if adapter is None else adapter.allocate, self._remote)
         self._collection_added = False
-        self._epoch = 0
+        self._content: str | None = None
+        self._progress = Progress()
 
     # What is loaded ---------------------------------------------------------------------------------------------------
 
@@ -225,6 +230,7 @@ class Loader:
             stored_dataset(group) if load_adata is None else dataset_of(load_adata(group)) for group in groups
         )
         self._collection_added = True
+        self._content = collection.fingerprint
         return self
 
     def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
@@ -347,13 +353,67 @@ class Loader:
     @property
     def epoch(self) -> int:
         """Number of the epoch that the next iteration yields; a full iteration adds one."""
-        return self._epoch
+        return self._progress.position.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields: the order is a function of seed and epoch alone."""
+        """Choose the epoch that the next iteration yields: the order is a function of seed and epoch alone.
+
+        A position within this epoch that :meth:`load_state_dict` restored stays.
+        """
         if epoch < 0:
             raise ValueError(f"`epoch` must not be negative, got {epoch}.")
-        self._epoch = epoch
+        self._progress.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where this loader stands: after the batch that it yielded last.
+
+        Returns
+        -------
+        dict
+            JSON-able, less than 10 KB however many rows there are: the epoch, how many batches of it were taken, and
+            what the sampler and the rows are to be recognized by. The same on every rank, so that one saves it for all.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from annbatch import Loader
+        >>> def make_loader():
+        ...     loader = Loader(batch_size=4, chunk_size=2, preload_nchunks=4, shuffle=True, seed=0, return_index=True)
+        ...     return loader.add_dataset(np.zeros((20, 2)))
+        >>> loader = make_loader()
+        >>> batches = iter(loader)
+        >>> first, second = next(batches)["index"], next(batches)["index"]
+        >>> state = loader.state_dict()
+        >>> other = make_loader()
+        >>> other.load_state_dict(state)
+        >>> [*batches][0]["index"].tolist() == [*other][0]["index"].tolist()
+        True
+        """
+        return write_state(self._progress.position, self._batch_sampler, self._data())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another loader stood: the next iteration yields exactly what was to come.
+
+        Only the window that was open is read again, and of it only what was to come. The loader needs the same rows and
+        the same sampler; one that was made without a seed takes over that of the state. Of a
+        :class:`~annbatch.samplers.DistributedSampler` the number of ranks may differ: the rest of the epoch is then
+        dealt to those that there are now.
+
+        Parameters
+        ----------
+        state
+            What :meth:`state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is no such state, of a later version, or that of other rows or another sampler, with what differs.
+        """
+        self._progress.resume(read_state(state, self._batch_sampler, self._data()))
+
+    def _data(self) -> dict[str, Any]:
+        """Return what must be equal for a state to be of the same rows."""
+        return {"n_obs": self.n_obs, "datasets": digest(self._datasets.starts), "content": self._content}
 
     @property
     def stats(self) -> LoaderStats:
@@ -377,17 +437,22 @@ class Loader:
         ValueError
             If no dataset was added, or the sampler cannot sample from so many rows.
         """
-        epoch = Epoch(self._epoch, self._datasets, self._batch_sampler, self._delivery)
-        epoch.check()
-        return self._iterate(epoch)
+        worker = this_worker()
+        Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
+        position = self._progress.begin(ranks=self._batch_sampler._n_ranks, workers=worker[1])
+        return self._iterate(Epoch(position, worker, self._datasets, self._batch_sampler, self._delivery))
 
     def _iterate(self, epoch: Epoch) -> Generator[LoaderOutput, None, None]:
-        last = len(self)
-        for number, batch in enumerate(epoch.batches(self._reading, budget=self._prefetch), start=1):
-            if number == last:  # a loop that counts batches, as Lightning's does, never asks for what follows the last
-                self._epoch = epoch.number + 1
+        position = epoch.position
+        last = position.steps + epoch.n_batches
+        for batch in epoch.batches(self._reading, budget=self._prefetch):
+            position = self._progress.step(position)
+            # A loop that counts batches, as Lightning's does, never asks for what follows the last. Among workers the
+            # others may not be there yet.
+            if position.steps == last and position.workers == 1:
+                self._progress.finish(position)
             yield batch
-        self._epoch = epoch.number + 1
+        self._progress.finish(position)
 
     def close(self) -> None:
         """Stop open iterations and all threads. Batches stay valid; a later iteration starts threads again."""

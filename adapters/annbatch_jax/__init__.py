@@ -2,11 +2,12 @@
 
 >>> import annbatch_jax
 >>> annbatch_jax.__all__
-['JaxAdapter']
+['CheckpointableIterator', 'JaxAdapter']
 """
 
 from __future__ import annotations
 
 from ._adapter import JaxAdapter as JaxAdapter
+from ._checkpoint import CheckpointableIterator as CheckpointableIterator
 
-__all__ = ["JaxAdapter"]
+__all__ = ["CheckpointableIterator", "JaxAdapter"]

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     """Return a loader as an iterable dataset, for what wants ``DataLoader``: Lightning, Accelerate, older programs.
 
-    It yields whole batches, so the ``DataLoader`` takes ``batch_size=None``; and it reads ahead on threads of its
-    own, so it takes ``num_workers=0``.
+    It yields whole batches, so the ``DataLoader`` takes ``batch_size=None``. It reads ahead on threads of its own, so
+    ``num_workers=0`` is what is fast. Where there have to be workers, they split the batches of their rank: worker
+    ``w`` of ``W`` yields the ``w``-th of ``W`` consecutive parts, and batch ``k`` of the ``DataLoader`` is number
+    ``k // W`` of worker ``k % W``, as long as all have some. They are to be spawned, not forked
+    (``multiprocessing_context="spawn"``). Workers that are started anew for each epoch begin with the epoch of the
+    dataset in the main process: call ``set_epoch`` before each.
 
     Parameters
     ----------
@@ -26,8 +30,9 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     Returns
     -------
     torch.utils.data.IterableDataset
-        With the loader's ``__len__`` and ``set_epoch``; the loader itself is its attribute ``loader``. Iterating raises
-        ``ValueError`` in the workers of a ``DataLoader``, each of which would yield every batch.
+        With the loader's ``__len__``, ``set_epoch``, ``state_dict`` and ``load_state_dict``, by which torchdata's
+        ``StatefulDataLoader`` resumes it, also within workers (as many as there were); the loader itself is its
+        attribute ``loader``.
 
     Raises
     ------

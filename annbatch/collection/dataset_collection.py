@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,15 @@ class DatasetCollection:
     def is_empty(self) -> bool:
         """Whether there is no finished collection yet."""
         return len(self) == 0
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A short text that stands for what is stored, wherever it lies; None where another program wrote it."""
+        known = self._home.manifest().datasets
+        checksums = [known[name].get("metadata_crc32c") for name in self._home.dataset_names()]
+        if not checksums or None in checksums:
+            return None
+        return hashlib.blake2b(repr(checksums).encode(), digest_size=12).hexdigest()
 
     @property
     def n_obs(self) -> int:

@@ -69,6 +69,8 @@ class DistributedSampler(Sampler):
     (True, set())
     """
 
+    _is_dealt = True
+
     def __init__(
         self,
         sampler: Sampler,
@@ -81,7 +83,7 @@ class DistributedSampler(Sampler):
             raise ValueError(f"`remainder` must be 'drop', 'pad' or 'wrap', got {remainder!r}.")
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
-        self._rank, self._world_size = find_rank(dist_info)
+        self._rank, self._n_ranks = find_rank(dist_info)
         self._remainder = remainder if enforce_equal_batches else "uneven"
         self._sampler = copy(sampler)
         self._sampler._draw_seed()
@@ -96,7 +98,7 @@ class DistributedSampler(Sampler):
     @property
     def world_size(self) -> int:
         """Number of ranks."""
-        return self._world_size
+        return self._n_ranks
 
     @property
     def batch_size(self) -> int | None:
@@ -133,15 +135,15 @@ class DistributedSampler(Sampler):
 
     def n_batches(self, n_obs: int) -> int:
         """Return the number of batches that this rank yields of one epoch."""
-        return sum(map(len, self._share(n_obs, Position(self.epoch), 1)))
+        return sum(map(len, self._share(n_obs, Position(self.epoch))))
 
     def validate(self, n_obs: int) -> None:
         """Raise ``ValueError`` if the sampler refuses ``n_obs`` rows, or they are too few for a batch on each rank."""
         self._sampler.validate(n_obs)
         n_batches = self._n_dealt(n_obs)
-        if self._remainder == "drop" and n_batches < self._world_size:
+        if self._remainder == "drop" and n_batches < self._n_ranks:
             raise ValueError(
-                f"`n_obs` must make a batch for each of the {self._world_size} ranks, got {n_batches} whole batches of "
+                f"`n_obs` must make a batch for each of the {self._n_ranks} ranks, got {n_batches} whole batches of "
                 f"{n_obs} rows; remainder='wrap' or 'pad' fills up."
             )
 
@@ -163,7 +165,7 @@ class DistributedSampler(Sampler):
         whole_only = self._remainder == "drop" and self._sampler._n_short(n_obs) > 0
         return self._sampler.n_batches(n_obs) - whole_only
 
-    def _share(self, n_obs: int, position: Position, n_workers: int) -> Stretches:
+    def _share(self, n_obs: int, position: Position) -> Stretches:
         n_batches = self._n_dealt(n_obs)
         left = [range(n_batches)]
         for ranks, steps in position.dealt:
@@ -177,13 +179,13 @@ class DistributedSampler(Sampler):
 
     def _dealt(self, batches: Stretches, epoch: int, n_batches: int) -> Stretches:
         """Return this rank's share, filled up to the size of the largest one where that is asked for."""
-        of_ranks = self._parts(batches, self._world_size, epoch)
+        of_ranks = self._parts(batches, self._n_ranks, epoch)
         share = cut(batches, *of_ranks[self._rank])
         largest = max(stop - start for start, stop in of_ranks)
         if sum(map(len, share)) == largest or self._remainder not in ("wrap", "pad"):
             return share
         if self._remainder == "wrap":  # the ranks that lack one are the last, and begin the epoch again together
-            filler = (self._rank - sum(map(len, batches)) % self._world_size) % n_batches
+            filler = (self._rank - sum(map(len, batches)) % self._n_ranks) % n_batches
         else:
             filler = share[-1][-1] if share else batches[-1][-1]
         return [*share, range(filler, filler + 1)]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import pickle
+
 import numpy as np
 import pytest
 
+from annbatch import Loader
 from annbatch_torch import as_iterable_dataset
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
@@ -35,8 +39,75 @@ def test_the_epoch_is_the_loader_s(make_loader):
     np.testing.assert_array_equal(np.concatenate(first), np.concatenate(again))
 
 
-def test_workers_are_refused(make_loader):
+def in_memory(**changes) -> Loader:
+    """Return a loader whose rows survive a fork: what reads stored ones has threads that do not."""
+    settings = {"batch_size": 8, "chunk_size": 4, "preload_nchunks": 8, "shuffle": True, "seed": 0, "to": "torch"}
+    return Loader(**settings, return_index=True, **changes).add_dataset(np.arange(500, dtype="f4")[:, None])
+
+
+def indices(batches) -> list[list[int]]:
+    return [np.asarray(batch["index"]).tolist() for batch in batches]
+
+
+def interleaved(parts: list[list]) -> list:
+    return [part[k] for k in range(max(map(len, parts))) for part in parts if k < len(part)]
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_workers_split_an_epoch(n_workers):
+    expected = indices(in_memory())
+    dataset = as_iterable_dataset(in_memory())
+    settings = {"batch_size": None, "num_workers": n_workers, "multiprocessing_context": "fork"}
+    found = indices(torch.utils.data.DataLoader(dataset, **settings))
+    each, more = divmod(len(expected), n_workers)
+    starts = [worker * each + min(worker, more) for worker in range(n_workers + 1)]
+    assert found == interleaved([expected[a:b] for a, b in itertools.pairwise(starts)])
+    dataset.set_epoch(1)
+    loader = in_memory()
+    loader.set_epoch(1)
+    second = indices(torch.utils.data.DataLoader(dataset, **settings))
+    assert sorted(second) == sorted(indices(loader))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # PyTorch's, where it unpickles a matrix
+def test_workers_that_are_spawned_yield_the_same(make_loader):
     dataset = as_iterable_dataset(loader_of(make_loader))
-    batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
-    with pytest.raises(ValueError, match=r"`num_workers` must be 0, because the loader reads ahead .* got 1\."):
-        next(iter(batches))
+    batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    found = sorted(batches, key=lambda batch: batch["index"].tolist())
+    expected = sorted(loader_of(make_loader), key=lambda batch: batch["index"].tolist())
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one["X"].to_dense(), other["X"].to_dense())
+        assert one["obs"].equals(other["obs"])
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_stateful_dataloader_goes_on(n_workers):
+    stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
+
+    def make():
+        dataset = as_iterable_dataset(in_memory())
+        workers = {"num_workers": n_workers, "multiprocessing_context": "fork"} if n_workers else {}
+        return stateful.StatefulDataLoader(dataset, batch_size=None, **workers)
+
+    batches = make()
+    expected = indices(batches)
+    for taken in (1, 7, len(expected) // 2, len(expected) - 1):
+        batches = make()
+        iterator = iter(batches)
+        indices(itertools.islice(iterator, taken))
+        state = pickle.loads(pickle.dumps(batches.state_dict()))
+        other = make()
+        other.load_state_dict(state)
+        assert indices(other) == expected[taken:]
+
+
+def test_a_state_without_workers_goes_on_with_some():
+    loader = in_memory()
+    expected = indices(loader)
+    loader.set_epoch(0)
+    indices(itertools.islice(loader, 11))
+    dataset = as_iterable_dataset(in_memory())
+    dataset.load_state_dict(loader.state_dict())
+    batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context="fork")
+    assert sorted(indices(batches)) == sorted(expected[11:])
