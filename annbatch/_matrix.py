@@ -131,6 +131,8 @@ class Matrix:
             return CsrElement(sparse, width, dtype, capacity)
         if not kernels_cast(dtype, dtype):
             raise ValueError(f"`dtype` must be bool, integer, float32 or float64 to choose columns, got {dtype}.")
+        if columns is not None and not densify and all((np.diff(one, prepend=-1) > 0).all() for one in columns):
+            return CsrElement(sparse, width, dtype, capacity, columns)  # none is left out, and their order stays
         if densify:
             unchanged = (np.empty(0, dtype=np.int32),) * len(sparse)
             return DensifiedElement(sparse, unchanged if columns is None else columns, width, dtype)

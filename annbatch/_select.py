@@ -86,43 +86,96 @@ def keep_selected(
     pieces: Fields,
     columns: np.ndarray,
     wanted: np.ndarray,
+    cursor: np.ndarray,
+    begin: np.ndarray,
     count: np.ndarray,
     out_values: np.ndarray,
     out_indices: np.ndarray,
 ) -> None:
-    """Append one stretch's part of each row, as far as its columns are wanted, to the row's slot.
+    """Append one stretch's part of each row, as far as its columns are wanted, to what was kept so far.
 
     Parameters
     ----------
     values, indices, low, high, piece, pieces
-        As for :func:`add_dense`; ``dest`` is where the row's slot begins, which has room for the whole stored row.
+        As for :func:`add_dense`; no row twice, and ``dest`` is not looked at.
     columns
         ``(n_stored_columns,)`` new number of each stored column, -1 for those that are not wanted.
     wanted
-        One bit a stored column: whether it is; the lowest bit of a byte comes first.
-    count
-        ``(n_pieces,)`` elements in each slot so far.
+        uint64: one bit a stored column, from the lowest on, 1 for those that are.
+    cursor
+        ``(1,)`` first free place; there is room for all elements of all pieces behind it.
+    begin, count
+        ``(n_pieces,)`` where each row's elements begin, and how many there are; ``count`` is zero at first.
     out_values, out_indices
-        Flat: the slots.
+        Flat.
     """
-    start, length, dest = pieces
+    start, length, _ = pieces
     i = piece
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
         of, at = values[a - low : b - low], indices[a - low : b - low]
-        to_indices, to_values = out_indices[dest[i] + count[i] :], out_values[dest[i] + count[i] :]
-        # First the positions of what is wanted, written and then kept or overwritten, so that there is no branch to
-        # mispredict: one bit a column, which stays in the first-level cache where `columns` would not.
-        n = 0
-        for j in range(b - a):
-            to_indices[n] = j
-            n += (wanted[at[j] >> 3] >> (at[j] & 7)) & 1
-        for k in range(n):
-            j = to_indices[k]
-            to_values[k] = of[j]
-            to_indices[k] = columns[at[j]]
+        free = cursor[0]
+        if a == start[i]:
+            begin[i] = free
+        n = pick(of, at, columns, wanted, out_values[free:], out_indices[free:])
+        cursor[0] = free + n
         count[i] += n
         i += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def pick(
+    values: np.ndarray,
+    indices: np.ndarray,
+    columns: np.ndarray,
+    wanted: np.ndarray,
+    out_values: np.ndarray,
+    out_indices: np.ndarray,
+) -> int:
+    """Copy what is wanted of a row to the beginning of ``out_...``, which have room for all of it; return how many.
+
+    Positions are written and then kept or overwritten, so that no branch is mispredicted: skipping four at a time
+    of which none is wanted costs more than it saves (1.30 against 1.15 us for 46 of 1,606 elements). One bit a column
+    stays in the first-level cache, where a byte (1.36 us) or ``columns`` would not.
+    """
+    one, within = np.uint64(1), np.uint64(63)
+    n = np.uint64(0)
+    for j in range(indices.size):
+        out_indices[n] = j
+        column = np.uint64(indices[j])
+        n += (wanted[column >> np.uint64(6)] >> (column & within)) & one
+    kept: int = np.int64(n)  # type: ignore[assignment]  # numba's int is NumPy's
+    for k in range(kept):
+        j = out_indices[k]
+        out_values[k] = values[j]
+        out_indices[k] = columns[indices[j]]
+    return kept
+
+
+@nb.njit(nogil=True, cache=True)
+def read_renumbered(
+    array: Stored, reads: Fields, pieces: Fields, columns: np.ndarray, out: np.ndarray
+) -> tuple[int, int, int]:
+    """Read stretches of column numbers and copy their pieces to ``out``, as ``columns`` numbers them anew.
+
+    Returns as ``read_pieces`` does.
+    """
+    start, length, dest = pieces
+    total = 0
+    for r in range(reads[0].size):
+        low, high = reads[1][r], reads[2][r]
+        status, fetched, values = read_values(array, reads, r)
+        if status != DONE:
+            return status, r, total
+        total += fetched
+        i = reads[3][r]
+        while i < start.size and start[i] < high:
+            a, b = max(start[i], low), min(start[i] + length[i], high)
+            to, of = out[dest[i] + a - start[i] : dest[i] + b - start[i]], values[a - low : b - low]
+            for j in range(b - a):
+                to[j] = columns[of[j]]
+            i += 1
+    return DONE, 0, total
 
 
 @nb.njit(nogil=True, cache=True)
@@ -172,6 +225,8 @@ def read_selected(
     pieces: Fields,
     columns: np.ndarray,
     wanted: np.ndarray,
+    cursor: np.ndarray,
+    begin: np.ndarray,
     count: np.ndarray,
     out_values: np.ndarray,
     out_indices: np.ndarray,
@@ -184,7 +239,19 @@ def read_selected(
             return status, number, total
         total += fetched
         keep_selected(
-            values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, wanted, count, out_values, out_indices
+            values,
+            at,
+            reads[1][r],
+            reads[2][r],
+            reads[3][r],
+            pieces,
+            columns,
+            wanted,
+            cursor,
+            begin,
+            count,
+            out_values,
+            out_indices,
         )
     return DONE, 0, total
 
@@ -197,8 +264,8 @@ def zero_rows(dest: np.ndarray, width: int, out: np.ndarray) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
-def gather_slots(
-    slot: np.ndarray,
+def gather_kept(
+    begin: np.ndarray,
     count: np.ndarray,
     dest: np.ndarray,
     values: np.ndarray,
@@ -207,10 +274,10 @@ def gather_slots(
     out_values: np.ndarray,
     out_indices: np.ndarray,
 ) -> None:
-    """Move each row from its slot to its place; with ``sort``, in the order of its new column numbers."""
-    for i in range(slot.size):
+    """Copy what was kept of each row to its place; with ``sort``, in the order of its new column numbers."""
+    for i in range(begin.size):
         n = count[i]
-        of_values, of_indices = values[slot[i] : slot[i] + n], indices[slot[i] : slot[i] + n]
+        of_values, of_indices = values[begin[i] : begin[i] + n], indices[begin[i] : begin[i] + n]
         to_values, to_indices = out_values[dest[i] : dest[i] + n], out_indices[dest[i] : dest[i] + n]
         if sort:
             order = np.argsort(of_indices, kind="mergesort")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,9 @@ def join_variables(
     names
         The columns wanted, in that order; None for all.
     join
-        ``"exact"``: datasets have the same columns. ``"inner"``, ``"outer"``: those that all have, or any has, in the
-        order in which they first appear.
+        ``"exact"``: datasets have the same columns. ``"inner"``, ``"outer"``: those that all have, in the order of the
+        first dataset, or any has, in an order that keeps that of every dataset if there is one, and else as they first
+        appear.
 
     Raises
     ------
@@ -74,8 +76,10 @@ def join_variables(
         for number, index in enumerate(indexes):
             _check_unique(index, f"`var` of dataset {number}", "`var_names_make_unique` numbers them")
         have = indexes[0]
-        for index in indexes[1:]:
-            have = have[have.isin(index)] if join == "inner" else have.append(index[~index.isin(have)])
+        if join == "outer":
+            have = _merged(indexes)
+        for index in indexes[1:] if join == "inner" else []:
+            have = have[have.isin(index)]
     wanted = have if names is None else _chosen(names, have)
     columns = tuple(_places(index, wanted) for index in indexes)
     if join == "exact" and frames[0] is not None:
@@ -110,6 +114,31 @@ def _check_unique(index: pd.Index, what: str, advice: str) -> None:
     repeated = index[index.duplicated()].unique()
     if len(repeated):
         raise ValueError(f"{what} must not repeat names, got {len(repeated)} that do: {_some(repeated)}; {advice}.")
+
+
+def _merged(indexes: Sequence[pd.Index]) -> pd.Index:
+    """Return all names, in an order that keeps that of each index; where they contradict, as they first appear.
+
+    Columns that keep their order need not be sorted anew in every row. Kahn's algorithm, the first to appear first.
+    """
+    every = indexes[0]
+    for index in indexes[1:]:
+        every = every.append(index[~index.isin(every)])
+    codes = {one.tobytes(): one for one in map(every.get_indexer, indexes)}.values()
+    edges = np.unique(np.concatenate([np.stack([one[:-1], one[1:]], axis=1) for one in codes]), axis=0)
+    left = np.bincount(edges[:, 1], minlength=len(every)).tolist()
+    following = np.searchsorted(edges[:, 0], np.arange(len(every) + 1)).tolist()
+    successors = edges[:, 1].tolist()
+    free = [name for name, n in enumerate(left) if not n]  # ascending, so a heap
+    order = []
+    while free:
+        name = heapq.heappop(free)
+        order.append(name)
+        for successor in successors[following[name] : following[name + 1]]:
+            left[successor] -= 1
+            if not left[successor]:
+                heapq.heappush(free, successor)
+    return every[order] if len(order) == len(every) else every
 
 
 def _places(index: pd.Index, wanted: pd.Index) -> np.ndarray:

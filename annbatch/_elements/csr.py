@@ -1,4 +1,4 @@
-"""A sparse element, as it is stored."""
+"""A sparse element, as it is stored, or with all its columns among others."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ class CsrElement:
     sources
         One a dataset.
     n_columns
-        Width of every source.
+        Width of a batch.
     dtype
         Of the values in a batch.
     capacity
         Elements to reserve for a batch of so many non-zeros; None for just those.
+    columns
+        One a dataset: ``(n_stored_columns,)`` int32 new number of each stored column, ascending; None: no change.
     """
 
     sources: tuple[CsrSource, ...]
     n_columns: int
     dtype: np.dtype
     capacity: Callable[[int], int] | None
+    columns: tuple[np.ndarray, ...] | None = None
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> CsrPlan:
         """Plan the reading of one window."""
@@ -50,7 +53,7 @@ class CsrElement:
             starts.append(start)
         layout = lay_out(lengths, window.edges, self.capacity)
         pieces = tuple(
-            (self.sources[share.dataset], Pieces(start, lengths[share.positions], layout.offset[share.positions]))
+            (share.dataset, Pieces(start, lengths[share.positions], layout.offset[share.positions]))
             for share, start in zip(shares, starts, strict=True)
         )
         return CsrPlan(self, window.edges, lengths, layout, pieces)
@@ -64,7 +67,7 @@ class CsrPlan:
     edges: np.ndarray
     lengths: np.ndarray
     layout: Layout
-    pieces: tuple[tuple[CsrSource, Pieces], ...]
+    pieces: tuple[tuple[int, Pieces], ...]
 
     @property
     def nbytes(self) -> int:
@@ -76,9 +79,13 @@ class CsrPlan:
         element = self.element
         window = CsrWindow.lay(pool, self.lengths, self.edges, self.layout, element.n_columns, element.dtype)
         jobs: list[Job] = []
-        for source, pieces in self.pieces:
+        for dataset, pieces in self.pieces:
+            source, columns = element.sources[dataset], element.columns
             jobs += source.data.jobs(pieces, window.data, n_jobs=n_jobs)
-            jobs += source.indices.jobs(pieces, window.indices, n_jobs=n_jobs)
+            if columns is None:
+                jobs += source.indices.jobs(pieces, window.indices, n_jobs=n_jobs)
+            else:
+                jobs += source.pair.renumbered_jobs(pieces, columns[dataset], window.indices, n_jobs=n_jobs)
         return window, jobs
 
 

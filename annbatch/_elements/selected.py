@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class SelectedElement:
     """A sparse element with other columns than are stored.
 
-    How many elements of a row are wanted is known when it has been read. So each row goes to a slot with room for all
-    of it, and from there, once all rows are read, to its place: a second pass over what is kept, and only that.
+    How many elements of a row are wanted is known when it has been read. So what is kept is written one row after the
+    other, into memory with room for all of it (what is not written to is not taken from the system), and goes from
+    there, once all rows are read, to its place: a second pass over what is kept, and only that.
 
     Attributes
     ----------
@@ -56,50 +57,72 @@ class SelectedElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> SelectedPlan:
         """Plan the reading of one window."""
-        pieces, used = [], 0
-        positions: list[np.ndarray] = []
+        kept, room = [], 0
         for share in shares:
-            start, length = self.sources[share.dataset].extents(share.rows)
-            filled = np.flatnonzero(length)
+            fresh = np.diff(share.rows, prepend=-1) != 0  # a row that repeats is read once
+            start, length = self.sources[share.dataset].extents(share.rows[fresh])
+            filled = length > 0
+            piece = np.where(filled, np.cumsum(filled) - 1, -1)[np.cumsum(fresh) - 1]
             start, length = start[filled], length[filled]
-            slot = used + np.cumsum(length) - length
-            used += int(length.sum())
-            pieces.append((share.dataset, Pieces(start, length, slot)))
-            positions.append(share.positions[filled])
-        return SelectedPlan(self, window.edges, tuple(pieces), tuple(positions), used)
+            pieces = Pieces(start, length, room + np.cumsum(length) - length)
+            kept.append(Kept(share.dataset, pieces, share.positions[piece >= 0], piece[piece >= 0]))
+            room += int(length.sum())
+        return SelectedPlan(self, window.edges, tuple(kept), room)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of one dataset.
+
+    Attributes
+    ----------
+    dataset
+        Which dataset.
+    pieces
+        Its rows, none empty, none twice.
+    positions
+        ``(n,)`` rows of the window that are not empty.
+    piece
+        ``(n,)`` which piece each of them is.
+    """
+
+    dataset: int
+    pieces: Pieces
+    positions: np.ndarray
+    piece: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedPlan:
-    """Which slot each stored row goes to first, and which row of the window it is."""
+    """Which rows are read, and which row of the window each is."""
 
     element: SelectedElement
     edges: np.ndarray
-    pieces: tuple[tuple[int, Pieces], ...]
-    positions: tuple[np.ndarray, ...]
-    slots: int
+    kept: tuple[Kept, ...]
+    room: int
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the slots, and of what is kept of them, which is as much at most and known when all is read."""
-        return 2 * self.slots * (self.element.dtype.itemsize + index_dtype(self.element.n_columns).itemsize)
+        """Bytes if all of every row is kept, and of what is kept once more: known for less when all is read."""
+        return 2 * self.room * (self.element.dtype.itemsize + index_dtype(self.element.n_columns).itemsize)
 
     def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[SelectedWindow, list[Job]]:
         """Take the memory and return the window with the jobs that fill it; the last to end completes it."""
         element = self.element
-        values = lend(pool, self.slots, element.dtype)
-        indices = lend(pool, self.slots, index_dtype(element.n_columns))
-        counts = [np.zeros(len(pieces), dtype=np.int64) for _, pieces in self.pieces]
-        window = SelectedWindow(self, pool, values, indices, counts)
-        jobs: list[Job] = []
-        for (dataset, pieces), count in zip(self.pieces, counts, strict=True):
-            pair = element.sources[dataset].pair
-            jobs += pair.selected_jobs(pieces, element.columns[dataset], count, values, indices, n_jobs=n_jobs)
+        values = lend(pool, self.room, element.dtype)
+        indices = lend(pool, self.room, index_dtype(element.n_columns))
+        places, jobs = [], []
+        for kept in self.kept:
+            begin, count = np.zeros((2, len(kept.pieces)), dtype=np.int64)
+            places.append((begin, count))
+            pair, columns = element.sources[kept.dataset].pair, element.columns[kept.dataset]
+            jobs += pair.selected_jobs(kept.pieces, columns, begin, count, values, indices, n_jobs=n_jobs)
+        window = SelectedWindow(self, pool, values, indices, places)
         return window, followed_by(jobs, window.gather)
 
 
 class SelectedWindow:
-    """The slots of a window, and then its batches."""
+    """What was kept of a window's rows, and then its batches."""
 
     def __init__(
         self,
@@ -107,11 +130,12 @@ class SelectedWindow:
         pool: BufferPool,
         values: np.ndarray,
         indices: np.ndarray,
-        counts: list[np.ndarray],
+        places: list[tuple[np.ndarray, np.ndarray]],
     ) -> None:
         self._plan = plan
         self._pool = pool
-        self._slots: tuple[np.ndarray, np.ndarray, list[np.ndarray]] | None = (values, indices, counts)
+        self._read: tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]] | None
+        self._read = (values, indices, places)
         self._complete: CsrWindow | None = None
 
     def batch(self, i: int) -> CSR:
@@ -120,17 +144,17 @@ class SelectedWindow:
         return self._complete.batch(i)
 
     def gather(self) -> None:
-        """Move the rows from their slots to their places, once all have been read."""
-        from .._select import gather_slots
+        """Copy the rows to their places, once all have been read."""
+        from .._select import gather_kept
 
-        assert self._slots is not None
-        plan, element, (values, indices, counts) = self._plan, self._plan.element, self._slots
+        assert self._read is not None
+        plan, element, (values, indices, places) = self._plan, self._plan.element, self._read
         lengths = np.zeros(int(plan.edges[-1]), dtype=np.int64)
-        for positions, count in zip(plan.positions, counts, strict=True):
-            lengths[positions] = count
+        for kept, (_, count) in zip(plan.kept, places, strict=True):
+            lengths[kept.positions] = count[kept.piece]
         layout = lay_out(lengths, plan.edges, element.capacity)
         window = CsrWindow.lay(self._pool, lengths, plan.edges, layout, element.n_columns, element.dtype)
-        for (_, pieces), positions, count in zip(plan.pieces, plan.positions, counts, strict=True):
-            dest = layout.offset[positions]
-            gather_slots(pieces.dest, count, dest, values, indices, element.reorders, window.data, window.indices)
-        self._slots, self._complete = None, window  # the slots' memory goes back
+        for kept, (begin, count) in zip(plan.kept, places, strict=True):
+            of, n, dest = begin[kept.piece], count[kept.piece], layout.offset[kept.positions]
+            gather_kept(of, n, dest, values, indices, element.reorders, window.data, window.indices)
+        self._read, self._complete = None, window  # the memory goes back

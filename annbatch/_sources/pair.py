@@ -79,34 +79,79 @@ class CsrPair:
         self,
         pieces: Pieces,
         columns: np.ndarray,
+        begin: np.ndarray,
         count: np.ndarray,
         values: np.ndarray,
         indices: np.ndarray,
         *,
         n_jobs: int,
     ) -> list[Job]:
-        """Return the work of putting the wanted elements of each row into its slot.
+        """Return the work of keeping the wanted elements of each row, those of a job's rows one after the other.
 
         Parameters
         ----------
         pieces
-            The rows, none empty; ``dest`` is where the row's slot begins, which has room for all of it.
+            The rows, none empty, none twice; ``dest`` is where the row would begin if all of it were kept.
         columns
             ``(n_stored_columns,)`` int32, new number of each stored column, -1 for those not wanted.
-        count
-            ``(n_pieces,)`` zeros; becomes the elements in each slot.
+        begin, count
+            ``(n_pieces,)``; become where each row's elements begin and how many there are. ``count`` must be zero.
         values, indices
-            Flat: the slots.
+            Flat, with room for all of every row.
         n_jobs
             How many threads there are to share the work.
         """
         from .._select import keep_selected, read_selected
 
-        wanted = np.packbits(columns >= 0, bitorder="little")
-        return [
-            self._job(pieces.part(part), read_selected, keep_selected, (columns, wanted, count[part], values, indices))
-            for part in split_evenly(pieces.length, n_jobs)
-        ]
+        bits = np.packbits(columns >= 0, bitorder="little")
+        wanted = np.zeros(len(bits) // 8 + 1, dtype="<u8")
+        wanted.view(np.uint8)[: len(bits)] = bits
+        jobs: list[Job] = []
+        for part in split_evenly(pieces.length, n_jobs):
+            cursor = pieces.dest[part][:1].copy()
+            arguments = (columns, wanted, cursor, begin[part], count[part], values, indices)
+            jobs.append(self._job(pieces.part(part), read_selected, keep_selected, arguments))
+        return jobs
+
+    def renumbered_jobs(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray, *, n_jobs: int) -> list[Job]:
+        """Return the work of copying column numbers as ``columns`` numbers them anew: ``(n_stored_columns,)`` int32."""
+        array = self._indices
+        pieces = pieces.in_elements(1)
+        parts = split_evenly(pieces.length, n_jobs)
+        if not isinstance(array, NativeArray):
+            return [partial(self._read_then_renumber, pieces.part(part), columns, out) for part in parts]
+        jobs: list[Job] = []
+        for part in parts:
+            some = pieces.part(part)
+            gap, stretch = array.tuning()
+            reads = plan_reads(some, chunk=array.layout.chunk, gap=gap, stretch=stretch)
+            jobs.append(partial(self._read_renumbered, array, reads, array.locate(reads), some, columns, out))
+        return jobs
+
+    @staticmethod
+    def _read_renumbered(
+        array: NativeArray, reads: Any, located: Any, pieces: Pieces, columns: np.ndarray, out: np.ndarray
+    ) -> int:
+        from .._decode import DONE
+        from .._select import read_renumbered
+
+        inputs = array.kernel_input(reads, located, stored=array.dtype, scratch="decoded")
+        fields = (pieces.start, pieces.length, pieces.dest)
+        status, number, n_bytes = read_renumbered(inputs, reads.fields, fields, columns, out)
+        if status != DONE:
+            raise array.error(status, int(reads.chunk[number]))
+        return n_bytes
+
+    def _read_then_renumber(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray) -> int:
+        from .._scatter import scatter_cast
+
+        dest = np.cumsum(pieces.length) - pieces.length
+        read = np.empty(int(pieces.length.sum()), dtype=self._indices.dtype)
+        jobs = self._indices.jobs(Pieces(pieces.start, pieces.length, dest), read, n_jobs=1)
+        n_bytes = sum(job() for job in jobs)
+        self._check_columns(read)
+        scatter_cast(columns[read], dest, pieces.length, pieces.dest, out)
+        return n_bytes
 
     def _job(self, pieces: Pieces, kernel: Kernel, consume: Consume, arguments: tuple[Any, ...]) -> Job:
         from .._scatter import kernels_cast
@@ -159,13 +204,16 @@ class CsrPair:
             for job in array.jobs(Pieces(pieces.start, pieces.length, dest), out, n_jobs=1):
                 n_bytes += job()
             read.append(out)
-        if size and not 0 <= read[1].min() <= read[1].max() < self._n_columns:
-            raise CorruptDataError(
-                f"Column numbers must lie in 0..{self._n_columns - 1}, got {read[1].min()}..{read[1].max()}: damaged."
-            )
+        self._check_columns(read[1])
         # Read one after the other, the pieces are rows of a matrix of their own.
         consume(*read, 0, size, 0, (dest, pieces.length, pieces.dest), *arguments)
         return n_bytes
+
+    def _check_columns(self, indices: np.ndarray) -> None:
+        if indices.size and not 0 <= indices.min() <= indices.max() < self._n_columns:
+            raise CorruptDataError(
+                f"Column numbers must lie in 0..{self._n_columns - 1}, got {indices.min()}..{indices.max()}: damaged."
+            )
 
 
 def _zero(kernel: Consume, dest: np.ndarray, width: int, out: np.ndarray) -> int:

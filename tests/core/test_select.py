@@ -133,10 +133,31 @@ def test_different_columns_are_joined_while_reading(tmp_path: Path, kind: str, j
     frames = [pd.DataFrame(x.toarray(), columns=v.index) for x, v in zip(xs, vars_, strict=True)]
     expected = pd.concat(frames, join=join).fillna(0)
     assert loader.var is not None
-    assert loader.var.index.tolist() == expected.columns.tolist()
+    assert loader.var.index.tolist() == expected.columns.tolist()  # no order keeps both: as they first appear
     rows = expected.to_numpy().astype("float32")[index]
     same(got, rows if densify else sp.csr_matrix(rows))
     assert loader.var["in_dataset_1"].tolist() == expected.columns.isin(vars_[1].index).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_joined_columns_keep_the_order_that_all_datasets_have(tmp_path: Path, kind: str) -> None:
+    every, rng = names(40), np.random.default_rng(0)
+    chosen = [np.sort(rng.permutation(40)[:n]) for n in (25, 30, 1, 20)]
+    xs, vars_ = [matrix(30, len(one), seed=len(one)) for one in chosen], [every.iloc[one] for one in chosen]
+    sources = []
+    for i, (x, var) in enumerate(zip(xs, vars_, strict=True)):
+        (tmp_path / str(i)).mkdir()
+        sources.append((stored(kind, x, tmp_path / str(i)), var))
+    got, index, loader = load(sources, var_join="outer")
+    assert loader.var is not None
+    for var in vars_:
+        assert (np.diff(loader.var.index.get_indexer(var.index)) > 0).all()
+    frames = [pd.DataFrame(x.toarray(), columns=v.index) for x, v in zip(xs, vars_, strict=True)]
+    rows = pd.concat(frames)[loader.var.index].fillna(0).to_numpy().astype("float32")[index]
+    same(got, sp.csr_matrix(rows))
+    assert [list(loader.var[f"in_dataset_{i}"]) for i in range(4)] == [
+        loader.var.index.isin(var.index).tolist() for var in vars_
+    ]
 
 
 def test_chosen_columns_of_an_outer_join(tmp_path: Path) -> None:
