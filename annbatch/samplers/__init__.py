@@ -13,6 +13,8 @@ from ._distributed import DistributedSampler as DistributedSampler
 from ._random import RandomSampler as RandomSampler
 from ._rows import RowSet as RowSet
 from ._sequential import SequentialSampler as SequentialSampler
+from ._split import Split as Split
+from ._split import split as split
 
 __all__ = [
     "ChunkSampler",
@@ -21,5 +23,7 @@ __all__ = [
     "RandomSampler",
     "RowSet",
     "SequentialSampler",
+    "Split",
     "WeightedClassSampler",
+    "split",
 ]

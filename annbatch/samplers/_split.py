@@ -1,0 +1,277 @@
+"""Rows dealt to training, validation and test, once and for all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ._arguments import check_positive, keyed_rng
+from ._rows import RowSet
+
+if TYPE_CHECKING:
+    import os
+
+FORMAT, VERSION = "annbatch.Split", 1
+_IN_NONE = 255  # the number of the part of rows that are in none
+_NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
+
+
+class Split(Mapping[str, RowSet]):
+    """Disjoint parts of the rows: a mapping from names to row sets, each a sampler's ``mask``. :func:`split` makes it.
+
+    Parameters
+    ----------
+    names
+        Of the parts.
+    part_of
+        ``(n_obs,)`` uint8; the number of each row's part, 255 for a row that is in none.
+    groupby
+        The column whose groups are not divided; None where rows are dealt one by one.
+    groups
+        The name of the part of each group.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        part_of: np.ndarray,
+        *,
+        groupby: str | None = None,
+        groups: Mapping[Any, str | None] | None = None,
+    ) -> None:
+        self._names = tuple(names)
+        self._part_of = part_of
+        self.groupby = groupby
+        self.groups = dict(groups or {})
+        self._parts = {}
+        for number, name in enumerate(self._names):
+            if not (part_of == number).any():
+                raise ValueError(f"`fractions` must give rows to every part, got none of {len(part_of)} for {name!r}.")
+            self._parts[name] = RowSet(part_of == number)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows, those included that are in no part."""
+        return len(self._part_of)
+
+    def __getitem__(self, name: str) -> RowSet:
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {len(rows):,}" for name, rows in self._parts.items())
+        grouped = f", by {len(self.groups):,} groups of {self.groupby}" if self.groupby is not None else ""
+        return f"Split of {self.n_obs:,} rows: {parts}{grouped}"
+
+    def of(self, obs: pd.DataFrame) -> Split:
+        """Return the same split of other rows: each goes where its group went.
+
+        Parameters
+        ----------
+        obs
+            With the column that this split was grouped by: those of the collection that the rows were converted to, or
+            of new rows of the same groups.
+
+        Raises
+        ------
+        ValueError
+            If this split has no groups, or ``obs`` has one that was not split.
+        """
+        if self.groupby is None:
+            raise ValueError("`of` needs a split by groups: rows are known again by theirs only; give `groupby`.")
+        codes, labels = _groups_of(obs, self.groupby)
+        unknown = [label for label in labels if label not in self.groups]
+        if unknown:
+            raise ValueError(f"`obs` must have groups of {self.groupby} that were split, got {unknown[:5]}.")
+        numbers = {name: number for number, name in enumerate(self._names)}
+        part_of_group = np.array([numbers.get(self.groups[label] or "", _IN_NONE) for label in labels], dtype=np.uint8)
+        return Split(self._names, part_of_group[codes], groupby=self.groupby, groups=self.groups)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the split to a small JSON file: about a bit a row, and less where whole chunks were dealt."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "n_obs": self.n_obs,
+            "names": list(self._names),
+            "groupby": self.groupby,
+            "groups": list(self.groups.items()),
+            "part_of": base64.b64encode(zlib.compress(self._part_of.tobytes(), 9)).decode(),
+        }
+        Path(path).write_text(json.dumps(content))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Split:
+        """Read a split that :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else, or a later version.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+        except ValueError as error:
+            raise ValueError(f"`path` must be a file that `Split.save` wrote, got {path}, which is no JSON.") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"`path` must be a file that `Split.save` wrote, got {path}.")
+        if content["version"] != VERSION:
+            raise ValueError(f"{path} must be of format version {VERSION}, got {content['version']}.")
+        part_of = np.frombuffer(zlib.decompress(base64.b64decode(content["part_of"])), dtype=np.uint8)
+        groups = dict(content["groups"])
+        return cls(content["names"], part_of, groupby=content["groupby"], groups=groups)
+
+
+def split(
+    rows: int | pd.DataFrame,
+    fractions: Mapping[str, float] | Sequence[float],
+    *,
+    groupby: str | None = None,
+    stratify: str | None = None,
+    seed: int = 0,
+    chunk_size: int = 64,
+) -> Split:
+    """Deal rows to disjoint parts.
+
+    Parameters
+    ----------
+    rows
+        Number of rows, or their ``obs``: ``collection.obs(["donor", "cell_type"])``.
+    fractions
+        The share of each part by its name; of two or three without names, ``train`` and ``test``, or ``train``,
+        ``valid`` and ``test``. Where they add up to less than 1, the rest is in none.
+    groupby
+        A column of ``obs`` whose groups are kept together, so that no donor is in two parts. Sizes are then as close to
+        the fractions as whole groups allow, and every part has a group.
+    stratify
+        A column of ``obs`` whose labels are to have the same shares in every part: exactly, up to a row a label; with
+        ``groupby``, as closely as whole groups allow.
+    seed
+        Decides which rows go where.
+    chunk_size
+        With neither ``groupby`` nor ``stratify``, so many neighbouring rows stay together, so that chunks are read
+        whole; 1 for a split of single rows.
+
+    Returns
+    -------
+    Split
+        A mapping from names to row sets.
+
+    Raises
+    ------
+    KeyError
+        If ``obs`` lacks a column.
+    ValueError
+        If fractions are not positive or add up to more than 1, there are too few rows or groups for the parts, or a row
+        lacks a group or a label.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from annbatch.samplers import RandomSampler, split
+    >>> obs = pd.DataFrame({"donor": [f"donor{i % 10}" for i in range(1000)]})
+    >>> parts = split(obs, {"train": 0.8, "test": 0.2}, groupby="donor")
+    >>> parts
+    Split of 1,000 rows: train 800, test 200, by 10 groups of donor
+    >>> set(obs["donor"].iloc[list(parts["train"])]) & set(obs["donor"].iloc[list(parts["test"])])
+    set()
+    >>> sampler = RandomSampler(16, 8, 32, mask=parts["train"])
+    """
+    shares = _named(fractions)
+    check_positive(chunk_size=chunk_size)
+    if isinstance(rows, pd.DataFrame):
+        obs, n_obs = rows, len(rows)
+    elif groupby is None and stratify is None:
+        obs, n_obs = pd.DataFrame(index=pd.RangeIndex(rows)), int(rows)
+    else:
+        name = "stratify" if groupby is None else "groupby"
+        raise ValueError(f"`{name}` needs obs in place of the number of rows, got {rows}.")
+    targets = np.array(list(shares.values()))
+    if targets.sum() < 1 - 1e-9:
+        targets = np.append(targets, 1 - targets.sum())
+    rng = keyed_rng(seed)
+    strata = np.zeros(n_obs, dtype=np.int64) if stratify is None else _groups_of(obs, stratify)[0]
+    if groupby is not None:
+        codes, labels = _groups_of(obs, groupby)
+        of_group = _deal_groups(codes, strata, targets, n_parts=len(shares), rng=rng)
+        names = [*shares, None]
+        groups = {label: names[min(part, len(shares))] for label, part in zip(labels, of_group.tolist(), strict=True)}
+        return Split(list(shares), _numbered(of_group[codes], len(shares)), groupby=groupby, groups=groups)
+    if stratify is not None:
+        part_of = _deal_rows(strata, targets, rng)
+    else:
+        chunks = np.arange(n_obs) // chunk_size
+        part_of = _deal_rows(np.zeros(-(-n_obs // chunk_size), dtype=np.int64), targets, rng)[chunks]
+    return Split(list(shares), _numbered(part_of, len(shares)))
+
+
+def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]:
+    if not isinstance(fractions, Mapping):
+        if len(fractions) not in _NAMES:
+            raise ValueError(f"`fractions` must be two or three numbers, or named, got {len(fractions)}.")
+        fractions = dict(zip(_NAMES[len(fractions)], fractions, strict=True))
+    values = list(fractions.values())
+    if not values or len(values) >= _IN_NONE or min(values) <= 0 or sum(values) > 1 + 1e-9:
+        raise ValueError(f"`fractions` must be positive and add up to at most 1, got {values}.")
+    return dict(fractions)
+
+
+def _groups_of(obs: pd.DataFrame, column: str) -> tuple[np.ndarray, list[Any]]:
+    """Return the number of each row's group, and the groups' labels, as JSON has them."""
+    codes, labels = pd.factorize(obs[column], sort=True)
+    if len(codes) and codes.min() < 0:
+        raise ValueError(f"`{column}` must be known for every row, got none for {(codes < 0).sum()} rows.")
+    return codes, [label.item() if isinstance(label, np.generic) else label for label in labels]
+
+
+def _deal_rows(strata: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of each row: of each stratum the shares that ``targets`` says, rounded by largest remainder."""
+    part_of = np.empty(len(strata), dtype=np.int64)
+    order = np.lexsort((rng.random(len(strata)), strata))
+    counts = np.bincount(strata)
+    for start, count in zip((np.cumsum(counts) - counts).tolist(), counts.tolist(), strict=True):
+        exact = targets * count
+        sizes = np.floor(exact + 1e-9).astype(np.int64)
+        sizes[np.argsort(sizes - exact, kind="stable")[: count - sizes.sum()]] += 1
+        part_of[order[start : start + count]] = np.repeat(np.arange(len(targets)), sizes)
+    return part_of
+
+
+def _deal_groups(
+    groups: np.ndarray, strata: np.ndarray, targets: np.ndarray, *, n_parts: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the part of each group: largest first, each to where it brings the shares of labels nearest to targets."""
+    counts = np.zeros((groups.max(initial=-1) + 1, strata.max(initial=0) + 1))
+    np.add.at(counts, (groups, strata), 1)
+    if len(counts) < n_parts:
+        raise ValueError(f"`groupby` must have a group for each of the {n_parts} parts, got {len(counts)} groups.")
+    counts /= np.maximum(counts.sum(axis=0), 1)  # so that a rare label counts as much as a frequent one
+    lacking = np.outer(targets, np.ones(counts.shape[1]))
+    part_of = np.empty(len(counts), dtype=np.int64)
+    empty = set(range(n_parts))
+    order = np.lexsort((rng.random(len(counts)), -counts.sum(axis=1)))
+    for left, group in zip(range(len(order), 0, -1), order.tolist(), strict=True):
+        # In proportion to a part's size: what a large one lacks would else drown what a small one has too much of.
+        worse = ((lacking - counts[group]) ** 2 - lacking**2).sum(axis=1) / targets
+        allowed = sorted(empty) if left <= len(empty) else range(len(targets))
+        part = min(allowed, key=lambda part: float(worse[part]))
+        part_of[group] = part
+        lacking[part] -= counts[group]
+        empty.discard(part)
+    return part_of
+
+
+def _numbered(part_of: np.ndarray, n_parts: int) -> np.ndarray:
+    return np.where(part_of < n_parts, part_of, _IN_NONE).astype(np.uint8)
