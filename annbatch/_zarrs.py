@@ -29,6 +29,8 @@ def through_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
     with warnings.catch_warnings():
         # zarrs warns where it leaves an array to zarr's own pipeline, which it then does by itself
         warnings.simplefilter("ignore", UserWarning)
+        # obstore warns that zarrs makes a client of its own for an object store, with connections of its own
+        warnings.simplefilter("ignore", RuntimeWarning)
         try:
             pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(given.metadata, given.store_path.store)
         except NotImplementedError:  # of the store

@@ -1,0 +1,158 @@
+"""One suite, every storage kind: the rows that a loader yields are those that anndata reads, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import zarr
+from anndata.io import read_elem, write_elem
+from zarr.codecs import BloscCodec, GzipCodec
+
+from annbatch import Loader, write_sharded
+
+N, GENES = 97, 40
+ELEMENTS = {"CSR": "X", "CSR layer": "layers/counts", "dense": "layers/scaled", "n-d dense": "obsm/image"}
+
+
+def cells() -> ad.AnnData:
+    """Return cells with empty ones among them, the largest and smallest values, and a column of every sort in obs."""
+    rng = np.random.default_rng(0)
+    x = sp.random(N, GENES, 0.3, format="csr", dtype="f4", random_state=0)
+    x.data[:4] = np.finfo("f4").max, np.finfo("f4").tiny, -0.0, 1e-45
+    counts = rng.poisson(0.7, (N, GENES)).astype("u2")
+    counts[rng.random(N) < 0.1] = 0
+    counts[5, 6] = 65_535
+    scaled = rng.normal(size=(N, GENES))
+    scaled[3, 4] = np.nan
+    obs = pd.DataFrame(
+        {
+            "type": pd.Categorical(rng.choice(list("abc"), N), categories=list("abc")),
+            "n": rng.integers(-9, 9, N),
+            "x": rng.normal(size=N).astype("f4"),
+            "flag": rng.random(N) < 0.5,
+            "name": [f"s{i % 7}" for i in range(N)],
+            "maybe": pd.array(np.where(rng.random(N) < 0.3, None, 3), dtype="Int32"),
+        },
+        index=[f"cell{i}" for i in range(N)],
+    )
+    return ad.AnnData(
+        x,
+        obs=obs,
+        var=pd.DataFrame(index=[f"g{i}" for i in range(GENES)]),
+        layers={"counts": sp.csr_matrix(counts), "scaled": scaled},
+        obsm={"image": rng.integers(0, 255, (N, 3, 2, 2)).astype("u1")},
+    )
+
+
+CELLS = cells()
+Source = Callable[[Path], Any]
+
+
+def sharded(store: Any, **how: Any) -> zarr.Group:
+    """Return the cells as this package writes them, its own kernels' way."""
+    group = zarr.open_group(store, mode="w", zarr_format=3)
+    write_sharded(group, CELLS, n_obs_per_chunk=8, **how)
+    return zarr.open_group(store, mode="r", zarr_format=3)
+
+
+def by_anndata(store: Any, zarr_format: int = 3, **how: Any) -> zarr.Group:
+    """Return the cells as anndata writes them to zarr."""
+    group = zarr.open_group(store, mode="w", zarr_format=zarr_format)
+    with ad.settings.override(auto_shard_zarr_v3=False):
+        write_elem(group, "/", CELLS, dataset_kwargs=how)
+    return zarr.open_group(store, mode="r", zarr_format=zarr_format)
+
+
+def h5ad(folder: Path, **how: Any) -> h5py.File:
+    CELLS.write_h5ad(folder / "a.h5ad", **how)
+    return h5py.File(folder / "a.h5ad", "r")
+
+
+def object_store(folder: Path) -> Any:
+    """Return a store through obstore, as S3, GCS and Azure are read."""
+    obstore = pytest.importorskip("obstore", reason="needs obstore: pip install 'annbatch[remote]'")
+    return zarr.storage.ObjectStore(obstore.store.LocalStore(folder, mkdir=True))
+
+
+SOURCES: dict[str, Source] = {
+    "zarr native": lambda folder: sharded(folder / "a.zarr"),
+    "zarr native, plain": lambda folder: sharded(folder / "a.zarr", compressors=None),
+    "zarr native, Blosc zstd": lambda folder: sharded(folder / "a.zarr", compressors=BloscCodec(cname="zstd")),
+    "zarr by zarrs": lambda folder: by_anndata(folder / "a.zarr"),
+    "zarr by zarrs, gzip": lambda folder: by_anndata(folder / "a.zarr", compressors=GzipCodec()),
+    "zarr v2": lambda folder: by_anndata(folder / "a.zarr", zarr_format=2),
+    "zarr in memory": lambda folder: by_anndata(zarr.storage.MemoryStore()),
+    "h5ad": h5ad,
+    "h5ad, gzip": lambda folder: h5ad(folder, compression="gzip"),
+    "h5ad, lzf": lambda folder: h5ad(folder, compression="lzf"),
+    "memory": lambda folder: CELLS,
+    "object store": lambda folder: sharded(object_store(folder / "o")),
+    "object store, zarr's codecs": lambda folder: by_anndata(object_store(folder / "o")),
+}
+
+
+@pytest.fixture(scope="module", params=SOURCES.values(), ids=SOURCES)
+def source(request, tmp_path_factory) -> Any:
+    return request.param(tmp_path_factory.mktemp("conformance"))
+
+
+@pytest.fixture(scope="module")
+def whole(source) -> ad.AnnData:
+    """Return all rows as anndata gives them."""
+    return source if isinstance(source, ad.AnnData) else read_elem(source)
+
+
+def loader(source: Any, keys: Any, **more: Any) -> Loader:
+    sampling = {"batch_size": 10, "chunk_size": 3, "preload_nchunks": 10, "shuffle": True, "seed": 0}
+    return Loader(keys=keys, **{**sampling, "return_index": True, **more}).add_adata(source)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 16], ids=["single rows", "chunks"])
+@pytest.mark.parametrize("key", ELEMENTS.values(), ids=ELEMENTS)
+def test_rows_are_those_that_anndata_gives(source, whole, key, chunk_size):
+    place, _, name = key.partition("/")
+    wanted = getattr(whole, place)[name] if name else whole.X
+    stored = {"X": "f4", "layers/counts": "u2"}.get(key, wanted.dtype)  # narrowed counts come back as they were
+    rows = []
+    with loader(source, key, chunk_size=chunk_size, preload_nchunks=80 // chunk_size) as loading:
+        for batch in loading:
+            index = batch["index"]
+            rows += index.tolist()
+            found = batch[place][name] if name else batch["X"]
+            assert found.dtype == stored
+            same(found, wanted[index].astype(stored))
+    assert sorted(rows) == list(range(N))
+
+
+def same(found: Any, wanted: Any) -> None:
+    assert found.shape == wanted.shape
+    assert sp.issparse(found) == sp.issparse(wanted)
+    parts = ("indptr", "indices", "data") if sp.issparse(wanted) else (None,)
+    for part in parts:
+        one, other = (found, wanted) if part is None else (getattr(found, part), getattr(wanted, part))
+        np.testing.assert_array_equal(one, other)
+        if part in (None, "data"):
+            assert one.tobytes() == np.ascontiguousarray(other).tobytes()
+
+
+@pytest.mark.parametrize("densify", [False, True], ids=["sparse", "densified"])
+def test_chosen_genes(source, whole, densify):
+    names = ["g31", "g2", "g17"]
+    wanted = whole[:, names]
+    for batch in loader(source, ("X", "layers/scaled"), var_names=names, densify=densify):
+        x = wanted.X[batch["index"]].toarray()
+        np.testing.assert_array_equal(batch["X"] if densify else batch["X"].toarray(), x)
+        np.testing.assert_array_equal(batch["layers"]["scaled"], wanted.layers["scaled"][batch["index"]])
+
+
+def test_annotations(source, whole):
+    for batch in loader(source, ("X", "obs")):
+        pd.testing.assert_frame_equal(batch["obs"], whole.obs.iloc[batch["index"]], check_names=False)
