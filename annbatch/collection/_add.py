@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._sizes import rows_for
-from ._build import Memory, build, fingerprint, run_local, shuffle_rows
+from ._build import Memory, build, fingerprint, run_local, shuffle_rows, unchanged
 from ._group import ordered
 from ._inputs import name_of, open_input
 from ._job import Job
@@ -169,15 +171,18 @@ def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
     """Carry a call out in a store that is no local folder: nothing to go on from, and the root attributes last."""
     manifest = home.manifest()
     job, entry = call.settle(seed)
+    before = [fingerprint(source) for source in job.survey.sources]
     names = _names(manifest, job, replaces=False)
     home.claim()
     group = home.group
-    shuffled = shuffle_rows(job, call.memory, None, None, call.progress)
 
     def place(number: int) -> Place:
         return Place(group.create_group(names[number], overwrite=True), None)
 
-    build(job, shuffled, place, lambda number, to: None, lambda number: False, call.progress)
+    with tempfile.TemporaryDirectory(prefix="annbatch-") as spill:
+        shuffled = shuffle_rows(job, call.memory, None, Path(spill), None, call.progress)
+        build(job, shuffled, place, lambda number, to: None, lambda number: False, call.progress)
+    unchanged(job.survey.sources, before)
     added = {}
     for number, name in enumerate(names):
         start, stop = job.rows_of(number)

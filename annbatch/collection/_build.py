@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ import h5py
 import zarr
 from tqdm.auto import tqdm
 
-from .._sizes import spell_bytes
 from ..errors import StoreError
 from ._convert import write_dataset
 from ._job import Statistics
 from ._memory import RowMemory
+from ._outlook import Outlook
 from ._shuffle import Buckets, InMemory, OnDisk, spill, spilled
 from ._work import Work, checksum
 from ._write import Place
@@ -66,43 +66,62 @@ def fingerprint(source: Source) -> list[Any]:
     name = source.name if isinstance(source, h5py.Group) else ""
     if not path.exists():  # an input that only `load_adata` can open
         return [str(path), name]
-    file = path / "zarr.json" if (path / "zarr.json").exists() else path
-    stat = file.stat()
-    return [str(path), name, stat.st_size, stat.st_mtime_ns]
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    stats = [file.stat() for file in files]
+    return [str(path), name, sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
 
 
-def shuffle_rows(job: Job, memory: Memory, work: Work | None, client: Any | None, progress: bool) -> Shuffled:
-    """Read all rows, and hold them in memory or on disk."""
-    n_obs = job.survey.n_obs
-    total = n_obs * job.stored_bytes_per_row
+def shuffle_rows(
+    job: Job, memory: Memory, home: Path | None, spill_to: Path, client: Any | None, progress: bool
+) -> Shuffled:
+    """Read all rows, and hold them in memory or on disk.
+
+    Parameters
+    ----------
+    job
+        Says which rows.
+    memory
+        How much they may take.
+    home
+        Folder of the collection, where it has one.
+    spill_to
+        Folder for rows on disk; what an earlier run of the same job left there is used.
+    client
+        A cluster that does the work, if any.
+    progress
+        Whether to show progress.
+
+    Raises
+    ------
+    StoreError
+        If a disk has too little room; nothing was read.
+    """
+    outlook = Outlook.of(job, memory.held if client is None else 0)
+    outlook.require_space(home, spill_to)
     with _bar("Reading", job, progress) as bar:
-        if total <= memory.held and client is None:
-            return InMemory(job, memory.block, lambda n: _advance(bar, n))
-        folder = Path(tempfile.mkdtemp(prefix="annbatch-")) if work is None else work.spill
-        if work is not None:
-            # Twice over: once as it is shuffled, once as it is written. Both are less than this, which is at most.
-            work.require_space(2 * total if job.form.layout == "random_access" else 1.5 * total)
         if progress:
-            bar.write(f"Shuffling {n_obs:,} rows through at most {spell_bytes(total)} in {folder}.")
-        buckets = Buckets.cut(job.order.span, max(2, int(-(-total // memory.bucket))))
+            bar.write(outlook.spell(spill_to), file=sys.stderr)
+        if not outlook.spills:
+            return InMemory(job, memory.block, lambda n: _advance(bar, n))
+        buckets = Buckets.cut(job.order.span, max(2, int(-(-outlook.held // memory.bucket))))
         ranges = part_ranges(job, memory)
         parts, row_memory = [], RowMemory()
         if client is not None:
             from ._cluster import spill_parts
 
-            folder = folder.absolute()
-            parts = spill_parts(client, job, buckets, folder, ranges, memory.block, lambda n: _advance(bar, n))
+            spill_to = spill_to.absolute()
+            parts = spill_parts(client, job, buckets, spill_to, ranges, memory.block, lambda n: _advance(bar, n))
         else:
             for number, rows in enumerate(ranges):
                 parts.append(
-                    spilled(folder, number, row_memory)
-                    or spill(job, buckets, folder, number, rows, memory.block, row_memory)
+                    spilled(spill_to, number, row_memory)
+                    or spill(job, buckets, spill_to, number, rows, memory.block, row_memory)
                 )
                 bar.update(rows[1] - rows[0])
         statistics = Statistics.start(job)
         for part in parts:
             statistics.merge(part.statistics)
-        return OnDisk(job.order, folder, parts, statistics)
+        return OnDisk(job.order, spill_to, parts, statistics)
 
 
 def _bar(doing: str, job: Job, progress: bool) -> tqdm[Any]:
@@ -160,7 +179,7 @@ def run_local(
     """Make the datasets of a job in a local collection and put them in place; return what the manifest says of them."""
     ready = [work.is_ready(number, name) for number, name in enumerate(names)]
     if not all(ready):
-        shuffled = shuffle_rows(job, memory, work, client, progress)
+        shuffled = shuffle_rows(job, memory, work.home, work.spill, client, progress)
         unchanged(job.survey.sources, before)
 
         def done(number: int, place: Place) -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from .._sizes import rows_for
-from ._build import shuffle_rows
+from ._build import fingerprint, shuffle_rows, unchanged
 from ._group import ordered
 from ._inputs import open_input
 from ._job import Job
@@ -41,6 +41,7 @@ def add_h5ad(folder: Path, request: Request) -> None:
 
     Values keep their dtypes. A dataset is in memory while it is written, whatever the memory limit.
     """
+    before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata)
     there = files_of(folder)
     found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in there])
@@ -51,12 +52,13 @@ def add_h5ad(folder: Path, request: Request) -> None:
     first = 1 + max((dataset_number(path.stem) or 0 for path in there), default=-1)
     with working(folder) as work:
         work.spill.mkdir(exist_ok=True)
-        shuffled = shuffle_rows(job, request.memory, work, None, request.progress)
+        shuffled = shuffle_rows(job, request.memory, folder, work.spill, None, request.progress)
         names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
         for number, name in enumerate(tqdm(names, desc="Writing", unit=" files", disable=not request.progress)):
             adata = _dataset(job, shuffled, number)
             with quiet_writing():
                 adata.write_h5ad(work.folder / name, compression=request.h5ad_compressor)
+        unchanged(request.sources, before)
         for name in names:
             (work.folder / name).rename(folder / name)
 

@@ -53,6 +53,8 @@ class Input:
         Readers of ``X``, ``layers/...`` and ``obsm/...``.
     tables
         Readers of the columns of ``obs`` and of those ``obsm/...`` that are data frames.
+    index_names
+        What the index of a table is called, where it has a name.
     dropped
         Names of what has no place in a shuffled collection: ``obsp/...``.
     """
@@ -63,6 +65,7 @@ class Input:
     obs_names: Callable[[int, int], np.ndarray]
     matrices: dict[str, MatrixReader] = field(default_factory=dict)
     tables: dict[str, dict[str, ColumnReader]] = field(default_factory=dict)
+    index_names: dict[str, str] = field(default_factory=dict)
     varm: dict[str, Any] = field(default_factory=dict)
     varp: dict[str, Any] = field(default_factory=dict)
     uns: dict[str, Any] = field(default_factory=dict)
@@ -127,21 +130,17 @@ def _from_group(group: Group, name: str) -> Input:
     obs = group["obs"]
     if "raw" in group and group["raw"].attrs.get("encoding-type") != "null":
         raise StoreError(RAW.format(name=name))
-    stored = isinstance(obs, h5py.Group | zarr.Group) and obs.attrs.get("encoding-type") == "dataframe"
-    index = None
-    if stored:
-        index = _stored_names(obs)
-        n_obs = _length(obs[obs.attrs["_index"]])
-        tables: dict[str, dict[str, ColumnReader]] = {"obs": _stored_table(obs, f"`obs` of {name}")}
+    if isinstance(obs, h5py.Group | zarr.Group) and obs.attrs.get("encoding-type") == "dataframe":
+        found = Input(name, _length(obs[str(obs.attrs["_index"])]), read_elem(group["var"]), _stored_names(obs))
+        _add_stored_table(found, "obs", obs)
     else:
         frame = read_elem(obs)
-        n_obs, tables = len(frame), {"obs": _memory_table(frame, f"`obs` of {name}")}
-        index = _memory_names(frame.index)
-    found = Input(name, n_obs, read_elem(group["var"]), index, tables=tables)
+        found = Input(name, len(frame), read_elem(group["var"]), _memory_names(frame.index))
+        _add_table(found, "obs", frame)
     for path, elem in _elements(group):
         encoding = elem.attrs.get("encoding-type", "")
         if encoding == "dataframe":
-            found.tables[path] = _stored_table(elem, f"`{path}` of {name}")
+            _add_stored_table(found, path, elem)
         elif encoding == "csr_matrix":
             found.matrices[path] = StoredCsr(elem, f"`{path}` of {name}")
         elif encoding == "csc_matrix":
@@ -183,7 +182,10 @@ def _memory_names(index: pd.Index) -> Callable[[int, int], np.ndarray]:
     return lambda start, stop: names[start:stop]
 
 
-def _stored_table(frame: Group, where: str) -> dict[str, ColumnReader]:
+def _add_stored_table(found: Input, path: str, frame: Group) -> None:
+    where = f"`{path}` of {found.name}"
+    if frame.attrs["_index"] != "_index":  # what anndata calls an index without a name
+        found.index_names[path] = str(frame.attrs["_index"])
     columns = [str(name) for name in frame.attrs["column-order"]]
     table: dict[str, ColumnReader] = {}
     for name in columns:
@@ -191,11 +193,14 @@ def _stored_table(frame: Group, where: str) -> dict[str, ColumnReader]:
             table[name] = StoredColumn(frame, name)
         else:
             table[name] = MemoryColumn(pd.Series(read_elem(frame[name])), f"Column {name!r} of {where}")
-    return table
+    found.tables[path] = table
 
 
-def _memory_table(frame: pd.DataFrame, where: str) -> dict[str, ColumnReader]:
-    return {str(name): MemoryColumn(frame[name], f"Column {name!r} of {where}") for name in frame.columns}
+def _add_table(found: Input, path: str, frame: pd.DataFrame) -> None:
+    where = f"`{path}` of {found.name}"
+    if frame.index.name is not None:
+        found.index_names[path] = str(frame.index.name)
+    found.tables[path] = {str(name): MemoryColumn(frame[name], f"Column {name!r} of {where}") for name in frame.columns}
 
 
 def _in_memory(table: Any) -> pd.DataFrame:
@@ -203,7 +208,7 @@ def _in_memory(table: Any) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
     frame: pd.DataFrame = table.to_memory()
-    frame.index = pd.Index(np.asarray(table.true_index))
+    frame.index = pd.Index(np.asarray(table.true_index), name=frame.index.name)
     return frame.drop(columns="_index", errors="ignore")
 
 
@@ -211,7 +216,7 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
     """Return an AnnData object as an input, its rows read when they are asked for."""
     obs = _in_memory(adata.obs)
     found = Input(name, adata.n_obs, _in_memory(adata.var), _memory_names(obs.index))
-    found.tables["obs"] = _memory_table(obs, f"`obs` of {name}")
+    _add_table(found, "obs", obs)
     if adata.X is not None:
         found.matrices["X"] = Sliceable(adata.X)
     for place in ("layers", "obsm"):
@@ -219,7 +224,7 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
             if key is None:  # from anndata 0.13 on, X stands among the layers too
                 continue
             if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
-                found.tables[f"{place}/{key}"] = _memory_table(_in_memory(value), f"`{place}/{key}` of {name}")
+                _add_table(found, f"{place}/{key}", _in_memory(value))
             else:
                 found.matrices[f"{place}/{key}"] = Sliceable(value)
     for key, place_of in (("varm", found.varm), ("varp", found.varp)):

@@ -46,9 +46,10 @@ class DenseElement:
 
 @dataclass(frozen=True, slots=True)
 class TableElement:
-    """A data frame: its columns, in order."""
+    """A data frame: its columns, in order, and what its index is called, if anything."""
 
     columns: dict[str, Column]
+    index_name: str | None = None
 
 
 Element: TypeAlias = SparseElement | DenseElement | TableElement
@@ -66,12 +67,15 @@ class Described:
         What each element holds: a matrix or the columns of a table, by path.
     annotations
         Of its variables; shared between inputs that have the same.
+    index_names
+        As in :class:`Input`.
     """
 
     name: str
     n_obs: int
     elements: dict[str, Matrix | dict[str, Column]]
     annotations: Annotations
+    index_names: dict[str, str]
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +114,7 @@ def describe(found: Input, annotations: Annotations) -> Described:
     elements: dict[str, Matrix | dict[str, Column]] = {path: reader.matrix for path, reader in found.matrices.items()}
     for path, table in found.tables.items():
         elements[path] = {name: reader.column for name, reader in table.items()}
-    return Described(found.name, found.n_obs, elements, annotations)
+    return Described(found.name, found.n_obs, elements, annotations, found.index_names)
 
 
 def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Sequence[str] | None = None) -> Schema:
@@ -151,7 +155,8 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
             absent.append(path)
         if not matrices:
             tables = [elem if isinstance(elem, dict) else {} for elem in found]
-            elements[path] = _table(path, tables, absent)
+            names = [one.index_names[path] for one in inputs if path in one.index_names]
+            elements[path] = _table(path, tables, names, absent)
         elif len(matrices) + found.count(None) < len(found):
             raise StoreError(f"`{path}` must be a matrix in all inputs or a data frame in all, got both.")
         else:
@@ -168,7 +173,7 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
     assert isinstance(obs, TableElement)
     columns = {name: column for name, column in obs.columns.items() if name != SOURCE}
     columns[SOURCE] = Column("categorical", np.dtype(np.int32), pd.Index(list(dict.fromkeys(sources))))
-    elements["obs"] = TableElement(columns)
+    elements["obs"] = TableElement(columns, obs.index_name)
     return Schema(annotations, elements, True)
 
 
@@ -186,11 +191,13 @@ def _matrix(path: str, matrices: list[Matrix], missing: bool, n_vars: int) -> El
     return DenseElement(np.result_type(dtype, np.float32) if missing else dtype, shape)
 
 
-def _table(path: str, tables: list[dict[str, Column]], absent: list[str]) -> TableElement:
+def _table(path: str, tables: list[dict[str, Column]], names: list[str], absent: list[str]) -> TableElement:
     columns = {}
     for name in dict.fromkeys(name for table in tables for name in table):
         found = [table.get(name) for table in tables]
         if None in found and path not in absent and not (path == "obs" and name == SOURCE):
             absent.append(f"{path}[{name!r}]")
         columns[name] = unite(found, f"Column {name!r} of `{path}`")
-    return TableElement(columns)
+    # The one name that inputs give to the index, unless a column has it too.
+    index_name = names[0] if len(set(names)) == 1 and names[0] not in columns else None
+    return TableElement(columns, index_name)

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import zarr
 
-from .._sizes import spell_bytes
 from ..errors import StoreError
 from ._manifest import OWN, WORK, dataset_number, flush, replace_json
 from ._write import Place
@@ -138,14 +137,6 @@ class Work:
             if entry.name not in ("lock", self._call.name):
                 _remove(entry)
         self._call.unlink(missing_ok=True)
-
-    def require_space(self, nbytes: float) -> None:
-        """Raise :class:`StoreError` if the disk has less room than needed."""
-        free = shutil.disk_usage(self.folder).free
-        if nbytes > free:
-            raise StoreError(
-                errno.ENOSPC, f"{self.home} needs about {spell_bytes(nbytes)} of free disk, got {spell_bytes(free)}."
-            )
 
 
 def _remove(path: Path) -> None:

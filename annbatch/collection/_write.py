@@ -228,7 +228,7 @@ def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.Da
     """
     element = schema.elements[path]
     assert isinstance(element, TableElement)
-    index = pd.Index(columns.get(NAMES, np.empty(0, object)), dtype=object)
+    index = pd.Index(columns.get(NAMES, np.empty(0, object)), dtype=object, name=element.index_name)
     assembled = {}
     for name, column in element.columns.items():
         values = columns.get(column_key(path, name))

@@ -257,12 +257,18 @@ class DatasetCollection:
             client=client,
             progress=progress,
         )
+        self._refuse_client(client)
         if self._h5ad is not None:
             add_h5ad(self._h5ad, request)
         else:
             self._home.require_room()
             add(self._home, request)
         return self
+
+    def _refuse_client(self, client: Any | None) -> None:
+        if client is not None and (self._h5ad is not None or self._home.folder is None):
+            kind = "a folder of h5ad files" if self._h5ad is not None else "no local folder"
+            raise ValueError(f"`client` needs a zarr store in a folder that its workers see, got {self._home}, {kind}.")
 
     def reshuffle(
         self,
@@ -299,6 +305,7 @@ class DatasetCollection:
             raise ValueError(f"{self._home} must be a zarr store to be shuffled anew, and holds h5ad files.")
         if self.is_empty:
             raise ValueError(f"{self._home} must have rows to shuffle, and is empty.")
+        self._refuse_client(client)
         seed = None if rng is None else int(rng.integers(2**63))
         reshuffle(self._home, seed, _share_out(memory_limit), client, progress)
         return self
@@ -361,7 +368,8 @@ def _read_obs(frame: Any, columns: list[str] | None) -> pd.DataFrame:
         whole: pd.DataFrame = read_elem(frame)
         return whole
     present = [name for name in columns if name in frame.attrs["column-order"]]
-    index = pd.Index(read_elem(frame[frame.attrs["_index"]]))
+    key = frame.attrs["_index"]
+    index = pd.Index(read_elem(frame[key]), name=None if key == "_index" else key)
     return pd.DataFrame({name: read_elem(frame[name]) for name in present}, index=index)
 
 

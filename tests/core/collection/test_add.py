@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,17 +17,13 @@ from annbatch import DatasetCollection
 from annbatch.collection._work import working
 from annbatch.errors import NotACollectionError, StoreError
 
-from .conftest import GENES, assert_holds, make_cells, read
+from .conftest import GENES, assert_holds, files, make_cells, make_counts, read
 
 Write = Callable[..., str]
 
 
 def convert(path: Path, sources: list[object], seed: int = 3, **kwargs: object) -> DatasetCollection:
     return DatasetCollection(path).add_adatas(sources, rng=np.random.default_rng(seed), progress=False, **kwargs)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_adding_leaves_old_datasets_alone(tmp_path: Path, write: Write) -> None:
@@ -281,3 +278,28 @@ def test_h5ad_files_that_are_not_there(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path / "c.zarr", mode="w")
     with pytest.raises(ValueError, match="`group` must be a path where `is_collection_h5ad` is True"):
         DatasetCollection(group, is_collection_h5ad=True)
+
+
+def test_a_client_needs_a_folder(tmp_path: Path, write: Write) -> None:
+    path = write(make_counts(0, 3), "0.h5ad")
+    with pytest.raises(ValueError, match=r"`client` needs a zarr store in a folder .*files, a folder of h5ad files"):
+        DatasetCollection(tmp_path / "files", is_collection_h5ad=True).add_adatas([path], client=object())
+    group = zarr.group(zarr.storage.MemoryStore(), zarr_format=3)
+    with pytest.raises(ValueError, match=r"`client` needs a zarr store in a folder .*no local folder"):
+        DatasetCollection(group).add_adatas([path], client=object())
+
+
+def test_a_store_that_is_no_folder_is_shuffled_through_one_that_goes_away(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    path = write(make_counts(0, 3000), "0.h5ad")
+    group = zarr.group(zarr.storage.MemoryStore(), zarr_format=3)
+    collection = DatasetCollection(group).add_adatas([path], memory_limit="100kB")
+    assert collection.n_obs == 3000
+    assert list((tmp_path / "temporary").iterdir()) == []
+    told = capsys.readouterr().err
+    assert "3,000 rows: " in told
+    assert f"at most to shuffle through {tmp_path / 'temporary'}" in told
+    assert "; about 1 s." in told

@@ -17,7 +17,7 @@ from scipy import sparse
 from annbatch import DatasetCollection
 from annbatch.errors import NotACollectionError, StoreError
 
-from .conftest import GENES, assert_holds, make_cells, read
+from .conftest import GENES, assert_holds, make_cells, make_counts, read
 
 Write = Callable[..., str]
 
@@ -399,6 +399,82 @@ def test_raw_is_refused_and_load_adata_moves_it(tmp_path: Path, write: Write) ->
     )
     (part,) = read(collection)
     assert np.array_equal(part.X.toarray(), counts.X.toarray())
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_columns_keep_their_types_and_the_index_its_name(
+    tmp_path: Path, write: Write, suffix: str, loaded: bool
+) -> None:
+    cells = [make_counts(i, 6) for i in range(2)]
+    for one in cells:
+        one.obs.index.name = "barcode"
+        one.obs["note"] = pd.array([f"{name}!" for name in one.obs_names], dtype="string")
+        one.obs["dose"] = pd.array([1, None, 3, 4, 5, 6], dtype="Int16")
+        one.obsm["table"] = pd.DataFrame({"u": np.arange(6, dtype="u2")}, index=one.obs.index)
+    cells[1].obs.loc["f1_r2", "note"] = pd.NA
+    paths = [write(one, f"{i}.{suffix}") for i, one in enumerate(cells)]
+    read_one = ad.read_zarr if suffix == "zarr" else ad.read_h5ad
+    collection = convert(tmp_path / "c.zarr", paths, load_adata=read_one if loaded else None, dataset_size=5)
+    collection.reshuffle(progress=False)
+    for part in read(collection):
+        assert part.obs.index.name == "barcode"
+        assert part.obsm["table"].index.name == "barcode"
+        assert part.obs["note"].dtype == pd.StringDtype()
+        assert part.obs["dose"].dtype == pd.Int16Dtype()
+        assert part.obsm["table"]["u"].dtype == np.uint16
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    assert collection.obs().index.name == "barcode"
+    assert collection.obs(["note"]).index.name == "barcode"
+
+
+def test_index_names_that_differ_are_left_out(tmp_path: Path, write: Write) -> None:
+    cells = [make_counts(i, 3) for i in range(3)]
+    cells[0].obs.index.name, cells[1].obs.index.name = "barcode", "cell"
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    assert convert(tmp_path / "both.zarr", paths).obs().index.name is None
+    assert convert(tmp_path / "one.zarr", paths[1:]).obs().index.name == "cell"
+    cells[2].obs["cell"] = ["x", "y", "z"]
+    with pytest.warns(UserWarning, match="Not in all inputs"):
+        collection = convert(tmp_path / "column.zarr", [paths[1], write(cells[2], "3.h5ad")])
+    assert collection.obs().index.name is None
+
+
+def test_many_files_and_one_row(tmp_path: Path, write: Write) -> None:
+    paths = [write(make_counts(i, 1 + i % 3), f"{i}.h5ad") for i in range(300)]
+    collection = convert(tmp_path / "c.zarr", paths, memory_limit="100kB")
+    assert collection.n_obs == 600
+    assert set(collection.obs()["src_path"]) == set(paths)
+
+
+def test_a_million_tiny_rows(tmp_path: Path) -> None:
+    n_rows = 1_000_000
+    rng = np.random.default_rng(0)
+    present = rng.random((n_rows, 3)) < 0.4
+    row, column = np.nonzero(present)
+    indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
+    matrix = sparse.csr_matrix((row.astype(np.int32), column, indptr), shape=(n_rows, 3))  # its values say which row
+    ad.AnnData(matrix).write_h5ad(tmp_path / "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [tmp_path / "0.h5ad"], memory_limit="20MB", dataset_size=600_000)
+    assert len(collection) == 2
+    rows = collection.obs([]).index.to_numpy().astype(np.int64)
+    assert np.array_equal(np.sort(rows), np.arange(n_rows))
+    stored, expected = sparse.vstack([part.X for part in read(collection)]), matrix[rows]
+    for name in ("indptr", "indices", "data"):
+        assert np.array_equal(getattr(stored, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("memory_limit", ["4GB", "1MB"])
+def test_rows_of_60_000_values(tmp_path: Path, write: Write, memory_limit: str) -> None:
+    rng = np.random.default_rng(0)
+    n_genes, lengths = 62_710, [60_000, 0, 62_710, 1, 60_000]
+    rows = [np.sort(rng.choice(n_genes, n, replace=False)) for n in lengths]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    values = rng.integers(0, 70_000, indptr[-1]).astype(np.float32)
+    cells = ad.AnnData(sparse.csr_matrix((values, np.concatenate(rows), indptr), shape=(5, n_genes)))
+    path = write(cells, "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [path], memory_limit=memory_limit, dataset_size=3)
+    assert_holds(collection, {path: cells})
 
 
 def test_what_lies_between_rows_is_left_out_with_a_warning(tmp_path: Path, write: Write) -> None:
