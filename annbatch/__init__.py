@@ -2,8 +2,8 @@
 
 >>> import annbatch
 >>> sorted(annbatch.__all__)
-['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'errors', 'samplers', 'testing', 'transforms', 'types',
- 'write_sharded']
+['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'diversity', 'errors', 'samplers', 'suggest', 'testing',
+ 'transforms', 'types', 'write_sharded']
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import abc, errors, samplers, testing, transforms, types
+    from ._diversity import diversity
     from ._objects.store import RemoteStore
+    from ._suggest import suggest
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
 
@@ -25,8 +27,10 @@ __all__ = [
     "Loader",
     "RemoteStore",
     "abc",
+    "diversity",
     "errors",
     "samplers",
+    "suggest",
     "testing",
     "transforms",
     "types",
@@ -37,6 +41,8 @@ _HOMES = {
     "DatasetCollection": ".collection",
     "Loader": ".loader",
     "RemoteStore": "._objects.store",
+    "diversity": "._diversity",
+    "suggest": "._suggest",
     "write_sharded": ".collection",
 }
 

@@ -6,10 +6,17 @@ import dataclasses
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from annbatch.abc import Adapter, Sampler
-from annbatch.samplers import RandomSampler, SequentialSampler
+from annbatch.samplers import (
+    ClassSampler,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    WeightedClassSampler,
+)
 from annbatch.testing import AdapterTests, SamplerTests
 
 
@@ -200,6 +207,59 @@ class TestRandomSamplerWithReplacement(SamplerTests):
         return RandomSampler(5, 4, 10, replacement=True, num_samples=333, rng=np.random.default_rng(0))
 
 
+CLASSES = pd.Categorical(np.random.default_rng(0).choice(["a", "b"], 1001))
+
+
+class TestRandomSamplerWithWeights(SamplerTests):
+    n_obs = (1001,)
+    refused_n_obs = (1000,)
+    every_row_once = False
+    epochs_differ = True
+
+    def make_sampler(self):
+        return RandomSampler(5, 4, 10, weights=np.arange(1001), rng=np.random.default_rng(0))
+
+
+class TestClassSampler(SamplerTests):
+    n_obs = (1001,)
+    refused_n_obs = (1000,)
+    every_row_once = False
+    epochs_differ = True
+    kind = ClassSampler
+
+    def make_sampler(self):
+        return self.kind(5, 4, 10, classes=CLASSES, num_samples=333, rng=np.random.default_rng(0))
+
+
+class TestWeightedClassSampler(TestClassSampler):
+    kind = WeightedClassSampler
+
+
+class TestAnySetOfRows(SamplerTests):
+    n_obs = (1001,)
+    epochs_differ = True
+
+    def make_sampler(self):
+        return RandomSampler(7, 6, 14, mask=np.arange(1001) % 3 > 0, rng=np.random.default_rng(0))
+
+
+class TestDistributedSampler(SamplerTests):
+    n_obs = (100, 1001)
+    refused_n_obs = (41,)
+    every_row_once = False
+    epochs_differ = True
+    remainder = "drop"
+
+    def make_sampler(self):
+        sampler = RandomSampler(7, 6, 14, rng=np.random.default_rng(0))
+        return DistributedSampler(sampler, dist_info=lambda: (1, 3), remainder=self.remainder)
+
+
+class TestDistributedSamplerThatWraps(TestDistributedSampler):
+    refused_n_obs = ()
+    remainder = "wrap"
+
+
 class TestSequentialSampler(SamplerTests):
     n_obs = (60, 1000)
     refused_n_obs = (49,)
@@ -278,9 +338,39 @@ class RemembersWhatItSampled(Rows):
         yield {"requests": np.roll(np.arange(n_obs), self.start)}
 
 
+class CountsWhatItYielded(Rows):
+    """Its order depends on how much of an epoch was asked for before."""
+
+    yielded = 0
+
+    def make(self, n_obs):
+        type(self).yielded += 1
+        return np.roll(np.arange(n_obs), type(self).yielded)
+
+    def _sample(self, n_obs):
+        yield {"requests": self.make(n_obs)}
+
+
+class NamesNoSeed(Rows):
+    made = 0
+
+    def identity(self):
+        type(self).made += 1
+        return {"made": self.made}
+
+
+class NamesAnArray(Rows):
+    def identity(self):
+        return {"rows": (1, 2)}
+
+
 @pytest.mark.parametrize(
     ("faulty", "test"),
     [
+        (CountsWhatItYielded, "test_a_pass_begins_at_any_batch"),
+        (CountsWhatItYielded, "test_workers_share_a_pass"),
+        (NamesNoSeed, "test_identity"),
+        (NamesAnArray, "test_identity"),
         (AcceptsAnything, "test_validate"),
         (ReadsBeyondTheEnd, "test_rows_exist"),
         (SplitsBeyondTheEnd, "test_rows_exist"),

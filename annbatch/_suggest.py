@@ -1,0 +1,155 @@
+"""Which chunks and windows suit a collection, a batch size and the memory that there is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from ._diversity import Diversity, diversity
+from ._sizes import parse_size, spell_bytes
+from .loader import Loader
+from .samplers import RandomSampler
+
+if TYPE_CHECKING:
+    from .collection import DatasetCollection
+
+_CHUNK_SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
+_WINDOWS = 3  # in memory: the one in use, the one that is read ahead, and room for batches that are kept
+_ENOUGH = 0.99  # of the entropy of uniform sampling
+_MOST_LABELS = 1_000  # in a column that is taken for labels
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Suggestion:
+    """Settings of a loader, and what comes of them.
+
+    Attributes
+    ----------
+    batch_size, chunk_size, preload_nchunks
+        Arguments of :class:`annbatch.Loader`.
+    window_bytes
+        Of X in one window.
+    diversity
+        Of every column of labels.
+    """
+
+    batch_size: int
+    chunk_size: int
+    preload_nchunks: int
+    window_bytes: int
+    diversity: tuple[Diversity, ...]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The settings: ``Loader(**suggestion.arguments)``."""
+        return {
+            "batch_size": self.batch_size,
+            "chunk_size": self.chunk_size,
+            "preload_nchunks": self.preload_nchunks,
+            "shuffle": True,
+        }
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        rows = self.chunk_size * self.preload_nchunks
+        lines = [f"Loader({settings})", f"  windows of {rows:,} rows, {spell_bytes(self.window_bytes)}"]
+        for one in self.diversity:
+            lines.append(f"  {one.share_of_entropy:.1%} of the entropy of {one.column} with uniform sampling")
+        return "\n".join(lines)
+
+
+def suggest(
+    collection: DatasetCollection, batch_size: int, memory: int | str = "2GB", *, columns: list[str] | None = None
+) -> Suggestion:
+    """Propose ``chunk_size`` and ``preload_nchunks`` for a shuffled loader.
+
+    Windows are as large as ``memory`` allows, with one in use, one read ahead and room for one more. Chunks, which are
+    the faster to read the larger they are, are the largest, up to 512 rows, with which the labels in a batch have 99 %
+    of the entropy that uniform sampling gives them; on a well shuffled collection that is any size.
+
+    Parameters
+    ----------
+    collection
+        What is to be loaded.
+    batch_size
+        Rows per batch.
+    memory
+        Bytes for windows (``"2GB"`` or an int).
+    columns
+        Columns of ``obs`` that have to be mixed; default, all categorical ones of at most 1,000 categories.
+
+    Returns
+    -------
+    Suggestion
+        Its ``repr`` says what comes of it; ``Loader(**suggestion.arguments)`` uses it.
+
+    Raises
+    ------
+    ValueError
+        If ``batch_size`` is not positive, the collection is empty, or ``memory`` does not hold three batches.
+    """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be positive, got {batch_size}.")
+    if collection.is_empty:
+        raise ValueError(f"`collection` must have datasets, got an empty one: {collection!r}.")
+    bytes_per_row = _bytes_per_row(collection)
+    available = parse_size(memory, name="memory", least=1)
+    rows = min(int(available / _WINDOWS / bytes_per_row), -(-collection.n_obs // batch_size) * batch_size)
+    names = _label_columns(collection) if columns is None else columns
+    best: Suggestion | None = None
+    for chunk_size in _CHUNK_SIZES:
+        step = math.lcm(chunk_size, batch_size)
+        if step > rows:
+            continue
+        preload_nchunks = rows // step * step // chunk_size
+        sampler = RandomSampler(chunk_size, preload_nchunks, batch_size, rng=0)
+        with Loader(batch_sampler=sampler, obs_columns=names).use_collection(collection) as loader:
+            found = tuple(diversity(loader, name, n_batches=50) for name in names)
+        window_bytes = int(chunk_size * preload_nchunks * bytes_per_row)
+        one = Suggestion(batch_size, chunk_size, preload_nchunks, window_bytes, found)
+        if best is None or _worst(one) > _worst(best):
+            best = one
+        if _worst(one) >= _ENOUGH:
+            break
+    if best is None:
+        needed = spell_bytes(_WINDOWS * batch_size * bytes_per_row)
+        raise ValueError(f"`memory` must hold {_WINDOWS} batches of {batch_size} rows, {needed}, got {memory}.")
+    return best
+
+
+def _worst(suggestion: Suggestion) -> float:
+    return min((one.share_of_entropy for one in suggestion.diversity), default=1.0)
+
+
+def _label_columns(collection: DatasetCollection) -> list[str]:
+    """Return the categorical columns of obs with more than one category and not too many."""
+    frame = next(iter(collection))["obs"]
+    assert isinstance(frame, zarr.Group)
+    found = []
+    for name in frame.attrs["column-order"]:  # type: ignore[union-attr]  # attributes are any JSON to zarr
+        column = frame[str(name)]
+        if isinstance(column, zarr.Group) and "categories" in column:
+            categories = column["categories"]
+            if isinstance(categories, zarr.Array) and 1 < categories.shape[0] <= _MOST_LABELS:
+                found.append(str(name))
+    return found
+
+
+def _bytes_per_row(collection: DatasetCollection) -> float:
+    """Return the bytes of a row of X in a batch, mean over the collection."""
+    n_bytes = 0.0
+    for dataset in collection:
+        x = dataset["X"]
+        if isinstance(x, zarr.Array):
+            dtype = np.dtype(str(x.attrs.get("annbatch-dtype", x.dtype)))
+            n_bytes += math.prod(x.shape) * dtype.itemsize
+        else:
+            data = x["data"]
+            assert isinstance(data, zarr.Array)
+            dtype = np.dtype(str(x.attrs.get("annbatch-dtype", data.dtype)))
+            n_bytes += data.shape[0] * (dtype.itemsize + 4)
+    return max(1.0, n_bytes / collection.n_obs)
