@@ -135,7 +135,8 @@ def memory_column(array: Any) -> Column:
     """Return the column that a Series' or an Index' array is."""
     if isinstance(array, pd.Categorical):
         return CategoricalColumn(HeldValues(array.codes), array.dtype)
-    if isinstance(array, np.ndarray | pd.arrays.NumpyExtensionArray):
+    # pandas' strings are a subclass of its wrapper of NumPy arrays, and would lose their dtype
+    if isinstance(array, np.ndarray) or type(array) is pd.arrays.NumpyExtensionArray:
         return PlainColumn(HeldValues(np.asarray(array)))
     return PandasColumn(array)
 
