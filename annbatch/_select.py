@@ -13,6 +13,7 @@ import numpy as np
 
 from ._decode import DONE, read_values
 from ._normalize import normalize_row, scratch_like
+from ._place import LARGE, LONG, fence, place
 
 Stored: TypeAlias = tuple[Any, ...]
 Fields: TypeAlias = tuple[np.ndarray, ...]
@@ -27,13 +28,15 @@ def add_dense(
     piece: int,
     pieces: Fields,
     columns: np.ndarray,
-    width: int,
     target_sum: float | None,
+    scratch: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Add one stretch's part of each row to the dense row; zero a row when its first element is met.
+    """Make one stretch's rows dense.
 
-    A row is normalised when its last element has been added: it is still in the core's cache then.
+    A row is put together in the core's cache and then written to its place, once, in order and past the caches: zeroing
+    it and adding to it there would fetch each of its lines first. A row that lies in several stretches is added to in
+    its place, part by part.
 
     Parameters
     ----------
@@ -45,24 +48,26 @@ def add_dense(
         ``start``, ``length`` and ``dest`` of all pieces; ``dest`` is where in ``out`` the dense row begins.
     columns
         ``(n_stored_columns,)`` where each stored column goes, -1 for nowhere; empty: each stays where it is.
-    width
-        Columns of a dense row.
     target_sum
         As :func:`~annbatch._normalize.normalize_row` takes it; None, for which numba compiles a kernel without that
         branch, leaves the values as they are.
+    scratch
+        ``(n_columns,)`` zeros of ``out``'s dtype, and zeros again afterwards.
     out
-        Flat.
+        Flat. Another thread may read it after a :func:`~annbatch._place.fence`.
     """
     start, length, dest = pieces
-    i = piece
+    i, width = piece, scratch.size
+    past_caches = out.nbytes >= LARGE and scratch.nbytes >= LONG
     if target_sum is not None:
         of_count = scratch_like(out)
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
-        row = out[dest[i] : dest[i] + width]
-        if a == start[i]:
-            row[:] = 0
         of, at = values[a - low : b - low], indices[a - low : b - low]
+        whole = b - a == length[i]
+        row = scratch if whole else out[dest[i] : dest[i] + width]
+        if a == start[i] and not whole:
+            row[:] = 0
         if columns.size == 0:
             for j in range(b - a):
                 row[at[j]] += of[j]
@@ -73,7 +78,35 @@ def add_dense(
                     row[column] += of[j]
         if target_sum is not None and b == start[i] + length[i]:
             normalize_row(row, target_sum, of_count)
+        if whole:
+            place(row, out[dest[i] : dest[i] + width], past_caches)
+            if columns.size == 0:
+                for j in range(b - a):
+                    row[at[j]] = 0
+            else:
+                for j in range(b - a):
+                    if columns[at[j]] >= 0:
+                        row[columns[at[j]]] = 0
         i += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def add_dense_rows(
+    values: np.ndarray,
+    indices: np.ndarray,
+    low: int,
+    high: int,
+    piece: int,
+    pieces: Fields,
+    columns: np.ndarray,
+    width: int,
+    target_sum: float | None,
+    out: np.ndarray,
+) -> None:
+    """Make rows dense, ``width`` columns wide, all of whose elements are here; see :func:`add_dense`."""
+    scratch = np.zeros(width, out.dtype)
+    add_dense(values, indices, low, high, piece, pieces, columns, target_sum, scratch, out)
+    fence()
 
 
 @nb.njit(nogil=True, cache=True)
@@ -208,12 +241,14 @@ def read_dense(
     Returns as ``read_pieces`` does, the number of the stretch as :func:`read_both` has it.
     """
     total = 0
+    scratch = np.zeros(width, out.dtype)
     for r in range(reads[0].size):
         status, number, fetched, values, at = read_both(data, indices, reads, r)
         if status != DONE:
             return status, number, total
         total += fetched
-        add_dense(values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, width, target_sum, out)
+        add_dense(values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, target_sum, scratch, out)
+    fence()
     return DONE, 0, total
 
 
@@ -254,6 +289,16 @@ def read_selected(
             out_indices,
         )
     return DONE, 0, total
+
+
+@nb.njit(nogil=True, cache=True)
+def column_range(indices: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[int, int]:
+    """Return the smallest and the largest column number of pieces; 0 and 0 where they hold none."""
+    lowest = highest = np.int64(0)
+    for i in range(start.size):
+        for column in indices[start[i] : start[i] + length[i]]:
+            lowest, highest = min(lowest, np.int64(column)), max(highest, np.int64(column))
+    return int(lowest), int(highest)
 
 
 @nb.njit(nogil=True, cache=True)

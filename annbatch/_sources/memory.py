@@ -21,7 +21,7 @@ class MemoryArray:
 
         self.shape = array.shape
         self.dtype = array.dtype.newbyteorder("=")
-        self._flat = np.ascontiguousarray(array, dtype=self.dtype).reshape(-1)
+        self.flat = np.ascontiguousarray(array, dtype=self.dtype).reshape(-1)
         self._item = item_size(array.shape)
 
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
@@ -35,7 +35,7 @@ class MemoryArray:
     def _copy(self, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> int:
         from .._scatter import scatter_cast
 
-        scatter_cast(self._flat, start, length, dest, out)
+        scatter_cast(self.flat, start, length, dest, out)
         return 0
 
     def describe(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from .._plan import Pieces
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
+from .memory import MemoryArray
 from .native import NativeArray
 from .reads import plan_reads
 
@@ -66,13 +67,13 @@ class CsrPair:
         target_sum
             Where rows are to be normalised to a total and their logarithm taken: the total.
         """
-        from .._select import add_dense, read_dense, zero_rows
+        from .._select import add_dense_rows, read_dense, zero_rows
 
         empty = pieces.dest[pieces.length == 0]
         jobs: list[Job] = [partial(_zero, zero_rows, empty, width, out)] if len(empty) else []
         filled = pieces.in_elements(1)
         for part in split_evenly(filled.length, n_jobs):
-            jobs.append(self._job(filled.part(part), read_dense, add_dense, (columns, width, target_sum, out)))
+            jobs.append(self._job(filled.part(part), read_dense, add_dense_rows, (columns, width, target_sum, out)))
         return jobs
 
     def selected_jobs(
@@ -149,7 +150,7 @@ class CsrPair:
         read = np.empty(int(pieces.length.sum()), dtype=self._indices.dtype)
         jobs = self._indices.jobs(Pieces(pieces.start, pieces.length, dest), read, n_jobs=1)
         n_bytes = sum(job() for job in jobs)
-        self._check_columns(read)
+        self._check_columns(Pieces(dest, pieces.length, dest), read)
         scatter_cast(columns[read], dest, pieces.length, pieces.dest, out)
         return n_bytes
 
@@ -194,6 +195,13 @@ class CsrPair:
     def _read_then_consume(self, pieces: Pieces, consume: Consume, arguments: tuple[Any, ...]) -> int:
         from .._scatter import kernels_cast
 
+        data, indices = self._data, self._indices
+        if isinstance(data, MemoryArray) and isinstance(indices, MemoryArray) and kernels_cast(data.dtype, data.dtype):
+            self._check_columns(pieces, indices.flat)
+            fields = pieces.start, pieces.length, pieces.dest
+            consume(data.flat, indices.flat, 0, len(data.flat), 0, fields, *arguments)
+            return 0
+
         dest = np.cumsum(pieces.length) - pieces.length
         size = int(pieces.length.sum())
         read = []
@@ -204,15 +212,19 @@ class CsrPair:
             for job in array.jobs(Pieces(pieces.start, pieces.length, dest), out, n_jobs=1):
                 n_bytes += job()
             read.append(out)
-        self._check_columns(read[1])
+        self._check_columns(Pieces(dest, pieces.length, dest), read[1])
         # Read one after the other, the pieces are rows of a matrix of their own.
         consume(*read, 0, size, 0, (dest, pieces.length, pieces.dest), *arguments)
         return n_bytes
 
-    def _check_columns(self, indices: np.ndarray) -> None:
-        if indices.size and not 0 <= indices.min() <= indices.max() < self._n_columns:
+    def _check_columns(self, pieces: Pieces, indices: np.ndarray) -> None:
+        """Raise where column numbers of the pieces, which become addresses, are none."""
+        from .._select import column_range
+
+        smallest, largest = column_range(indices, pieces.start, pieces.length)
+        if not 0 <= smallest <= largest < self._n_columns:
             raise CorruptDataError(
-                f"Column numbers must lie in 0..{self._n_columns - 1}, got {indices.min()}..{indices.max()}: damaged."
+                f"Column numbers must lie in 0..{self._n_columns - 1}, got {smallest}..{largest}: damaged."
             )
 
 

@@ -29,7 +29,7 @@ def _open_loader(task):
         num_samples=task["rows"],
         rng=np.random.default_rng(0),
     )
-    loader = Loader(batch_sampler=sampler, preload_to_gpu=False)
+    loader = Loader(batch_sampler=sampler, preload_to_gpu=task.get("gpu", False))
     if task["kind"] == "dense":
         return loader.add_dataset(zarr.open_array(task["store"], mode="r"))
     collection = DatasetCollection(task["store"], mode="r")
