@@ -93,3 +93,9 @@ def blosc_context() -> int:
     if not hasattr(_local, "context"):
         _local.context = _Context()
     return int(_local.context.address)
+
+
+def forget_context() -> None:
+    """Drop this thread's context: what a damaged chunk left in it would spoil chunks that are intact."""
+    if hasattr(_local, "context"):
+        del _local.context

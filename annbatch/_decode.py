@@ -23,6 +23,9 @@ set."""
 
 _STORED = 2
 
+_BLOSC2 = 5
+"""Flags of a header of Blosc 2, which is longer: zarr's codec writes none."""
+
 Stored: TypeAlias = tuple[Any, ...]
 Fields: TypeAlias = tuple[np.ndarray, ...]
 
@@ -59,6 +62,8 @@ def fetch_blocks(fd: int, offset: int, nbytes: int, low: int, high: int, chunk_b
     words = encoded.view(np.int32)
     decoded_size, block, encoded_size = np.int64(words[1]), np.int64(words[2]), np.int64(words[3])
     if decoded_size != chunk_bytes or encoded_size != nbytes or block <= 0:
+        return NOT_THE_CHUNK
+    if encoded[2] & _BLOSC2 == _BLOSC2:
         return NOT_THE_CHUNK
     if head == nbytes:
         return nbytes
@@ -174,9 +179,11 @@ def read_values(array: Stored, reads: Fields, r: int) -> tuple[int, int, np.ndar
     begin, fetched = read_stretch(array, reads, r)
     if begin < 0:
         return begin, fetched, stored[:0]
+    if begin % stored.itemsize:  # the chunk's items are not those that the metadata tell
+        return NOT_THE_CHUNK, fetched, stored[:0]
     first = begin // stored.itemsize
     values = stored[first : first + n]
-    if limit > 0 and not within(values, limit):
+    if limit >= 0 and not within(values, limit):
         return OUT_OF_RANGE, fetched, values
     return DONE, fetched, values
 
@@ -206,6 +213,7 @@ def read_pieces(array: Stored, reads: Fields, pieces: Fields, out: np.ndarray) -
     for r in range(low.size):
         status, fetched, values = read_values(array, reads, r)
         if status != DONE:
+            fence()
             return status, r, total
         total += fetched
         i = piece[r]

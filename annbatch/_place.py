@@ -63,8 +63,10 @@ def _place(source: Any, target: Any, past_caches: Any) -> Any:  # numba wants th
         for k in range(n - j):
             to[k] = of[k]
 
-    numbers = (types.Integer, types.Float)
-    return lines if isinstance(source.dtype, numbers) and isinstance(target.dtype, numbers) else plain
+    # A float that an integer type lacks becomes what the processor makes of it, which must not depend on the place.
+    old, new = source.dtype, target.dtype
+    known = isinstance(old, types.Integer) and isinstance(new, types.Integer | types.Float)
+    return lines if known or (isinstance(old, types.Float) and isinstance(new, types.Float)) else plain
 
 
 @intrinsic
@@ -119,17 +121,14 @@ def _vector(context: Any, builder: ir.IRBuilder, array: Any, value: Any, at: Any
 
 
 def _cast(builder: ir.IRBuilder, values: Any, old: Any, new: Any, kind: ir.Type) -> Any:
-    """Cast a vector as C does."""
+    """Cast a vector as C does; floats to integers are not."""
     if old == new:
         return values
-    signed = [isinstance(dtype, types.Float) or dtype.signed for dtype in (old, new)]
     match isinstance(old, types.Integer), isinstance(new, types.Integer):
         case True, True if old.bitwidth >= new.bitwidth:
             return builder.trunc(values, kind) if old.bitwidth > new.bitwidth else values
         case True, True:
-            return (builder.sext if signed[0] else builder.zext)(values, kind)
+            return (builder.sext if old.signed else builder.zext)(values, kind)
         case True, False:
-            return (builder.sitofp if signed[0] else builder.uitofp)(values, kind)
-        case False, True:
-            return (builder.fptosi if signed[1] else builder.fptoui)(values, kind)
+            return (builder.sitofp if old.signed else builder.uitofp)(values, kind)
     return (builder.fpext if old.bitwidth < new.bitwidth else builder.fptrunc)(values, kind)

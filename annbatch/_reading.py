@@ -85,11 +85,16 @@ class Reading:
             self._remote.cancel()
 
     def close(self) -> None:
-        """Stop open iterations and all threads; a later iteration starts threads again."""
+        """Stop open iterations and all threads; a later iteration starts threads again.
+
+        In a process that was forked from the one that iterates there is nothing to stop.
+        """
+        if self._threads is not None and self._threads[0] != os.getpid():
+            return
         for windows in list(self._open):
             windows.close()
         self._remote.cancel()  # what threads wait for
-        if self._threads is not None and self._threads[0] == os.getpid():
+        if self._threads is not None:
             for executor in self._threads[1:]:
                 executor.shutdown(wait=True)
         self._threads = None

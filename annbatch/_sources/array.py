@@ -34,7 +34,8 @@ class StoredArray(Protocol):
         Parameters
         ----------
         pieces
-            What to copy where; ``start`` and ``length`` count items, ``dest`` counts elements of ``out``.
+            What to copy where; ``start`` and ``length`` count items, ``dest`` counts elements of ``out``. Starts
+            ascend, and so do ends.
         out
             Flat and writeable; values are cast to its dtype. Must hold every piece.
         n_jobs

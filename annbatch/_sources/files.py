@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
     from .layout import ChunkLayout
 
 _MOST_OPEN = 256
-"""Open files an array; processes may have 1,024 by default, and a loader reads at least two arrays."""
+"""Files that stay open; processes may have 1,024 by default, and every reading thread needs some more for a while."""
 
 ABSENT = -1
 """Offset of a chunk that was never written; it holds the fill value."""
 
 _INDEX_ABSENT = np.iinfo(np.uint64).max  # what the shard index says of such a chunk (zarr v3, sharding codec 1.0)
+
+
+MISSING = 0
+"""Identity of a file that is not there."""
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
 
 
 class ChunkFile:
@@ -33,6 +40,8 @@ class ChunkFile:
     ----------
     fd
         File descriptor; -1 where there is no such file, which means that all its chunks hold the fill value.
+    identity
+        A number that changes with the file.
     offset, nbytes
         ``(per_file,)`` int64 place and size of each chunk in the file; ``offset`` is ``ABSENT`` for one never written.
     """
@@ -40,22 +49,31 @@ class ChunkFile:
     def __init__(self, layout: ChunkLayout, number: int) -> None:
         self.path = Path(layout.file(number))
         self.fd = -1
-        self.offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
-        self.nbytes = np.zeros(layout.per_file, dtype=np.int64)
+        self.identity = MISSING
         try:
-            self.fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self.fd = os.open(self.path, _FLAGS)
         except FileNotFoundError:
             first = number * layout.per_file
             chunks = f"chunks {first}..{first + layout.per_file - 1} of array {layout.folder}"
             if layout.complete:
                 raise CorruptDataError(f"{self.path} is missing, with {chunks}.") from None
+            self.offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
+            self.nbytes = np.zeros(layout.per_file, dtype=np.int64)
             return
         weakref.finalize(self, os.close, self.fd)
-        self._found = _identity(os.fstat(self.fd))
+        found = os.fstat(self.fd)
+        if not S_ISREG(found.st_mode):
+            raise CorruptDataError(f"{self.path} must be a file, and is none.")
+        self.identity = _identity(found)
         if layout.sharded:
-            self._read_index(layout)
+            self._read_index(layout, found.st_size)
         else:
-            self.offset[0], self.nbytes[0] = 0, self._found.size
+            self.offset, self.nbytes = np.zeros(1, dtype=np.int64), np.array([found.st_size], dtype=np.int64)
+        absent = np.flatnonzero(self.offset == ABSENT)
+        if layout.complete and len(absent) and (number * layout.per_file + absent[0]) * layout.chunk < layout.size:
+            raise CorruptDataError(
+                f"{self.path} lacks chunk {number * layout.per_file + absent[0]} of array {layout.folder}: damaged."
+            )
 
     def check_unchanged(self) -> None:
         """Raise ``CorruptDataError`` if the file is no longer the one that was opened."""
@@ -65,12 +83,13 @@ class ChunkFile:
             now = _identity(self.path.stat())
         except FileNotFoundError:
             raise CorruptDataError(f"{self.path} was removed while it was being read.") from None
-        if now != self._found:
-            raise CorruptDataError(f"{self.path} was replaced or changed while it was open: open the store again.")
+        if now != self.identity:
+            raise _replaced(self.path)
 
-    def _read_index(self, layout: ChunkLayout) -> None:
-        n_bytes, size = layout.index_bytes, self._found.size
-        raw = os.pread(self.fd, n_bytes, 0 if layout.index_first else max(0, size - n_bytes))
+    def _read_index(self, layout: ChunkLayout, size: int) -> None:
+        n_bytes = layout.index_bytes
+        # As many bytes as there are, if fewer: a damaged layout may ask for any number of them.
+        raw = os.pread(self.fd, min(n_bytes, size), 0 if layout.index_first else max(0, size - n_bytes))
         self.offset, self.nbytes = parse_index(raw, layout, size, self.path)
 
 
@@ -108,16 +127,23 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
     return offset, nbytes
 
 
+_lock = threading.RLock()  # an array that is collected while it is held drops its files, on the same thread
+_open: OrderedDict[tuple[int, int], ChunkFile] = OrderedDict()  # of all arrays of the process, the last used last
+_numbers = itertools.count()
+
+
 class ChunkFiles:
     """An array's chunk files, opened when they are needed. Thread-safe.
 
-    The files used last stay open. One that is dropped is closed when the last reading that uses it has ended.
+    The files used last stay open, of all arrays together. One that is dropped is closed when the last reading that uses
+    it has ended.
     """
 
     def __init__(self, layout: ChunkLayout) -> None:
         self._layout = layout
-        self._open: OrderedDict[int, ChunkFile] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known: dict[int, int] = {}  # which file each was, also when it is no longer open
+        self._number = next(_numbers)
+        weakref.finalize(self, _drop, self._number).atexit = False
 
     def get(self, number: int) -> ChunkFile:
         """Return a chunk file.
@@ -125,31 +151,40 @@ class ChunkFiles:
         Raises
         ------
         CorruptDataError
-            If its index contradicts its checksum or its length, or it changed since it was opened.
+            If its index contradicts its checksum or its length, or it changed since it was opened first.
         """
-        with self._lock:
-            file = self._open.get(number)
-            if file is None:
-                file = ChunkFile(self._layout, number)
-                self._open[number] = file
-                if len(self._open) > _MOST_OPEN:
-                    self._open.popitem(last=False)
-                return file
-            self._open.move_to_end(number)
-        file.check_unchanged()
+        key = self._number, number
+        with _lock:
+            file = _open.get(key)
+            if file is not None:
+                _open.move_to_end(key)
+        if file is not None:
+            file.check_unchanged()
+            return file
+        file = ChunkFile(self._layout, number)
+        with _lock:
+            if self._known.setdefault(number, file.identity) != file.identity:
+                raise _replaced(file.path)
+            _open[key] = file
+            while len(_open) > _MOST_OPEN:
+                _open.popitem(last=False)
         return file
 
 
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    device: int
-    inode: int
-    size: int
-    modified: int
+def _drop(array: int) -> None:
+    with _lock:
+        for key in list(_open):
+            if key[0] == array:
+                _open.pop(key, None)
 
 
-def _identity(stat: os.stat_result) -> _Identity:
-    return _Identity(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+def _identity(stat: os.stat_result) -> int:
+    """Return a number that stands for this file with this content: 8 bytes, as there may be a million files."""
+    return hash((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+def _replaced(path: Path) -> CorruptDataError:
+    return CorruptDataError(f"{path} was replaced or changed while it was open: open the store again.")
 
 
 def _crc32c(data: bytes) -> int:

@@ -107,7 +107,7 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
             return None
         sharding = codecs[0]["configuration"]
         codecs, inner = sharding["codecs"], tuple(sharding["chunk_shape"])
-    blosc = _is_blosc(codecs, array.dtype)
+    blosc = _is_blosc(codecs, array.dtype, inner[0] * item_size(array.shape) * array.dtype.itemsize)
     index_checksum = False if sharding is None else _index_has_checksum(sharding["index_codecs"])
     rows_only = outer[1:] == inner[1:] == array.shape[1:] and all(array.shape[1:]) and array.shape[0] > 0
     if blosc is None or index_checksum is None or not rows_only:
@@ -115,7 +115,7 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
     return ChunkLayout(
         folder=folder,
         shape=array.shape,
-        dtype=array.dtype,
+        dtype=array.dtype.newbyteorder("="),
         chunk=inner[0] * item_size(array.shape),
         per_file=outer[0] // inner[0],
         sharded=sharding is not None,
@@ -148,7 +148,7 @@ def _chunk_keys(encoding: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype) -> bool | None:
+def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype, chunk_bytes: int) -> bool | None:
     """Say whether chunks are Blosc (True) or plain (False); None for anything else."""
     names = [codec["name"] for codec in codecs]
     if names not in (["bytes"], ["bytes", "blosc"]):
@@ -159,9 +159,10 @@ def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype) -> bool | None:
     if len(codecs) == 1:
         return False
     blosc = codecs[1]["configuration"]
-    # Blosc decodes items of its own size: where the two sizes do not nest, values begin in the middle of one.
+    # Blosc decodes items of its own size: where the two sizes do not nest, values begin in the middle of one, and where
+    # a chunk is no multiple of them, its last ones are not to be had.
     size = blosc.get("typesize") or 1
-    nested = dtype.itemsize % size == 0 or size % dtype.itemsize == 0
+    nested = (dtype.itemsize % size == 0 or size % dtype.itemsize == 0) and chunk_bytes % size == 0
     return True if blosc["cname"] in _BLOSC_COMPRESSORS and nested else None
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
-from .disk import bytes_from_disk
+from .disk import reading_waits_for_it
 from .files import ChunkFiles
+from .located import Located
 from .reads import plan_reads
 
 if TYPE_CHECKING:
     from .._plan import Pieces
     from .array import StoredArray
     from .layout import ChunkLayout
+    from .located import Files
     from .reads import Reads
 
 _STRETCH_BYTES = 512 << 10
@@ -27,12 +28,6 @@ _STRETCH_BYTES = 512 << 10
 
 _GAP_BYTES = 4096
 """A ``pread`` of its own costs about as much as copying this many bytes that are not wanted."""
-
-_COLD = 0.1
-"""Reads are announced where more than this share of what was read lately came from a disk."""
-
-_ANNOUNCED_TOGETHER = 64 << 10
-"""Ranges closer than this are announced as one: fewer calls, and a disk reads on that far anyway."""
 
 WHAT_FAILED = {
     -1: "could not be read",
@@ -43,21 +38,6 @@ WHAT_FAILED = {
 }
 
 _local = threading.local()
-
-
-class Chunks(Protocol):
-    """An open file of chunks; see :class:`~annbatch._sources.files.ChunkFile`."""
-
-    fd: int
-    offset: np.ndarray
-    nbytes: np.ndarray
-
-
-class Files(Protocol):
-    """An array's files of chunks."""
-
-    def get(self, number: int) -> Chunks:
-        """Return one, open."""
 
 
 class NativeArray:
@@ -82,7 +62,7 @@ class NativeArray:
         self.dtype = layout.dtype
         self.layout = layout
         self._other = other
-        self._limit = limit or 0
+        self._limit = -1 if limit is None else limit
         self._other_files = files
         self._files: Files = ChunkFiles(layout) if files is None else files
         self._block: int | None = None
@@ -110,7 +90,7 @@ class NativeArray:
         reads = plan_reads(pieces, chunk=self.layout.chunk, gap=gap, stretch=stretch)
         located = self.locate(reads)
         stored, target = self.dtype, out
-        if out.dtype == self.dtype and not self._limit:  # copied as bits, by one kernel for all dtypes of a size
+        if out.dtype == self.dtype and self._limit < 0:  # copied as bits, by one kernel for all dtypes of a size
             stored = np.dtype(f"u{self.dtype.itemsize}")
             target = out.view(stored)
         parts = split_evenly(reads.stop - reads.start, n_jobs)
@@ -123,9 +103,9 @@ class NativeArray:
         return gap, min(self.layout.chunk, max(1, _STRETCH_BYTES // size // block) * block)
 
     def locate(self, reads: Reads) -> Located:
-        """Find where reads lie, and announce them if it is a disk that is waited for."""
+        """Say where reads lie, and announce them if it is a disk that is waited for."""
         located = Located(self.layout, self._files, reads)
-        if bytes_from_disk() > _COLD * located.total:
+        if reading_waits_for_it(int((reads.stop - reads.start).sum()) * self.dtype.itemsize):
             located.announce(reads)
         return located
 
@@ -135,7 +115,7 @@ class NativeArray:
         Parameters
         ----------
         reads, located
-            What will be read, and where it lies.
+            What will be read, and where it lies, open.
         stored
             The dtype by which kernels know the values: the array's, or an integer of the same size.
         scratch
@@ -146,7 +126,7 @@ class NativeArray:
         tuple
             The thread's Blosc context; file descriptor, offset and bytes of each read's chunk; elements a chunk;
             whether it is Blosc; the fill value as bytes; scratch for encoded and for decoded bytes, the latter also as
-            values; the bound that values must lie below, or 0.
+            values; the bound that values must lie below, or -1.
         """
         from .._clib import blosc_context
 
@@ -170,14 +150,21 @@ class NativeArray:
     def _read(self, reads: Reads, located: Located, pieces: Pieces, stored: np.dtype, out: np.ndarray) -> int:
         from .._decode import DONE, read_pieces
 
-        array = self.kernel_input(reads, located, stored=stored, scratch="decoded")
-        status, number, n_bytes = read_pieces(array, reads.fields, (pieces.start, pieces.length, pieces.dest), out)
-        if status != DONE:
-            raise self.error(status, int(reads.chunk[number]))
-        return int(n_bytes)
+        total = 0
+        for some in reads.in_few_files(self.layout.per_file):
+            few, there = reads.part(some), located.part(some).opened()
+            array = self.kernel_input(few, there, stored=stored, scratch="decoded")
+            status, number, n_bytes = read_pieces(array, few.fields, (pieces.start, pieces.length, pieces.dest), out)
+            if status != DONE:
+                raise self.error(status, int(few.chunk[number]))
+            total += int(n_bytes)
+        return total
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
         """Return the error that a kernel's status means, with the file, the array and the chunk."""
+        from .._clib import forget_context
+
+        forget_context()
         layout = self.layout
         number, within = divmod(chunk, layout.per_file)
         where = f"chunk {chunk}" + (f" (number {within} in its shard)" if layout.sharded else "")
@@ -195,65 +182,6 @@ class NativeArray:
             else:
                 self._block = 1
         return self._block
-
-
-class Located:
-    """Where the chunks of some reads lie; holds their files open.
-
-    Attributes
-    ----------
-    fd, offset, nbytes
-        ``(n_reads,)`` int64; see :class:`~annbatch._sources.files.ChunkFile`.
-    """
-
-    def __init__(self, layout: ChunkLayout, files: Files, reads: Reads) -> None:
-        number, within = np.divmod(reads.chunk, layout.per_file)
-        self.fd = np.empty(len(reads), dtype=np.int64)
-        self.offset = np.empty(len(reads), dtype=np.int64)
-        self.nbytes = np.empty(len(reads), dtype=np.int64)
-        self._held: list[Chunks] = []
-        self._layout = layout
-        cuts = np.flatnonzero(np.diff(number, prepend=-1))  # chunks ascend, so a file's reads lie together
-        for a, b in zip(cuts.tolist(), [*cuts[1:].tolist(), len(number)], strict=True):
-            file = files.get(int(number[a]))
-            self._held.append(file)
-            self.fd[a:b] = file.fd
-            self.offset[a:b] = file.offset[within[a:b]]
-            self.nbytes[a:b] = file.nbytes[within[a:b]]
-
-    def part(self, part: slice) -> Located:
-        """Return where some of the reads lie."""
-        one = copy(self)
-        one.fd, one.offset, one.nbytes = self.fd[part], self.offset[part], self.nbytes[part]
-        return one
-
-    @property
-    def largest(self) -> int:
-        """Bytes of the largest encoded chunk, of those that can be right at all."""
-        bound = self._layout.chunk * self._layout.dtype.itemsize
-        return min(int(self.nbytes.max(initial=0)), 2 * bound + (1 << 16))
-
-    @property
-    def total(self) -> int:
-        """Bytes of the chunks that the reads lie in."""
-        return int(self.nbytes.sum())
-
-    def announce(self, reads: Reads) -> None:
-        """Tell the kernel what will be read, so that a cold disk works ahead."""
-        if not hasattr(os, "posix_fadvise"):
-            return
-        begin, n_bytes = self.offset, self.nbytes
-        if not self._layout.blosc:
-            size = self._layout.dtype.itemsize
-            begin = begin + (reads.start - reads.chunk * self._layout.chunk) * size
-            n_bytes = (reads.stop - reads.start) * size
-        there = np.flatnonzero(self.offset >= 0)
-        fd, begin, end = self.fd[there], begin[there], (begin + n_bytes)[there]
-        far = (begin[1:] > end[:-1] + _ANNOUNCED_TOGETHER) | (begin[1:] < begin[:-1]) | (fd[1:] != fd[:-1])
-        first = np.flatnonzero(np.append(len(there) > 0, far))
-        last = np.append(first[1:], len(there))[: len(first)] - 1
-        for i, j in zip(first.tolist(), last.tolist(), strict=True):
-            os.posix_fadvise(int(fd[i]), int(begin[i]), int(end[j] - begin[i]), os.POSIX_FADV_WILLNEED)
 
 
 def _scratch(name: str, nbytes: int) -> np.ndarray:

@@ -181,16 +181,19 @@ class CsrPair:
     ) -> int:
         from .._decode import DONE
 
-        inputs = (
-            data.kernel_input(reads, located[0], stored=data.dtype, scratch="decoded"),
-            indices.kernel_input(reads, located[1], stored=indices.dtype, scratch="decoded too"),
-        )
-        fields = (pieces.start, pieces.length, pieces.dest)
-        status, number, n_bytes = kernel(*inputs, reads.fields, fields, *arguments)
-        if status != DONE:
-            array, read = (data, number) if number >= 0 else (indices, -1 - number)
-            raise array.error(status, int(reads.chunk[read]))
-        return n_bytes
+        fields, total = (pieces.start, pieces.length, pieces.dest), 0
+        for some in reads.in_few_files(min(data.layout.per_file, indices.layout.per_file)):
+            few, there, other = reads.part(some), located[0].part(some).opened(), located[1].part(some).opened()
+            inputs = (
+                data.kernel_input(few, there, stored=data.dtype, scratch="decoded"),
+                indices.kernel_input(few, other, stored=indices.dtype, scratch="decoded too"),
+            )
+            status, number, n_bytes = kernel(*inputs, few.fields, fields, *arguments)
+            if status != DONE:
+                array, read = (data, number) if number >= 0 else (indices, -1 - number)
+                raise array.error(status, int(few.chunk[read]))
+            total += n_bytes
+        return total
 
     def _read_then_consume(self, pieces: Pieces, consume: Consume, arguments: tuple[Any, ...]) -> int:
         from .._scatter import kernels_cast

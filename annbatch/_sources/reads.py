@@ -12,6 +12,9 @@ from .._plan import concatenated_ranges
 if TYPE_CHECKING:
     from .._plan import Pieces
 
+_FEW_FILES = 32
+"""Open at a time for one reading of one array; a process may have 1,024 by default, and reads on every core."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reads:
@@ -44,6 +47,19 @@ class Reads:
     def part(self, part: slice) -> Reads:
         """Return some of the stretches."""
         return Reads(self.chunk[part], self.start[part], self.stop[part], self.piece[part])
+
+    def in_few_files(self, per_file: int) -> list[slice]:
+        """Cut the stretches into parts that lie in a few files each, so that few are open at a time.
+
+        Parameters
+        ----------
+        per_file
+            Chunks a file.
+        """
+        number = self.chunk // per_file
+        file = np.cumsum(np.diff(number, prepend=number[:1]) != 0)
+        cuts = np.flatnonzero(np.diff(file // _FEW_FILES, prepend=-1)).tolist()
+        return [slice(a, b) for a, b in zip(cuts, [*cuts[1:], len(self)], strict=True)]
 
 
 def plan_reads(pieces: Pieces, *, chunk: int, gap: int, stretch: int) -> Reads:

@@ -13,7 +13,8 @@ from .._objects.ranges import plan_requests
 from .._objects.requests import Wanted
 from ..errors import CorruptDataError
 from .files import ABSENT
-from .native import WHAT_FAILED, Located, NativeArray
+from .located import Located
+from .native import WHAT_FAILED, NativeArray
 
 if TYPE_CHECKING:
     from .._objects.requests import Request
@@ -80,12 +81,6 @@ class RemoteArray(NativeArray):
             offset[here], nbytes[here] = index.offset[within[here]], index.nbytes[within[here]]
         return Fetched.ranges(self, reads, shards, shard, offset, nbytes, [index.tag for index in indexes])
 
-    def kernel_input(self, reads: Reads, located: Located, *, stored: np.dtype, scratch: str) -> tuple[Any, ...]:
-        """Wait for the bytes, then return what kernels need; see :class:`~annbatch._sources.native.NativeArray`."""
-        assert isinstance(located, Fetched)
-        located.wait()
-        return super().kernel_input(reads, located, stored=stored, scratch=scratch)
-
     def error(self, status: int, chunk: int) -> CorruptDataError:
         """Return the error that a kernel's status means, with the object, the chunk and the array."""
         path = str(self.layout.file(chunk // self.layout.per_file))
@@ -134,7 +129,7 @@ class Fetched(Located):
     fd
         ``(n_reads,)`` int64, all ``IN_MEMORY``.
     offset
-        ``(n_reads,)`` int64 addresses; ``ABSENT`` for a chunk that was never written. Right after :meth:`wait`.
+        ``(n_reads,)`` int64 addresses; ``ABSENT`` for a chunk that was never written. There once :meth:`opened`.
     nbytes
         ``(n_reads,)`` int64.
     """
@@ -236,8 +231,8 @@ class Fetched(Located):
         )
         return one
 
-    def wait(self) -> None:
-        """Return when all bytes are there; raise what their requests raised."""
+    def opened(self) -> Fetched:
+        """Return the same when all bytes are there; raise what their requests raised."""
         self._data = self._array.arrived(self._requests)
         address = np.array([ABSENT if data is None else data.ctypes.data for data in self._data], dtype=np.int64)
         length = np.array([0 if data is None else len(data) for data in self._data], dtype=np.int64)
@@ -249,6 +244,7 @@ class Fetched(Located):
         self.offset = np.where(there, address[self._of] + self._skip, ABSENT) if len(address) else self.offset
         if not self._layout.sharded:
             self.nbytes = length[self._of]
+        return self
 
     def _check_absent(self, request: int) -> None:
         """Raise where an object is missing that cannot be."""

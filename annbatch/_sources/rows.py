@@ -38,6 +38,17 @@ class CsrSource:
         n_columns: int,
         dtype: np.dtype,
     ) -> None:
+        if len(data.shape) != 1 or data.shape != indices.shape:
+            raise CorruptDataError(
+                f"A CSR matrix must have a column number a value, got {indices.shape} of {data.shape}: damaged."
+            )
+        if indptr.size < 1 or n_columns < 0:
+            raise CorruptDataError(
+                f"A CSR matrix must have an indptr and columns, got {indptr.size} entries and {n_columns}: damaged."
+            )
+        for name, dtype_ in (("indices", indices.dtype), ("indptr", indptr.dtype)):
+            if dtype_.kind not in "iu":
+                raise CorruptDataError(f"`{name}` of a CSR matrix must hold integers, got {dtype_}: damaged.")
         self.data = data
         self.indices = indices
         self.shape = (indptr.size - 1, n_columns)
@@ -45,15 +56,27 @@ class CsrSource:
         self._indptr = indptr
 
     def extents(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first element and the number of elements of each row, as int64."""
+        """Return the first element and the number of elements of each row, as int64.
+
+        Parameters
+        ----------
+        rows
+            ``(n,)`` int64, ascending; a row may be named again.
+
+        Raises
+        ------
+        CorruptDataError
+            If ``indptr`` does not ascend from row to row, or leads beyond the values.
+        """
         start, stop = (values.astype(np.int64, copy=False) for values in self._indptr.pairs(rows))
-        length = stop - start
-        if len(rows) and (length.min() < 0 or start.min() < 0 or (start + length).max() > self.data.shape[0]):
+        wrong = (start < 0) | (start > stop) | (stop > self.data.shape[0])
+        wrong[1:] |= (start[1:] < stop[:-1]) & (rows[1:] != rows[:-1])
+        if wrong.any():
             raise CorruptDataError(
                 f"`indptr` must ascend from 0 to the {self.data.shape[0]} stored values, and does not in rows "
                 f"{rows.min()}..{rows.max()}: damaged."
             )
-        return start, length
+        return start, stop - start
 
     @property
     def pair(self) -> CsrPair:

@@ -98,6 +98,8 @@ class SpanArray(ABC):
 
         first = int(start[0])
         read = np.ascontiguousarray(self._read(first, stop))
+        if len(read) != stop - first:
+            raise CorruptDataError(f"Items {first}..{stop} must be there, got {len(read)}: damaged.")
         if self._limit is not None and not 0 <= read.min() <= read.max() < self._limit:
             raise CorruptDataError(
                 f"Column numbers must lie in 0..{self._limit - 1}, got {read.min()}..{read.max()}: damaged."

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 
+from annbatch import Loader
 from annbatch._plan import Pieces
 from annbatch._sources import open_rows
 from annbatch._sources.array import split_evenly
@@ -435,3 +436,49 @@ def test_a_damaged_indptr_is_an_error_and_never_memory_of_others(store, damage, 
         source = open_rows(store(matrix, tmp_path))
     with pytest.raises(CorruptDataError, match="`indptr` must ascend"):
         source.extents(np.arange(45, 55))
+
+
+def test_rows_that_claim_the_place_of_others_are_damage_though_each_looks_right():
+    matrix = random_csr("f4")
+    matrix.indptr[60:62] = matrix.indptr[20:22]
+    source = open_rows(matrix)
+    assert len(source.extents(np.array([10, 20, 20, 58]))[0]) == 4
+    with pytest.raises(CorruptDataError, match=r"`indptr` must ascend .* in rows 10\.\.61"):
+        source.extents(np.array([10, 30, 61]))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"indices": np.arange(3)}, "a column number a value"),
+        ({"indices": np.linspace(0, 4, 500)}, "`indices` of a CSR matrix must hold integers, got float64"),
+        ({"indptr": np.zeros(101)}, "`indptr` of a CSR matrix must hold integers, got float64"),
+        ({"indptr": np.zeros(0, "i4")}, "must have an indptr and columns, got 0 entries"),
+        ({"shape": [100, -1]}, "must have an indptr and columns, got 101 entries and -1"),
+    ],
+    ids=["too few column numbers", "column numbers of floats", "indptr of floats", "no indptr", "negative width"],
+)
+def test_a_group_that_is_no_csr_matrix_is_refused_before_it_is_read(change, says):
+    group = zarr.create_group({})
+    arrays = {"data": np.ones(500), "indices": np.zeros(500, "i4"), "indptr": np.zeros(101, "i4"), **change}
+    group.attrs.update({"encoding-type": "csr_matrix", "shape": arrays.pop("shape", [100, 5])})
+    for name, values in arrays.items():
+        group.create_array(name, data=values)
+    with pytest.raises(CorruptDataError, match=says):
+        open_rows(group)
+
+
+def test_a_matrix_of_no_columns_has_no_column_numbers(tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr")
+    group.attrs.update({"encoding-type": "csr_matrix", "shape": [2, 0]})
+    for name, values in {"data": np.ones(2), "indices": np.zeros(2, "i4"), "indptr": np.array([0, 1, 2])}.items():
+        group.create_array(name, data=values, compressors=None)
+    with pytest.raises(CorruptDataError, match="column numbers beyond the matrix"):
+        list(Loader(batch_size=2, chunk_size=1, preload_nchunks=2, densify=True).add_dataset(group))
+
+
+def test_a_handle_of_another_byte_order_reads_the_same(tmp_path):
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(20, 3), dtype=">f4", chunks=(5, 3))
+    array[:] = np.arange(60).reshape(20, 3)
+    batch = next(iter(Loader(batch_size=20, chunk_size=20, preload_nchunks=1).add_dataset(array)))
+    np.testing.assert_array_equal(batch["X"], np.arange(60, dtype="f4").reshape(20, 3))

@@ -1,0 +1,102 @@
+"""Where the chunks of planned reads lie, opened when they are read."""
+
+from __future__ import annotations
+
+import os
+from copy import copy
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .layout import ChunkLayout
+    from .reads import Reads
+
+_ANNOUNCED_TOGETHER = 64 << 10
+"""Ranges closer than this are announced as one: fewer calls, and a disk reads on that far anyway."""
+
+
+class Chunks(Protocol):
+    """An open file of chunks; see :class:`~annbatch._sources.files.ChunkFile`."""
+
+    fd: int
+    offset: np.ndarray
+    nbytes: np.ndarray
+
+
+class Files(Protocol):
+    """An array's files of chunks."""
+
+    def get(self, number: int) -> Chunks:
+        """Return one, open."""
+
+
+class Located:
+    """Where the chunks of some reads lie.
+
+    Nothing is open at first, however many files there are: :meth:`opened` opens those of a part, which are closed
+    when it is gone and nothing else uses them.
+
+    Attributes
+    ----------
+    fd, offset, nbytes
+        ``(n_reads,)`` int64; see :class:`~annbatch._sources.files.ChunkFile`. There once :meth:`opened`.
+    """
+
+    fd: np.ndarray
+    offset: np.ndarray
+    nbytes: np.ndarray
+
+    def __init__(self, layout: ChunkLayout, files: Files, reads: Reads) -> None:
+        self._layout = layout
+        self._files = files
+        self._chunk = reads.chunk
+        self._held: list[Chunks] = []
+
+    def part(self, part: slice) -> Located:
+        """Return where some of the reads lie."""
+        one = copy(self)
+        one._chunk = self._chunk[part]
+        return one
+
+    def opened(self) -> Located:
+        """Return the same, open."""
+        one = copy(self)
+        one._held = []
+        number, within = np.divmod(self._chunk, self._layout.per_file)
+        one.fd, one.offset, one.nbytes = (np.empty(len(number), dtype=np.int64) for _ in range(3))
+        cuts = np.flatnonzero(np.diff(number, prepend=-1))  # chunks ascend, so a file's reads lie together
+        for a, b in zip(cuts.tolist(), [*cuts[1:].tolist(), len(number)], strict=True):
+            file = self._files.get(int(number[a]))
+            one._held.append(file)
+            one.fd[a:b] = file.fd
+            one.offset[a:b] = file.offset[within[a:b]]
+            one.nbytes[a:b] = file.nbytes[within[a:b]]
+        return one
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest encoded chunk, of those that can be right at all."""
+        bound = self._layout.chunk * self._layout.dtype.itemsize
+        return min(int(self.nbytes.max(initial=0)), 2 * bound + (1 << 16))
+
+    def announce(self, reads: Reads) -> None:
+        """Tell the kernel what will be read, so that a cold disk works ahead."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        for some in reads.in_few_files(self._layout.per_file):
+            self.part(some).opened()._announce(reads.part(some))
+
+    def _announce(self, reads: Reads) -> None:
+        begin, n_bytes = self.offset, self.nbytes
+        if not self._layout.blosc:
+            size = self._layout.dtype.itemsize
+            begin = begin + (reads.start - reads.chunk * self._layout.chunk) * size
+            n_bytes = (reads.stop - reads.start) * size
+        there = np.flatnonzero(self.offset >= 0)
+        fd, begin, end = self.fd[there], begin[there], (begin + n_bytes)[there]
+        far = (begin[1:] > end[:-1] + _ANNOUNCED_TOGETHER) | (begin[1:] < begin[:-1]) | (fd[1:] != fd[:-1])
+        first = np.flatnonzero(np.append(len(there) > 0, far))
+        last = np.append(first[1:], len(there))[: len(first)] - 1
+        for i, j in zip(first.tolist(), last.tolist(), strict=True):
+            os.posix_fadvise(int(fd[i]), int(begin[i]), int(end[j] - begin[i]), os.POSIX_FADV_WILLNEED)
