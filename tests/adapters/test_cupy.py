@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from annbatch.batch import CSR
-from annbatch.errors import MissingDependencyError
+from annbatch.errors import DeviceMemoryError, MissingDependencyError
 from annbatch.testing import AdapterTests
-from annbatch.testing._batches import sparse_batch
+from annbatch.testing._batches import compact_window, expanded, sparse_batch
 from annbatch_cupy import CupyAdapter
 
 
@@ -59,6 +60,32 @@ class TestCupyAdapter(AdapterTests):
         rule = rf"`device` must be the number of a CUDA device \(below \d+ here\), got {device!r}"
         with pytest.raises(ValueError, match=rule):
             CupyAdapter(device)
+
+    def test_no_room(self):
+        window = compact_window(self.adapter.allocate, [1024], "uint8", seed=0, wanted="float32")
+        make = self.adapter.stage(replace(window, n_columns=2**31 - 1))
+        rule = r"A dense batch of 8,796,093,018,112 bytes does not fit into the free memory of CUDA device 0: make `bat"
+        with pytest.raises(DeviceMemoryError, match=rule):
+            make(0)
+
+    def test_bfloat16_is_refused(self):
+        window = compact_window(self.adapter.allocate, [9], "uint8", seed=0, wanted="bfloat16")
+        with pytest.raises(TypeError, match=r"CuPy has no array of dtype bfloat16: ask for another \(`Loader\(dtype="):
+            self.adapter.stage(window)
+
+    def test_batches_are_kept_while_windows_come_and_go(self):
+        """The blocks that windows travel to are used again while the user's stream has yet to read them."""
+        import cupy
+
+        adapter, batches = self.adapter, []
+        busy = cupy.ones((8000, 8000), dtype=cupy.float32)
+        for _ in range(10):
+            busy = busy @ busy
+        for seed in range(40):
+            window = compact_window(adapter.allocate, [40, 30], "uint16", seed=seed, wanted="float32")
+            batches.append((adapter.stage(window)(1), expanded(window, 1)))
+        for batch, expected in batches:
+            np.testing.assert_array_equal(batch.get(), expected)
 
     def test_windows_are_pinned(self):
         import cupy

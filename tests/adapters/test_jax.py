@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from annbatch import Loader
 from annbatch.batch import CSR
-from annbatch.errors import MissingDependencyError
+from annbatch.errors import DeviceMemoryError, MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
 from annbatch_jax import JaxAdapter
@@ -58,6 +59,21 @@ class TestJaxAdapterThatStages(JaxAdapterTests):
         assert batch.dtype == jax.numpy.bfloat16
         np.testing.assert_array_equal(batch.astype("float32"), expanded(window, 0))  # counts below 256 are exact
 
+    def test_no_room(self):
+        """JAX computes after the call has returned: here the array says so when it is used, on a GPU the call does."""
+        from annbatch_jax._stage import _no_room
+
+        window = compact_window(self.adapter.allocate, [65_536], "uint8", seed=0, wanted="float32")
+        make = self.adapter.stage(replace(window, n_columns=2**31 - 1))  # more than the address space holds
+        with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED") as raised:
+            make(0).block_until_ready()
+        rule = (
+            r"A dense batch of 562,949,953,159,168 bytes does not fit into the free memory of gpu:0: make `batch_size`"
+        )
+        assert re.match(rule, str(_no_room(raised.value, "A dense batch", 562_949_953_159_168, "gpu:0")))
+        other = jax.errors.JaxRuntimeError("INTERNAL: something else")
+        assert _no_room(other, "A dense batch", 1, "gpu:0") is other
+
     def test_few_shapes_are_compiled_for(self):
         from annbatch_jax._stage import expand
 
@@ -88,6 +104,12 @@ class TestJaxAdapterOnGpu(JaxAdapterTests):
     @property
     def adapter(self):
         return JaxAdapter("gpu")
+
+    def test_no_room(self):
+        window = compact_window(self.adapter.allocate, [65_536], "uint8", seed=0, wanted="float32")
+        make = self.adapter.stage(replace(window, n_columns=2**31 - 1))
+        with pytest.raises(DeviceMemoryError, match=r"A dense batch of 562,949,953,159,168 bytes does not fit into"):
+            make(0)
 
 
 def padded_batch(dtype: str = "float32", *, nnz_room: int = 1000, shape: tuple[int, int] = (33, 20)):

@@ -6,12 +6,13 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from annbatch.batch import CSR
-from annbatch.errors import MissingDependencyError
+from annbatch.errors import DeviceMemoryError, MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
 from annbatch_torch import TorchAdapter
@@ -61,6 +62,15 @@ class TestTorchAdapterOnCuda(AdapterTests):
 
     def csr_parts(self, matrix):
         return matrix.values(), matrix.col_indices(), matrix.crow_indices()
+
+    def test_no_room(self):
+        window = compact_window(self.adapter.allocate, [64], "uint8", seed=0, wanted="float32")
+        make = self.adapter.stage(replace(window, n_columns=2**36))
+        rule = (
+            r"A dense batch of 17,592,186,044,416 bytes does not fit into the free memory of cuda:0: make `batch_size`"
+        )
+        with pytest.raises(DeviceMemoryError, match=rule):
+            make(0)
 
     def test_windows_are_pinned(self):
         assert torch.from_numpy(self.adapter.allocate(4096)).is_pinned()
