@@ -43,13 +43,19 @@ class Conformed:
     def read(self, start: int, stop: int) -> Block:
         """Return rows ``start:stop`` of every element."""
         n_rows = stop - start
+        # Tables are read meanwhile: by Python, mostly, while matrices are by native code.
+        matrices = {
+            path: self._hands.beside.submit(self._matrix, path, element, start, stop)
+            for path, element in self._schema.elements.items()
+            if not isinstance(element, TableElement) and path in self._input.matrices
+        }
         block: Block = {NAMES: DenseRows(self._input.obs_names(start, stop))}
         for path, element in self._schema.elements.items():
             if isinstance(element, TableElement):
                 for name in element.columns:
                     block[column_key(path, name)] = DenseRows(self._column(path, name, element, start, stop))
-            elif path in self._input.matrices:
-                block[path] = self._matrix(path, element, start, stop)
+            elif path in matrices:
+                continue
             elif isinstance(element, SparseElement):
                 block[path] = SparseRows(
                     np.empty(0, element.dtype), np.empty(0, element.index_dtype), np.zeros(n_rows + 1, np.int64)
@@ -57,7 +63,7 @@ class Conformed:
             else:
                 missing = np.full((n_rows, *element.row_shape), np.nan, element.dtype)
                 block[path] = DenseRows(self._narrowing[path].narrow(missing))
-        return block
+        return block | {path: coming.result() for path, coming in matrices.items()}
 
     def _matrix(self, path: str, element: SparseElement | DenseElement, start: int, stop: int) -> Rows:
         columns = None if path.startswith("obsm/") else self._columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._hands import hands
+from ._hands import ahead, hands
 from ._schema import NAMES
 from ._write import DatasetWriter, Place
 
@@ -35,7 +35,7 @@ def write_dataset(job: Job, shuffled: Shuffled, number: int, place: Place, repor
     nnz_per_row = {path: nnz / n_obs for path, nnz in statistics.nnz.items()}
     with hands("encode") as encoding:
         writer = DatasetWriter(place, job.survey.schema, statistics.stored, nnz_per_row, job.form, encoding.pool)
-        for block in shuffled.rows(*job.rows_of(number)):
+        for block in ahead(shuffled.rows(*job.rows_of(number))):
             writer.append(block)
             report(len(block[NAMES]))
         writer.close()

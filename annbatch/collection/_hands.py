@@ -6,12 +6,15 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._memory import RowMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
+
+T = TypeVar("T")
 
 
 def n_threads() -> int:
@@ -21,14 +24,38 @@ def n_threads() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """Threads that work, and memory that they use again."""
+    """Threads that work, and memory that they use again.
+
+    Attributes
+    ----------
+    pool
+        A thread for each core.
+    beside
+        One thread more, that may wait for those.
+    memory
+        Lends what they fill.
+    """
 
     pool: Executor
+    beside: Executor
     memory: RowMemory
 
 
 @contextmanager
 def hands(doing: str, memory: RowMemory | None = None) -> Iterator[Hands]:
-    """Have a thread for each core, until the end."""
-    with ThreadPoolExecutor(n_threads(), thread_name_prefix=f"annbatch-{doing}") as pool:
-        yield Hands(pool, RowMemory() if memory is None else memory)
+    """Have threads, until the end."""
+    with (
+        ThreadPoolExecutor(n_threads(), thread_name_prefix=f"annbatch-{doing}") as pool,
+        ThreadPoolExecutor(1, thread_name_prefix=f"annbatch-{doing}-beside") as beside,
+    ):
+        yield Hands(pool, beside, RowMemory() if memory is None else memory)
+
+
+def ahead(values: Iterator[T]) -> Iterator[T]:
+    """Yield from ``values`` while a thread makes the next one."""
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="annbatch-ahead") as thread:
+        coming: Future[Any] = thread.submit(next, values, end)
+        while (value := coming.result()) is not end:
+            coming = thread.submit(next, values, end)
+            yield value

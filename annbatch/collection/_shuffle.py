@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import CorruptDataError
 from ._files import NewFile, Ranges
+from ._hands import ahead
 from ._job import Statistics
 from ._matrices import Matrix
 from ._memory import RowMemory
@@ -173,7 +174,7 @@ def spill(
     statistics = Statistics.start(job)
     segments: list[list[Segment]] = [[] for _ in range(len(buckets))]
     file = NewFile(folder / name)
-    for first, block in _ahead(read_rows(job, statistics, *rows, block_bytes, memory)):
+    for first, block in ahead(read_rows(job, statistics, *rows, block_bytes, memory)):
         numbers = np.arange(first, first + len(block[NAMES]))
         keys = job.order.keys(first, first + len(numbers))
         bucket = buckets.of(keys)
@@ -209,15 +210,6 @@ def spilled(folder: Path, number: int, memory: RowMemory) -> Part | None:
     except (FileNotFoundError, EOFError, pickle.UnpicklingError, CorruptDataError):
         return None
     return part
-
-
-def _ahead(blocks: Iterator[tuple[int, Block]]) -> Iterator[tuple[int, Block]]:
-    """Yield from ``blocks`` while a thread makes the next one."""
-    with ThreadPoolExecutor(1, thread_name_prefix="annbatch-ahead") as thread:
-        coming = thread.submit(next, blocks, None)
-        while (block := coming.result()) is not None:
-            coming = thread.submit(next, blocks, None)
-            yield block
 
 
 def _dump(file: NewFile, value: object) -> int:
