@@ -8,11 +8,13 @@ from math import gcd
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from ._diversity import diversity
 from .loader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ._diversity import Diversity
     from .collection import DatasetCollection
 
 WARM_UP_WINDOWS = 4
@@ -35,6 +37,8 @@ class Rate:
         How much of it was waiting for a window.
     peak_buffer_bytes
         The most memory that windows held at once.
+    diversity
+        How far batches are from rows drawn uniformly; None where that was not asked for.
     """
 
     chunk_size: int
@@ -44,6 +48,7 @@ class Rate:
     seconds: float
     wait_seconds: float
     peak_buffer_bytes: int
+    diversity: Diversity | None
 
 
 def measure(
@@ -54,6 +59,7 @@ def measure(
     window: int,
     seconds: float,
     to: str | None,
+    column: str | None,
 ) -> Iterator[Rate]:
     """Read chunks at random, of each size in turn, ``X`` and all of ``obs``.
 
@@ -71,6 +77,8 @@ def measure(
         How long to read at each size, at least; a batch is the least.
     to
         What batches become, as :class:`~annbatch.Loader` has it.
+    column
+        Of ``obs``, whose diversity is measured, too; None for none.
 
     Yields
     ------
@@ -88,7 +96,8 @@ def measure(
             prefetch=1,
         )
         with loader.use_collection(collection):
-            yield _read(loader, (chunk_size, preload_nchunks, n_rows), seconds)
+            diverse = None if column is None else diversity(loader, column)
+            yield _read(loader, (chunk_size, preload_nchunks, n_rows), seconds, diverse)
 
 
 def _settings(n_obs: int, chunk_sizes: Sequence[int], batch_size: int, window: int) -> Iterator[tuple[int, int, int]]:
@@ -99,7 +108,7 @@ def _settings(n_obs: int, chunk_sizes: Sequence[int], batch_size: int, window: i
         yield chunk_size, -(-min(window, n_obs) // (chunk_size * step)) * step, batch_size
 
 
-def _read(loader: Loader, setting: tuple[int, int, int], seconds: float) -> Rate:
+def _read(loader: Loader, setting: tuple[int, int, int], seconds: float, diverse: Diversity | None) -> Rate:
     batches = chain.from_iterable(repeat(loader))  # epoch after epoch
     for _ in range(WARM_UP_WINDOWS * setting[0] * setting[1] // setting[2]):
         next(batches)
@@ -108,6 +117,5 @@ def _read(loader: Loader, setting: tuple[int, int, int], seconds: float) -> Rate
         next(batches)
         passed = perf_counter() - begin
     after = loader.stats
-    return Rate(
-        *setting, after.rows - before.rows, passed, after.wait_seconds - before.wait_seconds, after.peak_buffer_bytes
-    )
+    waited, rows = after.wait_seconds - before.wait_seconds, after.rows - before.rows
+    return Rate(*setting, rows, passed, waited, after.peak_buffer_bytes, diverse)

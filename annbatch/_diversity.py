@@ -49,13 +49,18 @@ class Diversity:
             f"  labels of {self.column}: {self.entropy:.3f} bits, {self.share_of_entropy:.1%} of "
             f"{self.ideal_entropy:.3f} with uniform sampling\n"
             f"  source chunks of {self.chunk_size} rows: {self.source_chunks:,.1f}, "
-            f"{self.source_chunks / self.ideal_source_chunks:.1%} of {self.ideal_source_chunks:,.1f}"
+            f"{self.share_of_source_chunks:.1%} of {self.ideal_source_chunks:,.1f}"
         )
 
     @property
     def share_of_entropy(self) -> float:
         """``entropy`` by ``ideal_entropy``; 1 where there is but one label."""
         return self.entropy / self.ideal_entropy if self.ideal_entropy else 1.0
+
+    @property
+    def share_of_source_chunks(self) -> float:
+        """``source_chunks`` by ``ideal_source_chunks``."""
+        return self.source_chunks / self.ideal_source_chunks
 
 
 def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity:

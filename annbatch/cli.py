@@ -44,8 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is buffered has nowhere to go; without this the interpreter tries again at exit, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
-    except (AnnbatchError, OSError, ValueError) as exc:
-        print(f"annbatch: error: {' '.join(str(exc).split())}", file=sys.stderr)
+    except (AnnbatchError, OSError, ValueError, KeyError) as exc:
+        said = str(exc.args[0] if isinstance(exc, KeyError) else exc)  # which quotes its message
+        print(f"annbatch: error: {' '.join(said.split())}", file=sys.stderr)
         return 1
     return 0
 
@@ -114,7 +115,10 @@ def _bench(arguments: argparse.Namespace) -> None:
 
     collection = DatasetCollection(arguments.store, mode="r")
     print(f"Reading {spell_place(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
-    print(f"{'chunk_size':>10} {'preload_nchunks':>15} {'batch_size':>10} {'rows/s':>12} {'waiting':>8} {'buffers':>9}")
+    print(
+        f"{'chunk_size':>10} {'preload_nchunks':>15} {'batch_size':>10} {'rows/s':>12} {'waiting':>8} {'buffers':>9}"
+        + (f" {'entropy':>8} {'chunks':>7}" if arguments.diversity else "")
+    )
     rates = measure(
         collection,
         chunk_sizes=arguments.chunk_size,
@@ -122,12 +126,14 @@ def _bench(arguments: argparse.Namespace) -> None:
         window=arguments.window,
         seconds=arguments.seconds,
         to=arguments.to,
+        column=arguments.diversity,
     )
     for rate in rates:
-        speed = rate.rows / rate.seconds
+        speed, diverse = rate.rows / rate.seconds, rate.diversity
         print(
             f"{rate.chunk_size:>10} {rate.preload_nchunks:>15} {rate.batch_size:>10} {speed:>12,.0f} "
-            f"{rate.wait_seconds / rate.seconds:>8.0%} {spell_bytes(rate.peak_buffer_bytes):>9}",
+            f"{rate.wait_seconds / rate.seconds:>8.0%} {spell_bytes(rate.peak_buffer_bytes):>9}"
+            + (f" {diverse.share_of_entropy:>8.1%} {diverse.share_of_source_chunks:>7.1%}" if diverse else ""),
             flush=True,
         )
 
@@ -212,6 +218,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument(
         "--seconds", type=float, default=2.0, metavar="S", help="how long to read at each size (default: %(default)s)"
+    )
+    bench.add_argument(
+        "--diversity", metavar="COLUMN", help="measure, too, how near batches come to uniform sampling: labels, chunks"
     )
     bench.add_argument("--to", metavar="NAME", help="torch, jax, cupy (default: SciPy and NumPy)")
     return parser

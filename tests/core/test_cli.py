@@ -181,6 +181,18 @@ def test_bench_reads_in_chunks_of_each_size(h5ad, tmp_path, capsys):
         assert int(line.split()[3].replace(",", "")) > 0
 
 
+def test_bench_tells_how_diverse_batches_are(h5ad, tmp_path, capsys):
+    store = tmp_path / "cells.zarr"
+    DatasetCollection(store).add_adatas([h5ad], progress=False)
+
+    flags = ["--chunk-size", "1", "--batch-size", "30", "--seconds", "0", "--diversity", "cell_type"]
+    assert main(["bench", str(store), *flags]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[1].split()[-2:] == ["entropy", "chunks"]
+    assert told[2].split()[-2:] == ["100.0%", "100.0%"]  # a batch of all rows
+    assert "'donor'" in fails(capsys, "bench", store, "--diversity", "donor")
+
+
 def test_bench_of_fewer_rows_than_a_batch_takes_what_there_is(h5ad, tmp_path, capsys):
     store = tmp_path / "cells.zarr"
     DatasetCollection(store).add_adatas([h5ad], progress=False)
