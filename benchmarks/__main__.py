@@ -87,9 +87,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         workers = stack.enter_context(Workers(pythons))
         cells = (arguments.files, arguments.cells, arguments.genes)
         print(f"Data in {folder}", flush=True)
-        if CONVERSION in arguments.only:
+        if not {CONVERSION, "memory", "h5ad"}.isdisjoint(arguments.only):
             make_h5ad(stores, folder, cells=cells)
-        if arguments.only != [CONVERSION]:
+        if not {CONVERSION, "memory", "h5ad"}.issuperset(arguments.only):
             make_sparse(stores, folder, workers, set(pythons), cells=cells)
             if not stores.sparse:
                 raise SystemExit("There is no store to read: every conversion failed.")

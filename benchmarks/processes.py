@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 ROOT = Path(__file__).parents[1]
-OURS = ("this_package", "limits")  # workers that run in this very environment
+OURS = ("this_package", "limits", "in_place")  # workers that run in this very environment
 
 
 class WorkerError(Exception):

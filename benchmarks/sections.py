@@ -16,6 +16,7 @@ from annbatch import Loader
 from .cases import Case, Contender
 from .conversion import CONVERSION, compress, conversion_cases
 from .data import DENSE_WINDOWS
+from .in_place import h5ad_cases, memory_cases, rows_of
 from .stores import LAYOUTS, SCVERSE, Stores
 
 Cases: TypeAlias = Generator[Case, dict[str, Any], None]
@@ -286,6 +287,18 @@ def conversion(setup: Setup) -> Cases:
     yield from conversion_cases(h5ad, compress(h5ad, setup.folder), setup.folder, has_scverse=setup.has_scverse)
 
 
+def memory(setup: Setup) -> Cases:
+    """Compare batches of cells in memory."""
+    h5ad = setup.stores.h5ad
+    yield from memory_cases(h5ad, rows_of(h5ad[0]), window=setup.window, batch_size=setup.batch_size)
+
+
+def h5ad(setup: Setup) -> Cases:
+    """Compare readings of h5ad files."""
+    files, more = setup.stores.h5ad, {"window": setup.window, "batch_size": setup.batch_size}
+    yield from h5ad_cases(files, compress(files[:1], setup.folder), rows_of(files[0]), **more)
+
+
 SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "limits": limits,
     "sparse": sparse,
@@ -298,6 +311,8 @@ SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "training": training,
     "others": others,
     CONVERSION: conversion,
+    "memory": memory,
+    "h5ad": h5ad,
 }
 
 

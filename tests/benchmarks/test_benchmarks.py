@@ -29,7 +29,18 @@ def result(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def test_everything_was_measured_and_nothing_failed(result: dict[str, Any]) -> None:
     sections = dict.fromkeys(case["section"] for case in result["cases"])
-    wanted = {"limits", "sparse", "batches", "small batches", "dense", "panel", "training", "conversion"}
+    wanted = {
+        "limits",
+        "sparse",
+        "batches",
+        "small batches",
+        "dense",
+        "panel",
+        "training",
+        "conversion",
+        "memory",
+        "h5ad",
+    }
     if sys.platform == "linux":  # elsewhere cores cannot be chosen, nor files dropped from the page cache
         wanted |= {"one core", "cold"}
     assert set(sections) == wanted
