@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import AnnbatchError, CorruptDataError
+from .errors import AnnbatchError, CorruptDataError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,13 +71,16 @@ def _convert(arguments: argparse.Namespace) -> None:
     print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {spell_place(arguments.out)} ...")
     collection = DatasetCollection(arguments.out)
     rng = np.random.default_rng(arguments.seed)
-    collection.add_adatas(
-        [path if isinstance(path, Path) else open_group(path) for path in inputs],
-        shuffle=arguments.shuffle,
-        layout=arguments.layout,
-        memory_limit=arguments.memory_limit,
-        rng=rng,
-    )
+    try:
+        collection.add_adatas(
+            [path if isinstance(path, Path) else open_group(path) for path in inputs],
+            shuffle=arguments.shuffle,
+            layout=arguments.layout,
+            memory_limit=arguments.memory_limit,
+            rng=rng,
+        )
+    except TypeError as exc:  # columns that hold text in one input and numbers in another
+        raise StoreError(str(exc)) from exc
     _describe(collection)
     before, after = sum(map(size_of, inputs)), size_of(arguments.out)
     print(f"  {spell_bytes(before)} before, {spell_bytes(after)} now")

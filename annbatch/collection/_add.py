@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import marshal
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import numpy as np
+from tqdm.auto import tqdm
 
 from .._sizes import rows_for
 from ._build import Memory, build, fingerprint, run_local, shuffle_rows, unchanged
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from ._inputs import LoadAdata, Source
     from ._join import Merge
     from ._manifest import Home
+    from ._survey import Survey
     from ._work import Work
 
 
@@ -57,6 +62,8 @@ def add(home: Home, request: Request) -> None:
     before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata)
     found = survey(request.sources, opener, request.var_subset, request.merge, home.datasets())
+    if request.progress:
+        _tell_of_join(found)
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     form = request.form
 
@@ -76,7 +83,7 @@ def add(home: Home, request: Request) -> None:
     told_apart_by = {
         "call": "add_adatas",
         "inputs": before,
-        "load_adata": getattr(request.load_adata, "__qualname__", str(type(request.load_adata))),
+        "load_adata": _spell_function(request.load_adata),
         "groupby": request.groupby,
         "var_subset": request.var_subset,
         "form": [form.n_obs_per_chunk, form.shard_size, form.layout, str(form.compressors)],
@@ -86,6 +93,23 @@ def add(home: Home, request: Request) -> None:
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
     }
     _run(home, Call(told_apart_by, request.seed, settle, False, request.memory, request.client, request.progress))
+
+
+def _spell_function(function: Any) -> list[Any]:
+    """Return what tells a function from others, and from itself after it was rewritten; JSON."""
+    code = getattr(function, "__code__", None)
+    name = getattr(function, "__qualname__", str(type(function)))
+    return [name, None if code is None else google_crc32c.value(marshal.dumps(code))]
+
+
+def _tell_of_join(found: Survey) -> None:
+    """Say how the variables of inputs that differ become those of the collection."""
+    wanted = found.schema.annotations.var.index
+    several = {id(one.annotations): one.annotations.var.index for one in found.inputs}.values()
+    if any(not index.equals(wanted) for index in several):
+        least, most = min(map(len, several)), max(map(len, several))
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        tqdm.write(f"Variables: {each} in each input, {len(wanted):,} in the collection.", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)

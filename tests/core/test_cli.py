@@ -73,6 +73,40 @@ def test_convert_with_one_seed_gives_one_order(h5ad, tmp_path):
     assert list(one) == list(two)
 
 
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, as a shell does."""
+    command = [sys.executable, "-c", MAIN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_convert_says_what_it_takes_joins_and_narrows(h5ad, tmp_path):
+    other = ad.read_h5ad(h5ad)[:, ["B", "D"]].copy()
+    other.obs_names = [f"other{i}" for i in range(30)]
+    other.write_h5ad(tmp_path / "other.h5ad")
+    done = run("convert", h5ad, tmp_path / "other.h5ad", tmp_path / "cells.zarr", "--memory-limit", "500MB")
+
+    assert done.returncode == 0, done.stderr
+    assert "Converting 2 inputs" in done.stdout
+    assert "60 rows x 4 variables in 1 dataset" in done.stdout
+    assert "X: csr_matrix float32, stored as uint8" in done.stdout
+    assert " before, " in done.stdout
+    assert "Variables: 2 to 4 in each input, 4 in the collection." in done.stderr
+    assert "60 rows: " in done.stderr
+    assert "Writing: 100%" in done.stderr
+
+
+def test_convert_of_columns_that_do_not_fit_ends_with_one_line(h5ad, tmp_path):
+    other = ad.read_h5ad(h5ad)
+    other.obs["cell_type"] = np.arange(30)
+    other.write_h5ad(tmp_path / "other.h5ad")
+    done = run("convert", h5ad, tmp_path / "other.h5ad", tmp_path / "cells.zarr")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("annbatch: error: Column 'cell_type' of `obs` must hold one kind of values")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "cells.zarr").exists()
+
+
 def test_convert_of_a_missing_file_names_it(tmp_path, capsys):
     line = fails(capsys, "convert", tmp_path / "absent.h5ad", tmp_path / "cells.zarr")
 
