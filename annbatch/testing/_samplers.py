@@ -139,6 +139,10 @@ class SamplerTests:
                 shares = [_batches(_epoch(self.make_sampler(), n_obs, 0, worker=(i, n))) for i in range(n)]
                 joined = [batch for share in shares for batch in share]
                 _check(_equal(joined, whole), n_obs, f"{n} workers must yield what one yields")
+                steps = len(shares[-1]) // 2
+                where = {"position": Position(workers=n, steps=steps), "worker": (n - 1, n)}
+                rest = _batches(_epoch(self.make_sampler(), n_obs, 0, **where))
+                _check(_equal(rest, shares[-1][steps:]), n_obs, f"a worker must go on after {steps} batches")
 
     def test_identity(self) -> None:
         """What a state says of the sampler is small, JSON-able, and the same for every sampler of one seed."""

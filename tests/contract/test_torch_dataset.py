@@ -45,6 +45,10 @@ def in_memory(**changes) -> Loader:
     return Loader(**settings, return_index=True, **changes).add_dataset(np.arange(500, dtype="f4")[:, None])
 
 
+# JAX, where a test imported it, and Python from 3.12 on warn of any fork; the children use neither JAX nor locks.
+forks = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore:This process:DeprecationWarning")
+
+
 def indices(batches) -> list[list[int]]:
     return [np.asarray(batch["index"]).tolist() for batch in batches]
 
@@ -53,6 +57,7 @@ def interleaved(parts: list[list]) -> list:
     return [part[k] for k in range(max(map(len, parts))) for part in parts if k < len(part)]
 
 
+@forks
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_workers_split_an_epoch(n_workers):
     expected = indices(in_memory())
@@ -81,6 +86,7 @@ def test_workers_that_are_spawned_yield_the_same(make_loader):
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it
+@forks
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_a_stateful_dataloader_goes_on(n_workers):
     stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
@@ -102,6 +108,7 @@ def test_a_stateful_dataloader_goes_on(n_workers):
         assert indices(other) == expected[taken:]
 
 
+@forks
 def test_a_state_without_workers_goes_on_with_some():
     loader = in_memory()
     expected = indices(loader)

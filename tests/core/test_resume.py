@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import DatasetCollection, Loader
+from annbatch._plan import plan_window
 from annbatch._position import Position
 from annbatch._resume import Progress
 from annbatch.abc import Sampler
@@ -83,6 +84,12 @@ def make_loader(sampler: Sampler, **settings_) -> Loader:
     return Loader(batch_sampler=sampler, return_index=True, **settings_).add_dataset(ROWS)
 
 
+def sampled(sampler: Sampler, **where) -> list[bytes]:
+    """Return the rows of every batch that a sampler asks for."""
+    windows = [plan_window(request, N_OBS) for request in sampler.sample(N_OBS, **where)]
+    return [w.rows[a:b].tobytes() for w in windows for a, b in pairwise(w.edges)]
+
+
 def rows_of(batches) -> list[bytes]:
     """Return every bit of batches, checked against the rows that they say they hold."""
     found = []
@@ -118,6 +125,17 @@ def test_every_batch_of_an_epoch_is_one_to_go_on_from(make, prefetch):
         assert rows_of(other) == second
     assert len(undisturbed) == len(loader) == len(states) - 1
     assert max(map(len, states)) < 2_000
+
+
+@pytest.mark.parametrize("make", SAMPLERS.values(), ids=SAMPLERS)
+def test_workers_go_on_from_every_batch(make):
+    for worker in [(0, 2), (1, 2), (2, 3)]:
+        where = {"position": Position(workers=worker[1]), "worker": worker}
+        undisturbed = sampled(make(), **where)
+        assert len(undisturbed) == make().n_to_come(N_OBS, **where)
+        for steps in range(len(undisturbed) + 1):
+            where["position"] = Position(workers=worker[1], steps=steps)
+            assert sampled(make(), **where) == undisturbed[steps:]
 
 
 def test_states_follow_one_another():

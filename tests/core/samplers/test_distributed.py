@@ -132,7 +132,7 @@ WORLDS = [1, 2, 3, 4, 8]
 
 @pytest.mark.parametrize("before", WORLDS)
 @pytest.mark.parametrize("after", WORLDS)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(name=st.sampled_from(sorted(SAMPLERS)), data=st.data())
 def test_other_ranks_take_up_the_rest_of_an_epoch(before, after, name, data):
     n_obs = data.draw(st.integers(200, 600))
