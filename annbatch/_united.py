@@ -50,7 +50,7 @@ class UnitedColumn:
         """Gather a window's rows as a NumPy array.
 
         Categoricals come as codes, -1 where missing; nullable integers and booleans as floats, NaN where missing, if
-        any dataset may lack one; strings as objects.
+        any dataset may lack one; strings as objects, None where missing.
         """
         if self.categories is not None:
             return self._codes(shares, n_rows)
@@ -64,6 +64,9 @@ class UnitedColumn:
                 dtype=number if number.kind == "f" else np.dtype("f4" if small else "f8"), na_value=np.nan
             )
             return floats
+        if isinstance(self.dtype, pd.StringDtype):
+            strings: np.ndarray = gathered.to_numpy(dtype=object, na_value=None)
+            return strings
         return np.asarray(gathered)
 
     def series(self, shares: Sequence[DatasetRows], n_rows: int) -> Any:
@@ -116,8 +119,8 @@ _MISSING: dict[str, Any] = {
     "f": np.nan,
     "c": np.nan,
     "O": None,
-    "M": np.datetime64("NaT"),
-    "m": np.timedelta64("NaT"),
+    "M": "NaT",
+    "m": "NaT",
 }
 """What stands for a missing value, by the kind of dtype that has one."""
 

@@ -125,6 +125,6 @@ def test_the_price_of_random_rows_is_said_once(tmp_path, monkeypatch):
     assert len(warned) == 1
     assert warned[0].filename == __file__
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         for cheap in (loader("None.h5ad", 1), loader("gzip.h5ad", 500)):
             assert sum(batch["X"].shape[0] for batch in cheap) == 2_000

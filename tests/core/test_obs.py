@@ -304,6 +304,7 @@ def test_columns_that_a_dataset_lacks_are_missing():
     assert frame["extra"].isna().tolist() == [False, True, True]
     assert arrays["type"].tolist() == [-1, 1, 0]
     assert arrays["name"].tolist() == [None, "q", "p"]
+    assert arrays["text"].tolist() == [None, None, "s"]
     assert {name: arrays[name].dtype.str[1:] for name in ("n", "small", "flag")} == {
         "n": "f8",
         "small": "f4",
