@@ -18,7 +18,7 @@ from ._convert import write_dataset
 from ._job import Statistics
 from ._memory import RowMemory
 from ._outlook import Outlook
-from ._shuffle import Buckets, InMemory, OnDisk, spill, spilled
+from ._shuffle import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
 from ._work import Work, checksum
 from ._write import Place
 
@@ -105,7 +105,7 @@ def shuffle_rows(
             return InMemory(job, memory.block, lambda n: _advance(bar, n))
         buckets = Buckets.cut(job.order.span, max(2, int(-(-outlook.held // memory.bucket))))
         ranges = part_ranges(job, memory)
-        parts, row_memory = [], RowMemory()
+        parts, row_memory = [], RowMemory(WINDOW_BLOCKS * memory.block)
         if client is not None:
             from ._cluster import spill_parts
 

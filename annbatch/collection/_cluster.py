@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._convert import write_dataset
 from ._memory import RowMemory
-from ._shuffle import spill, spilled
+from ._shuffle import WINDOW_BLOCKS, spill, spilled
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _each(client: Any, task: Callable[[int], None], numbers: Sequence[int]) -> I
 
 def _spill(folder: Path, number: int) -> None:
     job, buckets, ranges, block_bytes = _left(folder / "job.pickle")
-    memory = RowMemory()
+    memory = RowMemory(WINDOW_BLOCKS * block_bytes)
     if spilled(folder, number, memory) is None:
         spill(job, buckets, folder, number, ranges[number], block_bytes, memory)
 

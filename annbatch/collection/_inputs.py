@@ -13,11 +13,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem, sparse_dataset
+from anndata.io import read_elem
 
 from ..errors import StoreError
 from ._columns import Group, MemoryColumn, StoredColumn, strings
 from ._matrices import DTYPE, Sliceable, StoredCsr
+from ._turn import StoredCsc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,7 +145,7 @@ def _from_group(group: Group, name: str) -> Input:
         elif encoding == "csr_matrix":
             found.matrices[path] = StoredCsr(elem, f"`{path}` of {name}")
         elif encoding == "csc_matrix":
-            found.matrices[path] = Sliceable(sparse_dataset(elem))
+            found.matrices[path] = StoredCsc(elem, f"`{path}` of {name}")
         elif encoding in ("array", "") and hasattr(elem, "shape"):
             found.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE))
         elif encoding != "null":

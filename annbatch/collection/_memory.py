@@ -22,10 +22,16 @@ def pages(n_bytes: int) -> np.ndarray:
 
 
 class RowMemory:
-    """Lends memory that is used again when nothing refers to it any more. Thread-safe."""
+    """Lends memory that is used again when nothing refers to it any more. Thread-safe.
 
-    def __init__(self) -> None:
-        self._pool = BufferPool(pages)
+    Parameters
+    ----------
+    window
+        How many bytes of a matrix without rows may be turned at a time.
+    """
+
+    def __init__(self, window: int = 256 << 20) -> None:
+        self._pool, self.window = BufferPool(pages), window
 
     def empty(self, size: int, dtype: np.dtype) -> np.ndarray:
         """Return ``(size,)`` undefined values."""

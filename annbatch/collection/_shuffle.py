@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._rows import Block
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
+WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time
 _PIECE_BYTES = 16 << 20  # what is put in order at a time: two of these and the encoder's queue are in memory
 
 
@@ -58,7 +59,7 @@ class InMemory:
     """All rows held in memory."""
 
     def __init__(self, job: Job, block_bytes: int, report: Callable[[int], None]) -> None:
-        self.statistics, self._memory = Statistics.start(job), RowMemory()
+        self.statistics, self._memory = Statistics.start(job), RowMemory(WINDOW_BLOCKS * block_bytes)
         firsts: list[int] = []
         blocks: list[Block] = []
         for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes, self._memory):

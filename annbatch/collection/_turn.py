@@ -1,0 +1,123 @@
+"""CSC matrices of inputs, turned a window of rows at a time.
+
+A CSC matrix has no rows to read. All of it is read for each window, and what belongs to the window's rows is put in its
+place, column by column, so that rows come out sorted. The larger the window, the fewer times the matrix is read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+
+from ..errors import CorruptDataError
+from ._hdf5 import FlatArray
+from ._matrices import DTYPE, Matrix
+from ._rows import SparseRows
+
+if TYPE_CHECKING:
+    from ._columns import Group
+    from ._hands import Hands
+
+_AT_ONCE = 1 << 20  # values that are read at a time
+
+
+@nb.njit(nogil=True, cache=True)
+def turn(
+    indices: np.ndarray,
+    data: np.ndarray,
+    begin: int,
+    column: int,
+    indptr: np.ndarray,
+    first: int,
+    fill: np.ndarray,
+    out_indices: np.ndarray,
+    out_data: np.ndarray,
+) -> int:
+    """Put the values of a stretch of a CSC matrix that belong to a window of rows in their places.
+
+    Parameters
+    ----------
+    indices, data
+        The stretch: row numbers and values.
+    begin, column
+        Where in the matrix it begins, and in which column that may be at the earliest.
+    indptr
+        Of the matrix.
+    first
+        First row of the window.
+    fill
+        Where the next value of each row of the window goes; moves on.
+    out_indices, out_data
+        The window as CSR.
+
+    Returns
+    -------
+    int
+        The column of the last value.
+    """
+    for i in range(indices.size):
+        while begin + i >= indptr[column + 1]:
+            column += 1
+        row = np.int64(indices[i]) - first
+        if 0 <= row < fill.size and fill[row] < out_indices.size:
+            out_indices[fill[row]] = column
+            out_data[fill[row]] = data[i]
+            fill[row] += 1
+    return column
+
+
+class StoredCsc:
+    """A CSC group of an h5ad file or zarr store; ``indptr``, a number for each row and one window are held."""
+
+    def __init__(self, group: Group, where: str) -> None:
+        shape = tuple(int(n) for n in group.attrs["shape"])
+        self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
+        self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
+        nnz = int(self._indptr[-1]) if len(self._indptr) else -1
+        if len(self._indptr) != shape[1] + 1 or (self._data.size, self._indices.size) != (nnz, nnz):
+            raise CorruptDataError(f"{where} must have {shape[1]} columns and as many values as `indptr` says.")
+        if (np.diff(self._indptr) < 0).any():
+            raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
+        dtype = np.dtype(group.attrs.get(DTYPE, self._data.dtype))
+        nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * shape[0]
+        self.matrix = Matrix(True, dtype, shape, nbytes, nnz)
+        self._edges: np.ndarray | None = None  # of rows, as `indptr` of the same matrix in CSR
+        self._first, self._window = 0, SparseRows(np.empty(0), np.empty(0), np.zeros(1, np.int64))
+
+    def read(self, start: int, stop: int, hands: Hands) -> SparseRows:
+        """Return rows ``start:stop`` as they are stored."""
+        if not self._first <= start <= stop <= self._first + len(self._window):
+            self._turn(start, stop, hands.memory.window)
+        return self._window.part(start - self._first, stop - self._first)
+
+    def _turn(self, start: int, stop: int, n_bytes: int) -> None:
+        edges = self._edges = self._count() if self._edges is None else self._edges
+        room = n_bytes // (self._data.dtype.itemsize + 4)
+        last = max(stop, int(np.searchsorted(edges, edges[start] + room, side="right")) - 1)
+        indptr = edges[start : last + 1] - edges[start]
+        # The earlier window goes before there is memory for this one.
+        self._window = SparseRows(np.empty(0), np.empty(0), np.zeros(1, np.int64))
+        out_indices, out_data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], self._data.dtype)
+        fill, column, bits = indptr[:-1].copy(), 0, f"u{out_data.itemsize}"
+        for begin in range(0, self.matrix.nnz, _AT_ONCE):
+            end = min(begin + _AT_ONCE, self.matrix.nnz)
+            values = self._data.read(begin, end).astype(out_data.dtype, copy=False).view(bits)
+            indices = self._indices.read(begin, end)
+            column = turn(indices, values, begin, column, self._indptr, start, fill, out_indices, out_data.view(bits))
+        if not np.array_equal(fill, indptr[1:]):
+            raise CorruptDataError(f"{self._where} must stay as it is while it is read, and has changed.")
+        self._first, self._window = start, SparseRows(out_data, out_indices, indptr)
+
+    def _count(self) -> np.ndarray:
+        n_rows = self.matrix.shape[0]
+        counts = np.zeros(n_rows, np.int64)
+        for begin in range(0, self.matrix.nnz, _AT_ONCE):
+            rows = self._indices.read(begin, min(begin + _AT_ONCE, self.matrix.nnz))
+            if int(rows.min()) < 0 or int(rows.max()) >= n_rows:
+                raise CorruptDataError(
+                    f"{self._where} must have row numbers from 0 to {n_rows - 1}, got {rows.min()} to {rows.max()}."
+                )
+            counts += np.bincount(rows, minlength=n_rows)
+        return np.concatenate([[0], np.cumsum(counts)])
