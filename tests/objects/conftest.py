@@ -92,7 +92,7 @@ def proxy(proxies: ModuleType, s3: tuple[str, int], environment: Callable[[int],
     one = proxies.Proxy(s3)
     environment(one.port)
     yield one
-    one.close()
+    one.stop()
 
 
 def make_cells(n_rows: int = 3000, n_genes: int = 60) -> ad.AnnData:

@@ -6,15 +6,16 @@ so a fault can be placed exactly, and every request is seen.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 FAULTS = ("stall", "reset", "truncate", "slow", "503")
 
@@ -28,7 +29,6 @@ class Seen:
     range: str
     fault: str
     bytes: int = 0
-    finished: bool = False
 
 
 @dataclass
@@ -40,110 +40,99 @@ class Proxy:
 
     upstream: tuple[str, int]
     choose: Callable[[Seen], str] = lambda seen: ""
-    delay: float = 0.0
     seen: list[Seen] = field(default_factory=list)
-    open_connections: int = 0
 
     def __post_init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+        self._connections: set[socket.socket] = set()
+        self._going = False
         self.port = 0
-        self._server: asyncio.Server | None = None
         self.start()
 
     def start(self) -> None:
         """Listen, on the port of before if there was one."""
-        self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", self.port))
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._going = True
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
+        self.port = self._listener.getsockname()[1]
+        self._spawn(self._accept)
 
     def stop(self) -> None:
         """Be gone: refuse connections and drop those that there are."""
+        self._going = False
+        for connection in (self._listener, *list(self._connections)):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        self._threads.clear()
+        self._listener.close()
 
-        async def stop() -> None:
-            assert self._server is not None
-            self._server.close()
-            serving = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in serving:
-                task.cancel()
-            await asyncio.gather(*serving, return_exceptions=True)
+    def _spawn(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
-        self._call(stop())
+    def _accept(self) -> None:
+        while self._going:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.add(connection)
+            self._spawn(self._serve, connection)
 
-    def close(self) -> None:
-        """End for good."""
-        self.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
+            while self._going and (head := _read_head(stream)):
+                body = stream.read(int(_header(head, "content-length") or 0))
+                if not self._answer(connection, head, body):
+                    break
+        self._connections.discard(connection)
 
-    def _call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open_connections += 1
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self.open_connections -= 1
-            await _closed(writer)
-
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = await reader.readuntil(b"\r\n\r\n")
-        body = await reader.readexactly(int(_header(head, "content-length") or 0))
+    def _answer(self, connection: socket.socket, head: bytes, body: bytes) -> bool:
+        """Answer a request; return whether the connection stays."""
         method, path = head.decode("latin-1").split(" ")[:2]
         seen = Seen(method, path, _header(head, "range"), "")
         self.seen.append(seen)
         seen.fault = fault = self.choose(seen)
-        await asyncio.sleep(self.delay)
         if fault == "stall":
-            await reader.read(1)  # until the client gives up
+            connection.recv(1)  # until the client gives up
             return False
         if fault.isdigit():
-            writer.write(f"HTTP/1.1 {fault} Fault\r\nContent-Length: 0\r\n\r\n".encode())
-            await writer.drain()
+            connection.sendall(f"HTTP/1.1 {fault} Fault\r\nContent-Length: 0\r\n\r\n".encode())
             return True
-        answer = await self._ask(head, body)
+        answer = self._ask(head, body)
         seen.bytes = len(answer) - answer.index(b"\r\n\r\n") - 4
         if fault in ("reset", "truncate"):
-            writer.write(answer[: len(answer) - 1 - seen.bytes // 2])
-            await writer.drain()
+            connection.sendall(answer[: len(answer) - 1 - seen.bytes // 2])
             if fault == "reset":
-                linger = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return False
         step = len(answer) if fault != "slow" else len(answer) // 5 + 1
         for start in range(0, len(answer), step):
-            writer.write(answer[start : start + step])
-            await writer.drain()
-            await asyncio.sleep(0.02 if fault == "slow" else 0)
-        seen.finished = True
+            connection.sendall(answer[start : start + step])
+            time.sleep(0.02 if fault == "slow" else 0)
         return True
 
-    async def _ask(self, head: bytes, body: bytes) -> bytes:
-        upstream, to = await asyncio.open_connection(*self.upstream)
-        to.write(re.sub(rb"\r\n\r\n$", b"\r\nConnection: close\r\n\r\n", head) + body)
-        try:
-            answer = await upstream.read(-1)
-        finally:
-            await _closed(to)
+    def _ask(self, head: bytes, body: bytes) -> bytes:
+        with socket.create_connection(self.upstream) as server, server.makefile("rb") as stream:
+            server.sendall(re.sub(rb"\r\n\r\n$", b"\r\nConnection: close\r\n\r\n", head) + body)
+            answer = stream.read()
         # The server closes this connection, not the client's.
         return re.sub(rb"(?i)\r\nconnection: close", b"", answer, count=1)
-
-
-async def _closed(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
 
 
 def faults(rate: float, seed: int, kinds: tuple[str, ...] = FAULTS) -> Callable[[Seen], str]:
     """Return a choice of a fault for a share of the requests."""
     numbers = random.Random(seed)
     return lambda seen: numbers.choice(kinds) if numbers.random() < rate else ""
+
+
+def _read_head(stream: BinaryIO) -> bytes:
+    lines = [stream.readline()]
+    while lines[-1] not in (b"\r\n", b""):
+        lines.append(stream.readline())
+    return b"".join(lines) if lines[-1] else b""
 
 
 def _header(head: bytes, name: str) -> str:
