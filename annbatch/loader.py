@@ -27,6 +27,7 @@ from .samplers._make import make_sampler
 from .transforms import check_transform
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     import h5py
@@ -104,6 +105,10 @@ class Loader:
         Passed to the adapter.
     prefetch
         Bytes (``"1GB"`` or an int) of windows read ahead; one is, whatever its size; 0 turns reading ahead off.
+    cache_dir
+        Folder in which chunks from object stores are kept, for later epochs and other processes; None: nothing is.
+    cache_size
+        Bytes (``"20GB"`` or an int) that it may take.
 
     Raises
     ------
@@ -150,6 +155,8 @@ class Loader:
         transform: Transform | None = None,
         device: Any = None,
         prefetch: int | str = "1GB",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: int | str = "20GB",
     ) -> None:
         self._batch_sampler = make_sampler(
             batch_sampler,
@@ -182,7 +189,7 @@ class Loader:
             )
         )
         self._prefetch = parse_size(prefetch, name="prefetch")
-        self._remote = RemoteStores()
+        self._remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)
         self._reading = Reading(None if adapter is None else adapter.allocate, self._remote)
         self._collection_added = False
         self._content: str | None = None

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._sizes import parse_size
+from .cache import ChunkCache
+
 if TYPE_CHECKING:
+    import os
+
     import zarr
 
     from .._sources.array import StoredArray
@@ -14,9 +19,17 @@ if TYPE_CHECKING:
 
 
 class RemoteStores:
-    """The object stores that one loader reads from: counted, and cancelled, with it."""
+    """The object stores that one loader reads from: counted, and cancelled, with it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    cache_dir, cache_size
+        Where chunks are kept, and how many bytes of them; None for what each store has.
+    """
+
+    def __init__(self, *, cache_dir: str | os.PathLike[str] | None, cache_size: int | str) -> None:
+        most_bytes = parse_size(cache_size, name="cache_size")
+        self._cache = None if cache_dir is None else ChunkCache(cache_dir, most_bytes)
         self._stores: list[tuple[Any, RemoteStore]] = []
 
     def adopt(self, node: Any) -> Any:
@@ -59,6 +72,7 @@ class RemoteStores:
             if known is given:
                 return store
         own = given.with_read_only(True) if isinstance(given, RemoteStore) else RemoteStore(given, read_only=True)
+        own.cache = self._cache or own.cache
         self._stores.append((given, own))
         return own
 

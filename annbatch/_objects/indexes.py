@@ -42,6 +42,11 @@ class ShardIndex:
     nbytes: np.ndarray
     tag: str | None
 
+    def chunks_within(self, nbytes: int) -> int:
+        """Return how many chunks take about so many bytes; the same for all who read this index."""
+        written = self.nbytes[self.offset >= 0]
+        return max(1, nbytes * len(written) // max(1, int(written.sum()))) if len(written) else 1
+
 
 class ShardIndexes:
     """The shard indexes of one store. Thread-safe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import ObjectStore
 
+from .._sizes import parse_size
+from .cache import ChunkCache
 from .fetch import Answer, ByteRange, Patience, get, insist
 from .indexes import ShardIndexes
 from .place import open_object_store, url_of
@@ -36,6 +39,10 @@ REQUEST_BYTES = 64 << 20
 """Bytes of answers under way or not yet decoded, beside the windows that ``prefetch`` bounds."""
 
 
+CACHE_SIZE = "20GB"
+"""What a cache may take where nothing else is said: less than what laptops and nodes have free."""
+
+
 class RemoteStore(ObjectStore[Any]):
     """Objects in S3, GCS or Azure, or on a web server, as a zarr store that waits, tries again, and counts.
 
@@ -56,6 +63,10 @@ class RemoteStore(ObjectStore[Any]):
         How many requests may be under way.
     request_bytes
         How many bytes of answers may be under way or not yet decoded.
+    cache_dir
+        Folder in which chunks are kept that were read; processes may share it. None: nothing is kept.
+    cache_size
+        Bytes (``"20GB"`` or an int) that it may take; chunks of least use go first.
 
     Raises
     ------
@@ -81,6 +92,8 @@ class RemoteStore(ObjectStore[Any]):
         deadline: float = DEADLINE,
         requests: int = REQUESTS,
         request_bytes: int = REQUEST_BYTES,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_size: int | str = CACHE_SIZE,
     ) -> None:
         for name, value in (("requests", requests), ("request_bytes", request_bytes)):
             if value < 1:
@@ -90,6 +103,7 @@ class RemoteStore(ObjectStore[Any]):
         self.url = url_of(upstream)
         self._patience = Patience(timeout, deadline)
         self._limits = (requests, request_bytes)
+        self.cache = None if cache_dir is None else ChunkCache(cache_dir, parse_size(cache_size, name="cache_size"))
         self._begin()
 
     def _begin(self) -> None:
@@ -114,7 +128,7 @@ class RemoteStore(ObjectStore[Any]):
     def with_read_only(self, read_only: bool = False) -> Self:
         """Return this store, read-only or not; with counts of its own."""
         requests, request_bytes = self._limits
-        return type(self)(
+        other = type(self)(
             self.store,
             read_only=read_only,
             timeout=self._patience.timeout,
@@ -122,6 +136,8 @@ class RemoteStore(ObjectStore[Any]):
             requests=requests,
             request_bytes=request_bytes,
         )
+        other.cache = self.cache
+        return other
 
     # What was done ----------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,10 @@ class Located:
             one.nbytes[a:b] = file.nbytes[within[a:b]]
         return one
 
+    def n_jobs(self, n_jobs: int) -> int:
+        """Return into how many jobs to cut the reading where there are threads for so many."""
+        return n_jobs
+
     @property
     def largest(self) -> int:
         """Bytes of the largest encoded chunk, of those that can be right at all."""

@@ -93,7 +93,7 @@ class NativeArray:
         if out.dtype == self.dtype and self._limit < 0:  # copied as bits, by one kernel for all dtypes of a size
             stored = np.dtype(f"u{self.dtype.itemsize}")
             target = out.view(stored)
-        parts = split_evenly(reads.stop - reads.start, n_jobs)
+        parts = split_evenly(reads.stop - reads.start, located.n_jobs(n_jobs))
         return [partial(self._read, reads.part(part), located.part(part), pieces, stored, target) for part in parts]
 
     def tuning(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._objects.cache import EXTENT_BYTES
 from .._objects.faults import ReplacedObjectError
 from .._objects.fetch import ByteRange
 from .._objects.ranges import plan_requests
@@ -17,15 +18,17 @@ from .located import Located
 from .native import WHAT_FAILED, NativeArray
 
 if TYPE_CHECKING:
+    from .._objects.cache import ChunkCache, Extent
+    from .._objects.indexes import ShardIndex
     from .._objects.requests import Request
     from .._objects.store import RemoteStore
-    from .._plan import Pieces
-    from .array import Job, StoredArray
+    from .array import StoredArray
     from .layout import ChunkLayout
     from .reads import Reads
 
-_JOB_BYTES = 4 << 20
-"""About the most decoded bytes of one job, whose encoded bytes are all held while it waits for the last of them."""
+_JOB_BYTES = 1 << 20
+"""About the bytes that one job waits for. Jobs of four times as many left a link of 100 MB/s idle at times, while they
+decoded and nothing more could be held: 81 MB/s instead of 93."""
 
 IN_MEMORY = -1
 """Instead of a file descriptor: the offset is an address."""
@@ -61,16 +64,13 @@ class RemoteArray(NativeArray):
         """Say how the array is read."""
         return f"zarr (native, {'Blosc' if self.layout.blosc else 'uncompressed'}, object store)"
 
-    def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
-        """Return the work of copying ``pieces`` to ``out``, whose requests are on their way then."""
-        decoded = int(pieces.length.sum()) * self.layout.item * self.dtype.itemsize
-        return super().jobs(pieces, out, n_jobs=max(n_jobs, decoded // _JOB_BYTES))
-
     def locate(self, reads: Reads) -> Fetched:
         """Find where reads lie, and have requests made for the bytes."""
         layout = self.layout
         if not layout.sharded:
-            return Fetched.whole(self, reads)
+            fetched = Fetched(self, np.zeros(len(reads), dtype=np.int64))
+            fetched.ask_whole(reads)
+            return fetched
         number, within = np.divmod(reads.chunk, layout.per_file)
         shards, shard = np.unique(number, return_inverse=True)
         indexes = self._store.indexes.get(layout, shards.tolist())
@@ -79,11 +79,23 @@ class RemoteArray(NativeArray):
         for i, index in enumerate(indexes):
             here = shard == i
             offset[here], nbytes[here] = index.offset[within[here]], index.nbytes[within[here]]
-        return Fetched.ranges(self, reads, shards, shard, offset, nbytes, [index.tag for index in indexes])
+        fetched = Fetched(self, nbytes)
+        wanted = np.flatnonzero(offset >= 0)
+        if self._store.cache is not None:
+            wanted = fetched.look_up(reads, shards, shard, indexes, wanted)
+        fetched.ask_ranges(reads, shards, shard, offset, [index.tag for index in indexes], wanted)
+        return fetched
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
         """Return the error that a kernel's status means, with the object, the chunk and the array."""
-        path = str(self.layout.file(chunk // self.layout.per_file))
+        from .._clib import forget_context
+
+        forget_context()
+        number, within = divmod(chunk, self.layout.per_file)
+        path = str(self.layout.file(number))
+        if self.cache is not None and self.layout.sharded:  # another reading may bring what this one did not
+            (index,) = self._store.indexes.get(self.layout, [number])
+            self.cache.extent(self.name(number), index, within).drop(within)
         self._store.indexes.forget(path)
         return CorruptDataError(f"{self._store.url}/{path} {WHAT_FAILED[status]}: {self.spell(chunk, chunk)}.")
 
@@ -91,6 +103,15 @@ class RemoteArray(NativeArray):
         """Name chunks."""
         chunks = f"chunk {first}" if first == last else f"chunks {first}..{last}"
         return f"{chunks} of array {self._store.url}/{self.layout.folder}"
+
+    @property
+    def cache(self) -> ChunkCache | None:
+        """Where chunks are kept, if they are."""
+        return self._store.cache
+
+    def name(self, shard: int) -> str:
+        """Return the URL of a chunk file."""
+        return f"{self._store.url}/{self.layout.file(shard)}"
 
     def request(self, wanted: list[Wanted]) -> list[Request]:
         """Hand requests in."""
@@ -122,71 +143,92 @@ def _made(layout: ChunkLayout, store: RemoteStore, block: int, other: StoredArra
 
 
 class Fetched(Located):
-    """Where the chunks of some reads will lie in memory, once their requests are answered.
+    """Where the chunks of some reads will lie, once their requests are answered: in memory, or in a cache's files.
 
     Attributes
     ----------
     fd
-        ``(n_reads,)`` int64, all ``IN_MEMORY``.
+        ``(n_reads,)`` int64: ``IN_MEMORY``, or a file of the cache.
     offset
-        ``(n_reads,)`` int64 addresses; ``ABSENT`` for a chunk that was never written. There once :meth:`opened`.
+        ``(n_reads,)`` int64: addresses, or offsets in files; ``ABSENT`` for a chunk that was never written. There once
+        :meth:`opened`.
     nbytes
         ``(n_reads,)`` int64.
     """
 
-    def __init__(
-        self,
-        array: RemoteArray,
-        requests: list[Request],
-        of: np.ndarray,
-        skip: np.ndarray,
-        nbytes: np.ndarray,
-    ) -> None:
+    def __init__(self, array: RemoteArray, nbytes: np.ndarray) -> None:
+        n_reads = len(nbytes)
         self._array = array
         self._layout = array.layout
-        self._requests = requests
-        self._of = of
-        self._skip = skip
+        self._requests: list[Request] = []
+        self._of = np.full(n_reads, -1, dtype=np.int64)  # which request a read waits for; -1 for none
+        self._skip = np.zeros(n_reads, dtype=np.int64)  # where in its answer the chunk would begin
         self._data: list[np.ndarray | None] = []
-        self.fd = np.full(len(of), IN_MEMORY, dtype=np.int64)
-        self.offset = np.full(len(of), ABSENT, dtype=np.int64)
+        self._keep: list[tuple[Extent, int] | None] = [None] * n_reads  # where a chunk goes that the cache lacks
+        self._extents: set[Extent] = set()  # whose files stay open
+        self.fd = np.full(n_reads, IN_MEMORY, dtype=np.int64)
+        self.offset = np.full(n_reads, ABSENT, dtype=np.int64)
         self.nbytes = nbytes
 
-    @classmethod
-    def ranges(
-        cls,
-        array: RemoteArray,
+    def look_up(
+        self, reads: Reads, shards: np.ndarray, shard: np.ndarray, indexes: list[ShardIndex], wanted: np.ndarray
+    ) -> np.ndarray:
+        """Find chunks in the cache; return the reads whose chunks it lacks."""
+        cache, per_file = self._array.cache, self._layout.per_file
+        assert cache is not None
+        missing = []
+        within = reads.chunk % per_file
+        for i, index in enumerate(indexes):
+            here = wanted[shard[wanted] == i]
+            if index.tag is None:  # nothing would tell a shard from the one that replaced it
+                missing.append(here)
+                continue
+            name, count = self._array.name(int(shards[i])), index.chunks_within(EXTENT_BYTES)
+            number = within[here] // count
+            for first in np.unique(number).tolist():
+                inside = here[number == first]
+                extent = cache.extent(name, index, first * count)
+                position = extent.find(within[inside])
+                self.fd[inside], self.offset[inside] = np.where(position < 0, IN_MEMORY, extent.fd), position
+                self._extents.add(extent)
+                lacking = inside[position < 0]
+                missing.append(lacking)
+                for r in lacking.tolist():
+                    self._keep[r] = extent, int(within[r])
+        return np.concatenate(missing) if missing else wanted
+
+    def ask_ranges(
+        self,
         reads: Reads,
         shards: np.ndarray,
         shard: np.ndarray,
         offset: np.ndarray,
-        nbytes: np.ndarray,
         tags: list[str | None],
-    ) -> Fetched:
+        there: np.ndarray,
+    ) -> None:
         """Ask for the byte ranges of chunks in shards.
 
         Parameters
         ----------
-        array
-            What is read.
         reads
-            Stretches of it.
+            Stretches of the array.
         shards
             ``(n_shards,)`` their numbers.
         shard
             ``(n_reads,)`` which of them a stretch lies in.
-        offset, nbytes
+        offset
             ``(n_reads,)`` where in the shard its chunk lies.
         tags
             Entity tags of the shards.
+        there
+            Which reads to ask for.
         """
         from .._decode import NOT_THE_CHUNK
 
-        layout = array.layout
-        there = np.flatnonzero(offset >= 0)
+        array, layout, nbytes = self._array, self._layout, self.nbytes
         begin, end = offset[there], offset[there] + nbytes[there]
         low = np.zeros(len(there), dtype=np.int64)
-        if not layout.blosc:  # a stretch of a plain chunk is a range of its own
+        if not layout.blosc and array.cache is None:  # a stretch of a plain chunk is a range of its own
             size, chunk = layout.dtype.itemsize, reads.chunk[there]
             wrong = np.flatnonzero(nbytes[there] != layout.chunk * size)
             if len(wrong):
@@ -198,34 +240,37 @@ class Fetched(Located):
         last = np.zeros(len(plan), dtype=np.int64)
         np.minimum.at(first, plan.of, reads.chunk[there])
         np.maximum.at(last, plan.of, reads.chunk[there])
-        wanted = [
-            array.wanted(int(shards[file]), ByteRange(a, b), tags[file], b - a, (i, j))
-            for file, a, b, i, j in zip(
-                *(values.tolist() for values in (plan.file, plan.start, plan.stop, first, last)), strict=True
-            )
-        ]
-        of = np.full(len(reads), -1, dtype=np.int64)
-        skip = np.zeros(len(reads), dtype=np.int64)
-        of[there], skip[there] = plan.of, begin - low - plan.start[plan.of]
-        return cls(array, array.request(wanted), of, skip, nbytes)
+        fields = (plan.file, plan.start, plan.stop, first, last)
+        self._requests = array.request(
+            [
+                array.wanted(int(shards[file]), ByteRange(a, b), tags[file], b - a, (i, j))
+                for file, a, b, i, j in zip(*(values.tolist() for values in fields), strict=True)
+            ]
+        )
+        self._of[there], self._skip[there] = plan.of, begin - low - plan.start[plan.of]
 
-    @classmethod
-    def whole(cls, array: RemoteArray, reads: Reads) -> Fetched:
+    def ask_whole(self, reads: Reads) -> None:
         """Ask for whole objects, of one chunk each."""
-        layout = array.layout
+        most = self._layout.chunk * self._layout.dtype.itemsize
         chunks, of = np.unique(reads.chunk, return_inverse=True)
-        most = layout.chunk * layout.dtype.itemsize
-        wanted = [array.wanted(number, ByteRange(), None, most, (number, number)) for number in chunks.tolist()]
-        zeros = np.zeros(len(reads), dtype=np.int64)
-        return cls(array, array.request(wanted), of.astype(np.int64), zeros, zeros.copy())
+        self._of = of.astype(np.int64)
+        self._requests = self._array.request(
+            [self._array.wanted(number, ByteRange(), None, most, (number, number)) for number in chunks.tolist()]
+        )
+
+    def n_jobs(self, n_jobs: int) -> int:
+        """Cut the reading into more jobs where their requests' answers are held until the last has come."""
+        asked = sum(request.wanted.nbytes for request in self._requests)
+        return max(n_jobs, asked // _JOB_BYTES)
 
     def part(self, part: slice) -> Fetched:
         """Return some of the reads, which hold on to no other's bytes."""
         one = copy(self)
-        used, one._of = np.unique(self._of[part], return_inverse=True)
-        absent = len(used) > 0 and used[0] < 0
-        one._of = one._of.astype(np.int64) - int(absent)
-        one._requests = [self._requests[i] for i in used[int(absent) :].tolist()]
+        used, of = np.unique(self._of[part], return_inverse=True)
+        n_without = int(len(used) > 0 and used[0] < 0)
+        one._of = of.astype(np.int64) - n_without
+        one._requests = [self._requests[i] for i in used[n_without:].tolist()]
+        one._keep = self._keep[part]
         one.fd, one.offset, one.nbytes, one._skip = (
             values[part] for values in (self.fd, self.offset, self.nbytes, self._skip)
         )
@@ -233,21 +278,27 @@ class Fetched(Located):
 
     def opened(self) -> Fetched:
         """Return the same when all bytes are there; raise what their requests raised."""
+        if not self._requests:
+            return self
         self._data = self._array.arrived(self._requests)
         address = np.array([ABSENT if data is None else data.ctypes.data for data in self._data], dtype=np.int64)
-        length = np.array([0 if data is None else len(data) for data in self._data], dtype=np.int64)
-        there = self._of >= 0
-        there[there] = address[self._of[there]] >= 0
-        for i, missing in enumerate(address < 0):
-            if missing:
-                self._check_absent(i)
-        self.offset = np.where(there, address[self._of] + self._skip, ABSENT) if len(address) else self.offset
+        for request, data in zip(self._requests, self._data, strict=True):
+            if data is None and (self._layout.sharded or self._layout.complete):
+                raise CorruptDataError(f"{request.wanted.what()} must be there, and is missing.")
+        there = (self._of >= 0) & (address[self._of] >= 0)
+        self.offset = np.where(there, address[self._of] + self._skip, self.offset)
         if not self._layout.sharded:
+            length = np.array([0 if data is None else len(data) for data in self._data], dtype=np.int64)
             self.nbytes = length[self._of]
+        self._keep_chunks()
         return self
 
-    def _check_absent(self, request: int) -> None:
-        """Raise where an object is missing that cannot be."""
-        if self._layout.sharded or self._layout.complete:
-            path = self._requests[request].wanted.path
-            raise CorruptDataError(f"{self._requests[request].wanted.what()} must be there, and {path} is missing.")
+    def _keep_chunks(self) -> None:
+        """Hand what came to the cache, each chunk once."""
+        cache, kept = self._array.cache, -1
+        for r, place in enumerate(self._keep):
+            data = None if self._of[r] < 0 else self._data[self._of[r]]
+            if cache is not None and place is not None and data is not None and place[1] != kept:
+                extent, kept = place
+                start = int(self._skip[r])
+                cache.put(extent, kept, data[start : start + int(self.nbytes[r])])
