@@ -428,7 +428,15 @@ class Loader:
         return self._reading.stats
 
     def __len__(self) -> int:
-        """Return the number of batches of one epoch."""
+        """Return the number of batches of one epoch.
+
+        Raises
+        ------
+        ValueError
+            If no dataset was added.
+        """
+        if not self._datasets.count:
+            raise ValueError("The number of batches is known once a dataset has been added; got none yet.")
         return self._batch_sampler.n_batches(self.n_obs)
 
     def __iter__(self) -> Iterator[LoaderOutput]:

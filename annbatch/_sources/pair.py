@@ -136,12 +136,15 @@ class CsrPair:
         from .._decode import DONE
         from .._select import read_renumbered
 
-        inputs = array.kernel_input(reads, located, stored=array.dtype, scratch="decoded")
-        fields = (pieces.start, pieces.length, pieces.dest)
-        status, number, n_bytes = read_renumbered(inputs, reads.fields, fields, columns, out)
-        if status != DONE:
-            raise array.error(status, int(reads.chunk[number]))
-        return n_bytes
+        fields, total = (pieces.start, pieces.length, pieces.dest), 0
+        for some in reads.in_few_files(array.layout.per_file):
+            few, there = reads.part(some), located.part(some).opened()
+            inputs = array.kernel_input(few, there, stored=array.dtype, scratch="decoded")
+            status, number, n_bytes = read_renumbered(inputs, few.fields, fields, columns, out)
+            if status != DONE:
+                raise array.error(status, int(few.chunk[number]))
+            total += int(n_bytes)
+        return total
 
     def _read_then_renumber(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray) -> int:
         from .._scatter import scatter_cast
