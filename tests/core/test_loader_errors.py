@@ -248,3 +248,8 @@ def test_a_sampler_that_asks_for_what_is_not_there(request_, message, prefetch):
     loader = Loader(batch_sampler=Wrong(5, 1, 5), prefetch=prefetch).add_dataset(CSR)
     with pytest.raises(ValueError, match=message):
         next(iter(loader))
+
+
+def test_the_length_of_a_loader_without_datasets():
+    with pytest.raises(ValueError, match="The number of batches is known once a dataset has been added; got none yet"):
+        len(Loader())
