@@ -1,0 +1,107 @@
+"""Measures reading from behind a slow link: ``python -m benchmarks.remote COLLECTION``.
+
+Serves a collection from a process of its own, with latency and a shared bandwidth, measures what the link carries at
+most and what of it a loader uses, and counts requests and bytes. Prints two tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from annbatch import DatasetCollection, Loader
+
+WINDOW = 16_384
+LATENCY = 0.02
+RATE = 100e6
+
+
+@contextmanager
+def served(folder: Path, latency: float, rate: float) -> Iterator[str]:
+    """Serve a folder; yield its URL."""
+    command = [sys.executable, "-m", "benchmarks.link", str(folder), f"--latency={latency}", f"--rate={rate}"]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        server.communicate()
+
+
+def carried(url: str, folder: Path) -> float:
+    """Return the bytes a second of large ranges, many at a time: the link's own limit."""
+    import obstore
+
+    store = obstore.store.from_url(url, client_options={"allow_http": True})
+    shard = max(folder.glob("dataset_0/X/data/c/*"), key=lambda path: path.stat().st_size)
+    key, step = str(shard.relative_to(folder)), 1 << 20
+    starts = list(range(0, min(shard.stat().st_size, 200 << 20) - step, step))
+
+    async def fetch() -> int:
+        ranges = (obstore.get_range_async(store, key, start=start, length=step) for start in starts)
+        return sum(map(len, await asyncio.gather(*ranges)))
+
+    begin = time.perf_counter()
+    n_bytes = asyncio.run(fetch())
+    return n_bytes / (time.perf_counter() - begin)
+
+
+def loader_of(url: str, chunk_size: int, **more: object) -> Loader:
+    """Return a shuffling loader of X."""
+    sampling = {"batch_size": 4096, "chunk_size": chunk_size, "preload_nchunks": WINDOW // chunk_size, "shuffle": True}
+    return Loader(**sampling, seed=0, obs_columns=[], **more).use_collection(DatasetCollection(url, mode="r"))
+
+
+def throughput(url: str, chunk_size: int, seconds: float) -> float:
+    """Return the bytes a second that reach a loader, from its first batch on."""
+    with loader_of(url, chunk_size) as loader:
+        batches = iter(loader)
+        next(batches)
+        before, begin = loader.stats.bytes_received, time.perf_counter()
+        while time.perf_counter() - begin < seconds and next(batches, None) is not None:
+            pass
+        return (loader.stats.bytes_received - before) / (time.perf_counter() - begin)
+
+
+def cost(url: str, chunk_size: int, windows: int) -> tuple[float, float]:
+    """Return requests and bytes a row, of some windows and nothing read ahead, once indexes are known."""
+    with loader_of(url, chunk_size, prefetch=0) as loader:
+        batches = iter(loader)
+        per_window = WINDOW // 4096
+        list(islice(batches, per_window))
+        before = loader.stats
+        rows = sum(batch["X"].shape[0] for batch in islice(batches, windows * per_window))
+        after = loader.stats
+    return (after.requests - before.requests) / rows, (after.bytes_received - before.bytes_received) / rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.remote", description=__doc__)
+    parser.add_argument("collection", type=Path)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--chunk-sizes", type=int, nargs="+", default=[512, 64, 16])
+    arguments = parser.parse_args()
+    folder = arguments.collection
+    with served(folder, LATENCY, RATE) as url:
+        limit = carried(url, folder)
+        print(f"The link carries {limit / 1e6:.1f} MB/s, with {1e3 * LATENCY:.0f} ms to the first byte.\n")
+        print("| chunk_size | MB/s | of the link |\n|---|---|---|")
+        for chunk_size in arguments.chunk_sizes:
+            reached = throughput(url, chunk_size, arguments.seconds)
+            print(f"| {chunk_size} | {reached / 1e6:.1f} | {reached / limit:.0%} |", flush=True)
+    with served(folder, 0.0, 2e9) as url:
+        print("\n| chunk_size | requests a million rows | GB a million rows |\n|---|---|---|")
+        for chunk_size in arguments.chunk_sizes:
+            requests, n_bytes = cost(url, chunk_size, 2)
+            print(f"| {chunk_size} | {1e6 * requests:,.0f} | {1e6 * n_bytes / 1e9:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
