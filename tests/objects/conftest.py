@@ -19,9 +19,6 @@ from scipy import sparse
 
 from annbatch import DatasetCollection, Loader, RemoteStore
 
-pytest.importorskip("obstore", reason="needs obstore: pip install 'annbatch[remote]'")
-pytest.importorskip("moto", reason="needs moto: pip install 'annbatch[test]'")
-
 SECRET = "a-secret-that-nobody-may-see"
 
 _SERVER = """
@@ -32,6 +29,12 @@ server.start()
 print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _needed() -> None:
+    pytest.importorskip("obstore", reason="needs obstore: pip install 'annbatch[remote]'")
+    pytest.importorskip("moto", reason="needs moto: pip install 'annbatch[test]'")
 
 
 @pytest.fixture(scope="session")
