@@ -85,7 +85,7 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
     KeyError
         If the loader has no such column.
     ValueError
-        If ``n_batches`` is not positive.
+        If ``n_batches`` is not positive, or the loader has no batch.
 
     Examples
     --------
@@ -107,9 +107,12 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
         raise KeyError(
             f"`column` must be one of obs, got {column!r}; there are {[] if table is None else table.columns}."
         )
+    loader.batch_sampler._draw_seed()  # what is measured is what the loader yields
     n_obs, sampler = loader.n_obs, copy(loader.batch_sampler)
     sampler.set_epoch(loader.epoch)
     total = sampler.n_batches(n_obs)
+    if not total:
+        raise ValueError(f"`loader` must have batches to look at, got none of {n_obs} rows.")
     batches = []
     for steps in np.unique(np.linspace(0, total - 1, min(n_batches, total)).astype(np.int64)).tolist():
         window = plan_window(next(sampler.sample(n_obs, position=Position(sampler.epoch, steps=steps))), n_obs)

@@ -90,11 +90,23 @@ def parts(n: int, readers: int, *, equal: bool, from_end: bool = False) -> list[
 
 
 def rest_of(stretches: Stretches, steps: int, of_readers: list[tuple[int, int]]) -> Stretches:
-    """Return what is left once each reader has taken ``steps`` batches of its part."""
-    left, first = [], 0
-    for start, stop in of_readers:
-        left += cut(stretches, first, start)
-        first = min(start + steps, stop)
-        left += cut(stretches, first, stop)
-        first = stop
-    return left + cut(stretches, first, sum(map(len, stretches)))
+    """Return what is left once each reader has taken ``steps`` batches of its part: in one sweep, neighbours joined."""
+    total = sum(map(len, stretches))
+    starts = [0, *(min(start + steps, stop) for start, stop in of_readers)]
+    stops = [*(start for start, _ in of_readers), total]
+    # Pieces between what readers took: the rest of one's part, and what lies before the next one's.
+    wanted = [(start, stop) for start, stop in zip(starts, stops, strict=True) if start < stop]
+    left: Stretches = []
+    place, first = 0, 0
+    for start, stop in wanted:
+        while start < stop:
+            while first + len(stretches[place]) <= start:
+                first += len(stretches[place])
+                place += 1
+            piece = stretches[place][start - first : stop - first]
+            if left and left[-1].stop == piece.start:
+                left[-1] = range(left[-1].start, piece.stop)
+            else:
+                left.append(piece)
+            start += len(piece)
+    return left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,30 +22,50 @@ class Progress:
     def __init__(self) -> None:
         self.position = Position()
         self._resumed = False
+        self._chosen = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Begin with this epoch; a position that was loaded stays if it is in it."""
         if epoch != self.position.epoch or not self._resumed:
-            self.resume(Position(epoch), loaded=False)
+            self._choose(Position(epoch), loaded=False)
 
-    def resume(self, position: Position, *, loaded: bool = True) -> None:
+    def resume(self, position: Position) -> None:
         """Begin the next iteration there."""
-        self.position, self._resumed = position, loaded
+        self._choose(position, loaded=True)
 
-    def begin(self, *, ranks: int, workers: int) -> Position:
+    def _choose(self, position: Position, *, loaded: bool) -> None:
+        self.position, self._resumed = position, loaded
+        self._chosen += 1
+
+    def begin(self, *, ranks: int, workers: int) -> Pass:
         """Return where an iteration by so many ranks and workers begins; the one after it begins its epoch anew."""
         start = self.position if self._resumed else Position(self.position.epoch)
-        self.resume(start.taken_up_by(ranks, workers), loaded=False)
+        self.position, self._resumed = start.taken_up_by(ranks, workers), False
+        return Pass(self, self.position, self._chosen)
+
+    def book(self, position: Position, chosen: int) -> None:
+        """Stand where an iteration has come to, unless where to begin was chosen since it began."""
+        if chosen == self._chosen:
+            self.position = position
+
+
+class Pass:
+    """An iteration that tells a loader's progress how far it has come."""
+
+    def __init__(self, progress: Progress, position: Position, chosen: int) -> None:
+        self.position = position
+        self._progress = progress
+        self._chosen = chosen
+
+    def step(self) -> Position:
+        """Book a batch; return what comes after it."""
+        self.position = replace(self.position, steps=self.position.steps + 1)
+        self._progress.book(self.position, self._chosen)
         return self.position
 
-    def step(self, position: Position) -> Position:
-        """Book a batch that follows ``position``; return what comes after it."""
-        self.position = replace(position, steps=position.steps + 1)
-        return self.position
-
-    def finish(self, position: Position) -> None:
-        """Book the end of an epoch."""
-        self.position = Position(position.epoch + 1)
+    def finish(self) -> None:
+        """Book the end of the epoch."""
+        self._progress.book(Position(self.position.epoch + 1), self._chosen)
 
 
 def write_state(position: Position, sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +85,7 @@ def write_state(position: Position, sampler: Sampler, data: Mapping[str, Any]) -
         "format": FORMAT,
         "version": VERSION,
         "position": place,
-        "sampler": sampler.identity(),
+        "sampler": _identity(sampler, data),
         "data": dict(data),
     }
 
@@ -79,22 +100,44 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
     """
     if not hasattr(state, "get") or state.get("format") != FORMAT:
         raise ValueError(f"`state` must be what `state_dict` of a loader returned, got {_short(state)}.")
-    if state["version"] != VERSION:
+    if state.get("version") != VERSION:
         raise ValueError(
-            f"`state` must be of format version {VERSION}, which this annbatch reads, got version {state['version']}."
+            f"`state` must be of format version {VERSION}, which this annbatch reads, got version "
+            f"{state.get('version')}."
         )
+    lacking = [name for name in ("position", "sampler", "data") if name not in state]
+    if lacking:
+        raise ValueError(f"`state` must have position, sampler and data, got none of {', '.join(lacking)}.")
     _check_same("rows", state["data"], data)
-    own, said = sampler.identity(), dict(state["sampler"])
+    own, said = _identity(sampler, data), dict(state["sampler"])
     takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler._seed_is_given
     if takes_seed:
         own["seed"] = said["seed"]
     _check_same("sampler", said, own)
-    place = dict(state["position"])
-    dealt = tuple((int(ranks), int(steps)) for ranks, steps in place.pop("dealt"))
-    position = Position(dealt=dealt, **{name: int(value) for name, value in place.items()})
+    position = _position(state["position"])
     position.taken_up_by(sampler._n_ranks, position.workers)
     if takes_seed:
         sampler._take_seed(said["seed"])
+    return position
+
+
+def _identity(sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a sampler's batches of so many rows; a sampler of one's own may not say all of it itself."""
+    n_obs = data["n_obs"]
+    return sampler.identity() | ({"n_batches": int(sampler._n_of_epoch(n_obs))} if n_obs else {})
+
+
+def _position(place: Any) -> Position:
+    try:
+        dealt = tuple((int(ranks), int(steps)) for ranks, steps in place["dealt"])
+        position = Position(**{**place, "dealt": dealt})
+        numbers = [position.epoch, position.steps, *(steps for _, steps in dealt)]
+        readers = [position.ranks, position.workers, *(ranks for ranks, _ in dealt)]
+        right = min(map(operator.index, numbers)) >= 0 and min(map(operator.index, readers)) >= 1
+    except (KeyError, TypeError, ValueError):
+        right = False
+    if not right:
+        raise ValueError(f"`state` must have a position as `state_dict` writes it, got {_short(place)}.")
     return position
 
 

@@ -144,9 +144,11 @@ class Sampler(ABC):
     ahead of the batches that the user has seen, on another thread, and are made again (without reading) to
     resume. Randomness is NumPy's alone: ``torch.manual_seed`` has no effect.
 
-    **The order is a function of seed and epoch.** One integer is drawn from ``rng``; in every pass ``rng`` is then a
-    generator that this integer and the epoch decide. So a subclass that draws from it alone can be resumed, and gives
-    the same order however far earlier epochs were read.
+    **The order is a function of seed and epoch.** One integer is drawn from ``rng``, or whichever NumPy generators are
+    attributes of the sampler or in a list, tuple or dict that is one. Every pass runs on a copy of the sampler, whose
+    generators this integer and the epoch decide, and whose attributes that are samplers are at the same epoch. So a
+    subclass that draws from them alone can be resumed, and gives the same order however far earlier epochs were read.
+    What ``_sample`` assigns to ``self`` is gone after the pass: ``self.epoch`` says which one it is.
 
     Examples
     --------
@@ -190,7 +192,7 @@ class Sampler(ABC):
 
     @property
     def rng(self) -> np.random.Generator | None:
-        """The generator that the sampler was given or made; during a pass, that of the epoch."""
+        """The generator that the sampler was given or made; in ``_sample``, that of the epoch."""
         return self._rng
 
     @rng.setter
@@ -234,12 +236,27 @@ class Sampler(ABC):
         Returns
         -------
         dict
-            JSON-able and small. A state says it, so that a loader refuses the state of another sampler and names what
-            differs. Subclasses may add to it.
+            JSON-able and small. A state says it, and the number of batches, so that a loader refuses the state of
+            another sampler and names what differs. Subclasses add sizes and settings of their own:
+            ``super().identity() | {"window": self.window}``.
         """
-        random = self.rng is not None or self.shuffle
-        seed = {"seed": self._draw_seed()} if random else {}
-        return {"name": type(self).__name__, "batch_size": self.batch_size, "shuffle": self.shuffle, **seed}
+        from ._passes import samplers_in
+        from .samplers._rows import mask_text
+
+        seed, inner = self._draw_seed(), samplers_in(self)
+        random = self._seed_is_given or self.shuffle or inner
+        return {
+            "name": type(self).__name__,
+            "batch_size": _plain(self.batch_size, int),
+            "shuffle": _plain(self.shuffle, bool),
+            "mask": mask_text(self.mask),
+            **({"seed": seed} if random else {}),
+            **({"samplers": {name: sampler._identity_within() for name, sampler in inner.items()}} if inner else {}),
+        }
+
+    def _identity_within(self) -> dict[str, Any]:
+        """Return the identity without the seed, which that of the sampler around this one is made of."""
+        return {name: value for name, value in self.identity().items() if name != "seed"}
 
     def sample(
         self, n_obs: int, *, position: Position | None = None, worker: tuple[int, int] = (0, 1)
@@ -315,23 +332,24 @@ class Sampler(ABC):
 
         By default requests are made from the beginning.
         """
-        import numpy as np
+        from ._passes import pass_of
 
-        if self._rng is not None:
-            self._pass_rng = self._rng = np.random.default_rng([self._draw_seed(), epoch])
-        return 0, 0, self._sample(n_obs)
+        return 0, 0, pass_of(self, epoch)._sample(n_obs)
+
+    def _n_of_epoch(self, n_obs: int) -> int:
+        """Return the number of batches of an epoch, on all ranks."""
+        return self.n_batches(n_obs)
 
     def _n_short(self, n_obs: int) -> int:
         """Return how many rows a last batch has that is shorter than the others; 0 where there is none."""
         return 0
 
     def _draw_seed(self) -> int:
-        """Return the integer that is drawn once from ``rng``, whenever that is replaced, or from the system."""
-        import numpy as np
-
+        """Return the integer that is drawn once: from its generators, anew where ``rng`` is replaced, or the system."""
         if self._seed is None or self._rng is not self._pass_rng:
-            self._seed_is_given = self._rng is not None
-            self._seed = int(np.random.default_rng(self._rng).integers(2**63))
+            from ._passes import seed_of
+
+            self._seed, self._seed_is_given = seed_of(self)
             self._pass_rng = self._rng
         return self._seed
 
@@ -342,6 +360,7 @@ class Sampler(ABC):
     def _default_splits(self, request: LoadRequest, epoch: int, position: int) -> list[np.ndarray]:
         import numpy as np
 
+        from ._passes import window_rng
         from ._plan import n_requested, split_every
 
         batch_size, shuffle = self.batch_size, self.shuffle
@@ -351,5 +370,10 @@ class Sampler(ABC):
         n_rows = n_requested(request["requests"])
         if not shuffle:
             return split_every(np.arange(n_rows), batch_size)
-        order = np.random.default_rng([self._draw_seed(), epoch, position]).permutation(n_rows)
+        order = window_rng(self._draw_seed(), epoch, position).permutation(n_rows)
         return split_every(order, batch_size)
+
+
+def _plain(value: Any, kind: type) -> Any:
+    """Return a NumPy scalar as JSON has it."""
+    return None if value is None else kind(value)

@@ -22,7 +22,7 @@ from ._sizes import parse_size
 from ._stats import LoaderStats as LoaderStats
 from ._wanted import Wanted
 from ._workers import this_worker
-from .samplers._arguments import digest
+from .samplers._arguments import digest, whole
 from .samplers._make import make_sampler
 from .transforms import check_transform
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from ._resume import Pass
     from .abc import Adapter, Sampler
     from .collection import DatasetCollection
     from .transforms import Transform
@@ -168,6 +169,7 @@ class Loader:
             rng=rng,
             seed=seed,
         )
+        self._batch_sampler._draw_seed()  # once, here: workers of a DataLoader have copies, which are to agree
         if preload_to_gpu and to is None:
             to = "cupy"
         elif preload_to_gpu and device is None:
@@ -367,6 +369,7 @@ class Loader:
 
         A position within this epoch that :meth:`load_state_dict` restored stays.
         """
+        epoch = whole(epoch, "epoch")
         if epoch < 0:
             raise ValueError(f"`epoch` must not be negative, got {epoch}.")
         self._progress.set_epoch(epoch)
@@ -454,23 +457,26 @@ class Loader:
         """
         worker = this_worker()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
-        position = self._progress.begin(ranks=self._batch_sampler._n_ranks, workers=worker[1])
-        return self._iterate(Epoch(position, worker, self._datasets, self._batch_sampler, self._delivery))
+        progress = self._progress.begin(ranks=self._batch_sampler._n_ranks, workers=worker[1])
+        epoch = Epoch(progress.position, worker, self._datasets, self._batch_sampler, self._delivery)
+        return self._iterate(epoch, progress)
 
-    def _iterate(self, epoch: Epoch) -> Generator[LoaderOutput, None, None]:
-        position = epoch.position
-        last = position.steps + epoch.n_batches
+    def _iterate(self, epoch: Epoch, progress: Pass) -> Generator[LoaderOutput, None, None]:
+        last = epoch.position.steps + epoch.n_batches
         for batch in epoch.batches(self._reading, budget=self._prefetch):
-            position = self._progress.step(position)
+            position = progress.step()
             # A loop that counts batches, as Lightning's does, never asks for what follows the last. Among workers the
             # others may not be there yet.
             if position.steps == last and position.workers == 1:
-                self._progress.finish(position)
+                progress.finish()
             yield batch
-        self._progress.finish(position)
+        progress.finish()
 
     def close(self) -> None:
-        """Stop open iterations and all threads. Batches stay valid; a later iteration starts threads again."""
+        """Stop open iterations and all threads. Batches stay valid; a later iteration starts threads again.
+
+        An iteration that was open may yield what is left of its window before it ends.
+        """
         self._reading.close()
 
     def __enter__(self) -> Self:

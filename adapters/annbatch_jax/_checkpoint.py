@@ -15,7 +15,7 @@ class CheckpointableIterator:
     """Yields the batches of a loader, one epoch after the other, and goes on from a state.
 
     It has ``get_state`` and ``set_state``, as Grain's iterators do. What ``get_state`` returns is saved by
-    ``orbax.checkpoint.args.JsonSave``.
+    ``orbax.checkpoint.args.JsonSave``; Grain's own checkpoint handler takes Grain's iterators only.
 
     Parameters
     ----------
@@ -23,6 +23,11 @@ class CheckpointableIterator:
         What yields the batches; made with ``to="jax"``.
     n_epochs
         After which epoch the iteration ends; default, never.
+
+    Raises
+    ------
+    ValueError
+        At ``next``, if epochs have no batch and ``n_epochs`` is None: there would never be one.
 
     Examples
     --------
@@ -53,6 +58,8 @@ class CheckpointableIterator:
         while self._n_epochs is None or self._batches is not None or self._loader.epoch < self._n_epochs:
             if self._batches is None:
                 self._batches = iter(self._loader)
+                if self._n_epochs is None and not len(self._loader):
+                    raise ValueError("`n_epochs` must be given where an epoch has no batch, got None.")
             batch = next(self._batches, None)
             if batch is not None:
                 return batch

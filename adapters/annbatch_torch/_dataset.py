@@ -20,7 +20,8 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     ``w`` of ``W`` yields the ``w``-th of ``W`` consecutive parts, and batch ``k`` of the ``DataLoader`` is number
     ``k // W`` of worker ``k % W``, as long as all have some. They are to be spawned, not forked
     (``multiprocessing_context="spawn"``). Workers that are started anew for each epoch begin with the epoch of the
-    dataset in the main process: call ``set_epoch`` before each.
+    dataset in the main process: call ``set_epoch`` before each. Persistent ones begin one epoch more each time, unless
+    ``set_epoch`` chose another.
 
     Parameters
     ----------

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+from typing import Any
 
 import numpy as np
+
+from .._passes import keyed_rng as keyed_rng
 
 
 def check_positive(**values: int) -> None:
@@ -14,8 +18,18 @@ def check_positive(**values: int) -> None:
             raise ValueError(f"`{name}` must be positive, got {value}.")
 
 
+def whole(value: Any, name: str) -> int:
+    """Return an integer of any kind as Python's; raise ``TypeError`` naming what is none."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
+
+
 def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None:
-    """Raise ``ValueError`` unless a window divides into whole batches."""
+    """Raise ``ValueError`` unless a window divides into whole batches, ``TypeError`` for what is no integer."""
+    chunk_size, preload_nchunks = whole(chunk_size, "chunk_size"), whole(preload_nchunks, "preload_nchunks")
+    batch_size = whole(batch_size, "batch_size")
     check_positive(chunk_size=chunk_size, preload_nchunks=preload_nchunks, batch_size=batch_size)
     window = chunk_size * preload_nchunks
     if window % batch_size:
@@ -26,8 +40,8 @@ def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None
 
 
 def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
-    """Return weights as float64; raise ``ValueError`` unless they are finite, none negative and some positive."""
-    checked = np.asarray(weights, dtype=np.float64)
+    """Return weights as float64, the largest 1; raise ``ValueError`` unless finite, none negative and some positive."""
+    checked = np.array(weights, dtype=np.float64)  # ours: what it held when a state was taken
     if checked.ndim != 1:
         raise ValueError(f"`{name}` must have one dimension, got {checked.ndim}.")
     wrong = ~(np.isfinite(checked) & (checked >= 0))
@@ -35,18 +49,16 @@ def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(f"`{name}` must be finite and not negative, got {checked[wrong][0]}.")
     if not (checked > 0).any():
         raise ValueError(f"`{name}` must have at least one positive weight, got {len(checked)} of 0.")
+    checked /= checked.max()  # so that no sum overflows
     return checked
 
 
 def draw_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generator, int]:
     """Return a generator and the one integer drawn from it, which is the sampler's seed from then on."""
+    if isinstance(rng, int | np.integer) and rng < 0:
+        raise ValueError(f"`rng` must not be negative, got {rng}.")
     generator = np.random.default_rng(rng)
     return generator, int(generator.integers(2**63))
-
-
-def keyed_rng(seed: int, *key: int) -> np.random.Generator:
-    """Return the generator that belongs to a seed and a place in the run, independent of all others."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def digest(array: np.ndarray) -> str:

@@ -64,7 +64,7 @@ class ChunkSampler(WindowSampler):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         super().__init__(chunk_size, preload_nchunks, batch_size, drop_last=drop_last, mask=mask, rng=rng)
-        self._shuffle = shuffle
+        self._shuffle = bool(shuffle)
 
     @property
     def shuffle(self) -> bool:
@@ -110,7 +110,8 @@ class ChunkSampler(WindowSampler):
         """Return the rows of a window with ``n_rows`` of them in batches.
 
         A last window is read in full where the chunks are cut by ``num_samples`` or ``drop_last``: which of its rows
-        are left out is then as random as the rest.
+        are left out is then drawn among them. They are not all alike: of every ``chunk_size`` rows the last ones are
+        never in the short chunk, which always is in the last window, so that they are left out less often.
         """
         order = np.arange(n_requested(requests))
         if self._shuffle:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._plan import concatenated_ranges, split_every
-from ._arguments import check_positive, check_weights, digest, keyed_rng
+from ._arguments import check_positive, check_weights, digest, keyed_rng, whole
 from ._chunk import chunk_lengths
 from ._rows import RowSet, RowsLike, Runs, check_mask
 from ._windows import WindowSampler
@@ -85,15 +85,19 @@ class ClassSampler(WindowSampler):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         super().__init__(chunk_size, preload_nchunks, batch_size, drop_last=drop_last, mask=mask, rng=rng)
-        check_positive(num_samples=num_samples)
+        self._num_samples = whole(num_samples, "num_samples")
+        check_positive(num_samples=self._num_samples)
         if not isinstance(classes, pd.Categorical):
             raise TypeError(f"`classes` must be a pandas.Categorical, got {type(classes).__name__}.")
-        self._codes = np.asarray(classes.codes)
+        self._codes = np.array(classes.codes)
         missing = np.flatnonzero(self._codes < 0)
         if len(missing):
             raise ValueError(f"`classes` must name a class for every row, got none for {len(missing)} rows.")
-        self._num_samples = num_samples
         self._class_weights = _class_weights(class_weights, len(classes.categories))
+        self._digests = {
+            "classes": digest(self._codes.astype("<i8")),
+            "class_weights": digest(self._class_weights.astype("<f8")),
+        }
         self._drawable = _Drawable(RowSet(self._mask, len(classes)), self._codes, self._class_weights)
 
     @property
@@ -119,12 +123,8 @@ class ClassSampler(WindowSampler):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two samplers to make the same batches."""
-        return super().identity() | {
-            "seed": self._draw_seed(),
-            "num_samples": self._num_samples,
-            "classes": digest(self._codes.astype("<i8")),
-            "class_weights": digest(self._class_weights.astype("<f8")),
-        }
+        own = {"seed": self._draw_seed(), "num_samples": self._num_samples}
+        return super().identity() | own | self._digests
 
     def _n_samples(self, n_obs: int) -> int:
         return self._num_samples

@@ -42,8 +42,9 @@ class DistributedSampler(Sampler):
         (``jax.distributed``, initialized), ``"env"`` (the variables that torchrun, SLURM or MPI set), or a callable
         that returns the two.
     enforce_equal_batches
-        Whether ranks have the same number of batches of the same size. If not, they have every batch of the sampler as
-        it is, and some ranks one more than others.
+        Whether ranks have the same number of batches of the same size (in the middle of an epoch, of the size that the
+        sampler makes them). If not, they have every batch of the sampler as it is, and some ranks one more than others:
+        at its end their states differ, and that of a rank with the most is the one to save.
     remainder
         What becomes of rows that are not enough for one more batch on each rank. ``"drop"``: they are left out, fewer
         than ``batch_size * world_size``; other rows in every epoch. ``"wrap"``: they are filled up with batches, and
@@ -54,6 +55,8 @@ class DistributedSampler(Sampler):
     ------
     RuntimeError
         If there is no rank to be found where ``dist_info`` points.
+    TypeError
+        If ``sampler`` is none, or itself a DistributedSampler.
     ValueError
         If an argument is not one of these.
 
@@ -79,16 +82,24 @@ class DistributedSampler(Sampler):
         enforce_equal_batches: bool = True,
         remainder: Literal["drop", "pad", "wrap"] = "drop",
     ) -> None:
+        if not isinstance(sampler, Sampler) or isinstance(sampler, DistributedSampler):
+            raise TypeError(f"`sampler` must be a Sampler that is not dealt already, got {type(sampler).__name__}.")
         if remainder not in ("drop", "pad", "wrap"):
             raise ValueError(f"`remainder` must be 'drop', 'pad' or 'wrap', got {remainder!r}.")
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
         self._rank, self._n_ranks = find_rank(dist_info)
         self._remainder = remainder if enforce_equal_batches else "uneven"
+        sampler._draw_seed()  # before it is copied: whoever else copies it draws the same
         self._sampler = copy(sampler)
-        self._sampler._draw_seed()
-        if not self._sampler._seed_is_given:
+        self._seed_is_given = sampler._seed_is_given
+        if not self._seed_is_given:
             self._sampler._take_seed(_SEED)
+
+    def __copy__(self) -> DistributedSampler:
+        made = object.__new__(type(self))
+        vars(made).update(vars(self), _sampler=copy(self._sampler))
+        return made
 
     @property
     def rank(self) -> int:
@@ -127,6 +138,7 @@ class DistributedSampler(Sampler):
     @rng.setter
     def rng(self, value: np.random.Generator | None) -> None:
         self._sampler.rng = value
+        self._seed_is_given = value is not None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``sample`` produces."""
@@ -149,10 +161,13 @@ class DistributedSampler(Sampler):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two samplers to make the same batches; ranks need not."""
-        return self._sampler.identity() | {"dealt": self._remainder}
+        return self._sampler.identity() | {"remainder": self._remainder}
 
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
         raise NotImplementedError  # `_between` asks the sampler that is dealt
+
+    def _n_of_epoch(self, n_obs: int) -> int:
+        return self._sampler._n_of_epoch(n_obs)
 
     def _draw_seed(self) -> int:
         return self._sampler._draw_seed()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plan import concatenated_ranges
-from ._arguments import check_positive, check_weights, digest, keyed_rng
+from ._arguments import check_positive, check_weights, digest, keyed_rng, whole
 from ._chunk import CHUNKS, ChunkSampler, chunk_lengths
 from ._weights import WeightedRows
 
@@ -80,11 +80,12 @@ class RandomSampler(ChunkSampler):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         super().__init__(chunk_size, preload_nchunks, batch_size, shuffle=True, drop_last=drop_last, mask=mask, rng=rng)
-        if num_samples is not None:
-            check_positive(num_samples=num_samples)
-        self._num_samples = num_samples
+        self._num_samples = None if num_samples is None else whole(num_samples, "num_samples")
+        if self._num_samples is not None:
+            check_positive(num_samples=self._num_samples)
         self._weights = None if weights is None else check_weights(weights, "weights")
-        self._replacement = replacement or weights is not None
+        self._weights_digest = None if self._weights is None else digest(self._weights)
+        self._replacement = bool(replacement) or weights is not None
 
     def validate(self, n_obs: int) -> None:
         """Raise ``ValueError`` if ``n_obs`` rows are too few for the mask or ``num_samples``, or not the weights'."""
@@ -109,9 +110,11 @@ class RandomSampler(ChunkSampler):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two samplers to make the same batches."""
-        weights = None if self._weights is None else digest(self._weights)
-        own = {"replacement": self._replacement, "num_samples": self._num_samples, "weights": weights}
-        return super().identity() | own
+        return super().identity() | {
+            "replacement": self._replacement,
+            "num_samples": self._num_samples,
+            "weights": self._weights_digest,
+        }
 
     def _n_samples(self, n_obs: int) -> int:
         return super()._n_samples(n_obs) if self._num_samples is None else self._num_samples

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plan import concatenated_ranges
-from ._arguments import digest
+from ._arguments import digest, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,10 +80,11 @@ class RowSet:
     RowSet(3 rows in 1 run, 5..7)
     """
 
-    __slots__ = ("_runs", "n_obs")
+    __slots__ = ("_digest", "_runs", "n_obs")
 
     def __init__(self, rows: RowsLike, n_obs: int | None = None) -> None:
         self.n_obs: int | None = None
+        self._digest: str | None = None
         self._runs: Runs
         if isinstance(rows, RowSet):
             self.n_obs = rows.n_obs
@@ -145,7 +146,9 @@ class RowSet:
         """Return a short text that stands for the rows, in this process and any other."""
         if self.is_range:
             return f"{self.stop - len(self)}:{self.stop}"
-        return digest(np.concatenate([self._runs.starts, self._runs.offsets]).astype("<i8"))
+        if self._digest is None:  # states are taken often
+            self._digest = digest(np.concatenate([self._runs.starts, self._runs.offsets]).astype("<i8"))
+        return self._digest
 
     def __iter__(self) -> Iterator[int]:
         return iter(np.asarray(self).tolist())
@@ -173,12 +176,21 @@ def check_mask(mask: RowsLike | None) -> slice | RowSet:
         return RowSet(mask)
     if mask.step not in (None, 1):
         raise ValueError(f"`mask.step` must be 1, got {mask.step}.")
-    start = 0 if mask.start is None else mask.start
+    start = 0 if mask.start is None else whole(mask.start, "mask.start")
     if start < 0:
         raise ValueError(f"`mask.start` must be >= 0, got {start}.")
-    if mask.stop is not None and start >= mask.stop:
-        raise ValueError(f"`mask.start` must be < mask.stop, got {start} and {mask.stop}.")
-    return slice(start, mask.stop)
+    stop = None if mask.stop is None else whole(mask.stop, "mask.stop")
+    if stop is not None and start >= stop:
+        raise ValueError(f"`mask.start` must be < mask.stop, got {start} and {stop}.")
+    return slice(start, stop)
+
+
+def mask_text(mask: slice | RowSet) -> str:
+    """Return a short text that stands for the rows of a mask, in this process and any other."""
+    if isinstance(mask, RowSet):
+        return mask.digest()
+    start, stop = mask.start or 0, mask.stop
+    return f"{start}:" if stop is None else f"{start}:{stop}"
 
 
 def _range_of(rows: slice, n_obs: int | None) -> tuple[int, int]:

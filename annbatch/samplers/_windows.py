@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..abc import Sampler
 from ._arguments import check_window, draw_seed
-from ._rows import RowSet, RowsLike, check_mask
+from ._rows import RowSet, RowsLike, check_mask, mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class WindowSampler(Sampler):
         self._chunk_size = int(chunk_size)
         self._preload_nchunks = int(preload_nchunks)
         self._batch_size = int(batch_size)
-        self._drop_last = drop_last
+        self._drop_last = bool(drop_last)
         self._mask = check_mask(mask)
         self._seed_is_given = rng is not None
         self._rng, self._seed = draw_seed(rng)
@@ -66,14 +66,13 @@ class WindowSampler(Sampler):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two samplers to make the same batches."""
-        mask = self._mask
         return {
             "name": type(self).__name__,
             "chunk_size": self._chunk_size,
             "preload_nchunks": self._preload_nchunks,
             "batch_size": self._batch_size,
             "drop_last": self._drop_last,
-            "mask": mask.digest() if isinstance(mask, RowSet) else f"{mask.start}:{mask.stop or ''}",
+            "mask": mask_text(self._mask),
         }
 
     @abstractmethod

@@ -93,6 +93,17 @@ def make_iterator(n_epochs=None):
     return CheckpointableIterator(loader.add_dataset(np.zeros((50, 2), "f4")), n_epochs=n_epochs)
 
 
+def test_an_iterator_over_no_batches_says_so():
+    pytest.importorskip("jax", reason="JAX is not installed", exc_type=ImportError)
+    from annbatch_jax import CheckpointableIterator
+
+    loader = Loader(batch_size=8, chunk_size=4, preload_nchunks=2, drop_last=True, to="jax")
+    loader.add_dataset(np.zeros((5, 2), "f4"))
+    with pytest.raises(ValueError, match="`n_epochs` must be given where an epoch has no batch, got None"):
+        next(CheckpointableIterator(loader))
+    assert list(CheckpointableIterator(loader, n_epochs=2)) == []
+
+
 def test_an_iterator_goes_on_across_epochs():
     pytest.importorskip("jax", reason="JAX is not installed", exc_type=ImportError)
     expected = [batch["index"].tolist() for batch in make_iterator(n_epochs=3)]

@@ -118,3 +118,26 @@ def test_a_state_without_workers_goes_on_with_some():
     dataset.load_state_dict(loader.state_dict())
     batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert sorted(indices(batches)) == sorted(expected[11:])
+
+
+@forks
+def test_workers_that_stay_agree_on_the_epoch():
+    """Also where one had come to the end of its part when the epoch was broken off."""
+    dataset = as_iterable_dataset(in_memory())
+    workers = {"num_workers": 2, "multiprocessing_context": "fork", "persistent_workers": True}
+    batches = torch.utils.data.DataLoader(dataset, batch_size=None, prefetch_factor=1, **workers)
+    epochs = [indices(loader_at(epoch)) for epoch in range(6)]
+    for epoch, taken in enumerate([None, len(epochs[0]) - 1, 2]):
+        found = indices(itertools.islice(batches, taken))
+        assert all(batch in epochs[epoch] for batch in found)
+    dataset.set_epoch(5)
+    assert sorted(indices(batches)) == sorted(epochs[5])
+    dataset.set_epoch(0)
+    assert sorted(indices(batches)) == sorted(epochs[0])
+    assert sorted(indices(batches)) == sorted(epochs[1])
+
+
+def loader_at(epoch: int) -> Loader:
+    loader = in_memory()
+    loader.set_epoch(epoch)
+    return loader

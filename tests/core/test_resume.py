@@ -287,7 +287,7 @@ def state_of(loader: Loader, **changes) -> dict:
         (RandomSampler(*WINDOWS, rng=4, mask=np.arange(9) * 2), "mask was '[0-9a-f]{24}' and is '0:'"),
         (RandomSampler(*WINDOWS, rng=4, weights=np.ones(N_OBS)), "replacement was True and is False; weights was"),
         (SequentialSampler(*WINDOWS), "name was 'SequentialSampler' and is 'RandomSampler'; shuffle was False and is"),
-        (ranks_of(RandomSampler(*WINDOWS, rng=4)), "dealt was 'drop' and is None"),
+        (ranks_of(RandomSampler(*WINDOWS, rng=4)), "remainder was 'drop' and is None"),
         (Old(np.random.default_rng(0)), "name was 'Old' and is 'RandomSampler'"),
     ],
 )
@@ -366,4 +366,4 @@ def test_workers_go_on_as_many_as_they_were():
         position.taken_up_by(3, 1)
     progress = Progress()
     progress.resume(Position(1, steps=7))
-    assert progress.begin(ranks=1, workers=4) == Position(1, dealt=((1, 7),), workers=4)
+    assert progress.begin(ranks=1, workers=4).position == Position(1, dealt=((1, 7),), workers=4)
