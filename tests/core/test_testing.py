@@ -331,11 +331,14 @@ class IsNeverTheSame(Rows):
 
 
 class RemembersWhatItSampled(Rows):
-    start = 0
+    """In a list, which the copy that a pass runs on shares with the sampler."""
+
+    def __init__(self):
+        self.passes = []
 
     def _sample(self, n_obs):
-        self.start += 1
-        yield {"requests": np.roll(np.arange(n_obs), self.start)}
+        self.passes.append(n_obs)
+        yield {"requests": np.roll(np.arange(n_obs), len(self.passes))}
 
 
 class CountsWhatItYielded(Rows):
