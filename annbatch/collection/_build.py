@@ -19,7 +19,7 @@ from ._job import Statistics
 from ._memory import RowMemory
 from ._outlook import Outlook
 from ._shuffle import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
-from ._work import Work, checksum
+from ._work import Work
 from ._write import Place
 
 if TYPE_CHECKING:
@@ -195,9 +195,9 @@ def run_local(
                 write_datasets(client, job, shuffled, work, names, lambda n: _advance(bar, n))
         else:
             build(job, shuffled, work.place, done, lambda number: ready[number], progress)
-    work.publish(dict(enumerate(names)))
-    added = {}
+    added: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(names):
         start, stop = job.rows_of(number)
-        added[name] = {"n_obs": stop - start, "metadata_crc32c": checksum(work.home / name / "zarr.json")[1]}
+        added[name] = {"n_obs": stop - start, "metadata_crc32c": work.sealed(number, name)}
+    work.publish(added)
     return added

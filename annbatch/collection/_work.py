@@ -1,8 +1,8 @@
 """Work under way: a hidden folder in the collection, one writer at a time, finished pieces to go on from.
 
 Everything is made in ``.annbatch-work``. A dataset is renamed to ``ready-<number>`` there when all its files and their
-checksums are on the disk; when all are ready they are renamed to their places, and last the manifest is replaced: the
-one moment at which the collection changes. Killed before it, the collection is what it was; killed after it, it is what
+checksums are on the disk; when all are ready, which they are is noted, they are renamed to their places, and last the
+manifest is replaced: the one moment at which the collection changes. Killed before it, the collection is what it was; killed after it, it is what
 it was to become. The same call again finds the folder by what tells the call apart (inputs, arguments, seed) and goes
 on; another call removes it.
 
@@ -57,6 +57,10 @@ class Work:
     def _call(self) -> Path:
         return self.folder / "call.json"
 
+    @property
+    def _note(self) -> dict[str, Any]:
+        return dict(json.loads(self._call.read_bytes())) if self._call.exists() else {}
+
     def was_done(self, manifest: Manifest) -> bool:
         """Return whether the run that left the folder came to its end, but for clearing up."""
         if not self._call.exists():
@@ -66,7 +70,7 @@ class Work:
 
     def is_of(self, told_apart_by: dict[str, Any], seed: int | None) -> bool:
         """Return whether the run that left the folder was of the call that ``told_apart_by`` and ``seed`` are."""
-        known = json.loads(self._call.read_bytes())
+        known = self._note
         return known["call"] == json.loads(json.dumps(told_apart_by)) and seed in (None, known["seed"])
 
     def begin(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int | None) -> int | None:
@@ -86,25 +90,37 @@ class Work:
         int or None
             The seed to go on with; None if there is nothing to go on from.
         """
+        self._refuse_strays(manifest.datasets)
         if self._call.exists() and self.is_of(told_apart_by, seed):
-            known = json.loads(self._call.read_bytes())
+            known = self._note
             if known["n_calls"] == len(manifest.history):
                 return int(known["seed"])
         return None
 
     def start(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int) -> None:
         """Start anew: remove what another call left, and the datasets that it put in place without finishing."""
-        if self._call.exists():
-            self.remove_strays(manifest.datasets)
+        self.remove_strays(manifest.datasets)
         self.clear()
         self.spill.mkdir()
         replace_json(self._call, {"call": told_apart_by, "n_calls": len(manifest.history), "seed": seed})
 
+    def _strays(self, keep: Iterable[str]) -> list[Path]:
+        """Return the datasets in the collection's folder that do not belong to it."""
+        entries = sorted(self.home.iterdir())
+        return [entry for entry in entries if dataset_number(entry.name) is not None and entry.name not in keep]
+
+    def _refuse_strays(self, keep: Iterable[str]) -> None:
+        """Raise :class:`StoreError` if there is a dataset that no call is known to have put there."""
+        for stray in self._strays({*keep, *self._note.get("publishes", ())}):
+            raise StoreError(
+                f"{self.home} must hold no datasets but its own, got {stray.name}, which was copied there or left by a "
+                f"call that was given up: move it away or delete it."
+            )
+
     def remove_strays(self, keep: Iterable[str]) -> None:
         """Remove the datasets in the collection's folder that do not belong to it."""
-        for entry in list(self.home.iterdir()):
-            if dataset_number(entry.name) is not None and entry.name not in keep:
-                _remove(entry)
+        for stray in self._strays(keep):
+            _remove(stray)
 
     def place(self, number: int) -> Place:
         """Return where a dataset is made; what an interrupted run left there is gone."""
@@ -114,7 +130,15 @@ class Work:
 
     def is_ready(self, number: int, name: str) -> bool:
         """Return whether a dataset is complete, here or already in its place."""
-        return (self.folder / f"ready-{number}").exists() or (self.home / name).exists()
+        if (self.folder / f"ready-{number}").exists():
+            return True
+        noted, root = self._note.get("publishes", {}), self.home / name / "zarr.json"
+        return name in noted and root.exists() and checksum(root)[1] == noted[name]["metadata_crc32c"]
+
+    def sealed(self, number: int, name: str) -> int:
+        """Return the checksum of the root metadata of a complete dataset."""
+        ready = self.folder / f"ready-{number}"
+        return checksum((ready if ready.exists() else self.home / name) / "zarr.json")[1]
 
     def finish(self, number: int, place: Place, n_obs: int) -> None:
         """Note the checksums of a complete dataset's files in it, and make it ready by one rename."""
@@ -123,9 +147,10 @@ class Work:
         place.folder.rename(self.folder / f"ready-{number}")
         flush(self.folder)
 
-    def publish(self, names: dict[int, str]) -> None:
-        """Move ready datasets to their places."""
-        for number, name in names.items():
+    def publish(self, added: dict[str, dict[str, Any]]) -> None:
+        """Note which datasets are ready, by name and with what the manifest will say, and move them to their places."""
+        replace_json(self._call, self._note | {"publishes": added})
+        for number, name in enumerate(added):
             ready = self.folder / f"ready-{number}"
             if ready.exists():
                 ready.rename(self.home / name)

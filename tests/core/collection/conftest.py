@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import anndata as ad
@@ -138,3 +139,33 @@ def assert_holds(collection: DatasetCollection, sources: dict[str, ad.AnnData]) 
             for column in source.obs:
                 assert values(part.obs[column].iloc[mine]) == values(source.obs[column].iloc[of])
     assert {name: len(names) for name, names in seen.items()} == {name: s.n_obs for name, s in sources.items()}
+
+
+_watching: list[tuple[str, str, Callable[[], None]]] = []
+
+
+def _watch(event: str, args: tuple[object, ...]) -> None:
+    for watched in list(_watching):
+        of, ending, act = watched
+        if event == of and str(args[0]).endswith(ending):
+            _watching.remove(watched)
+            act()
+
+
+@pytest.fixture(scope="session")
+def _hook() -> None:
+    sys.addaudithook(_watch)
+
+
+@pytest.fixture
+def before_step(_hook: None) -> Iterator[Callable[..., None]]:
+    """Return what has something happen, or a call interrupted, before the next step of a kind on a path."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def before(event: str, ending: str, act: Callable[[], None] = interrupt) -> None:
+        _watching.append((event, ending, act))
+
+    yield before
+    _watching.clear()
