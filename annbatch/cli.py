@@ -70,7 +70,8 @@ def _convert(arguments: argparse.Namespace) -> None:
             raise FileNotFoundError(f"{path}: no such file.")
     print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {spell_place(arguments.out)} ...")
     collection = DatasetCollection(arguments.out)
-    rng = np.random.default_rng(arguments.seed)
+    # A seed that is not given is drawn by the call itself, so that one that was killed is known when it is made again.
+    rng = None if arguments.seed is None else np.random.default_rng(arguments.seed)
     try:
         collection.add_adatas(
             [path if isinstance(path, Path) else open_group(path) for path in inputs],

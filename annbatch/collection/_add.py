@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import google_crc32c
 import numpy as np
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ._manifest import Home
     from ._survey import Survey
     from ._work import Work
+
+    Settle: TypeAlias = Callable[[int], tuple[Job, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +63,45 @@ def add(home: Home, request: Request) -> None:
     """Add the rows of the inputs to the collection."""
     before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata)
-    found = survey(request.sources, opener, request.var_subset, request.merge, home.datasets())
-    if request.progress:
-        _tell_of_join(found)
-    rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     form = request.form
 
-    def settle(seed: int) -> tuple[Job, dict[str, Any]]:
-        order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
-        job = Job(found, opener, order, rows_per_dataset, form, narrow=True)
-        entry = {
-            "call": "add_adatas",
-            "inputs": [name_of(source) for source in found.sources],
-            "n_obs": found.n_obs,
-            "seed": seed if request.shuffle else None,
-            "groupby": request.groupby,
-            "form": [form.n_obs_per_chunk, form.shard_size, form.layout],
-        }
-        return job, entry
+    def look() -> Settle:
+        found = survey(request.sources, opener, request.var_subset, request.merge, home.datasets())
+        if request.progress:
+            _tell_of_join(found)
+        rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
 
-    told_apart_by = {
+        def settle(seed: int) -> tuple[Job, dict[str, Any]]:
+            order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
+            entry = {
+                "call": "add_adatas",
+                "inputs": [name_of(source) for source in found.sources],
+                "n_obs": found.n_obs,
+                "seed": seed if request.shuffle else None,
+                "groupby": request.groupby,
+                "form": [form.n_obs_per_chunk, form.shard_size, form.layout],
+            }
+            return Job(found, opener, order, rows_per_dataset, form, narrow=True), entry
+
+        return settle
+
+    call = Call(
+        told_apart_by(request, before),
+        look,
+        partial(unchanged, request.sources, before),
+        request.seed,
+        False,
+        request.memory,
+        request.client,
+        request.progress,
+    )
+    _run(home, call)
+
+
+def told_apart_by(request: Request, before: list[list[Any]]) -> dict[str, Any]:
+    """Return what tells a call that adds rows from others, given the fingerprints of its inputs; JSON."""
+    form = request.form
+    return {
         "call": "add_adatas",
         "inputs": before,
         "load_adata": _spell_function(request.load_adata),
@@ -92,7 +113,6 @@ def add(home: Home, request: Request) -> None:
         "merge": request.merge,
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
     }
-    _run(home, Call(told_apart_by, request.seed, settle, False, request.memory, request.client, request.progress))
 
 
 def _spell_function(function: Any) -> list[Any]:
@@ -120,10 +140,13 @@ class Call:
     ----------
     told_apart_by
         What the call is, so that another run of it can go on from what this one leaves; JSON.
+    look
+        Looks at the inputs and the collection, once nobody else can change it; returns what gives, for a seed, the job
+        and what the collection's history will say of it.
+    unchanged
+        Raises :class:`StoreError` if an input is another than it was before the first look at it.
     seed
         The seed, where the caller gave one.
-    settle
-        Returns, for a seed, the job and what the collection's history will say of it.
     replaces
         Whether the new datasets take the place of those that there are.
     memory, client, progress
@@ -131,8 +154,9 @@ class Call:
     """
 
     told_apart_by: dict[str, Any]
+    look: Callable[[], Settle]
+    unchanged: Callable[[], None]
     seed: int | None
-    settle: Callable[[int], tuple[Job, dict[str, Any]]]
     replaces: bool
     memory: Memory
     client: Any | None
@@ -155,14 +179,14 @@ def _run(home: Home, call: Call) -> None:
                 work.clear()
                 return
             manifest = home.manifest()
+        settle = call.look()
         seed = work.begin(manifest, call.told_apart_by, call.seed)
         if seed is None:
             seed = fresh
             work.start(manifest, call.told_apart_by, seed)
-        job, entry = call.settle(seed)
+        job, entry = settle(seed)
         names = _names(manifest, job, call.replaces)
-        before = [fingerprint(source) for source in job.survey.sources]
-        added = run_local(work, job, names, call.memory, before, call.client, call.progress)
+        added = run_local(work, job, names, call.memory, call.unchanged, call.client, call.progress)
         kept = {} if call.replaces else manifest.datasets
         home.commit(Manifest(kept | added, [*manifest.history, entry]))
         if call.replaces:
@@ -194,8 +218,7 @@ def _number_from_0(home: Home, work: Work) -> None:
 def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
     """Carry a call out in a store that is no local folder: nothing to go on from, and the root attributes last."""
     manifest = home.manifest()
-    job, entry = call.settle(seed)
-    before = [fingerprint(source) for source in job.survey.sources]
+    job, entry = call.look()(seed)
     names = _names(manifest, job, replaces=False)
     home.claim()
     group = home.group
@@ -206,7 +229,7 @@ def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
     with tempfile.TemporaryDirectory(prefix="annbatch-") as spill:
         shuffled = shuffle_rows(job, call.memory, None, Path(spill), None, call.progress)
         build(job, shuffled, place, lambda number, to: None, lambda number: False, call.progress)
-    unchanged(job.survey.sources, before)
+    call.unchanged()
     added = {}
     for number, name in enumerate(names):
         start, stop = job.rows_of(number)
@@ -219,18 +242,22 @@ def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
 
 def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:
     """Put all rows of the collection in a new order, over all its datasets."""
-    history = home.manifest().history
-    known: list[Any] = [64, "1GB", "compact"]
-    for entry in history:
-        known = entry.get("form", known)
-    form = Format(*known)
-    found = survey_held(home.datasets())
-    rows_per_dataset = max(1, *(one.n_obs for one in found.inputs))
-    opener = partial(open_input, load_adata=None)
 
-    def settle(seed: int) -> tuple[Job, dict[str, Any]]:
-        entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}
-        return Job(found, opener, Shuffled(seed), rows_per_dataset, form, True), entry
+    def look() -> Settle:
+        known: list[Any] = [64, "1GB", "compact"]
+        for entry in home.manifest().history:
+            known = entry.get("form", known)
+        form = Format(*known)
+        found = survey_held(home.datasets())
+        rows_per_dataset = max(1, *(one.n_obs for one in found.inputs))
+        opener = partial(open_input, load_adata=None)
+
+        def settle(seed: int) -> tuple[Job, dict[str, Any]]:
+            entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}
+            return Job(found, opener, Shuffled(seed), rows_per_dataset, form, True), entry
+
+        return settle
 
     told_apart_by = {"call": "reshuffle", "memory": [memory.held, memory.block, memory.bucket]}
-    _run(home, Call(told_apart_by, seed, settle, True, memory, client, progress))
+    # Nobody else writes to what is read here.
+    _run(home, Call(told_apart_by, look, lambda: None, seed, True, memory, client, progress))

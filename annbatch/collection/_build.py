@@ -172,7 +172,7 @@ def run_local(
     job: Job,
     names: list[str],
     memory: Memory,
-    before: list[list[Any]],
+    unchanged: Callable[[], None],
     client: Any | None,
     progress: bool,
 ) -> dict[str, dict[str, Any]]:
@@ -180,7 +180,7 @@ def run_local(
     ready = [work.is_ready(number, name) for number, name in enumerate(names)]
     if not all(ready):
         shuffled = shuffle_rows(job, memory, work.home, work.spill, client, progress)
-        unchanged(job.survey.sources, before)
+        unchanged()
 
         def done(number: int, place: Place) -> None:
             start, stop = job.rows_of(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -11,11 +11,12 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from .._sizes import rows_for
+from ._add import told_apart_by
 from ._build import fingerprint, shuffle_rows, unchanged
 from ._group import ordered
 from ._inputs import open_input
 from ._job import Job
-from ._manifest import dataset_number
+from ._manifest import dataset_number, flush
 from ._memory import RowMemory
 from ._rows import Pick, SparseRows, gather
 from ._schema import NAMES, DenseElement, SparseElement, TableElement
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from ._add import Request
     from ._shuffle import Shuffled
+    from ._work import Work
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -39,28 +41,39 @@ def files_of(folder: Path) -> list[Path]:
 def add_h5ad(folder: Path, request: Request) -> None:
     """Add the rows of the inputs to a folder of h5ad files, which appear when all of them are written.
 
-    Values keep their dtypes. A dataset is in memory while it is written, whatever the memory limit.
+    Values keep their dtypes. A dataset is in memory while it is written, whatever the memory limit. A call that is
+    killed before all files are written leaves the folder as it was, and starts anew when it is made again; killed while
+    they appear, the next call has the others appear first.
     """
     before = [fingerprint(source) for source in request.sources]
+    with working(folder) as work:
+        work.publish_files()
+        if not work.was_of(told_apart_by(request, before), request.seed):
+            work.clear()
+            _add(work, request, before)
+        work.clear()
+
+
+def _add(work: Work, request: Request, before: list[list[Any]]) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
-    there = files_of(folder)
+    there = files_of(work.home)
     found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in there])
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
     order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
     job = Job(found, opener, order, rows_per_dataset, request.form, narrow=False)
     first = 1 + max((dataset_number(path.stem) or 0 for path in there), default=-1)
-    with working(folder) as work:
-        work.spill.mkdir(exist_ok=True)
-        shuffled = shuffle_rows(job, request.memory, folder, work.spill, None, request.progress)
-        names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
-        for number, name in enumerate(tqdm(names, desc="Writing", unit=" files", disable=not request.progress)):
-            adata = _dataset(job, shuffled, number)
-            with quiet_writing():
-                adata.write_h5ad(work.folder / name, compression=request.h5ad_compressor)
-        unchanged(request.sources, before)
-        for name in names:
-            (work.folder / name).rename(folder / name)
+    work.spill.mkdir()
+    shuffled = shuffle_rows(job, request.memory, work.home, work.spill, None, request.progress)
+    names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
+    for number, name in enumerate(tqdm(names, desc="Writing", unit=" files", disable=not request.progress)):
+        adata = _dataset(job, shuffled, number)
+        with quiet_writing():
+            adata.write_h5ad(work.folder / name, compression=request.h5ad_compressor)
+        flush(work.folder / name)
+    unchanged(request.sources, before)
+    work.note_files(told_apart_by(request, before), seed, names)
+    work.publish_files()
 
 
 def _dataset(job: Job, shuffled: Shuffled, number: int) -> ad.AnnData:

@@ -2,9 +2,9 @@
 
 Everything is made in ``.annbatch-work``. A dataset is renamed to ``ready-<number>`` there when all its files and their
 checksums are on the disk; when all are ready, which they are is noted, they are renamed to their places, and last the
-manifest is replaced: the one moment at which the collection changes. Killed before it, the collection is what it was; killed after it, it is what
-it was to become. The same call again finds the folder by what tells the call apart (inputs, arguments, seed) and goes
-on; another call removes it.
+manifest is replaced: the one moment at which the collection changes. Killed before it, the collection is what it was;
+killed after it, it is what it was to become. The same call again finds the folder by what tells the call apart (inputs,
+arguments, seed) and goes on; another call removes it.
 
 A call ends by removing the folder, and of that last the note of the call, ``call.json``. While the note is there and
 the manifest's history is one call longer than when it was written, the call was carried out and not reported: the same
@@ -154,6 +154,22 @@ class Work:
             ready = self.folder / f"ready-{number}"
             if ready.exists():
                 ready.rename(self.home / name)
+        flush(self.home)
+
+    def was_of(self, told_apart_by: dict[str, Any], seed: int | None) -> bool:
+        """Return whether there is the note of a call, and it is of this one."""
+        return self._call.exists() and self.is_of(told_apart_by, seed)
+
+    def note_files(self, told_apart_by: dict[str, Any], seed: int, names: list[str]) -> None:
+        """Note a call whose files are finished: all that is left is to move them to their places."""
+        flush(self.folder)
+        replace_json(self._call, {"call": told_apart_by, "seed": seed, "files": names})
+
+    def publish_files(self) -> None:
+        """Move the files of the call that is noted to their places, but for those that are there already."""
+        for name in self._note.get("files", ()):
+            if (self.folder / name).exists():
+                (self.folder / name).rename(self.home / name)
         flush(self.home)
 
     def clear(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from annbatch import DatasetCollection
+from annbatch.cli import main
 from annbatch.errors import StoreError
 
 from .conftest import assert_holds, files, make_counts
@@ -69,3 +71,102 @@ def test_a_published_dataset_that_changed_is_not_taken_up(
     convert(home, [path])
     assert files(home) == files(tmp_path / "calm.zarr")
     assert calm.verify().ok
+
+
+def test_another_writer_may_come_between_two_steps_of_a_caller(
+    tmp_path: Path, write: Write, before_step: BeforeStep
+) -> None:
+    paths = [write(make_counts(i, 20), f"{i}.h5ad") for i in range(2)]
+    home = tmp_path / "c.zarr"
+    collection = convert(home, paths[:1])
+    before_step("os.mkdir", ".annbatch-work", lambda: convert(home, paths[1:]))
+    collection.reshuffle(np.random.default_rng(1), progress=False)
+    assert set(collection.obs()["src_path"]) == set(paths)
+
+
+def test_two_first_calls_make_one_collection(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
+    cells = [make_counts(0, 20), make_counts(1, 20)[:, :10].copy()]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    home = tmp_path / "c.zarr"
+    before_step("os.mkdir", ".annbatch-work", lambda: convert(home, paths[:1]))
+    collection = convert(home, paths[1:])
+    assert [group["X"].attrs["shape"] for group in collection] == [[20, 30], [20, 30]]
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+
+
+def test_reshuffle_with_another_seed_after_one_that_ended_at_its_last_steps(
+    tmp_path: Path, write: Write, before_step: BeforeStep
+) -> None:
+    path = write(make_counts(0, 40), "0.h5ad")
+    home = tmp_path / "c.zarr"
+    collection = convert(home, [path], dataset_size=20)
+    before_step("os.rename", "/dataset_3")
+    before_step("os.rename", "/dataset_2")  # its new name is dataset_0
+    for seed in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            collection.reshuffle(np.random.default_rng(seed), progress=False)
+    collection.reshuffle(np.random.default_rng(3), progress=False)
+    assert collection.verify().ok
+    assert sorted(collection.obs().index) == sorted(f"f0_r{i}" for i in range(40))
+
+
+def test_an_input_that_changes_while_it_is_first_looked_at(
+    tmp_path: Path, write: Write, before_step: BeforeStep
+) -> None:
+    path = Path(write(make_counts(0, 20), "0.h5ad"))
+    before_step("os.mkdir", "/spill", lambda: write(make_counts(1, 20), "0.h5ad"))
+    with pytest.raises(StoreError, match=r"0\.h5ad must stay as it is while it is converted, and has changed"):
+        convert(tmp_path / "c.zarr", [path])
+
+
+@pytest.fixture
+def in_files(tmp_path: Path) -> Callable[..., DatasetCollection]:
+    def convert_one(path: str) -> DatasetCollection:
+        collection = DatasetCollection(tmp_path / "files", is_collection_h5ad=True)
+        return collection.add_adatas(
+            [path], rng=np.random.default_rng(0), dataset_size=1000, memory_limit="100kB", progress=False
+        )
+
+    return convert_one
+
+
+def test_h5ad_files_have_no_rows_of_a_call_that_was_killed(
+    tmp_path: Path, write: Write, before_step: BeforeStep, in_files: Callable[[str], DatasetCollection]
+) -> None:
+    paths = [write(make_counts(i, 3000), f"{i}.h5ad") for i in range(2)]
+    work, aside = tmp_path / "files" / ".annbatch-work", tmp_path / "aside"
+    before_step("os.rename", "/dataset_0.h5ad", lambda: shutil.copytree(work / "spill", aside))
+    in_files(paths[0])
+    assert (aside / "part-0.index").exists()
+    shutil.rmtree(tmp_path / "files")
+    shutil.copytree(aside, work / "spill")  # as after a SIGKILL in the first pass
+    names = in_files(paths[1]).obs()
+    assert set(names["src_path"]) == {paths[1]}
+    assert sorted(names.index) == sorted(f"f1_r{i}" for i in range(3000))
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [f"dataset_{i}.h5ad" for i in range(3)]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_h5ad_files_that_appeared_in_part(
+    tmp_path: Path, write: Write, before_step: BeforeStep, in_files: Callable[[str], DatasetCollection], same: bool
+) -> None:
+    paths = [write(make_counts(i, 3000), f"{i}.h5ad") for i in range(2)]
+    before_step("os.rename", "/dataset_1.h5ad")
+    with pytest.raises(KeyboardInterrupt):
+        in_files(paths[0])
+    there = [path.name for path in (tmp_path / "files").glob("*.h5ad")]
+    assert there == ["dataset_0.h5ad"]
+    names = in_files(paths[0 if same else 1]).obs()
+    numbers = [0] if same else [0, 1]
+    assert sorted(names.index) == sorted(f"f{k}_r{i}" for k in numbers for i in range(3000))
+    assert not (tmp_path / "files" / ".annbatch-work").exists()
+
+
+def test_the_command_goes_on_without_a_seed(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
+    home = tmp_path / "c.zarr"
+    command = ["convert", write(make_counts(0, 20), "0.h5ad"), str(home)]
+    before_step("os.rename", "/c.zarr/.zarr.json.new")
+    assert main(command) == 130
+    seed = json.loads((home / ".annbatch-work" / "call.json").read_bytes())["seed"]
+    assert main(command) == 0
+    assert json.loads((home / "zarr.json").read_bytes())["attributes"]["annbatch"]["history"][0]["seed"] == seed
