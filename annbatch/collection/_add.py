@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import marshal
 import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import google_crc32c
 import numpy as np
 from tqdm.auto import tqdm
 
 from .._sizes import rows_for
 from ._build import Memory, build, fingerprint, run_local, shuffle_rows, unchanged
+from ._function import spell_function
 from ._group import ordered
 from ._inputs import name_of, open_input
 from ._job import Job
@@ -103,8 +103,9 @@ def told_apart_by(request: Request, before: list[list[Any]]) -> dict[str, Any]:
     form = request.form
     return {
         "call": "add_adatas",
+        "version": version("annbatch"),
         "inputs": before,
-        "load_adata": _spell_function(request.load_adata),
+        "load_adata": spell_function(request.load_adata),
         "groupby": request.groupby,
         "var_subset": request.var_subset,
         "form": [form.n_obs_per_chunk, form.shard_size, form.layout, str(form.compressors)],
@@ -113,13 +114,6 @@ def told_apart_by(request: Request, before: list[list[Any]]) -> dict[str, Any]:
         "merge": request.merge,
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
     }
-
-
-def _spell_function(function: Any) -> list[Any]:
-    """Return what tells a function from others, and from itself after it was rewritten; JSON."""
-    code = getattr(function, "__code__", None)
-    name = getattr(function, "__qualname__", str(type(function)))
-    return [name, None if code is None else google_crc32c.value(marshal.dumps(code))]
 
 
 def _tell_of_join(found: Survey) -> None:

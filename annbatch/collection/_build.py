@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import h5py
 import zarr
 from tqdm.auto import tqdm
+from zarr.storage import LocalStore
 
 from ..errors import StoreError
 from ._convert import write_dataset
@@ -23,7 +26,7 @@ from ._work import Work
 from ._write import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ._inputs import Source
     from ._job import Job
@@ -61,7 +64,10 @@ class Memory:
 def fingerprint(source: Source) -> list[Any]:
     """Return what tells an input from another, and from itself after a change: JSON."""
     if isinstance(source, zarr.Group):
-        return [str(source.store_path)]
+        if isinstance(source.store, LocalStore):
+            return fingerprint(Path(source.store.root) / source.path)
+        nodes = sorted((name, json.dumps(one.metadata.to_dict(), default=str)) for name, one in _nodes(source))
+        return [str(source.store_path), int(google_crc32c.value(repr(nodes).encode()))]
     path = Path(source.file.filename if isinstance(source, h5py.Group) else os.fspath(source))
     name = source.name if isinstance(source, h5py.Group) else ""
     if not path.exists():  # an input that only `load_adata` can open
@@ -69,6 +75,11 @@ def fingerprint(source: Source) -> list[Any]:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     stats = [file.stat() for file in files]
     return [str(path), name, sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
+
+
+def _nodes(group: zarr.Group) -> Iterator[tuple[str, Any]]:
+    yield "", group
+    yield from group.members(max_depth=None)
 
 
 def shuffle_rows(

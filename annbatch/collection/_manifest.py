@@ -72,26 +72,29 @@ class Home:
 
     def __init__(self, group: zarr.Group | str | os.PathLike[str], mode: Literal["a", "r", "r+"]) -> None:
         self.folder: Path | None = None
+        self._shown = ""
         self._group: zarr.Group | None = None
         self._store: Store | None = None
         self._mode = mode
         if isinstance(group, zarr.Group):
             self._group = group
             if isinstance(group.store, LocalStore):
-                self.folder = Path(group.store.root) / group.path
+                self._shown = str(Path(group.store.root) / group.path)
+                self.folder = Path(self._shown).absolute()
         elif is_url(group):
             from .._objects.store import RemoteStore
 
             self._store = RemoteStore(str(group), read_only=mode == "r")
             self._group = _group_in(self._store, "r" if mode == "r" else "r+")
         else:
-            self.folder = Path(group)
+            self._shown = str(Path(group))
+            self.folder = Path(group).absolute()  # the caller may change the working directory
         if mode != "a" and not self.is_collection:
             raise NotACollectionError(f"{self} must be a finished collection, got {self._what_is_there()}.")
 
     def __str__(self) -> str:
         if self.folder is not None:
-            return str(self.folder)
+            return self._shown
         return str(self._store if self._group is None else self._group.store_path)
 
     @property

@@ -239,27 +239,35 @@ def working(home: Path) -> Iterator[Work]:
         raise
     finally:
         if not (work.folder / "call.json").exists():  # all is done, or nothing was begun
-            shutil.rmtree(work.folder, ignore_errors=True)
-            with suppress(OSError):  # unless it is empty
-                home.rmdir()
+            with suppress(OSError):  # what another writer uses by now stays
+                work.clear()
+                (work.folder / "lock").unlink()  # last: until then nobody else comes in
+                work.folder.rmdir()
+                home.rmdir()  # if it is empty
         os.close(lock)
 
 
 def _lock(work: Work) -> int:
     """Return a descriptor of the folder's lock, held; the kernel lets go of it when the process dies."""
     path = work.folder / "lock"
-    while True:
-        work.folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    for _ in range(1000):
+        try:
+            work.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # its last holder has removed the folder meanwhile
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             writer = os.read(lock, 100).decode() or "another process"
             os.close(lock)
             raise StoreError(f"{work.home} must have one writer at a time, and {writer} is writing to it.") from error
-        if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
-            break
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                break
         os.close(lock)  # its last holder has removed it meanwhile
+    else:
+        raise StoreError(f"{work.home} must have one writer at a time, and others come and go.")
     os.ftruncate(lock, 0)
     os.write(lock, f"process {os.getpid()} on {os.uname().nodename}".encode())
     return lock

@@ -67,7 +67,7 @@ class DatasetCollection:
         if is_collection_h5ad:
             if isinstance(group, zarr.Group):
                 raise ValueError("`group` must be a path where `is_collection_h5ad` is True, got a zarr group.")
-            self._h5ad = Path(group)
+            self._h5ad = Path(group).absolute()
             if mode != "a" and not files_of(self._h5ad):
                 raise NotACollectionError(f"{group} must be a folder with dataset_0.h5ad, got none.")
         self._home = Home(group, "a" if is_collection_h5ad else mode)

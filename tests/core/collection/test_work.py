@@ -12,6 +12,7 @@ import pytest
 
 from annbatch import DatasetCollection
 from annbatch.cli import main
+from annbatch.collection._work import working
 from annbatch.errors import StoreError
 
 from .conftest import assert_holds, files, make_counts
@@ -170,3 +171,23 @@ def test_the_command_goes_on_without_a_seed(tmp_path: Path, write: Write, before
     seed = json.loads((home / ".annbatch-work" / "call.json").read_bytes())["seed"]
     assert main(command) == 0
     assert json.loads((home / "zarr.json").read_bytes())["attributes"]["annbatch"]["history"][0]["seed"] == seed
+
+
+def test_a_relative_path_stays_what_it_was(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write(make_counts(i, 20), f"{i}.h5ad") for i in range(2)]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    collection = convert(Path("c.zarr"), paths[:1])
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    collection.add_adatas(paths[1:], progress=False)
+    assert collection.n_obs == 40
+    assert repr(collection).startswith("DatasetCollection at c.zarr, ")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_writer_that_leaves_while_another_one_comes(tmp_path: Path, before_step: BeforeStep) -> None:
+    folder = tmp_path / "c.zarr" / ".annbatch-work"
+    before_step("open", "/.annbatch-work/lock", lambda: shutil.rmtree(folder))
+    with working(tmp_path / "c.zarr"):
+        assert (folder / "lock").exists()
+    assert not (tmp_path / "c.zarr").exists()

@@ -1,0 +1,61 @@
+"""Functions are told apart by what they do, so that a killed call goes on only with the one it had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import anndata as ad
+import pytest
+import zarr
+
+from annbatch.collection._build import fingerprint
+from annbatch.collection._function import spell_function
+
+from .conftest import make_counts
+
+Write = Callable[..., str]
+
+
+def twice(path: object, by: object = 2) -> object:
+    return path, by
+
+
+def outer(by: object) -> Callable[[object], object]:
+    return lambda path: (path, by)
+
+
+def with_default(by: object) -> Callable[[object], object]:
+    return lambda path, by=by: (path, by)
+
+
+@pytest.mark.parametrize("make", [outer, with_default, lambda by: partial(twice, by=by)])
+def test_values_from_outside_tell_functions_apart(make: Callable[[object], Callable[[object], object]]) -> None:
+    assert spell_function(make(1)) == spell_function(make(1))
+    assert len({spell_function(make(by)) for by in (1, 2, 1.0, "1", [1], (1,), None, Path("a"), len)}) == 9
+    assert spell_function(make(object())) != spell_function(make(object()))
+
+
+def test_code_tells_functions_apart() -> None:
+    one, two = (lambda path: ad.read_h5ad(path)), (lambda path: ad.read_zarr(path))
+    assert spell_function(one) == spell_function(one)
+    assert spell_function(one) != spell_function(two)
+    helped: dict[str, object] = {}
+    seen = set()
+    for number in (1, 2):
+        exec(f"def helper(path): return path, {number}\ndef load(path): return helper(path)", helped)
+        seen.add(spell_function(helped["load"]))
+    assert len(seen) == 2
+
+
+def test_open_groups_that_changed_are_told_apart(tmp_path: Path, write: Write) -> None:
+    group = zarr.open_group(write(make_counts(0, 5), "0.zarr"), mode="r")
+    before = fingerprint(group)
+    assert fingerprint(group) == before
+    write(make_counts(1, 5), "0.zarr")
+    assert fingerprint(group) != before
+    held = zarr.group(zarr.storage.MemoryStore(), zarr_format=3)
+    before = fingerprint(held)
+    held.create_array("x", shape=(3,), dtype="i4")
+    assert fingerprint(held) != before
