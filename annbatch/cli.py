@@ -102,7 +102,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     from .collection import DatasetCollection
 
     print(f"Reading {spell_place(arguments.store)} ...")
-    report = DatasetCollection(arguments.store, mode="r").verify(progress=True)
+    # Not "r": a collection may be too damaged to open.
+    report = DatasetCollection(arguments.store).verify(progress=True)
     print(report)
     if not report.ok:
         more = len(report.problems) - 1

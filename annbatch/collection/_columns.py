@@ -6,6 +6,7 @@ structured array of ``value`` and ``missing``, strings as objects (``None`` is m
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -13,6 +14,8 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem
+
+from ._exact import cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +185,7 @@ class MemoryColumn:
         return self._values[start:stop]
 
 
-def unite(columns: Sequence[Column | None], where: str) -> Column:
+def unite(columns: Sequence[Column | None], where: str, names: Sequence[str]) -> Column:
     """Return the column that holds the rows of several.
 
     Parameters
@@ -191,11 +194,18 @@ def unite(columns: Sequence[Column | None], where: str) -> Column:
         One for each input; None where the input does not have the column, so that its rows are missing.
     where
         What to call the column in an error.
+    names
+        The inputs' names, for errors.
 
     Raises
     ------
     TypeError
         If one input has strings where another has numbers.
+
+    Warns
+    -----
+    UserWarning
+        If categories are ordered in some inputs, and there is no one order that holds for all.
     """
     present = [column for column in columns if column is not None]
     missing = len(present) < len(columns)
@@ -203,12 +213,19 @@ def unite(columns: Sequence[Column | None], where: str) -> Column:
     if kinds == {"categorical"}:
         categories = present[0].categories
         assert categories is not None
-        same = all(column.ordered == present[0].ordered and categories.equals(column.categories) for column in present)
-        if same:
+        lists = [column.categories for column in present if column.categories is not None]
+        ordered = {column.ordered for column in present}
+        if len(ordered) == 1 and all(one.dtype == categories.dtype and categories.equals(one) for one in lists):
             return present[0]
-        united = list(dict.fromkeys(value for column in present for value in column.categories))  # type: ignore[union-attr]
-        if len({isinstance(value, str) for value in united}) == 1:
-            return Column("categorical", np.dtype(np.int32), pd.Index(united))
+        united = _unite_categories(lists, ordered == {True})
+        if united is not None:
+            # Only an input that has them all says how they are ordered: a < b and a < c leave b and c open.
+            in_order = ordered == {True} and max(map(len, lists)) == len(united)
+            in_order = in_order and all((np.diff(united.get_indexer(one)) > 0).all() for one in lists)
+            if True in ordered and not in_order:
+                text = f"{where} has ordered categories, but no one order in all inputs: they become unordered."
+                warnings.warn(text, stacklevel=2)
+            return Column("categorical", np.dtype(np.int32), united, in_order)
     strings_only = all(
         column.kind == "string"
         or (column.categories is not None and all(isinstance(value, str) for value in column.categories))
@@ -223,10 +240,37 @@ def unite(columns: Sequence[Column | None], where: str) -> Column:
             return Column("plain", dtype)
         # A float has its own way to be missing; whole numbers stay exact only with a mask.
         return Column("plain", dtype) if dtype.kind == "f" else Column("nullable", dtype)
+    first: dict[str, str] = {}
+    for column, name in zip(columns, names, strict=True):
+        if column is not None:
+            first.setdefault(_spell(column), name)
+    got = " and ".join(f"{what} in {name}" for what, name in first.items())
     raise TypeError(
-        f"{where} must hold one kind of values in all inputs, got {', '.join(sorted(kinds))}: "
-        "make them alike with `load_adata`."
+        f"{where} must hold one kind of values in all inputs, got {got}: make them alike with `load_adata`."
     )
+
+
+def _unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.Index | None:
+    """Return all categories in the order of first appearance; if ordered, as a list has them that has them all.
+
+    None where they are of several kinds, or no one dtype holds all of them exactly.
+    """
+    # As Python has them: True is no number here, and a large integer equals no float that it rounds to.
+    values = list(dict.fromkeys(value for one in lists for value in one.tolist()))
+    if len({str if isinstance(v, str) else bool if isinstance(v, bool) else float for v in values}) > 1:
+        return None
+    longest = max(lists, key=len)
+    united = pd.Index(longest.tolist() if ordered and len(longest) == len(values) else values)
+    exact = set(united.tolist()) == set(values) and (united.dtype != object or isinstance(values[0], str))
+    return united if not values or exact else None
+
+
+def _spell(column: Column) -> str:
+    """Say what a column holds: the difference that an error is about."""
+    if column.categories is not None:
+        inside = pd.api.types.infer_dtype(column.categories, skipna=False)
+        return f"categories ({'none' if inside == 'empty' else inside})"
+    return "strings" if column.kind == "string" else str(column.dtype)
 
 
 def convert(values: np.ndarray, of: Column, to: Column) -> np.ndarray:
@@ -250,10 +294,11 @@ def convert(values: np.ndarray, of: Column, to: Column) -> np.ndarray:
     value, missing = (values["value"], values["missing"]) if of.kind == "nullable" else (values, False)
     if to.kind == "nullable":
         out = np.empty(len(values), to.travels_as)
-        out["value"], out["missing"] = value, missing
+        out["value"], out["missing"] = cast(value, to.dtype), missing
         return out
-    plain = value.astype(to.dtype)
+    plain = cast(value, to.dtype)
     if of.kind == "nullable":
+        plain = plain.copy()
         plain[missing] = np.nan
     return plain
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from ..errors import StoreError
 from ._columns import absent, convert
+from ._exact import InexactError
 from ._join import columns_of
 from ._matrices import StoredCsr, sparsify
 from ._rows import DenseRows, SparseRows
@@ -66,6 +68,15 @@ class Conformed:
         return block | {path: coming.result() for path, coming in matrices.items()}
 
     def _matrix(self, path: str, element: SparseElement | DenseElement, start: int, stop: int) -> Rows:
+        try:
+            return self._narrowed(path, element, start, stop)
+        except InexactError as error:
+            raise self._inexact(f"`{path}`", error) from None
+
+    def _inexact(self, where: str, error: InexactError) -> StoreError:
+        return StoreError(f"{where} of {self._input.name} {error}: give all inputs one dtype with `load_adata`.")
+
+    def _narrowed(self, path: str, element: SparseElement | DenseElement, start: int, stop: int) -> Rows:
         columns = None if path.startswith("obsm/") else self._columns
         reader, narrowing = self._input.matrices[path], self._narrowing[path]
         if isinstance(reader, StoredCsr) and isinstance(element, SparseElement) and columns is None:
@@ -83,7 +94,10 @@ class Conformed:
             return np.full(stop - start, column.categories.get_loc(self._input.name), np.int32)
         if reader is None:
             return absent(stop - start, column)
-        return convert(reader.read(start, stop), reader.column, column)
+        try:
+            return convert(reader.read(start, stop), reader.column, column)
+        except InexactError as error:
+            raise self._inexact(f"Column {name!r} of `{path}`", error) from None
 
 
 def _conform(rows: Rows, element: SparseElement | DenseElement, columns: np.ndarray | None) -> Rows:

@@ -80,6 +80,20 @@ def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: 
     return merged.take(merged.var.index.get_indexer(order))
 
 
+def refuse_ambiguous(annotations: Annotations, name: str, collection: Annotations, of: str) -> None:
+    """Raise where there is no telling which column of an input is which of the collection that it is added to.
+
+    Raises
+    ------
+    ValueError
+        If both have a name that repeats in one of them, and their indexes differ.
+    """
+    index, other = annotations.var.index, collection.var.index
+    if not index.equals(other):
+        _refuse_repeats(index[index.isin(other)], name)
+        _refuse_repeats(other[other.isin(index)], of)
+
+
 def _refuse_repeats(index: pd.Index, name: str) -> None:
     if index.is_unique:
         return

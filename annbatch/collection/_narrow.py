@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
+from ._exact import cast
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -118,7 +120,7 @@ class Narrowing:
         Blocks may come back in different ones; ``astype(dtype)`` is exact for all of them.
         """
         if not self._exact:
-            return values.astype(self.source, copy=False)
+            return cast(values, self.source)
         flat = np.ascontiguousarray(values).reshape(-1)
 
         def each(take: Take) -> None:
@@ -156,7 +158,7 @@ class Narrowing:
         out = empty(size, self.source)
 
         def copy(offset: int, values: np.ndarray) -> bool:
-            out[offset : offset + values.size] = values
+            out[offset : offset + values.size] = cast(values, self.source)
             return True
 
         each(copy)

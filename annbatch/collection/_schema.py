@@ -156,7 +156,7 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
         if not matrices:
             tables = [elem if isinstance(elem, dict) else {} for elem in found]
             names = [one.index_names[path] for one in inputs if path in one.index_names]
-            elements[path] = _table(path, tables, names, absent)
+            elements[path] = _table(path, tables, [one.name for one in inputs], names, absent)
         elif len(matrices) + found.count(None) < len(found):
             raise StoreError(f"`{path}` must be a matrix in all inputs or a data frame in all, got both.")
         else:
@@ -191,13 +191,15 @@ def _matrix(path: str, matrices: list[Matrix], missing: bool, n_vars: int) -> El
     return DenseElement(np.result_type(dtype, np.float32) if missing else dtype, shape)
 
 
-def _table(path: str, tables: list[dict[str, Column]], names: list[str], absent: list[str]) -> TableElement:
+def _table(
+    path: str, tables: list[dict[str, Column]], inputs: list[str], names: list[str], absent: list[str]
+) -> TableElement:
     columns = {}
     for name in dict.fromkeys(name for table in tables for name in table):
         found = [table.get(name) for table in tables]
         if None in found and path not in absent and not (path == "obs" and name == SOURCE):
             absent.append(f"{path}[{name!r}]")
-        columns[name] = unite(found, f"Column {name!r} of `{path}`")
+        columns[name] = unite(found, f"Column {name!r} of `{path}`", inputs)
     # The one name that inputs give to the index, unless a column has it too.
     index_name = names[0] if len(set(names)) == 1 and names[0] not in columns else None
     return TableElement(columns, index_name)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ._inputs import open_input
-from ._join import Annotations, join_annotations, select
+from ._join import Annotations, join_annotations, refuse_ambiguous, select
 from ._names import hash_names, suffixes
 from ._schema import describe, settle
 
@@ -101,6 +101,8 @@ def survey(
     kept = [inputs[i] for i in with_rows]
     if datasets:
         held, earlier = _held(datasets)
+        for one in kept:
+            refuse_ambiguous(one.annotations, one.name, held.annotations, held.name)
         _warn_of_extra(kept, held.annotations.var.index)
         schema = settle([held, *kept], held.annotations, sources=[one.name for one in kept])
     else:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from ..errors import NotACollectionError
 from ._hands import n_threads
-from ._manifest import OWN, Manifest, manifest_checksum
+from ._manifest import _FRESH, OWN, WORK, Manifest, dataset_number, manifest_checksum
 from ._work import checksum
 
 if TYPE_CHECKING:
@@ -60,9 +61,17 @@ class Report:
 
 
 def verify(home: Home, progress: bool) -> Report:
-    """Compare every byte of a collection with its checksums."""
+    """Compare every byte of a collection with its checksums.
+
+    Raises
+    ------
+    NotACollectionError
+        If nothing there says that it is a collection, or was one before it was damaged.
+    """
     report = Report(str(home))
-    if home.folder is None:
+    if home.folder is None:  # no checksums are kept there
+        if not home.is_collection:
+            raise NotACollectionError(f"{home} must be a finished collection to be verified.")
         report.unchecked = home.dataset_names()
         report.n_datasets = len(report.unchecked)
         return report
@@ -70,13 +79,20 @@ def verify(home: Home, progress: bool) -> Report:
         content = json.loads((home.folder / "zarr.json").read_bytes())
         attributes = content["attributes"]
         manifest = Manifest.from_attributes(attributes)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         report.problems.append(f"zarr.json: is damaged: {type(error).__name__}: {error}")
         return report
-    except FileNotFoundError:
-        report.problems.append("zarr.json: is missing")
+    except OSError as error:
+        if not any(home.folder.glob("dataset_*")):
+            raise NotACollectionError(f"{home} must be a finished collection to be verified.") from error
+        report.problems.append(_unreadable("zarr.json", error))
         return report
     if manifest is None:
+        ours = [path.parent.name for path in sorted(home.folder.glob("dataset_*/zarr.json")) if _is_ours(path)]
+        if not ours and not home.is_collection:
+            raise NotACollectionError(f"{home} must be a finished collection to be verified.")
+        if ours:
+            report.problems.append(f"zarr.json: is damaged: it lacks {OWN!r}, which {ours[0]}/zarr.json has")
         report.unchecked = home.dataset_names()
         report.n_datasets = len(report.unchecked)
         return report
@@ -87,9 +103,13 @@ def verify(home: Home, progress: bool) -> Report:
     expected: list[tuple[str, Path, tuple[int, int]]] = []
     for name, known in manifest.datasets.items():
         report.n_datasets += 1
+        if "metadata_crc32c" not in known:
+            report.unchecked.append(name)
+            continue
         report.n_obs += known["n_obs"]
         folder = home.folder / home.resolve(name)
         expected += _expected(name, folder, known, report)
+    report.problems += [f"{name}: does not belong to the collection" for name in _strays(home.folder, home, manifest)]
     sizes = [size for _, _, (size, _) in expected]
     with (
         ThreadPoolExecutor(n_threads(), thread_name_prefix="annbatch-verify") as pool,
@@ -101,15 +121,39 @@ def verify(home: Home, progress: bool) -> Report:
     return report
 
 
+def _is_ours(path: Path) -> bool:
+    """Return whether the metadata of a dataset was written by this package; if it cannot be read, perhaps not."""
+    try:
+        return OWN in json.loads(path.read_bytes())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _strays(folder: Path, home: Home, manifest: Manifest) -> list[str]:
+    """Return what lies in a collection's folder and is not of it; what a call under way puts there is no stray."""
+    under_way = (folder / WORK).exists()
+    known = {"zarr.json", WORK, *manifest.datasets, *(home.resolve(name) for name in manifest.datasets)}
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.name not in known)
+    return [name for name in names if not (under_way and (dataset_number(name) is not None or name == _FRESH))]
+
+
+def _unreadable(shown: str, error: OSError) -> str:
+    return f"{shown}: " + (
+        "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+    )
+
+
 def _expected(
     name: str, folder: Path, known: dict[str, Any], report: Report
 ) -> list[tuple[str, Path, tuple[int, int]]]:
     root = folder / "zarr.json"
-    if not root.exists():
-        report.problems.append(f"{name}/zarr.json: is missing")
-        return []
     report.n_files += 1
-    if checksum(root)[1] != known["metadata_crc32c"]:
+    try:
+        found = checksum(root)[1]
+    except OSError as error:
+        report.problems.append(_unreadable(f"{name}/zarr.json", error))
+        return []
+    if found != known["metadata_crc32c"]:
         report.problems.append(f"{name}/zarr.json: its checksum does not match; its files cannot be checked")
         return []
     files = json.loads(root.read_bytes())["attributes"][OWN]["files"]
@@ -122,9 +166,10 @@ def _expected(
 
 def _check(expected: tuple[str, Path, tuple[int, int]]) -> str | None:
     shown, path, (size, crc) = expected
-    if not path.exists():
-        return f"{shown}: is missing"
-    found = checksum(path)
+    try:
+        found = checksum(path)
+    except OSError as error:
+        return _unreadable(shown, error)
     if found[0] != size:
         return f"{shown}: must have {size} bytes, has {found[0]}"
     return None if found[1] == crc else f"{shown}: its checksum does not match"

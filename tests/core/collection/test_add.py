@@ -227,6 +227,16 @@ def test_verify_finds_what_is_missing_too_long_or_too_much(tmp_path: Path, write
     name.write_bytes(content)
     (home / "dataset_0" / "more").write_bytes(b"")
     assert collection.verify().problems == ["dataset_0/more: does not belong to the collection"]
+    (home / "dataset_0" / "more").unlink()
+    (home / "notes.txt").write_text("")
+    shutil.copytree(home / "dataset_0", home / "dataset_9")
+    strays = ["dataset_9: does not belong to the collection", "notes.txt: does not belong to the collection"]
+    assert collection.verify().problems == strays
+    (home / "notes.txt").unlink()
+    shutil.rmtree(home / "dataset_9")
+    name.unlink()
+    name.mkdir()
+    assert collection.verify().problems == ["dataset_0/X/data/c/0: cannot be read: Is a directory"]
     shutil.rmtree(home / "dataset_0")
     assert collection.verify().problems == ["dataset_0/zarr.json: is missing"]
 
@@ -235,12 +245,45 @@ def test_verify_says_what_it_cannot_know(tmp_path: Path, write: Write) -> None:
     home = tmp_path / "c.zarr"
     collection = convert(home, [write(make_cells(0, 5), "0.h5ad")])
     root = json.loads((home / "zarr.json").read_bytes())
-    del root["attributes"]["annbatch"]  # as another program writes it
+    del root["attributes"]["annbatch"]
     (home / "zarr.json").write_text(json.dumps(root))
+    # The dataset still has it, so that no other program wrote this.
+    assert collection.verify().problems == ["zarr.json: is damaged: it lacks 'annbatch', which dataset_0/zarr.json has"]
+    dataset = json.loads((home / "dataset_0" / "zarr.json").read_bytes())
+    del dataset["attributes"]["annbatch"]  # as another program writes it
+    (home / "dataset_0" / "zarr.json").write_text(json.dumps(dataset))
     report = collection.verify()
     assert report.ok
     assert report.unchecked == ["dataset_0"]
     assert "without checksums: dataset_0" in str(report)
+    with pytest.warns(UserWarning, match="Not in all inputs"):
+        convert(home, [write(make_counts(1, 4), "1.h5ad")])
+    report = collection.verify()
+    assert report.ok
+    assert (report.n_obs, report.n_datasets, report.unchecked) == (4, 2, ["dataset_0"])
+
+
+def test_verify_finds_flips_in_what_makes_it_a_collection(tmp_path: Path, write: Write) -> None:
+    home = tmp_path / "c.zarr"
+    convert(home, [write(make_counts(0, 5), "0.h5ad")])
+    content = (home / "zarr.json").read_bytes()
+    for word in (b'"annbatch":', b'"encoding-type"', b"annbatch-preshuffled", b'"datasets"', b'"attributes"'):
+        start = content.index(word)
+        for at in range(start, start + len(word)):
+            damaged = bytearray(content)
+            damaged[at] ^= 1 << (at % 8)
+            (home / "zarr.json").write_bytes(damaged)
+            report = DatasetCollection(home).verify()
+            assert len(report.problems) == 1
+            assert report.problems[0].startswith("zarr.json: ")
+    (home / "zarr.json").unlink()
+    assert DatasetCollection(home).verify().problems == ["zarr.json: is missing"]
+
+
+def test_verify_refuses_what_was_never_a_collection(tmp_path: Path, write: Write) -> None:
+    for path in (tmp_path / "nothing", write(make_counts(0, 3), "0.h5ad"), write(make_counts(0, 3), "0.zarr")):
+        with pytest.raises(NotACollectionError, match="must be a finished collection to be verified"):
+            DatasetCollection(path).verify()
 
 
 @pytest.mark.parametrize("memory_limit", ["4GB", "200kB"])

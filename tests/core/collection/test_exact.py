@@ -1,0 +1,169 @@
+"""What a collection unites comes back as it was, or is refused: no value changes unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from annbatch import DatasetCollection
+from annbatch.collection._columns import Column, unite
+from annbatch.collection._exact import InexactError, cast
+from annbatch.errors import StoreError
+
+from .conftest import assert_holds, make_counts, read
+
+Write = Callable[..., str]
+LARGE = 2**53 + 1  # the first whole number that float64 has not
+
+
+def convert(path: Path, sources: list[str], seed: int = 3, **kwargs: object) -> DatasetCollection:
+    return DatasetCollection(path).add_adatas(sources, rng=np.random.default_rng(seed), progress=False, **kwargs)
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_a_cast_keeps_every_whole_number_or_says_which_it_cannot(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    kept = np.array([0, 1, 2**53, 2**53 + 2, limits.min, limits.max // 2 + 1], dtype)
+    assert [int(value) for value in cast(kept, np.dtype("f8"))] == kept.tolist()
+    for value in (LARGE, limits.max, limits.max - 1):
+        with pytest.raises(InexactError, match=rf"float64 holds.*got {value}$"):
+            cast(np.array([1, value], dtype), np.dtype("f8"))
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
+def test_large_whole_numbers_beside_floats(tmp_path: Path, write: Write, kind: Callable[..., object]) -> None:
+    cells = [make_counts(i, 4) for i in range(2)]
+    counts = cells[0].X.toarray().astype(np.int64)
+    cells[1].X = cells[1].X.astype(np.float64) * 0.5
+    counts[2, 3] = 2**53
+    cells[0].X = kind(counts)
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    parts = read(convert(tmp_path / "good.zarr", paths, shuffle=False))
+    assert parts[0].X.dtype == np.float64
+    assert np.array_equal(parts[0].X.toarray()[:4], counts)
+    counts[2, 3] = LARGE
+    cells[0].X = kind(counts)
+    write(cells[0], "0.h5ad")
+    with pytest.raises(StoreError, match=rf"`X` of .*0\.h5ad must hold numbers that float64 holds.*got {LARGE}: give"):
+        convert(tmp_path / "bad.zarr", paths)
+    assert DatasetCollection(tmp_path / "bad.zarr").is_empty
+
+
+def test_whole_numbers_that_one_input_lacks(tmp_path: Path, write: Write) -> None:
+    cells = [make_counts(i, 4) for i in range(2)]
+    cells[0].obsm["code"] = np.full((4, 2), LARGE)
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    with (
+        pytest.warns(UserWarning, match="Not in all inputs"),
+        pytest.raises(StoreError, match=rf"`obsm/code` of .*0\.h5ad .*got {LARGE}"),
+    ):
+        convert(tmp_path / "c.zarr", paths)
+
+
+@pytest.mark.parametrize("whole", [np.array([1, LARGE]), np.array([1, LARGE], np.uint64), pd.array([1, LARGE])])
+def test_columns_of_large_whole_numbers_beside_floats(tmp_path: Path, write: Write, whole: object) -> None:
+    cells = [make_counts(i, 2) for i in range(2)]
+    cells[0].obs["n"], cells[1].obs["n"] = whole, [0.5, 1.5]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    with pytest.raises(StoreError, match=rf"Column 'n' of `obs` of .*0\.h5ad .*got {LARGE}"):
+        convert(tmp_path / "c.zarr", paths)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "got"),
+    [
+        ([LARGE], [0.5], r"categories \(integer\) in a and categories \(floating\) in b"),
+        ([LARGE], [float(2**53)], r"categories \(integer\) in a and categories \(floating\) in b"),
+        ([True, False], [1, 2], r"categories \(boolean\) in a and categories \(integer\) in b"),
+        (["x"], [1], r"categories \(string\) in a and categories \(integer\) in b"),
+        ([np.uint64(2**63 + 1)], [-1], r"categories \(integer\) in a"),
+    ],
+)
+def test_categories_of_several_kinds(first: list[object], second: list[object], got: str) -> None:
+    columns = [Column("categorical", np.dtype("i4"), pd.Index(one)) for one in (first, second)]
+    with pytest.raises(TypeError, match=f"Column 'c' must hold one kind of values in all inputs, got {got}"):
+        unite(columns, "Column 'c'", ["a", "b"])
+
+
+def test_the_error_names_files_and_what_they_hold() -> None:
+    columns = [
+        None,
+        Column("plain", np.dtype("f4")),
+        Column("string", np.dtype(object)),
+        Column("plain", np.dtype("f4")),
+    ]
+    with pytest.raises(TypeError, match=r"got float32 in b and strings in c: make them alike"):
+        unite(columns, "Column 'c'", list("abcd"))
+
+
+def test_whole_categories_beside_fractions_stay_what_they_are() -> None:
+    columns = [Column("categorical", np.dtype("i4"), pd.Index(one)) for one in ([2, 1], [0.5, 1.0])]
+    assert unite(columns, "", ["a", "b"]).categories.tolist() == [2.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("lists", [["acd", "abcd"], ["abcd", "bd"], ["abcd", "abcd", ""]])
+def test_categories_stay_ordered_where_one_order_holds_for_all(lists: list[str]) -> None:
+    columns = [Column("categorical", np.dtype("i4"), pd.Index(list(one), dtype=object), True) for one in lists]
+    united = unite(columns, "", lists)
+    assert united.ordered
+    assert united.categories.tolist() == list("abcd")
+
+
+@pytest.mark.parametrize(("lists", "ordered"), [(("ab", "ba"), (1, 1)), (("ab", "bc"), (1, 1)), (("ab", "ab"), (1, 0))])
+def test_losing_the_order_of_categories_is_said(lists: tuple[str, ...], ordered: tuple[int, ...]) -> None:
+    columns = [
+        Column("categorical", np.dtype("i4"), pd.Index(list(one)), bool(yes))
+        for one, yes in zip(lists, ordered, strict=True)
+    ]
+    with pytest.warns(UserWarning, match="Column 'c' has ordered categories, but no one order in all inputs"):
+        assert not unite(columns, "Column 'c'", list(lists)).ordered
+
+
+def named(number: int, genes: list[str]) -> ad.AnnData:
+    rng = np.random.default_rng(number)
+    counts = sparse.csr_matrix(rng.integers(1, 9, (3, len(genes))).astype(np.float32))
+    return ad.AnnData(
+        counts, obs=pd.DataFrame(index=[f"f{number}_{i}" for i in range(3)]), var=pd.DataFrame(index=genes)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_genes_that_repeat_are_refused_when_they_could_be_mistaken(tmp_path: Path, write: Write) -> None:
+    cases = [
+        (["a", "b", "a"], ["a", "b"], "0"),
+        (["a", "b"], ["a", "a", "b"], "1"),
+        (["a", "a", "b"], ["b", "a", "a"], "1"),
+    ]
+    for number, (held, added, named_file) in enumerate(cases):
+        paths = [write(named(i, genes), f"{number}_{i}.h5ad") for i, genes in enumerate((held, added))]
+        home = tmp_path / f"{number}.zarr"
+        convert(home, paths[:1])
+        where = r"dataset_0" if named_file == "0" else r"_1\.h5ad"
+        with pytest.raises(ValueError, match=rf"names must not repeat, got 1 repeated in .*{where}: 'a'"):
+            convert(home, paths[1:])
+        convert(home, paths[:1], seed=4)  # the same genes in the same order cannot be mistaken
+        assert len(DatasetCollection(home)) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_genes_that_repeat_and_are_left_out_are_no_hindrance(tmp_path: Path, write: Write) -> None:
+    path = write(named(0, ["x", "a", "x", "b"]), "0.h5ad")
+    convert(tmp_path / "c.zarr", [path], var_subset=["b", "a"])
+    with pytest.warns(UserWarning, match="no place for 1 variables"):
+        collection = convert(tmp_path / "c.zarr", [path], seed=4, shuffle=False)
+    assert np.array_equal(read(collection)[1].X.toarray(), named(0, ["x", "a", "x", "b"]).X.toarray()[:, [3, 1]])
+
+
+def test_ordinary_inputs_still_unite(tmp_path: Path, write: Write) -> None:
+    cells = [make_counts(i, 5) for i in range(2)]
+    cells[0].obs["n"], cells[1].obs["n"] = np.arange(5), np.arange(5) / 2
+    cells[1].X = cells[1].X.astype(np.float64)
+    cells[0].X = cells[0].X.astype(np.float64)
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    assert_holds(convert(tmp_path / "c.zarr", paths), dict(zip(paths, cells, strict=True)))
