@@ -59,6 +59,11 @@ class Column:
         """The dtype of the one array that holds a block of it."""
         return nullable_dtype(self.dtype) if self.kind == "nullable" else self.dtype
 
+    @property
+    def row_bytes(self) -> int:
+        """What a row of it takes in memory, about: a string 72, which is what a short ``str`` and its place take."""
+        return 72 if self.kind == "string" else self.travels_as.itemsize
+
     def assemble(self, values: np.ndarray) -> Any:
         """Return the array of pandas or NumPy that a data frame holds for this column."""
         if self.kind == "categorical":

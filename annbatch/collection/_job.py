@@ -9,7 +9,7 @@ import numpy as np
 
 from ._narrow import Narrowing
 from ._rows import SparseRows
-from ._schema import DenseElement, SparseElement
+from ._schema import DenseElement, SparseElement, TableElement
 
 if TYPE_CHECKING:
     from ._inputs import Opener
@@ -60,6 +60,8 @@ class Job:
     def stored_bytes_per_row(self) -> float:
         """What a row takes while it is shuffled, at most: column numbers are small by then, values perhaps not."""
         total = 0.0
+        tables = [one for one in self.survey.schema.elements.values() if isinstance(one, TableElement)]
+        table_bytes = sum(column.row_bytes for table in tables for column in table.columns.values())
         for one in self.survey.inputs:
             for path, found in one.elements.items():
                 element = self.survey.schema.elements.get(path)
@@ -68,8 +70,7 @@ class Job:
                     total += found.nbytes * (element.dtype.itemsize + element.index_dtype.itemsize) / width
                 elif not isinstance(found, dict):
                     total += found.nbytes
-                else:
-                    total += one.n_obs * 16 * (1 + len(found))
+            total += one.n_obs * table_bytes
             total += one.n_obs * 80  # the name and the key
         return total / max(1, self.survey.n_obs)
 

@@ -53,6 +53,10 @@ class MatrixReader(Protocol):
 
     matrix: Matrix
 
+    @property
+    def indptr(self) -> np.ndarray | None:
+        """Where the values of each row begin, where that is known at no cost: rows may differ a thousandfold."""
+
     def read(self, start: int, stop: int, hands: Hands) -> Rows:
         """Return rows ``start:stop`` as they are stored."""
 
@@ -68,7 +72,7 @@ class StoredCsr:
     def __init__(self, group: Group, where: str) -> None:
         shape = tuple(int(n) for n in group.attrs["shape"])
         self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
-        self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
+        self._indptr = self.indptr = np.asarray(group["indptr"][:]).astype(np.int64)
         nnz = int(self._indptr[-1]) if len(self._indptr) else -1
         lengths = self._data.size, self._indices.size
         if len(self._indptr) != shape[0] + 1 or lengths != (nnz, nnz):
@@ -141,6 +145,7 @@ class Sliceable:
             nnz = _count_stored(values, size)
             nbytes = nnz * (kind.itemsize + 4) + 8 * shape[0]
         self.matrix = Matrix(is_sparse, kind, shape, nbytes, nnz)
+        self.indptr = values.indptr if is_sparse and getattr(values, "format", None) == "csr" else None
 
     def read(self, start: int, stop: int, hands: Hands) -> Rows:
         """Return rows ``start:stop``."""

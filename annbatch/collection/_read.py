@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ._conform import Conformed
 from ._hands import hands
 from ._names import append_suffixes
@@ -13,9 +15,14 @@ from ._schema import NAMES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._inputs import Input
     from ._job import Job, Statistics
     from ._memory import RowMemory
     from ._rows import Block
+    from ._schema import Described
+
+_NAME_BYTES = 72  # of a row, as a ``str``
+_ROWS_AT_ONCE = 1 << 20  # whose sizes are looked at together
 
 
 def read_rows(
@@ -49,11 +56,9 @@ def read_rows(
         for source, described in zip(survey.sources, survey.inputs, strict=True):
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:
-                step = max(1, int(block_bytes * described.n_obs / max(1, described.nbytes)))
                 with job.open_source(source) as found:
                     conformed = Conformed(found, survey.schema, statistics.narrowing, reading)
-                    for a in range(begin, end, step):
-                        b = min(a + step, end)
+                    for a, b in _cut(found, described, first, (begin, end), block_bytes):
                         block = conformed.read(a - first, b - first)
                         statistics.count(block)
                         if survey.suffixes is not None:
@@ -62,3 +67,26 @@ def read_rows(
                             block[NAMES] = DenseRows(append_suffixes(names.values, survey.suffixes[a:b]))
                         yield a, block
             first += described.n_obs
+
+
+def _cut(
+    found: Input, described: Described, first: int, rows: tuple[int, int], block_bytes: int
+) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows that take at most ``block_bytes`` each, or are one row; numbers as ``first`` is counted.
+
+    By the mean alone, a thousand cells with all genes among a million empty droplets would be one block.
+    """
+    start, stop = rows
+    varying = [reader for reader in found.matrices.values() if reader.indptr is not None and reader.matrix.nnz]
+    flat = described.nbytes - sum(reader.matrix.nbytes for reader in varying)
+    mean = _NAME_BYTES + flat / max(1, described.n_obs)
+    while start < stop:
+        end = min(stop, start + max(1, int(block_bytes / mean)), start + _ROWS_AT_ONCE)
+        sizes = np.arange(1, end - start + 1) * mean
+        for reader in varying:
+            assert reader.indptr is not None
+            edges = reader.indptr[start - first : end - first + 1]
+            sizes += (edges[1:] - edges[0]) * (reader.matrix.nbytes / reader.matrix.nnz)
+        end = start + max(1, int(np.searchsorted(sizes, block_bytes, side="right")))
+        yield start, end
+        start = end

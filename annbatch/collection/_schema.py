@@ -81,7 +81,8 @@ class Described:
     def nbytes(self) -> int:
         """What its rows take in memory as they are stored."""
         return sum(
-            elem.nbytes if isinstance(elem, Matrix) else 8 * self.n_obs * len(elem) for elem in self.elements.values()
+            elem.nbytes if isinstance(elem, Matrix) else self.n_obs * sum(column.row_bytes for column in elem.values())
+            for elem in self.elements.values()
         )
 
 

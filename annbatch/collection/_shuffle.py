@@ -24,7 +24,7 @@ from ._job import Statistics
 from ._matrices import Matrix
 from ._memory import RowMemory
 from ._read import read_rows
-from ._rows import Pick, block_nbytes, gather
+from ._rows import Pick, SparseRows, block_nbytes, gather
 from ._schema import NAMES
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
 WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time
+_PIECE_ROWS = 1 << 16
 _PIECE_BYTES = 16 << 20  # what is put in order at a time: two of these and the encoder's queue are in memory
 
 
@@ -49,10 +50,28 @@ class Shuffled(Protocol):
 
 
 def _in_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory) -> Iterator[Block]:
-    n_rows = sum(len(block[NAMES]) for block in blocks)
-    step = max(1, int(_PIECE_BYTES * n_rows / max(1, sum(block_nbytes(block) for block in blocks))))
-    for start in range(0, len(pick.row), step):
-        yield gather(blocks, Pick(pick.block[start : start + step], pick.row[start : start + step]), memory)
+    flat, n_rows = sum(block_nbytes(block) for block in blocks), sum(len(block[NAMES]) for block in blocks)
+    sparse_rows = [rows for block in blocks for rows in block.values() if isinstance(rows, SparseRows)]
+    mean = max(1.0, (flat - sum(rows.nbytes for rows in sparse_rows)) / max(1, n_rows))
+    start = 0
+    while start < len(pick.row):
+        step = max(1, min(int(_PIECE_BYTES / mean), _PIECE_ROWS))
+        blocks_of, rows_of = pick.block[start : start + step], pick.row[start : start + step]
+        sizes = np.arange(1, len(rows_of) + 1) * mean + np.cumsum(_row_bytes(blocks, Pick(blocks_of, rows_of)))
+        step = max(1, int(np.searchsorted(sizes, _PIECE_BYTES, side="right")))
+        yield gather(blocks, Pick(blocks_of[:step], rows_of[:step]), memory)
+        start += step
+
+
+def _row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
+    """Return what the picked rows' sparse parts take, ``(n_rows,)``: rows may differ a thousandfold."""
+    sizes = np.zeros(len(pick.row), np.int64)
+    for number, positions, rows in pick.by_block():
+        for part in blocks[number].values():
+            if isinstance(part, SparseRows):
+                width = part.data.itemsize + part.indices.itemsize
+                sizes[positions] += 8 + (part.indptr[rows + 1] - part.indptr[rows]) * width
+    return sizes
 
 
 class InMemory:

@@ -71,6 +71,8 @@ def turn(
 class StoredCsc:
     """A CSC group of an h5ad file or zarr store; ``indptr``, a number for each row and one window are held."""
 
+    indptr: np.ndarray | None = None  # of rows, which it is a pass over the matrix to know
+
     def __init__(self, group: Group, where: str) -> None:
         shape = tuple(int(n) for n in group.attrs["shape"])
         self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
