@@ -79,7 +79,7 @@ def add(home: Home, request: Request) -> None:
                 "n_obs": found.n_obs,
                 "seed": seed if request.shuffle else None,
                 "groupby": request.groupby,
-                "form": [form.n_obs_per_chunk, form.shard_size, form.layout],
+                "form": form.recorded,
             }
             return Job(found, opener, order, rows_per_dataset, form, narrow=True), entry
 
@@ -241,7 +241,7 @@ def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, 
         known: list[Any] = [64, "1GB", "compact"]
         for entry in home.manifest().history:
             known = entry.get("form", known)
-        form = Format(*known)
+        form = Format.of_record(known)
         found = survey_held(home.datasets())
         rows_per_dataset = max(1, *(one.n_obs for one in found.inputs))
         opener = partial(open_input, load_adata=None)

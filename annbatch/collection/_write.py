@@ -12,6 +12,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
+from zarr.registry import get_codec_class
 
 from .._sizes import rows_for
 from ._codecs import codecs_for
@@ -62,6 +63,24 @@ class Format:
         if self.layout not in ("compact", "random_access"):
             raise ValueError(f"`layout` must be 'compact' or 'random_access', got {self.layout!r}.")
         rows_for(self.shard_size, 1, name="shard_size")
+
+    @property
+    def recorded(self) -> list[Any]:
+        """What a collection's history keeps of it: JSON, from which :meth:`of_record` makes it again."""
+        given = self.compressors
+        if given is not None:
+            several = given if isinstance(given, list | tuple) else [given]
+            given = [one if isinstance(one, dict) else one.to_dict() for one in several]
+        return [self.n_obs_per_chunk, self.shard_size, self.layout, given]
+
+    @classmethod
+    def of_record(cls, recorded: list[Any]) -> Format:
+        """Return the form that ``recorded`` was."""
+        n_obs_per_chunk, shard_size, layout, *rest = recorded  # the compression was not always among them
+        given = rest[0] if rest else None
+        if given is not None:
+            given = [get_codec_class(one["name"]).from_dict(one) for one in given]
+        return cls(n_obs_per_chunk, shard_size, layout, given)
 
     def chunks_per_shard(self, bytes_per_row: float) -> int:
         """Return how many inner chunks a shard has where a row takes ``bytes_per_row``."""

@@ -211,7 +211,8 @@ class DatasetCollection:
         rng
             One integer is drawn from it; the order is a function of that integer alone.
         merge
-            Which columns of ``var`` survive where inputs differ in them, as in :func:`anndata.concat`. Inputs
+            Which columns of ``var`` survive where inputs differ in them, as in :func:`anndata.concat`; unlike there,
+            all do where all inputs have the same ``var``. Inputs
             with different variables are joined: all variables, in the order of first appearance.
         layout
             ``"compact"``: compressed by Blosc in small blocks. ``"random_access"``: not compressed, for reading

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from zarr.codecs import GzipCodec, ZstdCodec
 
 from annbatch import DatasetCollection
 from annbatch.collection._columns import Column, unite
 from annbatch.collection._exact import InexactError, cast
+from annbatch.collection._order import Shuffled
 from annbatch.errors import StoreError
 
 from .conftest import assert_holds, make_counts, read
@@ -167,3 +169,26 @@ def test_ordinary_inputs_still_unite(tmp_path: Path, write: Write) -> None:
     cells[0].X = cells[0].X.astype(np.float64)
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
     assert_holds(convert(tmp_path / "c.zarr", paths), dict(zip(paths, cells, strict=True)))
+
+
+@pytest.mark.parametrize("memory_limit", ["4GB", "100kB"])
+def test_a_collection_is_in_the_order_that_its_seed_gives(tmp_path: Path, write: Write, memory_limit: str) -> None:
+    # What is shown of `Shuffled`, that its permutations are uniform, is true of collections by this.
+    cells = [make_counts(i, n) for i, n in enumerate([900, 1, 1500])]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths, seed=11, dataset_size=1000, memory_limit=memory_limit)
+    order = Shuffled(int(np.random.default_rng(11).integers(2**63)))
+    names = np.concatenate([one.obs_names for one in cells])
+    expected = names[order.arrange(order.keys(0, len(names)), np.arange(len(names)))]
+    assert collection.obs().index.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    "compressor", [GzipCodec(level=3), [ZstdCodec(level=2)], {"name": "zstd", "configuration": {"level": 1}}]
+)
+def test_a_reshuffle_keeps_the_compression(tmp_path: Path, write: Write, compressor: object) -> None:
+    path = write(make_counts(0, 30), "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [path], zarr_compressor=compressor)
+    before = next(iter(collection))["X"]["data"].compressors
+    collection.reshuffle(progress=False)
+    assert next(iter(collection))["X"]["data"].compressors == before
