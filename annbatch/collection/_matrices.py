@@ -145,7 +145,9 @@ class Sliceable:
             nnz = _count_stored(values, size)
             nbytes = nnz * (kind.itemsize + 4) + 8 * shape[0]
         self.matrix = Matrix(is_sparse, kind, shape, nbytes, nnz)
-        self.indptr = values.indptr if is_sparse and getattr(values, "format", None) == "csr" else None
+        self.indptr = None
+        if getattr(values, "format", None) == "csr":  # of a file, or in memory
+            self.indptr = np.asarray(values.group["indptr"][:] if hasattr(values, "group") else values.indptr)
 
     def read(self, start: int, stop: int, hands: Hands) -> Rows:
         """Return rows ``start:stop``."""

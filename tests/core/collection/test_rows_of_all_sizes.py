@@ -1,43 +1,34 @@
-"""Memory where rows are not alike: blocks are cut by what rows take, not by what they take on average."""
+"""Blocks are cut by what their rows take, not by what rows take on average."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
-import pandas as pd
+import pytest
 from scipy import sparse
 
-Write = Callable[..., str]
-
-CHILD = """
-import resource, sys
-import numpy as np
-from annbatch import DatasetCollection
-idle = 40 << 20  # of a Python interpreter that has loaded nothing, at most
-DatasetCollection(sys.argv[2]).add_adatas(
-    [sys.argv[1]], rng=np.random.default_rng(0), memory_limit=sys.argv[3], progress=False
-)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - idle)
-"""
+from annbatch.collection._inputs import open_input
+from annbatch.collection._join import Annotations
+from annbatch.collection._read import _cut
+from annbatch.collection._schema import describe
 
 
-def test_a_conversion_keeps_its_memory_limit(tmp_path: Path, write: Write) -> None:
-    n_light, n_heavy, n_vars = 60_000, 400, 40_000
-    indptr = np.concatenate([np.arange(n_light + 1), n_light + n_vars * np.arange(1, n_heavy + 1)])
-    indices = np.concatenate([np.zeros(n_light, np.int32), np.tile(np.arange(n_vars, dtype=np.int32), n_heavy)])
-    counts = sparse.csr_matrix((np.full(len(indices), 0.5, np.float32), indices, indptr), (len(indptr) - 1, n_vars))
-    names = pd.Index(np.arange(len(indptr) - 1).astype(str))
-    path = write(ad.AnnData(counts, obs=pd.DataFrame(index=names)), "0.h5ad")
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, path, str(tmp_path / "c.zarr"), "350MB"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert int(done.stdout) < 350e6
+@pytest.mark.parametrize("backed", [None, "r", False])
+def test_no_block_is_larger_than_asked_for(tmp_path: Path, backed: str | bool | None) -> None:
+    lengths = np.concatenate([np.ones(5000, np.int64), np.full(40, 1000), np.zeros(500, np.int64), [3000]])
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths])
+    counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), (len(lengths), 3000))
+    ad.AnnData(counts).write_h5ad(tmp_path / "0.h5ad")
+    load = None if backed is False else partial(ad.read_h5ad, backed=backed)
+    with open_input(str(tmp_path / "0.h5ad"), load) as found:
+        described = describe(found, Annotations(found.var))
+        blocks = list(_cut(found, described, 100, (100, 100 + len(lengths)), 20_000))
+    assert [a for a, _ in blocks] == [100, *(b for _, b in blocks[:-1])]
+    assert blocks[-1][1] == 100 + len(lengths)
+    sizes = [8 * int(indptr[b - 100] - indptr[a - 100]) for a, b in blocks]
+    assert all(size <= 20_000 or b == a + 1 for size, (a, b) in zip(sizes, blocks, strict=True))
+    assert len(blocks) < 60
