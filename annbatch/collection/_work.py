@@ -177,7 +177,8 @@ class Work:
         for entry in list(self.folder.iterdir()):
             if entry.name not in ("lock", self._call.name):
                 _remove(entry)
-        self._call.unlink(missing_ok=True)
+        if self._call.exists():
+            self._call.unlink()
 
 
 def _remove(path: Path) -> None:
