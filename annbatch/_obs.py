@@ -23,6 +23,7 @@ class ObsFrame(Protocol):
 
     columns: list[str]
     n_rows: int
+    index_name: Any
 
     def column(self, name: str) -> Column:
         """Open a column."""
@@ -37,6 +38,7 @@ class MemoryFrame:
     def __init__(self, frame: pd.DataFrame) -> None:
         self.columns = list(frame.columns)
         self.n_rows = len(frame)
+        self.index_name = frame.index.name
         self._frame = frame
 
     def column(self, name: str) -> Column:
@@ -54,6 +56,7 @@ class LazyFrame:
     def __init__(self, frame: Any) -> None:
         self.columns = [str(name) for name in frame.columns]
         self.n_rows = int(frame.shape[0])
+        self.index_name = _index_name(str(frame.true_index_dim))
         self._frame = frame
 
     def column(self, name: str) -> Column:
@@ -72,6 +75,7 @@ class StoredFrame:
         self.columns = [str(name) for name in group.attrs["column-order"]]
         self._group = group
         self._names = group[group.attrs["_index"]]
+        self.index_name = _index_name(str(group.attrs["_index"]))
         self.n_rows = int((self._names["values"] if hasattr(self._names, "keys") else self._names).shape[0])
 
     def column(self, name: str) -> Column:
@@ -85,6 +89,11 @@ class StoredFrame:
     def read_names(self) -> Any:
         """Return the names of all rows."""
         return self.names().take(np.arange(self.n_rows))
+
+
+def _index_name(stored: str) -> str | None:
+    """Return the name of an index that is stored under a name: anndata stores one without a name as ``_index``."""
+    return None if stored == "_index" else stored
 
 
 def stored_frame(element: Any) -> StoredFrame:
@@ -140,6 +149,8 @@ class ObsTable:
         self._frames = list(frames)
         self._partial = partial
         self.columns = join_columns(self._frames, columns, join=join, key=key)
+        names = {frame.index_name for frame in self._frames if frame is not None}
+        self._index_name = names.pop() if len(names) == 1 else None
         self._open: dict[str | None, UnitedColumn] = {}
 
     def column(self, name: str) -> UnitedColumn:
@@ -166,7 +177,8 @@ class ObsTable:
     def frame(self, shares: Sequence[DatasetRows], n_rows: int) -> FrameWindow:
         """Gather a window's ``n_rows`` rows as a DataFrame."""
         gathered = {name: self.column(name).series(shares, n_rows) for name in self.columns}
-        return FrameWindow(pd.DataFrame(gathered, index=pd.Index(self.names().series(shares, n_rows)), copy=False))
+        index = pd.Index(self.names().series(shares, n_rows), name=self._index_name)
+        return FrameWindow(pd.DataFrame(gathered, index=index, copy=False))
 
     def arrays(self, shares: Sequence[DatasetRows], n_rows: int) -> ArraysWindow:
         """Gather a window's ``n_rows`` rows as one array a column, categoricals as codes."""

@@ -15,7 +15,8 @@ import zarr
 from annbatch import Loader
 
 mudata = pytest.importorskip("mudata", reason="needs mudata: pip install mudata")
-mudata.set_options(pull_on_update=False)  # as it will be by default from 0.4 on
+if hasattr(mudata, "set_options"):
+    mudata.set_options(pull_on_update=False)  # as it is from 0.4 on
 
 N = 60
 
