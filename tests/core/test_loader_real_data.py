@@ -134,6 +134,8 @@ def test_a_batch_kept_while_a_hundred_others_are_read_is_unchanged(converted):
         check(converted, [kept])
 
 
+# Chunks of 10 rows of a compressed file have a price, of which a loader warns: tested in test_hdf5.py.
+@pytest.mark.filterwarnings("ignore:Reading decodes:UserWarning")
 def test_backed_h5ad_is_read_in_place(shared_data):
     for name in FILES:
         source = ad.read_h5ad(shared_data / name)
