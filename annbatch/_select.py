@@ -6,17 +6,12 @@ what is kept goes to its place, and nothing else is ever written.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numba as nb
 import numpy as np
 
-from ._decode import DONE, read_values
+from ._decode import DONE, Fields, Stored, read_values
 from ._normalize import normalize_row, scratch_like
 from ._place import LARGE, LONG, fence, place
-
-Stored: TypeAlias = tuple[Any, ...]
-Fields: TypeAlias = tuple[np.ndarray, ...]
 
 
 @nb.njit(nogil=True, cache=True)

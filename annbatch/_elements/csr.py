@@ -46,16 +46,7 @@ class CsrElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> CsrPlan:
         """Plan the reading of one window."""
-        lengths = np.zeros(len(window.rows), dtype=np.int64)  # rows that no dataset holds are empty
-        starts = []
-        for share in shares:
-            start, lengths[share.positions] = self.sources[share.dataset].extents(share.rows)
-            starts.append(start)
-        layout = lay_out(lengths, window.edges, self.capacity)
-        pieces = tuple(
-            (share.dataset, Pieces(start, lengths[share.positions], layout.offset[share.positions]))
-            for share, start in zip(shares, starts, strict=True)
-        )
+        lengths, layout, pieces = place_rows(self.sources, window, shares, self.capacity)
         return CsrPlan(self, window.edges, lengths, layout, pieces)
 
 
@@ -109,9 +100,8 @@ class CsrWindow:
         from .._scatter import fill_indptr, pad
 
         data, indices = lend(pool, layout.size, dtype), lend(pool, layout.size, index_dtype(n_columns))
-        largest = int(layout.filled.max(initial=0))
         rows = lay_out(np.diff(edges) + 1, np.arange(len(edges)))
-        indptr = lend(pool, rows.size, np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64))
+        indptr = lend(pool, rows.size, pointer_dtype(layout))
         fill_indptr(lengths, edges, rows.batch, indptr)
         if layout.capacity is not layout.filled:
             # numba has no float16 on the CPU; zero has the same bits
@@ -130,6 +120,46 @@ class CsrWindow:
             self.indptr[row : row + n_rows + 1],
             (n_rows, self.n_columns),
         )
+
+
+def place_rows(
+    sources: Sequence[CsrSource],
+    window: WindowRows,
+    shares: Sequence[DatasetRows],
+    capacity: Callable[[int], int] | None = None,
+) -> tuple[np.ndarray, Layout, tuple[tuple[int, Pieces], ...]]:
+    """Find how long each row of a window is, where it goes, and which elements of which dataset it is.
+
+    Parameters
+    ----------
+    sources
+        One a dataset.
+    window, shares
+        The rows, and which of them are of which dataset; those of none are empty.
+    capacity
+        Elements to reserve for a batch of so many non-zeros; None for just those.
+
+    Returns
+    -------
+    tuple
+        ``(n_rows,)`` lengths; the layout; number of the dataset and its pieces, for each share.
+    """
+    lengths = np.zeros(len(window.rows), dtype=np.int64)
+    starts = []
+    for share in shares:
+        start, lengths[share.positions] = sources[share.dataset].extents(share.rows)
+        starts.append(start)
+    layout = lay_out(lengths, window.edges, capacity)
+    pieces = tuple(
+        (share.dataset, Pieces(start, lengths[share.positions], layout.offset[share.positions]))
+        for share, start in zip(shares, starts, strict=True)
+    )
+    return lengths, layout, pieces
+
+
+def pointer_dtype(layout: Layout) -> np.dtype:
+    """Return the dtype of a window's ``indptr``: int64 only where a batch needs it."""
+    return np.dtype(np.int32 if int(layout.filled.max(initial=0)) <= np.iinfo(np.int32).max else np.int64)
 
 
 def index_dtype(n_columns: int) -> np.dtype:

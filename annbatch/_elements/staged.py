@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._plan import Layout, Pieces, lay_out
 from ..batch import CompactWindow
+from .csr import place_rows, pointer_dtype
 from .element import lend
 from .transformed import followed_by
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._buffers import BufferPool
-    from .._plan import DatasetRows, WindowRows
+    from .._plan import DatasetRows, Layout, Pieces, WindowRows
     from .._sources.array import Job
     from .._sources.rows import CsrSource
     from .._variables import Variables
@@ -99,16 +99,7 @@ class StagedElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> StagedPlan:
         """Plan the reading of one window."""
-        lengths = np.zeros(len(window.rows), dtype=np.int64)  # rows that no dataset holds are empty
-        starts = []
-        for share in shares:
-            start, lengths[share.positions] = self.sources[share.dataset].extents(share.rows)
-            starts.append(start)
-        layout = lay_out(lengths, window.edges)
-        pieces = tuple(
-            (self.sources[share.dataset], Pieces(start, lengths[share.positions], layout.offset[share.positions]))
-            for share, start in zip(shares, starts, strict=True)
-        )
+        lengths, layout, pieces = place_rows(self.sources, window, shares)
         return StagedPlan(self, window.edges, lengths, layout, pieces)
 
 
@@ -120,7 +111,7 @@ class StagedPlan:
     edges: np.ndarray
     lengths: np.ndarray
     layout: Layout
-    pieces: tuple[tuple[CsrSource, Pieces], ...]
+    pieces: tuple[tuple[int, Pieces], ...]
 
     @property
     def value_dtype(self) -> np.dtype:
@@ -142,12 +133,10 @@ class StagedPlan:
     def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[StagedWindow, list[Job]]:
         """Take the memory and return the window with the jobs that fill it; the last to end sends it off."""
         element, n_batches = self.element, len(self.edges) - 1
-        largest = int(self.layout.filled.max(initial=0))
-        pointer_dtype = np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.int64)
         compact = CompactWindow(
             data=lend(pool, self.layout.size, self.value_dtype),
             indices=lend(pool, self.layout.size, self.index_dtype),
-            indptr=lend(pool, len(self.lengths) + n_batches, pointer_dtype),
+            indptr=lend(pool, len(self.lengths) + n_batches, pointer_dtype(self.layout)),
             begins=self.layout.batch[:-1],
             edges=self.edges,
             columns=element.columns,
@@ -157,7 +146,8 @@ class StagedPlan:
         )
         self._fill_indptr(compact)
         jobs: list[Job] = []
-        for source, pieces in self.pieces:
+        for dataset, pieces in self.pieces:
+            source = element.sources[dataset]
             jobs += source.data.jobs(pieces, compact.data, n_jobs=n_jobs)
             jobs += source.indices.jobs(pieces, compact.indices, n_jobs=n_jobs)
         window = StagedWindow(compact, element.adapter)

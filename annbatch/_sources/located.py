@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .layout import ChunkLayout
     from .reads import Reads
 
@@ -34,13 +37,12 @@ class Files(Protocol):
 class Located:
     """Where the chunks of some reads lie.
 
-    Nothing is open at first, however many files there are: :meth:`opened` opens those of a part, which are closed
-    when it is gone and nothing else uses them.
+    Nothing is open at first, however many files there are: :meth:`opened` opens those of a part, for a while.
 
     Attributes
     ----------
     fd, offset, nbytes
-        ``(n_reads,)`` int64; see :class:`~annbatch._sources.files.ChunkFile`. There once :meth:`opened`.
+        ``(n_reads,)`` int64; see :class:`~annbatch._sources.files.ChunkFile`. There while :meth:`opened`.
     """
 
     fd: np.ndarray
@@ -51,7 +53,6 @@ class Located:
         self._layout = layout
         self._files = files
         self._chunk = reads.chunk
-        self._held: list[Chunks] = []
 
     def part(self, part: slice) -> Located:
         """Return where some of the reads lie."""
@@ -59,20 +60,23 @@ class Located:
         one._chunk = self._chunk[part]
         return one
 
-    def opened(self) -> Located:
-        """Return the same, open."""
-        one = copy(self)
-        one._held = []
+    @contextmanager
+    def opened(self) -> Iterator[Located]:
+        """Give the same, open until the end of the block: with many files, no others may be open meanwhile."""
+        one, held = copy(self), list[Chunks]()
         number, within = np.divmod(self._chunk, self._layout.per_file)
         one.fd, one.offset, one.nbytes = (np.empty(len(number), dtype=np.int64) for _ in range(3))
         cuts = np.flatnonzero(np.diff(number, prepend=-1))  # chunks ascend, so a file's reads lie together
         for a, b in zip(cuts.tolist(), [*cuts[1:].tolist(), len(number)], strict=True):
             file = self._files.get(int(number[a]))
-            one._held.append(file)
+            held.append(file)
             one.fd[a:b] = file.fd
             one.offset[a:b] = file.offset[within[a:b]]
             one.nbytes[a:b] = file.nbytes[within[a:b]]
-        return one
+        try:
+            yield one
+        finally:
+            held.clear()
 
     def n_jobs(self, n_jobs: int) -> int:
         """Return into how many jobs to cut the reading where there are threads for so many."""
@@ -89,7 +93,8 @@ class Located:
         if not hasattr(os, "posix_fadvise"):
             return
         for some in reads.in_few_files(self._layout.per_file):
-            self.part(some).opened()._announce(reads.part(some))
+            with self.part(some).opened() as there:
+                there._announce(reads.part(some))
 
     def _announce(self, reads: Reads) -> None:
         begin, n_bytes = self.offset, self.nbytes

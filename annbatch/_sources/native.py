@@ -150,11 +150,12 @@ class NativeArray:
     def _read(self, reads: Reads, located: Located, pieces: Pieces, stored: np.dtype, out: np.ndarray) -> int:
         from .._decode import DONE, read_pieces
 
-        total = 0
+        fields, total = (pieces.start, pieces.length, pieces.dest), 0
         for some in reads.in_few_files(self.layout.per_file):
-            few, there = reads.part(some), located.part(some).opened()
-            array = self.kernel_input(few, there, stored=stored, scratch="decoded")
-            status, number, n_bytes = read_pieces(array, few.fields, (pieces.start, pieces.length, pieces.dest), out)
+            few = reads.part(some)
+            with located.part(some).opened() as there:
+                array = self.kernel_input(few, there, stored=stored, scratch="decoded")
+                status, number, n_bytes = read_pieces(array, few.fields, fields, out)
             if status != DONE:
                 raise self.error(status, int(few.chunk[number]))
             total += int(n_bytes)

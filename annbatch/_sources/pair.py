@@ -138,9 +138,10 @@ class CsrPair:
 
         fields, total = (pieces.start, pieces.length, pieces.dest), 0
         for some in reads.in_few_files(array.layout.per_file):
-            few, there = reads.part(some), located.part(some).opened()
-            inputs = array.kernel_input(few, there, stored=array.dtype, scratch="decoded")
-            status, number, n_bytes = read_renumbered(inputs, few.fields, fields, columns, out)
+            few = reads.part(some)
+            with located.part(some).opened() as there:
+                inputs = array.kernel_input(few, there, stored=array.dtype, scratch="decoded")
+                status, number, n_bytes = read_renumbered(inputs, few.fields, fields, columns, out)
             if status != DONE:
                 raise array.error(status, int(few.chunk[number]))
             total += int(n_bytes)
@@ -186,12 +187,13 @@ class CsrPair:
 
         fields, total = (pieces.start, pieces.length, pieces.dest), 0
         for some in reads.in_few_files(min(data.layout.per_file, indices.layout.per_file)):
-            few, there, other = reads.part(some), located[0].part(some).opened(), located[1].part(some).opened()
-            inputs = (
-                data.kernel_input(few, there, stored=data.dtype, scratch="decoded"),
-                indices.kernel_input(few, other, stored=indices.dtype, scratch="decoded too"),
-            )
-            status, number, n_bytes = kernel(*inputs, few.fields, fields, *arguments)
+            few = reads.part(some)
+            with located[0].part(some).opened() as there, located[1].part(some).opened() as other:
+                inputs = (
+                    data.kernel_input(few, there, stored=data.dtype, scratch="decoded"),
+                    indices.kernel_input(few, other, stored=indices.dtype, scratch="decoded too"),
+                )
+                status, number, n_bytes = kernel(*inputs, few.fields, fields, *arguments)
             if status != DONE:
                 array, read = (data, number) if number >= 0 else (indices, -1 - number)
                 raise array.error(status, int(few.chunk[read]))

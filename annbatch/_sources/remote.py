@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from .located import Located
 from .native import WHAT_FAILED, NativeArray
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._objects.cache import ChunkCache, Extent
     from .._objects.indexes import ShardIndex
     from .._objects.requests import Request
@@ -276,10 +279,14 @@ class Fetched(Located):
         )
         return one
 
-    def opened(self) -> Fetched:
-        """Return the same when all bytes are there; raise what their requests raised."""
-        if not self._requests:
-            return self
+    @contextmanager
+    def opened(self) -> Iterator[Fetched]:
+        """Give the same when all bytes are there; raise what their requests raised."""
+        if self._requests:
+            self._await()
+        yield self
+
+    def _await(self) -> None:
         self._data = self._array.arrived(self._requests)
         address = np.array([ABSENT if data is None else data.ctypes.data for data in self._data], dtype=np.int64)
         for request, data in zip(self._requests, self._data, strict=True):
@@ -291,7 +298,6 @@ class Fetched(Located):
             length = np.array([0 if data is None else len(data) for data in self._data], dtype=np.int64)
             self.nbytes = length[self._of]
         self._keep_chunks()
-        return self
 
     def _keep_chunks(self) -> None:
         """Hand what came to the cache, each chunk once."""

@@ -19,6 +19,8 @@ from annbatch import DatasetCollection
 from annbatch.cli import main
 
 MAIN = "import annbatch.cli; raise SystemExit(annbatch.cli.main())"
+# Where a shell runs the tests in its background, it has children ignore Ctrl-C, and theirs too.
+HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
 @pytest.fixture
@@ -169,13 +171,11 @@ def test_the_command_is_installed():
 
 def test_ctrl_c_ends_a_command_with_one_line(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "demo"],
+        [sys.executable, "-c", f"{HEED_CTRL_C}; {MAIN}", "demo"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
-        # Where a shell runs the tests in its background, it has children ignore Ctrl-C, and theirs too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout.readline().startswith("Making an atlas")
     time.sleep(0.1)

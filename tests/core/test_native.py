@@ -226,13 +226,17 @@ def test_a_window_in_more_files_than_a_process_may_open(tmp_path: Path) -> None:
     source, rows = native(array), list(range(1_500))
     gc.collect()
     usual = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_highest_open_file() + 60, usual[1]))
+    highest = _highest_open_file()
+    filled = [os.dup(0) for _ in range(highest - _n_open_files())]  # lower numbers are as good as higher ones
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 50, usual[1]))
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("annbatch._sources.files._MOST_OPEN", 8)
             assert (read(source, rows, [1] * 1_500) == expected(values, rows, [1] * 1_500)).all()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+        for number in filled:
+            os.close(number)
 
 
 def test_files_are_closed_with_their_array(tmp_path: Path) -> None:
@@ -403,11 +407,11 @@ def test_an_uncompressed_file_cut_short_while_it_is_read(tmp_path: Path) -> None
     path = tmp_path / "a.zarr" / "c" / "0"
     source, whole = native(array), Pieces(np.array([0]), np.array([1_000]), np.array([0]))
     reads = plan_reads(whole, chunk=1_000, gap=0, stretch=1_000)
-    there = source.locate(reads).opened()
-    os.truncate(path, 2_000)
-    kernel_input = source.kernel_input(reads, there, stored=values.dtype, scratch="decoded")
     fields = whole.start, whole.length, whole.dest
-    status, number, _ = read_pieces(kernel_input, reads.fields, fields, np.empty(1_000, "int32"))
+    with source.locate(reads).opened() as there:
+        os.truncate(path, 2_000)
+        kernel_input = source.kernel_input(reads, there, stored=values.dtype, scratch="decoded")
+        status, number, _ = read_pieces(kernel_input, reads.fields, fields, np.empty(1_000, "int32"))
     assert str(source.error(status, number)).startswith(f"{path} is shorter than its index says: truncated?: chunk 0 ")
 
 
