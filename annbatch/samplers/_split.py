@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
-from ._arguments import check_positive, keyed_rng
+from ._arguments import check_positive, keyed_rng, whole
 from ._rows import RowSet
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ class Split(Mapping[str, RowSet]):
         return Split(self._names, part_of_group[codes], groupby=self.groupby, groups=self.groups)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the split to a small JSON file: about a bit a row, and less where whole chunks were dealt."""
+        """Write the split to a small JSON file: about a bit a row, and less where whole chunks were dealt.
+
+        A file that was there is replaced when the new one is whole.
+        """
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -110,7 +114,13 @@ class Split(Mapping[str, RowSet]):
             "groups": list(self.groups.items()),
             "part_of": base64.b64encode(zlib.compress(self._part_of.tobytes(), 9)).decode(),
         }
-        Path(path).write_text(json.dumps(content))
+        path = Path(path)
+        fresh = path.with_name(f".{path.name}.{uuid4().hex}")
+        try:
+            fresh.write_text(json.dumps(content))
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Split:
@@ -190,7 +200,10 @@ def split(
     >>> sampler = RandomSampler(16, 8, 32, mask=parts["train"])
     """
     shares = _named(fractions)
+    seed, chunk_size = whole(seed, "seed"), whole(chunk_size, "chunk_size")
     check_positive(chunk_size=chunk_size)
+    if seed < 0:
+        raise ValueError(f"`seed` must not be negative, got {seed}.")
     if isinstance(rows, pd.DataFrame):
         obs, n_obs = rows, len(rows)
     elif groupby is None and stratify is None:
@@ -223,7 +236,7 @@ def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]
             raise ValueError(f"`fractions` must be two or three numbers, or named, got {len(fractions)}.")
         fractions = dict(zip(_NAMES[len(fractions)], fractions, strict=True))
     values = list(fractions.values())
-    if not values or len(values) >= _IN_NONE or min(values) <= 0 or sum(values) > 1 + 1e-9:
+    if not values or len(values) >= _IN_NONE or not all(value > 0 for value in values) or sum(values) > 1 + 1e-9:
         raise ValueError(f"`fractions` must be positive and add up to at most 1, got {values}.")
     return dict(fractions)
 

@@ -138,6 +138,7 @@ OBS = pd.DataFrame({"donor": ["a", "b", "a"], "label": ["x", None, "y"]})
             r"positive and add up to at most 1, got \[0.9, 0.2\]",
         ),
         ((10, {"a": 0.9, "b": 0}), ValueError, "`fractions` must be positive"),
+        ((10, {"a": 0.9, "b": float("nan")}), ValueError, r"`fractions` must be positive .* got \[0.9, nan\]"),
         ((10, {}), ValueError, "`fractions` must be positive"),
         ((10, [0.2] * 5), ValueError, "`fractions` must be two or three numbers, or named, got 5"),
         ((2, THIRDS), ValueError, "`fractions` must give rows to every part, got none of 2"),
@@ -172,3 +173,26 @@ def test_files_that_hold_no_split_are_refused(tmp_path):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             Split.load(path)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"seed": -1}, ValueError, "`seed` must not be negative, got -1"),
+        ({"seed": 0.5}, TypeError, "`seed` must be an integer, got 0.5"),
+        ({"chunk_size": 0}, ValueError, "`chunk_size` must be positive, got 0"),
+        ({"chunk_size": "64"}, TypeError, "`chunk_size` must be an integer, got '64'"),
+    ],
+)
+def test_a_wrong_seed_or_chunk_size(keywords, error, message):
+    with pytest.raises(error, match=message):
+        split(10, [0.5, 0.5], **keywords)
+
+
+def test_a_saved_split_is_replaced_whole(tmp_path):
+    path = tmp_path / "split.json"
+    first, second = split(100, [0.5, 0.5]), split(200, [0.5, 0.5])
+    first.save(path)
+    second.save(path)
+    assert Split.load(path).n_obs == 200
+    assert list(tmp_path.iterdir()) == [path]
