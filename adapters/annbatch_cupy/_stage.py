@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import cupy
 import numpy as np
 
-from annbatch.errors import DeviceMemoryError
-
 from ._expand import SUMS
 from ._kernel import THREADS, source
+from ._memory import room_for
 
 if TYPE_CHECKING:
     from annbatch.batch import CompactWindow
@@ -45,19 +44,15 @@ class StagedWindow:
     def __call__(self, batch: int) -> Any:
         """Return a batch, dense, on the device."""
         elements, pointers, shape = self._places[batch]
-        with cupy.cuda.Device(self._device):
-            data, indices, indptr, *columns = self._sent.receive()
-            try:
-                dense = cupy.empty(shape, _RESULTS.get(self._dtype.name, self._dtype))
-            except cupy.cuda.memory.OutOfMemoryError as exc:
-                nbytes = shape[0] * shape[1] * self._dtype.itemsize
-                raise DeviceMemoryError.of("A dense batch", nbytes, f"CUDA device {self._device}") from exc
+        nbytes = shape[0] * shape[1] * self._dtype.itemsize
+        on, room = cupy.cuda.Device(self._device), room_for("A dense batch", nbytes, self._device)
+        with on, room, self._sent.reading() as (data, indices, indptr, *columns):
+            dense = cupy.empty(shape, _RESULTS.get(self._dtype.name, self._dtype))
             if dense.size:
                 kernel = _kernel(data.dtype.name, indices.dtype.name, indptr.dtype.name, dense.dtype.name)
                 parts = data[elements], indices[elements], indptr[pointers], columns[0] if columns else np.intp(0)
                 arguments = (*parts, np.int32(shape[1]), np.float64(self._target_sum), dense)
                 kernel((shape[0],), (THREADS,), arguments)
-            self._sent.read()
             return dense != 0 if self._dtype.kind == "b" else dense.astype(self._dtype, copy=False)
 
 

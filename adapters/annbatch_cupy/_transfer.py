@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import cupy
 import numpy as np
 
-from annbatch.errors import DeviceMemoryError
+from ._memory import room_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _ALIGNMENT = 256  # of arrays in a block: what `cudaMalloc` gives
 
@@ -26,8 +28,12 @@ class Block:
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.memory = cupy.cuda.alloc(nbytes)
         self.last: Any = None
+        self.memory = cupy.cuda.alloc(nbytes)
+
+    def __del__(self) -> None:
+        if self.last is not None and not sys.is_finalizing():
+            self.last.synchronize()  # CuPy lends the memory at once to whoever takes some on a stream like that of ours
 
 
 class Transfer:
@@ -35,8 +41,8 @@ class Transfer:
 
     CuPy's allocator gives memory back to the stream on which it was taken, and would lend it there again while another
     stream still reads it. So copies go to blocks that are kept here, each with the event that its last reader recorded:
-    the next copy to it waits for that, on the device. The host's memory is held until its copy has ended: the pool that
-    it came from must not lend it out before.
+    the next copy to it waits for that, on the device. The host's memory is held until its copy has ended, even where
+    the loader is dropped before: the pool that it came from must not lend it out.
 
     Parameters
     ----------
@@ -50,6 +56,7 @@ class Transfer:
             self._stream = cupy.cuda.Stream(non_blocking=True)
         self._lock = threading.Lock()
         self._in_flight: deque[tuple[Any, Sequence[np.ndarray]]] = deque()
+        weakref.finalize(self, self._stream.synchronize).atexit = False  # runs before `_in_flight` is let go of
         self._idle: list[Block] = []
         # Filled wherever the last reference to what was sent dies, perhaps while the lock is held: so without it.
         self._returned: deque[Block] = deque()
@@ -75,10 +82,9 @@ class Transfer:
                 if array.size:
                     copy.set(array, stream=self._stream)
                 copies.append(copy)
-            ended = self._stream.record()
-            block.last = ended
-            self._in_flight.append((ended, arrays))
-        sent = Sent(copies, block, ended)
+            block.last = self._stream.record()
+            self._in_flight.append((block.last, arrays))
+        sent = Sent(copies, block)
         weakref.finalize(sent, self._returned.append, block).atexit = False
         return sent
 
@@ -97,38 +103,30 @@ class Transfer:
             return Block(size)
         except cupy.cuda.memory.OutOfMemoryError:
             self._drop(list(self._idle))
-        try:
+        with room_for("A batch or window", nbytes, self._device):
             return Block(size)
-        except cupy.cuda.memory.OutOfMemoryError as exc:
-            raise DeviceMemoryError.of("A batch or window", nbytes, f"CUDA device {self._device}") from exc
 
     def _drop(self, blocks: Sequence[Block]) -> None:
         """Give blocks back to CuPy, whose next user on this stream then comes after their last readers."""
         for block in blocks:
-            if block.last is not None:
-                self._stream.wait_event(block.last)
+            self._stream.wait_event(block.last)
+            block.last = None
         self._idle = [block for block in self._idle if block not in blocks]
 
 
 class Sent:
     """Arrays on their way to a CUDA device, in memory that is used again when this object is gone."""
 
-    def __init__(self, copies: list[Any], block: Block, ended: Any) -> None:
+    def __init__(self, copies: list[Any], block: Block) -> None:
         self._copies = copies
         self._block = block
-        self._ended = ended
 
-    def receive(self) -> list[Any]:
-        """Return arrays that the current stream may read as if they were there; :meth:`read` is to follow."""
-        cupy.cuda.get_current_stream().wait_event(self._ended)
-        return self._copies
-
-    def read(self) -> None:
-        """Note that the current stream has been given all that reads the arrays, for now."""
-        self._block.last = cupy.cuda.get_current_stream().record()
-
-    def copied(self) -> list[Any]:
-        """Return copies of the arrays in memory of the current stream, which are the user's."""
-        copies = [array.copy() for array in self.receive()]
-        self.read()
-        return copies
+    @contextmanager
+    def reading(self) -> Iterator[list[Any]]:
+        """Give the arrays, which the current stream may read, until the end of the context, as if they were there."""
+        stream = cupy.cuda.get_current_stream()
+        stream.wait_event(self._block.last)  # the copy's; or the last reader's, whose stream may be another
+        try:
+            yield self._copies
+        finally:
+            self._block.last = stream.record()

@@ -176,7 +176,12 @@ class JaxAdapter(Adapter):
         """
         if self._placement.on_cpu:
             return self.dense(matrix.to_dense())
-        return expand(self.csr(matrix))
+        from ._memory import room_for
+
+        sent = self.csr(matrix)
+        nbytes = matrix.shape[0] * matrix.shape[1] * sent.dtype.itemsize
+        with room_for("A dense batch", nbytes, next(iter(sent.data.devices()))):
+            return expand(sent)
 
     @property
     def stages(self) -> bool:
@@ -204,7 +209,11 @@ class JaxAdapter(Adapter):
         return StagedWindow(window, self._put)
 
     def _put(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
-        return self._placement.put(tuple(map(self._fitting, arrays)))
+        from ._memory import room_for
+
+        fitting = tuple(map(self._fitting, arrays))
+        with room_for("A batch or window", sum(array.nbytes for array in fitting), "the device"):
+            return self._placement.put(fitting)
 
     def _fitting(self, array: np.ndarray) -> np.ndarray:
         """Return the array in a dtype that JAX keeps as it is: it narrows 64-bit ones without a word."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from annbatch.errors import DeviceMemoryError
+from ._memory import room_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +37,7 @@ class StagedWindow:
         self._columns = None if window.columns is None else put(window.columns)[0]
         cuts = [_cut(window, i) for i in range(window.n_batches)]
         parts = [window.indptr[window.pointers(i)] for i in range(window.n_batches)]
-        try:
-            placed = put(*(array for cut in cuts for array in cut[:2]), *parts)
-        except jax.errors.JaxRuntimeError as exc:
-            raise _no_room(exc, "A window", window.nbytes, "the device") from exc
+        placed = put(*(array for cut in cuts for array in cut[:2]), *parts)
         self._batches = [
             (placed[2 * i], placed[2 * i + 1], placed[2 * len(cuts) + i], cut[2]) for i, cut in enumerate(cuts)
         ]
@@ -49,11 +46,9 @@ class StagedWindow:
         """Return a batch, dense, on the device."""
         data, indices, indptr, begin = self._batches[batch]
         shape = self._shapes[batch]
-        try:
+        nbytes = shape[0] * shape[1] * jnp.dtype(self._options["dtype"]).itemsize
+        with room_for("A dense batch", nbytes, next(iter(data.devices()))):
             dense: jax.Array = expand(data, indices, indptr, begin, self._columns, shape=shape, **self._options)
-        except jax.errors.JaxRuntimeError as exc:
-            nbytes = shape[0] * shape[1] * jnp.dtype(self._options["dtype"]).itemsize
-            raise _no_room(exc, "A dense batch", nbytes, next(iter(data.devices()))) from exc
         return dense
 
 
@@ -134,8 +129,3 @@ def _adding(dtype: np.dtype) -> np.dtype:
         return np.dtype(np.int32)
     half = dtype.itemsize == 2 and jnp.issubdtype(dtype, jnp.floating)
     return np.dtype(np.float32) if half else dtype
-
-
-def _no_room(error: Exception, what: str, nbytes: int, device: object) -> Exception:
-    """Return the error that one of JAX's is, where it says that memory is short; otherwise the same."""
-    return DeviceMemoryError.of(what, nbytes, device) if "RESOURCE_EXHAUSTED" in str(error) else error

@@ -119,7 +119,13 @@ class TorchAdapter(Adapter):
         TypeError
             If PyTorch has no such dtype.
         """
-        return expand(self.csr(matrix)) if self.device.type == "cuda" else super().densify(matrix)
+        if self.device.type != "cuda":
+            return self.dense(matrix.to_dense())
+        from ._memory import room_for
+
+        sent = self.csr(matrix)
+        with room_for("A dense batch", matrix.shape[0] * matrix.shape[1] * sent.dtype.itemsize, self.device):
+            return expand(sent)
 
     @property
     def stages(self) -> bool:

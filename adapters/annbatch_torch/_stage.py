@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from annbatch.errors import DeviceMemoryError
+from ._memory import room_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ class StagedWindow:
         """Return a batch, dense, on the device."""
         data, indices, indptr, *columns = self._receive()
         elements, pointers, shape = self._places[batch]
-        try:
+        with room_for("A dense batch", shape[0] * shape[1] * self._dtype.itemsize, data.device):
             return expand(
                 data[elements],
                 indices[elements],
@@ -52,9 +52,6 @@ class StagedWindow:
                 dtype=self._dtype,
                 transform=self._transform,
             )
-        except torch.OutOfMemoryError as exc:
-            nbytes = shape[0] * shape[1] * self._dtype.itemsize
-            raise DeviceMemoryError.of("A dense batch", nbytes, data.device) from exc
 
 
 def expand(

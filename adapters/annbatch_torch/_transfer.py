@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
 import torch
 
-from annbatch.errors import DeviceMemoryError
+from ._memory import room_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 class Transfer:
     """Copies host tensors to a CUDA device on a stream of its own. Thread-safe.
 
-    The host's memory is held until its copy has ended: the pool that it came from must not lend it out before.
+    The host's memory is held until its copy has ended, even where the loader is dropped before: the pool that it came
+    from must not lend it out.
 
     Parameters
     ----------
@@ -30,6 +32,7 @@ class Transfer:
         self._stream = torch.cuda.Stream(device)
         self._lock = threading.Lock()
         self._in_flight: deque[tuple[torch.cuda.Event, Sequence[torch.Tensor]]] = deque()
+        weakref.finalize(self, self._stream.synchronize).atexit = False  # runs before `_in_flight` is let go of
 
     def send(self, tensors: Sequence[torch.Tensor]) -> Sent:
         """Start copying.
@@ -39,19 +42,20 @@ class Transfer:
         annbatch.errors.DeviceMemoryError
             If the device has no room.
         """
-        try:
-            with torch.cuda.stream(self._stream):
-                copies = [tensor.to(self._device, non_blocking=True) for tensor in tensors]
+        with torch.cuda.stream(self._stream):
+            try:
+                with room_for("A batch or window", sum(tensor.nbytes for tensor in tensors), self._device):
+                    copies = [tensor.to(self._device, non_blocking=True) for tensor in tensors]
+            finally:  # of what there was room for, copies are under way
                 ended = self._stream.record_event()
-        except torch.OutOfMemoryError as exc:
-            # Copies of the first tensors may be under way, out of memory that goes back with this exception.
-            self._stream.synchronize()
-            raise DeviceMemoryError.of("A batch or window", sum(t.nbytes for t in tensors), self._device) from exc
+                self._hold(tensors, ended)
+        return Sent(copies, ended)
+
+    def _hold(self, tensors: Sequence[torch.Tensor], ended: torch.cuda.Event) -> None:
         with self._lock:
             while self._in_flight and self._in_flight[0][0].query():
                 self._in_flight.popleft()
             self._in_flight.append((ended, tensors))
-        return Sent(copies, ended)
 
 
 class Sent:

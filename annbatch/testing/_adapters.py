@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -146,20 +147,21 @@ class AdapterTests:
         _check(self.adapter.densifies, "an adapter that stages must say that it `densifies`")
         panel = np.full(40, -1, dtype=np.int32)
         panel[[30, 2, 17, 5]] = [0, 1, 2, 3]
-        rows = [5, 0, 33, 1, 64]
-        for stored in ("uint8", "uint16", "int32", "float32"):
-            for wanted in ("float32", "float16", "uint16", "int8", "bool"):
-                if wanted not in self.dtypes:
-                    continue
-                for columns in (None, panel):
-                    window = compact_window(
-                        self.adapter.allocate, rows, stored, seed=len(stored), wanted=wanted, columns=columns
-                    )
-                    make = self.adapter.stage(window)
-                    for batch in (4, 0, 1, 2, 3):
-                        expected = expanded(window, batch).astype(wanted)
-                        what = f"staged, {stored} to {wanted}, batch {batch}"
-                        _same(self.to_numpy(make(batch)), expected, what)
+        wanted_dtypes = "float32", "float16", "uint16", "int8", "bool"
+        pairs = itertools.product(("uint8", "uint16", "int32", "float32"), wanted_dtypes)
+        # Batches of many sizes once, and of each pair of dtypes two of one size: a framework may compile for each.
+        cases = [("uint16", "float32", columns, [5, 0, 33, 1, 64]) for columns in (None, panel)]
+        cases += [(*pair, (None, panel)[number % 2], [33, 33]) for number, pair in enumerate(pairs)]
+        for stored, wanted, columns, rows in cases:
+            if wanted not in self.dtypes:
+                continue
+            window = compact_window(
+                self.adapter.allocate, rows, stored, seed=len(stored), wanted=wanted, columns=columns
+            )
+            make = self.adapter.stage(window)
+            for batch in reversed(range(len(rows))):
+                expected = expanded(window, batch).astype(wanted)
+                _same(self.to_numpy(make(batch)), expected, f"staged, {stored} to {wanted}, batch {batch}")
 
     def test_stage_with_a_transform(self) -> None:
         """A transform that it applies on the device comes to what it comes to on the host."""

@@ -48,6 +48,21 @@ class TestTorchAdapterThatStages(TestTorchAdapter):
         np.testing.assert_array_equal(batch.float().numpy(), expanded(window, 0))  # counts below 256 are exact
 
 
+    def test_no_room_for_a_batch(self, monkeypatch):
+        """As a CUDA device says it, which here nothing else does."""
+        from annbatch_torch import _stage
+
+        def full(*arguments, **options):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        monkeypatch.setattr(_stage, "expand", full)
+        make = self.adapter.stage(compact_window(self.adapter.allocate, [9], "uint8", seed=0, wanted="bfloat16"))
+        rule = r"A dense batch of 720 bytes does not fit into the free memory of cpu: make `batch_size` or"
+        with pytest.raises(DeviceMemoryError, match=rule) as error:
+            make(0)
+        assert isinstance(error.value.__cause__, torch.OutOfMemoryError)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device")
 class TestTorchAdapterOnCuda(AdapterTests):
