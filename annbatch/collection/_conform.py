@@ -16,6 +16,8 @@ from ._rows import DenseRows, SparseRows
 from ._schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ._hands import Hands
     from ._inputs import Input
     from ._narrow import Narrowing
@@ -30,6 +32,8 @@ class Conformed:
     ----------
     found
         The input.
+    var_names
+        Of its variables.
     schema
         What the collection holds.
     narrowing
@@ -38,9 +42,11 @@ class Conformed:
         Who reads.
     """
 
-    def __init__(self, found: Input, schema: Schema, narrowing: dict[str, Narrowing], hands: Hands) -> None:
+    def __init__(
+        self, found: Input, var_names: pd.Index, schema: Schema, narrowing: dict[str, Narrowing], hands: Hands
+    ) -> None:
         self._input, self._schema, self._narrowing, self._hands = found, schema, narrowing, hands
-        self._columns = columns_of(found.var.index, schema.annotations.var.index)
+        self._columns = columns_of(var_names, schema.annotations.var.index)
 
     def read(self, start: int, stop: int) -> Block:
         """Return rows ``start:stop`` of every element."""

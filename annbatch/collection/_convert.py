@@ -33,9 +33,12 @@ def write_dataset(job: Job, shuffled: Shuffled, number: int, place: Place, repor
     """
     statistics, n_obs = shuffled.statistics, max(1, job.survey.n_obs)
     nnz_per_row = {path: nnz / n_obs for path, nnz in statistics.nnz.items()}
+    start, stop = job.rows_of(number)
     with hands("encode") as encoding:
-        writer = DatasetWriter(place, job.survey.schema, statistics.stored, nnz_per_row, job.form, encoding.pool)
-        for block in ahead(shuffled.rows(*job.rows_of(number))):
+        writer = DatasetWriter(
+            place, job.survey.schema, statistics.stored, nnz_per_row, job.form, encoding.pool, stop - start
+        )
+        for block in ahead(shuffled.rows(start, stop)):
             writer.append(block)
             report(len(block[NAMES]))
         writer.close()

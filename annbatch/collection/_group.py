@@ -70,7 +70,8 @@ def _columns(found: Survey, open_source: Opener, groupby: Sequence[str]) -> list
     with hands("group") as reading:
         for source, described in zip(found.sources, found.inputs, strict=True):
             with open_source(source) as opened:
-                block = Conformed(opened, schema, {}, reading).read(0, described.n_obs)
+                names = described.annotations.var.index
+                block = Conformed(opened, names, schema, {}, reading).read(0, described.n_obs)
             for part, name in zip(parts, groupby, strict=True):
                 part.append(block[column_key("obs", name)].values)  # type: ignore[union-attr]
     return [

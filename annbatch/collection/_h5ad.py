@@ -21,8 +21,8 @@ from ._memory import RowMemory
 from ._rows import Pick, SparseRows, gather
 from ._schema import NAMES, DenseElement, SparseElement, TableElement
 from ._survey import survey
+from ._tables import quiet_writing, table_of
 from ._work import working
-from ._write import quiet_writing, table_of
 
 if TYPE_CHECKING:
     from pathlib import Path

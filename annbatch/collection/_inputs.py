@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +18,7 @@ from anndata.io import read_elem
 
 from ..errors import StoreError
 from ._columns import Group, MemoryColumn, StoredColumn, strings
+from ._join import Annotations
 from ._matrices import DTYPE, Sliceable, StoredCsr
 from ._turn import StoredCsc
 
@@ -46,10 +48,12 @@ class Input:
     ----------
     name
         What stands in ``src_path`` and in errors.
-    n_obs
-        Number of rows.
-    var, varm, varp, uns
-        As AnnData has them, in memory.
+    n_obs, n_vars
+        Number of rows and of variables.
+    annotations
+        Reads what is known about the variables: once for an input, not each time that rows of it are read.
+    obs_names
+        Returns the names of rows ``start:stop``.
     matrices
         Readers of ``X``, ``layers/...`` and ``obsm/...``.
     tables
@@ -62,14 +66,12 @@ class Input:
 
     name: str
     n_obs: int
-    var: pd.DataFrame
+    n_vars: int
+    annotations: Callable[[], Annotations]
     obs_names: Callable[[int, int], np.ndarray]
     matrices: dict[str, MatrixReader] = field(default_factory=dict)
     tables: dict[str, dict[str, ColumnReader]] = field(default_factory=dict)
     index_names: dict[str, str] = field(default_factory=dict)
-    varm: dict[str, Any] = field(default_factory=dict)
-    varp: dict[str, Any] = field(default_factory=dict)
-    uns: dict[str, Any] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
 
 
@@ -132,11 +134,11 @@ def _from_group(group: Group, name: str) -> Input:
     if "raw" in group and group["raw"].attrs.get("encoding-type") != "null":
         raise StoreError(RAW.format(name=name))
     if isinstance(obs, h5py.Group | zarr.Group) and obs.attrs.get("encoding-type") == "dataframe":
-        found = Input(name, _length(obs[str(obs.attrs["_index"])]), read_elem(group["var"]), _stored_names(obs))
+        found = Input(name, _n_rows(obs), _n_rows(group["var"]), partial(_annotations, group), _stored_names(obs))
         _add_stored_table(found, "obs", obs)
     else:
         frame = read_elem(obs)
-        found = Input(name, len(frame), read_elem(group["var"]), _memory_names(frame.index))
+        found = Input(name, len(frame), _n_rows(group["var"]), partial(_annotations, group), _memory_names(frame.index))
         _add_table(found, "obs", frame)
     for path, elem in _elements(group):
         encoding = elem.attrs.get("encoding-type", "")
@@ -150,8 +152,6 @@ def _from_group(group: Group, name: str) -> Input:
             found.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE))
         elif encoding != "null":
             raise StoreError(f"`{path}` of {name} must be a dense or sparse matrix or a data frame, got {encoding!r}.")
-    for key, place in (("varm", found.varm), ("varp", found.varp), ("uns", found.uns)):
-        place.update(read_elem(group[key]) if key in group else {})
     found.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
     return _checked(found)
 
@@ -164,8 +164,17 @@ def _elements(group: Group) -> Iterator[tuple[str, Any]]:
             yield f"{place}/{key}", group[place][key]
 
 
-def _length(elem: Any) -> int:
-    return int((elem["values"] if hasattr(elem, "keys") else elem).shape[0])
+def _annotations(group: Group) -> Annotations:
+    beside = (dict(read_elem(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
+    return Annotations(read_elem(group["var"]), *beside)
+
+
+def _n_rows(table: Group) -> int:
+    """Return how many rows a stored data frame has."""
+    if not hasattr(table, "keys"):  # as older files have them
+        return int(table.shape[0])
+    index = table[str(table.attrs["_index"])]
+    return int((index["values"] if hasattr(index, "keys") else index).shape[0])
 
 
 def _stored_names(frame: Group) -> Callable[[int, int], np.ndarray]:
@@ -216,7 +225,7 @@ def _in_memory(table: Any) -> pd.DataFrame:
 def from_anndata(adata: ad.AnnData, name: str) -> Input:
     """Return an AnnData object as an input, its rows read when they are asked for."""
     obs = _in_memory(adata.obs)
-    found = Input(name, adata.n_obs, _in_memory(adata.var), _memory_names(obs.index))
+    found = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _memory_names(obs.index))
     _add_table(found, "obs", obs)
     if adata.X is not None:
         found.matrices["X"] = Sliceable(adata.X)
@@ -228,12 +237,16 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
                 _add_table(found, f"{place}/{key}", _in_memory(value))
             else:
                 found.matrices[f"{place}/{key}"] = Sliceable(value)
-    for key, place_of in (("varm", found.varm), ("varp", found.varp)):
-        for name_, value in getattr(adata, key).items():
-            place_of[name_] = value.compute() if hasattr(value, "compute") else value
-    found.uns.update(adata.uns)
     found.dropped += [f"obsp/{key}" for key in adata.obsp]
     return _checked(found)
+
+
+def _annotations_of(adata: ad.AnnData) -> Annotations:
+    varm, varp = (
+        {key: value.compute() if hasattr(value, "compute") else value for key, value in place.items()}
+        for place in (adata.varm, adata.varp)
+    )
+    return Annotations(_in_memory(adata.var), varm, varp, dict(adata.uns))
 
 
 def _checked(found: Input) -> Input:
@@ -241,8 +254,8 @@ def _checked(found: Input) -> Input:
         shape = reader.matrix.shape
         if shape[0] != found.n_obs:
             raise StoreError(f"`{path}` of {found.name} must have {found.n_obs} rows as `obs` does, got {shape[0]}.")
-        if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != len(found.var)):
+        if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != found.n_vars):
             raise StoreError(
-                f"`{path}` of {found.name} must have {len(found.var)} columns as `var` has rows, got shape {shape}."
+                f"`{path}` of {found.name} must have {found.n_vars} columns as `var` has rows, got shape {shape}."
             )
     return found

@@ -57,14 +57,15 @@ def read_rows(
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:
                 with job.open_source(source) as found:
-                    conformed = Conformed(found, survey.schema, statistics.narrowing, reading)
+                    names = described.annotations.var.index
+                    conformed = Conformed(found, names, survey.schema, statistics.narrowing, reading)
                     for a, b in _cut(found, described, first, (begin, end), block_bytes):
                         block = conformed.read(a - first, b - first)
                         statistics.count(block)
                         if survey.suffixes is not None:
-                            names = block[NAMES]
-                            assert isinstance(names, DenseRows)
-                            block[NAMES] = DenseRows(append_suffixes(names.values, survey.suffixes[a:b]))
+                            repeated = block[NAMES]
+                            assert isinstance(repeated, DenseRows)
+                            block[NAMES] = DenseRows(append_suffixes(repeated.values, survey.suffixes[a:b]))
                         yield a, block
             first += described.n_obs
 

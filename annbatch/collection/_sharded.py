@@ -13,12 +13,12 @@ from zarr.storage import LocalStore
 from ._convert import write_dataset
 from ._inputs import from_anndata
 from ._job import Job
-from ._join import Annotations
 from ._order import Kept
 from ._schema import describe, settle
 from ._shuffle import Streamed
 from ._survey import Survey
-from ._write import Format, Place, quiet_writing
+from ._tables import quiet_writing
+from ._write import Format, Place
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -59,7 +59,7 @@ def write_sharded(
         raise ValueError(f"`group` must be of zarr format 3, got {group.metadata.zarr_format}.")
     form = Format(n_obs_per_chunk, shard_size, layout, compressors)
     found = from_anndata(adata, "`adata`")
-    annotations = Annotations(found.var, found.varm, found.varp, found.uns)
+    annotations = found.annotations()
     described = describe(found, annotations)
     rows = Survey([found.name], [described], settle([described], annotations), None)
     target = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)

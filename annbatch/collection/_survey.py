@@ -88,7 +88,7 @@ def survey(
     dropped: dict[str, None] = {}
     for source in sources:
         with open_source(source) as found:
-            annotations = Annotations(found.var, found.varm, found.varp, found.uns)
+            annotations = found.annotations()
             same = next((one for one in known if annotations.equals(one)), None)
             if same is None:
                 known.append(annotations)
@@ -119,7 +119,7 @@ def survey_held(datasets: Sequence[Source]) -> Survey:
     inputs: list[Described] = []
     for dataset in datasets:
         with open_input(dataset, None) as found:
-            annotations = Annotations(found.var, found.varm, found.varp, found.uns)
+            annotations = found.annotations()
             inputs.append(describe(found, inputs[0].annotations if inputs else annotations))
     return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations), None)
 
@@ -130,7 +130,7 @@ def _held(datasets: Sequence[Source]) -> tuple[Described, np.ndarray]:
     for number, dataset in enumerate(datasets):
         with open_input(dataset, None) as found:
             if number == 0:
-                held = describe(found, Annotations(found.var, found.varm, found.varp, found.uns))
+                held = describe(found, found.annotations())
             hashes += [hash_names(found.obs_names(a, b)) for a, b in _ranges(found.n_obs)]
     return held, np.concatenate([np.empty(0, np.uint64), *hashes])
 

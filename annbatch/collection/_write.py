@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
-import pandas as pd
 from anndata.io import write_elem
 from zarr.registry import get_codec_class
 
@@ -18,11 +14,11 @@ from .._sizes import rows_for
 from ._codecs import codecs_for
 from ._matrices import DTYPE
 from ._rows import SparseRows
-from ._schema import NAMES, DenseElement, SparseElement, TableElement, column_key
+from ._schema import DenseElement, SparseElement
 from ._shards import LocalArray, ZarrArray, encoder
+from ._tables import TABLE_CHUNK, TableWriter, quiet_writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import zarr
@@ -31,9 +27,6 @@ if TYPE_CHECKING:
     from ._rows import Block
     from ._schema import Schema
     from ._shards import RowArray
-
-# obs is read by range: 65,536 values are 64 to 512 KB a column.
-TABLE_CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +119,8 @@ class DatasetWriter:
         How arrays are cut and compressed.
     pool
         Threads that encode.
+    n_rows
+        How many rows will come.
     """
 
     def __init__(
@@ -136,14 +131,14 @@ class DatasetWriter:
         nnz_per_row: dict[str, float],
         form: Format,
         pool: Executor,
+        n_rows: int,
     ) -> None:
         self._place, self._schema, self._form = place, schema, form
         self._pool = pool
         self._arrays: dict[str, RowArray] = {}
-        self._indptr: dict[str, list[np.ndarray]] = {}
         self._nnz: dict[str, int] = {}
-        self._tables: dict[str, list[np.ndarray]] = {}
-        self.n_rows = 0
+        self._tables: list[TableWriter] = []
+        self._n_rows = n_rows
         for key in ("layers", "obsm"):
             write_elem(place.group, key, {})
         for path, element in schema.elements.items():
@@ -154,11 +149,15 @@ class DatasetWriter:
                 for name, dtype in (("data", stored[path]), ("indices", element.index_dtype)):
                     per_shard = form.chunks_per_shard(mean * dtype.itemsize)
                     self._arrays[f"{path}/{name}"] = self._array(f"{path}/{name}", dtype, (), chunk, per_shard)
-                self._indptr[path], self._nnz[path] = [np.zeros(1, np.int64)], 0
+                indptr = self._array(f"{path}/indptr", np.dtype(np.int64), (), TABLE_CHUNK, 64, _INDEX_FORM)
+                indptr.append(np.zeros(1, np.int64))
+                self._arrays[f"{path}/indptr"], self._nnz[path] = indptr, 0
             elif isinstance(element, DenseElement):
                 width = int(np.prod(element.row_shape, dtype=np.int64)) * stored[path].itemsize
                 per_shard = form.chunks_per_shard(width)
                 self._arrays[path] = self._array(path, stored[path], element.row_shape, form.n_obs_per_chunk, per_shard)
+            else:
+                self._tables.append(TableWriter(place.group, path, schema, n_rows))
         self._stored = stored
 
     def _array(
@@ -186,32 +185,32 @@ class DatasetWriter:
 
     def append(self, block: Block) -> None:
         """Add rows at the end; the block's memory belongs to the writer until ``close``."""
-        self.n_rows += len(block[NAMES])
         for key, rows in block.items():
             if isinstance(rows, SparseRows):
                 self._arrays[f"{key}/data"].append(rows.data)
                 self._arrays[f"{key}/indices"].append(rows.indices)
-                self._indptr[key].append(rows.indptr[1:] + self._nnz[key])
+                self._arrays[f"{key}/indptr"].append(rows.indptr[1:] + self._nnz[key])
                 self._nnz[key] += len(rows.data)
             elif key in self._arrays:
                 self._arrays[key].append(np.ascontiguousarray(rows.values))
-            else:
-                self._tables.setdefault(key, []).append(rows.values)
+        for table in self._tables:
+            table.append(block)
 
     def close(self) -> None:
         """Write what is left; the group's encoding comes last."""
         group, schema = self._place.group, self._schema
         arrays = {path: array.close() for path, array in self._arrays.items()}
-        columns = {key: np.concatenate(parts) for key, parts in self._tables.items()}
+        for table in self._tables:
+            table.close()
+        for path, element in schema.elements.items():
+            if isinstance(element, SparseElement):
+                attributes: dict[str, Any] = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
+                attributes["shape"] = [self._n_rows, element.n_columns]
+                group[path].update_attributes(attributes | self._narrowed(path, element))
+            elif isinstance(element, DenseElement):
+                attributes = {"encoding-type": "array", "encoding-version": "0.2.0"}
+                arrays[path].update_attributes(attributes | self._narrowed(path, element))
         with quiet_writing():
-            for path, element in schema.elements.items():
-                if isinstance(element, SparseElement):
-                    self._close_sparse(path, element)
-                elif isinstance(element, DenseElement):
-                    attributes: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
-                    arrays[path].update_attributes(attributes | self._narrowed(path, element))
-                else:
-                    _write_table(group, path, table_of(schema, path, columns))
             annotations = schema.annotations
             write_elem(group, "var", annotations.var)
             for key in ("varm", "varp", "uns"):
@@ -221,50 +220,3 @@ class DatasetWriter:
 
     def _narrowed(self, path: str, element: SparseElement | DenseElement) -> dict[str, str]:
         return {DTYPE: element.dtype.name} if self._stored[path] != element.dtype else {}
-
-    def _close_sparse(self, path: str, element: SparseElement) -> None:
-        indptr = self._array(f"{path}/indptr", np.dtype(np.int64), (), TABLE_CHUNK, 64, _INDEX_FORM)
-        indptr.append(np.concatenate(self._indptr[path]))
-        indptr.close()
-        attributes: dict[str, Any] = {
-            "encoding-type": "csr_matrix",
-            "encoding-version": "0.1.0",
-            "shape": [self.n_rows, element.n_columns],
-        }
-        group = self._place.group[path]
-        group.update_attributes(attributes | self._narrowed(path, element))
-
-
-def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return a data frame of the collection.
-
-    Parameters
-    ----------
-    schema, path
-        Say which, and what its columns hold.
-    columns
-        Its columns and the rows' names, by their keys in a block; a table of no rows may lack them.
-    """
-    element = schema.elements[path]
-    assert isinstance(element, TableElement)
-    index = pd.Index(columns.get(NAMES, np.empty(0, object)), dtype=object, name=element.index_name)
-    assembled = {}
-    for name, column in element.columns.items():
-        values = columns.get(column_key(path, name))
-        assembled[name] = column.assemble(np.empty(0, column.travels_as) if values is None else values)
-    return pd.DataFrame(assembled, index=index)
-
-
-def _write_table(group: zarr.Group, path: str, frame: pd.DataFrame) -> None:
-    # Not below 4,096, or a list of categories longer than the table would fall into many chunks.
-    chunk = min(TABLE_CHUNK, max(4096, len(frame)))
-    parent, _, name = path.rpartition("/")
-    write_elem(group[parent] if parent else group, name, frame, dataset_kwargs={"chunks": (chunk,)})
-
-
-@contextmanager
-def quiet_writing() -> Iterator[None]:
-    """Let anndata write strings that may be missing, and zarr strings at all, without a word about other readers."""
-    with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

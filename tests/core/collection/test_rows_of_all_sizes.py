@@ -11,7 +11,6 @@ import pytest
 from scipy import sparse
 
 from annbatch.collection._inputs import open_input
-from annbatch.collection._join import Annotations
 from annbatch.collection._read import _cut
 from annbatch.collection._schema import describe
 
@@ -25,7 +24,7 @@ def test_no_block_is_larger_than_asked_for(tmp_path: Path, backed: str | bool | 
     ad.AnnData(counts).write_h5ad(tmp_path / "0.h5ad")
     load = None if backed is False else partial(ad.read_h5ad, backed=backed)
     with open_input(str(tmp_path / "0.h5ad"), load) as found:
-        described = describe(found, Annotations(found.var))
+        described = describe(found, found.annotations())
         blocks = list(_cut(found, described, 100, (100, 100 + len(lengths)), 20_000))
     assert [a for a, _ in blocks] == [100, *(b for _, b in blocks[:-1])]
     assert blocks[-1][1] == 100 + len(lengths)

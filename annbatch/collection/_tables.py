@@ -1,0 +1,144 @@
+"""A data frame of a dataset, written by rows in zarr: no more of it is in memory than a chunk of each column."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import zarr
+from anndata.io import write_elem
+
+from ._schema import NAMES, TableElement, column_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ._rows import Block
+    from ._schema import Schema
+
+# Tables are read by range: 65,536 values are 64 to 512 KB a column.
+TABLE_CHUNK = 65_536
+
+
+def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return a data frame of the collection.
+
+    Parameters
+    ----------
+    schema, path
+        Say which, and what its columns hold.
+    columns
+        Its columns and the rows' names, by their keys in a block; a table of no rows may lack them.
+    """
+    element = schema.elements[path]
+    assert isinstance(element, TableElement)
+    index = pd.Index(columns.get(NAMES, np.empty(0, object)), dtype=object, name=element.index_name)
+    assembled = {}
+    for name, column in element.columns.items():
+        values = columns.get(column_key(path, name))
+        assembled[name] = column.assemble(np.empty(0, column.travels_as) if values is None else values)
+    return pd.DataFrame(assembled, index=index)
+
+
+class TableWriter:
+    """Writes one data frame: an empty one through anndata, which says how it is stored, and then its rows.
+
+    Parameters
+    ----------
+    group, path
+        The dataset, and where in it the data frame goes.
+    schema
+        What its columns hold.
+    n_rows
+        How many rows will come.
+    """
+
+    def __init__(self, group: zarr.Group, path: str, schema: Schema, n_rows: int) -> None:
+        empty = table_of(schema, path, {})
+        # Not below 4,096, or a list of categories longer than the table would fall into many chunks.
+        chunk = min(TABLE_CHUNK, max(4096, n_rows))
+        parent, _, name = path.rpartition("/")
+        with quiet_writing():
+            write_elem(group[parent] if parent else group, name, empty, dataset_kwargs={"chunks": (chunk,)})
+        table = group[path]
+        assert isinstance(table, zarr.Group)
+        keys = {NAMES: str(table.attrs["_index"])} | {column_key(path, str(key)): str(key) for key in empty.columns}
+        self._columns = {
+            key: [_Column(array, n_rows, part) for array, part in _arrays(table[name])] for key, name in keys.items()
+        }
+
+    def append(self, block: Block) -> None:
+        """Add rows at the end."""
+        for key, columns in self._columns.items():
+            for column in columns:
+                column.append(block[key].values)  # type: ignore[union-attr]  # tables are no sparse matrices
+
+    def close(self) -> None:
+        """Write what is left."""
+        for column in (column for columns in self._columns.values() for column in columns):
+            column.close()
+
+
+def _arrays(
+    stored: zarr.Array[Any] | zarr.Group,
+) -> Iterator[tuple[zarr.Array[Any], Callable[[np.ndarray], np.ndarray]]]:
+    """Yield the arrays that a column is stored as, each with what makes its values of those that travel."""
+    if isinstance(stored, zarr.Array):
+        yield stored, lambda values: values
+    elif "codes" in stored:
+        yield stored["codes"], lambda values: values  # type: ignore[misc]  # an array, as the format says
+    else:
+        yield stored["values"], _present  # type: ignore[misc]
+        yield stored["mask"], _missing  # type: ignore[misc]
+
+
+def _present(values: np.ndarray) -> np.ndarray:
+    if values.dtype.names:
+        present: np.ndarray = values["value"]
+        return present
+    return np.where(_missing(values), "", values)
+
+
+def _missing(values: np.ndarray) -> np.ndarray:
+    if values.dtype.names:
+        missing: np.ndarray = values["missing"]
+        return missing
+    return np.asarray(pd.isna(values))
+
+
+class _Column:
+    """An array that is written a chunk at a time."""
+
+    def __init__(self, array: zarr.Array[Any], n_rows: int, part: Callable[[np.ndarray], np.ndarray]) -> None:
+        array.resize((n_rows,))
+        self._array, self._part, self._chunk = array, part, array.chunks[0]
+        self._held: list[np.ndarray] = []
+        self._n_held = self._n_written = 0
+
+    def append(self, values: np.ndarray) -> None:
+        self._held.append(self._part(values))
+        self._n_held += len(values)
+        if self._n_held >= self._chunk:
+            self._write(self._n_held // self._chunk * self._chunk)
+
+    def _write(self, n_rows: int) -> None:
+        held = np.concatenate(self._held)
+        self._array[self._n_written : self._n_written + n_rows] = held[:n_rows]
+        self._n_written += n_rows
+        self._held, self._n_held = [held[n_rows:].copy()], len(held) - n_rows
+
+    def close(self) -> None:
+        if self._n_held:
+            self._write(self._n_held)
+
+
+@contextmanager
+def quiet_writing() -> Iterator[None]:
+    """Let anndata write strings that may be missing, and zarr strings at all, without a word about other readers."""
+    with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
