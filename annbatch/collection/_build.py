@@ -132,7 +132,8 @@ def shuffle_rows(
         statistics = Statistics.start(job)
         for part in parts:
             statistics.merge(part.statistics)
-        return OnDisk(job.order, spill_to, parts, statistics)
+        # Buckets of random rows differ by a few percent.
+        return OnDisk(job.order, spill_to, parts, statistics, memory.bucket * 5 // 4)
 
 
 def _bar(doing: str, job: Job, progress: bool) -> tqdm[Any]:

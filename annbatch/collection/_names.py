@@ -1,6 +1,7 @@
 """Names of rows made unique over all inputs, by the rule of :meth:`anndata.AnnData.obs_names_make_unique`.
 
-Only a hash of 8 bytes a row is held to find repeats, and then a number of 4 bytes a row to tell them apart.
+Names themselves are never held, but for a stretch of rows: a hash of 8 bytes a row finds repeats, a second one in
+ascending order says which names there are, and a number of 4 bytes a row tells repeats apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+
+AT_ONCE = 1 << 18  # rows whose names are looked at together
 
 
 def hash_names(names: np.ndarray) -> np.ndarray:
@@ -38,31 +42,56 @@ def suffixes(
     numpy.ndarray or None
         ``(n_rows,)`` int32: ``k`` makes ``name`` into ``name-k``, 0 leaves it. None where no name repeats.
     """
-    order = np.argsort(hashes, kind="stable")
-    ranked = hashes[order]
-    again = np.zeros(len(hashes), np.bool_)
-    again[order[1:]] = ranked[1:] == ranked[:-1]  # the sort is stable, so the first of each name is not among them
-    again = again[n_fixed:]
-    rows = np.flatnonzero(again)
-    if not len(rows):
+    ranked = np.sort(hashes)
+    repeated = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
+    if not len(repeated):
         return None
-    numbers = np.zeros(len(again), np.int32)
-    count: dict[str, int] = {}
-    taken: set[str] = set()
-    for row, name in zip(rows.tolist(), names_of(rows), strict=True):
-        number = count.get(name, 0) + 1
-        while f"{name}-{number}" in taken or _among(f"{name}-{number}", ranked):
-            number += 1
-        count[name] = number
-        taken.add(f"{name}-{number}")
-        numbers[row] = number
+    numbers = np.zeros(len(hashes) - n_fixed, np.int32)
+    seen, last = np.zeros(len(repeated), np.bool_), np.zeros(len(repeated), np.int64)
+    for start in range(0, len(hashes), AT_ONCE):
+        some = hashes[start : start + AT_ONCE]
+        group = np.searchsorted(repeated, some).clip(max=len(repeated) - 1)
+        rows = np.flatnonzero(repeated[group] == some)
+        present, first = np.unique(group[rows], return_index=True)
+        rows = np.delete(rows, first[~seen[present]])  # the first of each name keeps it
+        seen[present] = True
+        rows = rows[rows + start >= n_fixed]
+        if len(rows):
+            places = rows + start - n_fixed
+            names = np.fromiter(names_of(places), object, len(places))
+            numbers[places] = _number(names, group[rows], last, ranked)
     return numbers
 
 
-def _among(name: str, ranked: np.ndarray) -> bool:
-    value = hash_names(np.array([name], dtype=object))[0]
-    place = int(np.searchsorted(ranked, value))
-    return place < len(ranked) and bool(ranked[place] == value)
+def _number(names: np.ndarray, group: np.ndarray, last: np.ndarray, ranked: np.ndarray) -> np.ndarray:
+    """Return the next free numbers of names; ``last``, the last one given to each group of equal ones, rises."""
+    order = np.argsort(group, kind="stable")
+    present, first, count = np.unique(group[order], return_index=True, return_counts=True)
+    numbers = np.empty(len(names), np.int64)
+    numbers[order] = np.arange(len(names)) - np.repeat(first, count) + np.repeat(last[present], count) + 1
+    taken = _among([f"{name}-{k}" for name, k in zip(names, numbers.tolist(), strict=True)], ranked)
+    for i in np.flatnonzero(np.isin(present, group[taken])).tolist():
+        rows = order[first[i] : first[i] + count[i]]
+        numbers[rows] = _free(names[rows[0]], int(last[present[i]]), len(rows), ranked)
+    last[present] = numbers[order[first + count - 1]]
+    return numbers
+
+
+def _free(name: str, last: int, count: int, ranked: np.ndarray) -> list[int]:
+    """Return the next ``count`` numbers after ``last`` with which a name is one that no row has."""
+    free: list[int] = []
+    while len(free) < count:
+        candidates = np.arange(last + 1, last + 1 + count)
+        free += candidates[~_among([f"{name}-{k}" for k in candidates.tolist()], ranked)].tolist()
+        last += count
+    return free[:count]
+
+
+def _among(names: list[str], ranked: np.ndarray) -> np.ndarray:
+    """Return which names are among those whose hashes are ``ranked``."""
+    hashes = hash_names(np.array(names, dtype=object))
+    found: np.ndarray = ranked[np.searchsorted(ranked, hashes).clip(max=len(ranked) - 1)] == hashes
+    return found
 
 
 def append_suffixes(names: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -92,11 +92,6 @@ Block: TypeAlias = dict[str, Rows]
 """The same rows of every element, by the element's path."""
 
 
-def block_nbytes(block: Block) -> int:
-    """Return how many bytes a block holds."""
-    return sum(rows.nbytes for rows in block.values())
-
-
 @dataclass(frozen=True, slots=True)
 class Pick:
     """Which row of which block goes where: row ``row[i]`` of block ``block[i]`` becomes row ``i``."""

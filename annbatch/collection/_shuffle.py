@@ -24,7 +24,7 @@ from ._job import Statistics
 from ._matrices import Matrix
 from ._memory import RowMemory
 from ._read import read_rows
-from ._rows import Pick, SparseRows, block_nbytes, gather
+from ._rows import Pick, SparseRows, gather
 from ._schema import NAMES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
 WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time
 _PIECE_ROWS = 1 << 16
-_PIECE_BYTES = 16 << 20  # what is put in order at a time: two of these and the encoder's queue are in memory
+_PIECE_BYTES = 16 << 20  # what is put in order at a time, at most: two of these and the encoder's queue are in memory
 
 
 class Shuffled(Protocol):
@@ -49,18 +49,23 @@ class Shuffled(Protocol):
         """Yield the rows at places ``start:stop`` of the order, in the dtypes in which they are stored."""
 
 
-def _in_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory) -> Iterator[Block]:
-    flat, n_rows = sum(block_nbytes(block) for block in blocks), sum(len(block[NAMES]) for block in blocks)
-    sparse_rows = [rows for block in blocks for rows in block.values() if isinstance(rows, SparseRows)]
-    mean = max(1.0, (flat - sum(rows.nbytes for rows in sparse_rows)) / max(1, n_rows))
+def _in_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory, most: int) -> Iterator[Block]:
+    n_bytes = min(_PIECE_BYTES, most)
+    mean = _flat_row_bytes(blocks)
     start = 0
     while start < len(pick.row):
-        step = max(1, min(int(_PIECE_BYTES / mean), _PIECE_ROWS))
+        step = max(1, min(int(n_bytes / mean), _PIECE_ROWS))
         blocks_of, rows_of = pick.block[start : start + step], pick.row[start : start + step]
         sizes = np.arange(1, len(rows_of) + 1) * mean + np.cumsum(_row_bytes(blocks, Pick(blocks_of, rows_of)))
-        step = max(1, int(np.searchsorted(sizes, _PIECE_BYTES, side="right")))
+        step = max(1, int(np.searchsorted(sizes, n_bytes, side="right")))
         yield gather(blocks, Pick(blocks_of[:step], rows_of[:step]), memory)
         start += step
+
+
+def _flat_row_bytes(blocks: Sequence[Block]) -> float:
+    """Return what a row takes beside its sparse parts, on average."""
+    parts = [rows for block in blocks for rows in block.values() if not isinstance(rows, SparseRows)]
+    return max(1.0, sum(rows.nbytes for rows in parts) / max(1, sum(len(block[NAMES]) for block in blocks)))
 
 
 def _row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
@@ -79,6 +84,7 @@ class InMemory:
 
     def __init__(self, job: Job, block_bytes: int, report: Callable[[int], None]) -> None:
         self.statistics, self._memory = Statistics.start(job), RowMemory(WINDOW_BLOCKS * block_bytes)
+        self._most = block_bytes
         firsts: list[int] = []
         blocks: list[Block] = []
         for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes, self._memory):
@@ -96,7 +102,7 @@ class InMemory:
         if start < stop:
             wanted = self._ranked[start:stop]
             block = np.searchsorted(self._firsts, wanted, side="right") - 1
-            yield from _in_pieces(self._blocks, Pick(block, wanted - self._firsts[block]), self._memory)
+            yield from _in_pieces(self._blocks, Pick(block, wanted - self._firsts[block]), self._memory, self._most)
 
 
 class Streamed:
@@ -162,8 +168,10 @@ class Part:
     segments: list[list[Segment]]
     statistics: Statistics
 
-    def load(self, bucket: int, folder: Path, memory: RowMemory) -> Iterator[memoryview]:
-        """Yield the bytes of each segment of a bucket.
+    def load(
+        self, bucket: int, folder: Path, memory: RowMemory, which: Sequence[int] | None = None
+    ) -> Iterator[memoryview]:
+        """Yield the bytes of each segment of a bucket, or of those whose numbers are given.
 
         Raises
         ------
@@ -171,16 +179,15 @@ class Part:
             If they are not those that were written.
         """
         segments = self.segments[bucket]
-        buffer = memory.lend(sum(Ranges.room(segment.offset, segment.length) for segment in segments))
         with Ranges(folder / self.name) as file:
-            for segment in segments:
+            for segment in segments if which is None else [segments[number] for number in which]:
+                buffer = memory.lend(Ranges.room(segment.offset, segment.length))
                 data = file.read(segment.offset, segment.length, buffer)
                 if len(data) < segment.length or google_crc32c.value(data) != segment.crc:
                     raise CorruptDataError(
                         f"{folder / self.name} is damaged: its bytes are not those that were written."
                     )
                 yield data.data
-                buffer = buffer[Ranges.room(segment.offset, segment.length) :]
 
 
 def spill(
@@ -256,39 +263,48 @@ def _load(data: memoryview) -> Any:
 
 
 class OnDisk:
-    """All rows in spill files, read back a bucket at a time."""
+    """All rows in spill files, read back a bucket at a time.
 
-    def __init__(self, order: Order, folder: Path, parts: Sequence[Part], statistics: Statistics) -> None:
+    Parameters
+    ----------
+    order
+        Where rows go.
+    folder, parts
+        Where they are.
+    statistics
+        Of all rows.
+    most
+        Bytes of a bucket that is loaded whole. Rows that lie together may be a thousand times as long as the others,
+        and make their bucket larger than the mean.
+    """
+
+    def __init__(self, order: Order, folder: Path, parts: Sequence[Part], statistics: Statistics, most: int) -> None:
         self._order, self._folder, self._parts, self.statistics = order, folder, parts, statistics
-        self._memory = RowMemory()
-        n_buckets = len(parts[0].segments)
-        sizes = [sum(segment.n_rows for part in parts for segment in part.segments[i]) for i in range(n_buckets)]
-        self._edges = np.cumsum([0, *sizes])
+        self._memory, self._most = RowMemory(), most
+        buckets = [[one for part in parts for one in part.segments[i]] for i in range(len(parts[0].segments))]
+        self._edges = np.cumsum([0, *(sum(segment.n_rows for segment in bucket) for bucket in buckets)]).tolist()
+        self._nbytes = [sum(segment.length for segment in bucket) for bucket in buckets]
 
     def __reduce__(self) -> Any:
         """Leave memory behind: it belongs to a process."""
-        return OnDisk, (self._order, self._folder, self._parts, self.statistics)
+        return OnDisk, (self._order, self._folder, self._parts, self.statistics, self._most)
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the rows at places ``start:stop`` of the order."""
-        wanted = [
-            i
-            for i, (a, b) in enumerate(zip(self._edges[:-1], self._edges[1:], strict=True))
-            if a < stop and b > start and a < b
-        ]
-        with ThreadPoolExecutor(1, thread_name_prefix="annbatch-bucket") as thread:
-            coming = thread.submit(self._bucket, wanted[0]) if wanted else None
-            for position, number in enumerate(wanted):
-                assert coming is not None
-                blocks, pick = coming.result()
-                following = wanted[position + 1 : position + 2]
-                coming = thread.submit(self._bucket, following[0]) if following else None
-                a, b = max(0, start - int(self._edges[number])), min(len(pick.row), stop - int(self._edges[number]))
-                yield from _in_pieces(blocks, Pick(pick.block[a:b], pick.row[a:b]), self._memory)
-                del blocks
+        for blocks, pick in ahead(self._loaded(start, stop)):
+            yield from _in_pieces(blocks, pick, self._memory, self._most // 2)
+            del blocks, pick  # or three buckets would be in memory, and not two
 
-    def _bucket(self, number: int) -> tuple[list[Block], Pick]:
-        """Load a bucket; return its blocks, and the order in which their rows go."""
+    def _loaded(self, start: int, stop: int) -> Iterator[tuple[list[Block], Pick]]:
+        for number, (first, last) in enumerate(pairwise(self._edges)):
+            a, b = max(start, first) - first, min(stop, last) - first
+            if a < b and self._nbytes[number] <= self._most:
+                yield self._bucket(number, a, b)
+            elif a < b:
+                yield from self._slices(number, a, b)
+
+    def _bucket(self, number: int, start: int, stop: int) -> tuple[list[Block], Pick]:
+        """Load a bucket; return its blocks, and which of their rows go where."""
         keys, rows, blocks = [], [], []
 
         def read(part: Part) -> list[memoryview]:
@@ -301,7 +317,41 @@ class OnDisk:
                 rows.append(row)
                 blocks.append(self.statistics.settle(block))
         order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))
-        lengths = [len(key) for key in keys]
-        block_of = np.repeat(np.arange(len(blocks)), lengths)
-        row_of = np.concatenate([np.arange(n) for n in lengths])
-        return blocks, Pick(block_of[order], row_of[order])
+        return blocks, _places([len(key) for key in keys], order[start:stop])
+
+    def _slices(self, number: int, start: int, stop: int) -> Iterator[tuple[list[Block], Pick]]:
+        """Load a bucket that is too large in as many slices as it takes; each is read past what is not its own."""
+        keys, rows, sizes, where = [], [], [], []
+        for part in self._parts:
+            for i, data in enumerate(part.load(number, self._folder, self._memory)):
+                key, row, block = _load(data)
+                alone = Pick(np.zeros(len(key), np.int64), np.arange(len(key)))
+                keys.append(key.copy())  # they lie in the memory of all that was loaded with them
+                rows.append(row.copy())
+                sizes.append(_row_bytes([block], alone) + _flat_row_bytes([block]))
+                where.append((part, i))
+        order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))[start:stop]
+        edges, ends = np.cumsum([0, *map(len, keys)]), np.cumsum(np.concatenate(sizes)[order])
+        while len(order):
+            n_rows = max(1, int(np.searchsorted(ends, self._most, side="right")))
+            mine = np.sort(order[:n_rows])
+            bounds = np.searchsorted(mine, edges)
+            blocks = []
+            for (part, i), at, a, b in zip(
+                where, edges.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=False
+            ):
+                if a < b:
+                    for data in part.load(number, self._folder, self._memory, [i]):
+                        block = self.statistics.settle(_load(data)[2])
+                        pick = Pick(np.zeros(b - a, np.int64), mine[a:b] - at)
+                        blocks.append(gather([block], pick, self._memory))
+            yield blocks, _places([len(block[NAMES]) for block in blocks], np.searchsorted(mine, order[:n_rows]))
+            del blocks
+            order, ends = order[n_rows:], ends[n_rows:] - ends[n_rows - 1]
+
+
+def _places(lengths: Sequence[int], rows: np.ndarray) -> Pick:
+    """Return where rows lie that are counted through blocks of these lengths."""
+    edges = np.cumsum([0, *lengths])
+    block = np.searchsorted(edges, rows, side="right") - 1
+    return Pick(block, rows - edges[block])

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ._inputs import open_input
 from ._join import Annotations, join_annotations, refuse_ambiguous, select
-from ._names import hash_names, suffixes
+from ._names import AT_ONCE, hash_names, suffixes
 from ._schema import describe, settle
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ._inputs import Input, Opener, Source
     from ._join import Merge
     from ._schema import Described, Schema
-
-_NAMES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +145,8 @@ def _warn_of_extra(inputs: Sequence[Described], index: pd.Index) -> None:
 
 
 def _ranges(n_rows: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, n_rows, _NAMES_AT_ONCE):
-        yield start, min(start + _NAMES_AT_ONCE, n_rows)
+    for start in range(0, n_rows, AT_ONCE):
+        yield start, min(start + AT_ONCE, n_rows)
 
 
 class _Names:

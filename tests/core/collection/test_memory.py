@@ -1,0 +1,46 @@
+"""A conversion keeps to its `memory_limit`: a real one, in a process of its own, its peak measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+# What is there when everything is imported and compiled is not this conversion's; what comes on top of it is.
+CONVERT = """
+import resource, sys, warnings
+warnings.simplefilter("ignore")
+from annbatch import DatasetCollection
+folder, *files = sys.argv[1:]
+convert = dict(memory_limit="288MB", shuffle=False, progress=False)
+DatasetCollection(f"{folder}/little.zarr").add_adatas([f"{folder}/little.h5ad"], **convert)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+DatasetCollection(f"{folder}/all.zarr").add_adatas(files, **convert)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def _write(path: Path, lengths: np.ndarray, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths])
+    values = rng.random(len(indices), np.float32)
+    text = [f"{number:0200d}" for number in range(len(lengths))]
+    obs = pd.DataFrame({"text": text}, index=[f"cell{i}" for i in range(len(lengths))])
+    ad.AnnData(sparse.csr_matrix((values, indices, indptr), (len(lengths), 60_000)), obs).write_h5ad(path)
+
+
+def test_memory_is_bounded_whatever_rows_are_like(tmp_path: Path) -> None:
+    tiny, long = np.full(30_000, 10), np.full(260, 60_000)
+    _write(tmp_path / "little.h5ad", np.concatenate([tiny[:100], long[:1]]), 0)  # names repeat
+    _write(tmp_path / "a.h5ad", tiny, 1)
+    _write(tmp_path / "b.h5ad", np.concatenate([tiny, long]), 2)  # 94 MB as they are shuffled, in the last places
+    files = [str(tmp_path / name) for name in ("a.h5ad", "b.h5ad")]
+    done = subprocess.run([sys.executable, "-c", CONVERT, str(tmp_path), *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100_000_000  # held all at once it is 150 MB

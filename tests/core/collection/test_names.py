@@ -1,0 +1,44 @@
+"""Names are made unique as anndata makes them, whatever stretch of rows is looked at together."""
+
+from __future__ import annotations
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annbatch.collection import _names
+from annbatch.collection._names import append_suffixes, hash_names, suffixes
+
+NAMES = st.lists(st.sampled_from(["a", "b", "a-1", "a-2", "a-1-1", "b-3", "c"]), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 1 << 18])
+@settings(deadline=None, max_examples=50)
+@given(names=NAMES)
+def test_names_are_those_that_anndata_makes(at_once: int, names: list[str]) -> None:
+    values = np.array(names, dtype=object)
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")  # anndata says that names were not unique
+        cells = ad.AnnData(obs=pd.DataFrame(index=pd.Index(names)))
+        cells.obs_names_make_unique()
+        patch.setattr(_names, "AT_ONCE", at_once)
+        numbers = suffixes(hash_names(values), lambda rows: iter(values[rows]))
+    made = values if numbers is None else append_suffixes(values, numbers)
+    assert made.tolist() == cells.obs_names.tolist()
+
+
+@settings(deadline=None, max_examples=50)
+@given(before=NAMES, names=NAMES)
+def test_names_that_are_taken_stay(before: list[str], names: list[str]) -> None:
+    before = sorted(set(before))
+    values = np.array(names, dtype=object)
+    numbers = suffixes(
+        hash_names(np.array([*before, *names], dtype=object)), lambda rows: iter(values[rows]), len(before)
+    )
+    made = values if numbers is None else append_suffixes(values, numbers)
+    assert len({*before, *made}) == len(before) + len(names)
