@@ -58,7 +58,7 @@ class Memory:
     def within(cls, limit: int) -> Memory:
         """Share out a limit in bytes."""
         free = max(limit - _LIBRARIES, limit // 8)
-        return cls(int(free * 0.7), max(1 << 16, min(64 << 20, free // 12)), max(1 << 16, free // 5))
+        return cls(int(free * 0.7), max(1 << 16, min(64 << 20, free // 7)), max(1 << 16, free // 5))
 
 
 def fingerprint(source: Source) -> list[Any]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
 WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time
 _PIECE_ROWS = 1 << 16
+_SMALL = 1 << 14
 _PIECE_BYTES = 16 << 20  # what is put in order at a time, at most: two of these and the encoder's queue are in memory
 
 
@@ -245,12 +246,17 @@ def _dump(file: NewFile, value: object) -> int:
     head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
     sizes = np.array([len(head), len(views), *(view.nbytes for view in views)], np.int64)
-    crc = 0
-    parts: list[bytes | np.ndarray] = [sizes.tobytes(), head, *(np.frombuffer(view, np.uint8) for view in views)]
-    for part in parts:
-        crc = google_crc32c.extend(crc, part)
-        file.append(part)
-    return crc
+    crc, small = 0, sizes.tobytes() + head
+    for view in views:
+        if view.nbytes < _SMALL:  # columns of few rows, of which there may be dozens
+            small += view.tobytes()
+            continue
+        for part in (small, np.frombuffer(view, np.uint8)):
+            crc = google_crc32c.extend(crc, part)
+            file.append(part)
+        small = b""
+    file.append(small)
+    return google_crc32c.extend(crc, small)
 
 
 def _load(data: memoryview) -> Any:
