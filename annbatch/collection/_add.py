@@ -80,6 +80,7 @@ def add(home: Home, request: Request) -> None:
                 "seed": seed if request.shuffle else None,
                 "groupby": request.groupby,
                 "form": form.recorded,
+                "rows_per_dataset": rows_per_dataset,
             }
             return Job(found, opener, order, rows_per_dataset, form, narrow=True), entry
 
@@ -238,12 +239,14 @@ def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, 
     """Put all rows of the collection in a new order, over all its datasets."""
 
     def look() -> Settle:
-        known: list[Any] = [64, "1GB", "compact"]
-        for entry in home.manifest().history:
-            known = entry.get("form", known)
-        form = Format.of_record(known)
         found = survey_held(home.datasets())
-        rows_per_dataset = max(1, *(one.n_obs for one in found.inputs))
+        known: dict[str, Any] = {
+            "form": [64, "1GB", "compact"],
+            "rows_per_dataset": max(1, *(one.n_obs for one in found.inputs)),
+        }
+        for entry in home.manifest().history:
+            known |= {key: entry[key] for key in known if key in entry}
+        form, rows_per_dataset = Format.of_record(known["form"]), int(known["rows_per_dataset"])
         opener = partial(open_input, load_adata=None)
 
         def settle(seed: int) -> tuple[Job, dict[str, Any]]:

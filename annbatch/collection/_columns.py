@@ -222,15 +222,12 @@ def unite(columns: Sequence[Column | None], where: str, names: Sequence[str]) ->
         ordered = {column.ordered for column in present}
         if len(ordered) == 1 and all(one.dtype == categories.dtype and categories.equals(one) for one in lists):
             return present[0]
-        united = _unite_categories(lists, ordered == {True})
+        united = unite_categories(lists, ordered == {True})
         if united is not None:
-            # Only an input that has them all says how they are ordered: a < b and a < c leave b and c open.
-            in_order = ordered == {True} and max(map(len, lists)) == len(united)
-            in_order = in_order and all((np.diff(united.get_indexer(one)) > 0).all() for one in lists)
-            if True in ordered and not in_order:
+            if True in ordered and not united.ordered:
                 text = f"{where} has ordered categories, but no one order in all inputs: they become unordered."
                 warnings.warn(text, stacklevel=2)
-            return Column("categorical", np.dtype(np.int32), united, in_order)
+            return Column("categorical", np.dtype(np.int32), united.categories, bool(united.ordered))
     strings_only = all(
         column.kind == "string"
         or (column.categories is not None and all(isinstance(value, str) for value in column.categories))
@@ -255,10 +252,11 @@ def unite(columns: Sequence[Column | None], where: str, names: Sequence[str]) ->
     )
 
 
-def _unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.Index | None:
-    """Return all categories in the order of first appearance; if ordered, as a list has them that has them all.
+def unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.CategoricalDtype | None:
+    """Return all categories in the order of first appearance; if all are ordered, as a list has them that has them all.
 
-    None where they are of several kinds, or no one dtype holds all of them exactly.
+    They are ordered if all lists are, and there is one order that holds for all. None where they are of several kinds,
+    or no one dtype holds all of them exactly.
     """
     # As Python has them: True is no number here, and a large integer equals no float that it rounds to.
     values = list(dict.fromkeys(value for one in lists for value in one.tolist()))
@@ -267,7 +265,12 @@ def _unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.Index | No
     longest = max(lists, key=len)
     united = pd.Index(longest.tolist() if ordered and len(longest) == len(values) else values)
     exact = set(united.tolist()) == set(values) and (united.dtype != object or isinstance(values[0], str))
-    return united if not values or exact else None
+    if values and not exact:
+        return None
+    # Only a list that has them all says how they are ordered: a < b and a < c leave b and c open.
+    in_order = ordered and len(longest) == len(united)
+    in_order = in_order and all((np.diff(united.get_indexer(one)) > 0).all() for one in lists)
+    return pd.CategoricalDtype(united, in_order)
 
 
 def _spell(column: Column) -> str:

@@ -256,7 +256,7 @@ def _dump(file: NewFile, value: object) -> int:
             file.append(part)
         small = b""
     file.append(small)
-    return google_crc32c.extend(crc, small)
+    return int(google_crc32c.extend(crc, small))
 
 
 def _load(data: memoryview) -> Any:

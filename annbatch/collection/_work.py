@@ -248,6 +248,13 @@ def working(home: Path) -> Iterator[Work]:
         os.close(lock)
 
 
+def _unwritable(home: Path, error: OSError) -> StoreError:
+    why = os.strerror(error.errno or errno.EIO)
+    if home.is_symlink() and not home.exists():
+        why = f"a link to {home.readlink()}, which does not exist"
+    return StoreError(error.errno, f"{home} must be a folder that can be written, got: {why}.")
+
+
 def _lock(work: Work) -> int:
     """Return a descriptor of the folder's lock, held; the kernel lets go of it when the process dies."""
     path = work.folder / "lock"
@@ -255,8 +262,10 @@ def _lock(work: Work) -> int:
         try:
             work.folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            continue  # its last holder has removed the folder meanwhile
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and work.home.parent.exists() and not work.home.is_symlink():
+                continue  # its last holder has removed the folder meanwhile
+            raise _unwritable(work.home, error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -18,6 +18,7 @@ from .._sizes import parse_size
 from ..errors import NotACollectionError
 from ._add import Request, add, reshuffle
 from ._build import Memory
+from ._columns import unite_categories
 from ._h5ad import add_h5ad, files_of
 from ._manifest import Home
 from ._verify import Report, verify
@@ -378,9 +379,10 @@ def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
     """Give categorical columns the same categories in all frames: datasets added later may know more."""
     for name in frames[0]:
         dtypes: list[Any] = [frame[name].dtype for frame in frames if name in frame]
-        if all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes) and any(d != dtypes[0] for d in dtypes):
-            categories = list(dict.fromkeys(value for dtype in dtypes for value in dtype.categories))
-            for frame in frames:
-                if name in frame:
-                    frame[name] = frame[name].cat.set_categories(categories, ordered=False)
+        if not all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes) or all(d == dtypes[0] for d in dtypes):
+            continue
+        united = unite_categories([dtype.categories for dtype in dtypes], all(dtype.ordered for dtype in dtypes))
+        for frame in frames:
+            if united is not None and name in frame:
+                frame[name] = frame[name].astype(united)
     return frames

@@ -81,7 +81,7 @@ def test_reshuffle(tmp_path: Path, write: Write, memory_limit: str) -> None:
     cells = [make_cells(i, n) for i, n in enumerate([40, 25])]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
     collection = convert(tmp_path / "c.zarr", paths[:1], shuffle=False, n_obs_per_chunk=4, shard_size=8)
-    convert(tmp_path / "c.zarr", paths[1:], shuffle=False)
+    convert(tmp_path / "c.zarr", paths[1:], shuffle=False, dataset_size=40)
     before = collection.obs().index.tolist()
     collection.reshuffle(np.random.default_rng(1), memory_limit=memory_limit, progress=False)
     assert [group.basename for group in collection] == ["dataset_0", "dataset_1"]
@@ -92,6 +92,16 @@ def test_reshuffle(tmp_path: Path, write: Write, memory_limit: str) -> None:
     assert next(iter(collection))["X"].attrs["annbatch-dtype"] == "float32"
     assert collection.verify().ok
     assert not (tmp_path / "c.zarr" / ".annbatch-work").exists()
+
+
+def test_a_reshuffle_keeps_the_size_of_datasets(tmp_path: Path, write: Write) -> None:
+    paths = [write(make_counts(i, 20), f"{i}.h5ad") for i in range(3)]
+    collection = convert(tmp_path / "c.zarr", paths[:1], dataset_size=30)
+    for path in paths[1:]:
+        convert(tmp_path / "c.zarr", [path], dataset_size=30)
+    assert len(collection) == 3
+    collection.reshuffle(np.random.default_rng(1), progress=False)
+    assert [group["obs/_index"].shape[0] for group in collection] == [30, 30]
 
 
 def test_reshuffle_refuses(tmp_path: Path, write: Write) -> None:

@@ -265,6 +265,19 @@ def test_ordered_categories_stay_ordered_where_all_agree(tmp_path: Path, write: 
     assert list(stage.cat.categories) == ["late", "early"]
 
 
+def test_ordered_categories_stay_ordered_over_datasets_that_have_more_of_them(tmp_path: Path, write: Write) -> None:
+    paths = []
+    for number, categories in enumerate([["low", "high"], ["low", "middle", "high"]]):
+        one = make_cells(number, 6)
+        one.obs["stage"] = pd.Categorical(categories[:2] * 3, categories=categories, ordered=True)
+        paths.append(write(one, f"{number}.h5ad"))
+    with ad.settings.override(remove_unused_categories=False):
+        convert(tmp_path / "c.zarr", paths[:1])
+    stage = convert(tmp_path / "c.zarr", paths[1:]).obs()["stage"]
+    assert stage.cat.ordered
+    assert list(stage.cat.categories) == ["low", "middle", "high"]
+
+
 def test_strings_against_numbers_are_refused(tmp_path: Path, write: Write) -> None:
     cells = [make_cells(i, 3) for i in range(2)]
     cells[1].obs["dose"] = ["x", "y", "z"]

@@ -191,3 +191,14 @@ def test_a_writer_that_leaves_while_another_one_comes(tmp_path: Path, before_ste
     with working(tmp_path / "c.zarr"):
         assert (folder / "lock").exists()
     assert not (tmp_path / "c.zarr").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Write) -> None:
+    path = write(make_counts(0, 3), "0.h5ad")
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "gone")
+    with pytest.raises(
+        StoreError, match=r"link\.zarr must be a folder that can be written, got: a link to .*gone, which"
+    ):
+        convert(tmp_path / "link.zarr", [path])
+    with pytest.raises(StoreError, match=r"c\.zarr must be a folder that can be written, got: Not a directory\."):
+        convert(tmp_path / "0.h5ad" / "c.zarr", [path])
