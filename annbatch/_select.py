@@ -10,8 +10,9 @@ import numba as nb
 import numpy as np
 
 from ._decode import DONE, Fields, Stored, read_values
+from ._hits import find_wanted
 from ._normalize import normalize_row, scratch_like
-from ._place import LARGE, LONG, fence, place
+from ._place import LARGE, LONG, fence, fetch_ahead, place
 
 
 @nb.njit(nogil=True, cache=True)
@@ -23,7 +24,9 @@ def add_dense(
     piece: int,
     pieces: Fields,
     columns: np.ndarray,
+    wanted: np.ndarray,
     target_sum: float | None,
+    positions: np.ndarray,
     scratch: np.ndarray,
     out: np.ndarray,
 ) -> None:
@@ -43,9 +46,13 @@ def add_dense(
         ``start``, ``length`` and ``dest`` of all pieces; ``dest`` is where in ``out`` the dense row begins.
     columns
         ``(n_stored_columns,)`` where each stored column goes, -1 for nowhere; empty: each stays where it is.
+    wanted
+        :func:`~annbatch._hits.bits_of` the columns that go somewhere.
     target_sum
         As :func:`~annbatch._normalize.normalize_row` takes it; None, for which numba compiles a kernel without that
         branch, leaves the values as they are.
+    positions
+        Scratch memory of integers, as long as the longest part of a row in a stretch.
     scratch
         ``(n_columns,)`` zeros of ``out``'s dtype, and zeros again afterwards.
     out
@@ -67,10 +74,10 @@ def add_dense(
             for j in range(b - a):
                 row[at[j]] += of[j]
         else:
-            for j in range(b - a):
-                column = columns[at[j]]
-                if column >= 0:
-                    row[column] += of[j]
+            n = find_wanted(at, wanted, positions)
+            for k in range(n):
+                j = positions[k]
+                row[columns[at[j]]] += of[j]
         if target_sum is not None and b == start[i] + length[i]:
             normalize_row(row, target_sum, of_count)
         if whole:
@@ -79,9 +86,8 @@ def add_dense(
                 for j in range(b - a):
                     row[at[j]] = 0
             else:
-                for j in range(b - a):
-                    if columns[at[j]] >= 0:
-                        row[columns[at[j]]] = 0
+                for k in range(n):
+                    row[columns[at[positions[k]]]] = 0
         i += 1
 
 
@@ -94,13 +100,15 @@ def add_dense_rows(
     piece: int,
     pieces: Fields,
     columns: np.ndarray,
+    wanted: np.ndarray,
     width: int,
     target_sum: float | None,
     out: np.ndarray,
 ) -> None:
     """Make rows dense, ``width`` columns wide, all of whose elements are here; see :func:`add_dense`."""
     scratch = np.zeros(width, out.dtype)
-    add_dense(values, indices, low, high, piece, pieces, columns, target_sum, scratch, out)
+    positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int64)
+    add_dense(values, indices, low, high, piece, pieces, columns, wanted, target_sum, positions, scratch, out)
     fence()
 
 
@@ -112,8 +120,7 @@ def keep_selected(
     high: int,
     piece: int,
     pieces: Fields,
-    columns: np.ndarray,
-    wanted: np.ndarray,
+    selection: Fields,
     cursor: np.ndarray,
     begin: np.ndarray,
     count: np.ndarray,
@@ -126,10 +133,9 @@ def keep_selected(
     ----------
     values, indices, low, high, piece, pieces
         As for :func:`add_dense`; no row twice, and ``dest`` is not looked at.
-    columns
-        ``(n_stored_columns,)`` new number of each stored column, -1 for those that are not wanted.
-    wanted
-        uint64: one bit a stored column, from the lowest on, 1 for those that are.
+    selection
+        ``(n_stored_columns,)`` new number of each stored column, -1 for those that are not wanted; and
+        :func:`~annbatch._hits.bits_of` those that are.
     cursor
         ``(1,)`` first free place; there is room for all elements of all pieces behind it.
     begin, count
@@ -138,6 +144,7 @@ def keep_selected(
         Flat.
     """
     start, length, _ = pieces
+    columns, wanted = selection
     i = piece
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
@@ -145,39 +152,15 @@ def keep_selected(
         free = cursor[0]
         if a == start[i]:
             begin[i] = free
-        n = pick(of, at, columns, wanted, out_values[free:], out_indices[free:])
+        to_values, to_indices = out_values[free:], out_indices[free:]
+        n = find_wanted(at, wanted, to_indices)
+        for k in range(n):
+            j = to_indices[k]
+            to_values[k] = of[j]
+            to_indices[k] = columns[at[j]]
         cursor[0] = free + n
         count[i] += n
         i += 1
-
-
-@nb.njit(nogil=True, cache=True)
-def pick(
-    values: np.ndarray,
-    indices: np.ndarray,
-    columns: np.ndarray,
-    wanted: np.ndarray,
-    out_values: np.ndarray,
-    out_indices: np.ndarray,
-) -> int:
-    """Copy what is wanted of a row to the beginning of ``out_...``, which have room for all of it; return how many.
-
-    Positions are written and then kept or overwritten, so that no branch is mispredicted: skipping four at a time
-    of which none is wanted costs more than it saves (1.30 against 1.15 us for 46 of 1,606 elements). One bit a column
-    stays in the first-level cache, where a byte (1.36 us) or ``columns`` would not.
-    """
-    one, within = np.uint64(1), np.uint64(63)
-    n = np.uint64(0)
-    for j in range(indices.size):
-        out_indices[n] = j
-        column = np.uint64(indices[j])
-        n += (wanted[column >> np.uint64(6)] >> (column & within)) & one
-    kept: int = np.int64(n)  # type: ignore[assignment]  # numba's int is NumPy's
-    for k in range(kept):
-        j = out_indices[k]
-        out_values[k] = values[j]
-        out_indices[k] = columns[indices[j]]
-    return kept
 
 
 @nb.njit(nogil=True, cache=True)
@@ -227,6 +210,7 @@ def read_dense(
     reads: Fields,
     pieces: Fields,
     columns: np.ndarray,
+    wanted: np.ndarray,
     width: int,
     target_sum: float | None,
     out: np.ndarray,
@@ -237,12 +221,14 @@ def read_dense(
     """
     total = 0
     scratch = np.zeros(width, out.dtype)
+    positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int64)
     for r in range(reads[0].size):
         status, number, fetched, values, at = read_both(data, indices, reads, r)
         if status != DONE:
             return status, number, total
         total += fetched
-        add_dense(values, at, reads[1][r], reads[2][r], reads[3][r], pieces, columns, target_sum, scratch, out)
+        low, high, piece = reads[1][r], reads[2][r], reads[3][r]
+        add_dense(values, at, low, high, piece, pieces, columns, wanted, target_sum, positions, scratch, out)
     fence()
     return DONE, 0, total
 
@@ -253,8 +239,7 @@ def read_selected(
     indices: Stored,
     reads: Fields,
     pieces: Fields,
-    columns: np.ndarray,
-    wanted: np.ndarray,
+    selection: Fields,
     cursor: np.ndarray,
     begin: np.ndarray,
     count: np.ndarray,
@@ -275,8 +260,7 @@ def read_selected(
             reads[2][r],
             reads[3][r],
             pieces,
-            columns,
-            wanted,
+            selection,
             cursor,
             begin,
             count,
@@ -310,22 +294,27 @@ def gather_kept(
     dest: np.ndarray,
     values: np.ndarray,
     indices: np.ndarray,
-    sort: bool,
     out_values: np.ndarray,
     out_indices: np.ndarray,
 ) -> None:
-    """Copy what was kept of each row to its place; with ``sort``, in the order of its new column numbers."""
+    """Copy what was kept of each row to its place."""
     for i in range(begin.size):
         n = count[i]
-        of_values, of_indices = values[begin[i] : begin[i] + n], indices[begin[i] : begin[i] + n]
-        to_values, to_indices = out_values[dest[i] : dest[i] + n], out_indices[dest[i] : dest[i] + n]
-        if sort:
-            order = np.argsort(of_indices, kind="mergesort")
-            for j in range(n):
-                to_values[j] = of_values[order[j]]
-                to_indices[j] = of_indices[order[j]]
-        else:
-            for j in range(n):
-                to_values[j] = of_values[j]
-            for j in range(n):
-                to_indices[j] = of_indices[j]
+        if i + 1 < begin.size:
+            fetch_ahead(out_values, dest[i + 1])
+            fetch_ahead(out_indices, dest[i + 1])
+        to_values, of_values = out_values[dest[i] : dest[i] + n], values[begin[i] : begin[i] + n]
+        for j in range(n):
+            to_values[j] = of_values[j]
+        to_indices, of_indices = out_indices[dest[i] : dest[i] + n], indices[begin[i] : begin[i] + n]
+        for j in range(n):
+            to_indices[j] = of_indices[j]
+
+
+@nb.njit(nogil=True, cache=True)
+def longest(length: np.ndarray) -> int:
+    """Return the largest length, 0 where there is none."""
+    most = 0
+    for n in length:
+        most = max(most, n)
+    return most

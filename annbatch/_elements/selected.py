@@ -50,10 +50,10 @@ class SelectedElement:
     dtype: np.dtype
     capacity: Callable[[int], int] | None
 
-    @property
-    def reorders(self) -> bool:
-        """Whether the elements of a row must be sorted anew."""
-        return any((np.diff(columns[columns >= 0]) <= 0).any() for columns in self.columns)
+    def n_sorted(self, dataset: int) -> int:
+        """Return how many columns the elements of a dataset's row must be sorted among; 0 where they are sorted."""
+        columns = self.columns[dataset]
+        return self.n_columns if (np.diff(columns[columns >= 0]) <= 0).any() else 0
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> SelectedPlan:
         """Plan the reading of one window."""
@@ -116,7 +116,10 @@ class SelectedPlan:
             begin, count = np.zeros((2, len(kept.pieces)), dtype=np.int64)
             places.append((begin, count))
             pair, columns = element.sources[kept.dataset].pair, element.columns[kept.dataset]
-            jobs += pair.selected_jobs(kept.pieces, columns, begin, count, values, indices, n_jobs=n_jobs)
+            n_sorted = element.n_sorted(kept.dataset)
+            jobs += pair.selected_jobs(
+                kept.pieces, columns, begin, count, values, indices, n_sorted=n_sorted, n_jobs=n_jobs
+            )
         window = SelectedWindow(self, pool, values, indices, places)
         return window, followed_by(jobs, window.gather)
 
@@ -156,5 +159,5 @@ class SelectedWindow:
         window = CsrWindow.lay(self._pool, lengths, plan.edges, layout, element.n_columns, element.dtype)
         for kept, (begin, count) in zip(plan.kept, places, strict=True):
             of, n, dest = begin[kept.piece], count[kept.piece], layout.offset[kept.positions]
-            gather_kept(of, n, dest, values, indices, element.reorders, window.data, window.indices)
+            gather_kept(of, n, dest, values, indices, window.data, window.indices)
         self._read, self._complete = None, window  # the memory goes back

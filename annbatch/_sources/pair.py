@@ -67,13 +67,15 @@ class CsrPair:
         target_sum
             Where rows are to be normalised to a total and their logarithm taken: the total.
         """
+        from .._hits import bits_of
         from .._select import add_dense_rows, read_dense, zero_rows
 
         empty = pieces.dest[pieces.length == 0]
         jobs: list[Job] = [partial(_zero, zero_rows, empty, width, out)] if len(empty) else []
         filled = pieces.in_elements(1)
+        arguments = (columns, bits_of(columns >= 0), width, target_sum, out)
         for part in split_evenly(filled.length, n_jobs):
-            jobs.append(self._job(filled.part(part), read_dense, add_dense_rows, (columns, width, target_sum, out)))
+            jobs.append(self._job(filled.part(part), read_dense, add_dense_rows, arguments))
         return jobs
 
     def selected_jobs(
@@ -85,6 +87,7 @@ class CsrPair:
         values: np.ndarray,
         indices: np.ndarray,
         *,
+        n_sorted: int,
         n_jobs: int,
     ) -> list[Job]:
         """Return the work of keeping the wanted elements of each row, those of a job's rows one after the other.
@@ -99,19 +102,21 @@ class CsrPair:
             ``(n_pieces,)``; become where each row's elements begin and how many there are. ``count`` must be zero.
         values, indices
             Flat, with room for all of every row.
+        n_sorted
+            How many columns there are, where the elements of a row must be sorted anew; else 0.
         n_jobs
             How many threads there are to share the work.
         """
+        from .._hits import bits_of
         from .._select import keep_selected, read_selected
 
-        bits = np.packbits(columns >= 0, bitorder="little")
-        wanted = np.zeros(len(bits) // 8 + 1, dtype="<u8")
-        wanted.view(np.uint8)[: len(bits)] = bits
+        selection = columns, bits_of(columns >= 0)
         jobs: list[Job] = []
         for part in split_evenly(pieces.length, n_jobs):
             cursor = pieces.dest[part][:1].copy()
-            arguments = (columns, wanted, cursor, begin[part], count[part], values, indices)
-            jobs.append(self._job(pieces.part(part), read_selected, keep_selected, arguments))
+            arguments = (selection, cursor, begin[part], count[part], values, indices)
+            job = self._job(pieces.part(part), read_selected, keep_selected, arguments)
+            jobs.append(partial(_sorted, job, n_sorted, *arguments[2:]) if n_sorted else job)
         return jobs
 
     def renumbered_jobs(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray, *, n_jobs: int) -> list[Job]:
@@ -239,3 +244,13 @@ class CsrPair:
 def _zero(kernel: Consume, dest: np.ndarray, width: int, out: np.ndarray) -> int:
     kernel(dest, width, out)
     return 0
+
+
+def _sorted(
+    job: Job, n_columns: int, begin: np.ndarray, count: np.ndarray, values: np.ndarray, indices: np.ndarray
+) -> int:
+    from .._order import sort_rows
+
+    n_bytes = job()
+    sort_rows(begin, count, n_columns, values, indices)
+    return n_bytes
