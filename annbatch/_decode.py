@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numba as nb
 import numpy as np
 
+from ._borrowed import borrowed
 from ._clib import blosc_getitem, memcpy, pread
 from ._place import LARGE, LONG, fence, fetch_ahead, place
 
@@ -182,7 +183,7 @@ def read_values(array: Stored, reads: Fields, r: int) -> tuple[int, int, np.ndar
     if begin % stored.itemsize:  # the chunk's items are not those that the metadata tell
         return NOT_THE_CHUNK, fetched, stored[:0]
     first = begin // stored.itemsize
-    values = stored[first : first + n]
+    values = borrowed(stored)[first : first + n]
     if limit >= 0 and not within(values, limit):
         return OUT_OF_RANGE, fetched, values
     return DONE, fetched, values
@@ -209,7 +210,7 @@ def read_pieces(array: Stored, reads: Fields, pieces: Fields, out: np.ndarray) -
     _, low, high, piece = reads
     start, length, dest = pieces
     large, long = out.nbytes >= LARGE, LONG // out.itemsize
-    total = 0
+    out, total = borrowed(out), 0
     for r in range(low.size):
         status, fetched, values = read_values(array, reads, r)
         if status != DONE:

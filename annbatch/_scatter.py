@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numba as nb
 
+from ._borrowed import borrowed
 from ._place import LARGE, LONG, fence, fetch_ahead, place
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def scatter(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.
         ``(n,)`` int64, in elements.
     """
     large, long = out.nbytes >= LARGE, LONG // out.itemsize
+    source, out = borrowed(source), borrowed(out)
     for i in range(start.size):
         n = length[i]
         if i + 1 < start.size and length[i + 1] < long:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from ._borrowed import borrowed
 from ._decode import DONE, Fields, Stored, read_values
 from ._hits import find_wanted
 from ._normalize import normalize_row, scratch_like
-from ._place import LARGE, LONG, fence, fetch_ahead, place
+from ._place import LARGE, LONG, fence, place
 
 
 @nb.njit(nogil=True, cache=True)
@@ -59,6 +60,7 @@ def add_dense(
         Flat. Another thread may read it after a :func:`~annbatch._place.fence`.
     """
     start, length, dest = pieces
+    values, indices, scratch, out = borrowed(values), borrowed(indices), borrowed(scratch), borrowed(out)
     i, width = piece, scratch.size
     past_caches = out.nbytes >= LARGE and scratch.nbytes >= LONG
     if target_sum is not None:
@@ -107,7 +109,7 @@ def add_dense_rows(
 ) -> None:
     """Make rows dense, ``width`` columns wide, all of whose elements are here; see :func:`add_dense`."""
     scratch = np.zeros(width, out.dtype)
-    positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int64)
+    positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int32)
     add_dense(values, indices, low, high, piece, pieces, columns, wanted, target_sum, positions, scratch, out)
     fence()
 
@@ -145,6 +147,8 @@ def keep_selected(
     """
     start, length, _ = pieces
     columns, wanted = selection
+    values, indices = borrowed(values), borrowed(indices)
+    out_values, out_indices = borrowed(out_values), borrowed(out_indices)
     i = piece
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
@@ -221,7 +225,7 @@ def read_dense(
     """
     total = 0
     scratch = np.zeros(width, out.dtype)
-    positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int64)
+    positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int32)
     for r in range(reads[0].size):
         status, number, fetched, values, at = read_both(data, indices, reads, r)
         if status != DONE:
@@ -285,30 +289,6 @@ def zero_rows(dest: np.ndarray, width: int, out: np.ndarray) -> None:
     """Zero the rows that begin at ``dest``: those that store nothing are met by no stretch."""
     for i in range(dest.size):
         out[dest[i] : dest[i] + width] = 0
-
-
-@nb.njit(nogil=True, cache=True)
-def gather_kept(
-    begin: np.ndarray,
-    count: np.ndarray,
-    dest: np.ndarray,
-    values: np.ndarray,
-    indices: np.ndarray,
-    out_values: np.ndarray,
-    out_indices: np.ndarray,
-) -> None:
-    """Copy what was kept of each row to its place."""
-    for i in range(begin.size):
-        n = count[i]
-        if i + 1 < begin.size:
-            fetch_ahead(out_values, dest[i + 1])
-            fetch_ahead(out_indices, dest[i + 1])
-        to_values, of_values = out_values[dest[i] : dest[i] + n], values[begin[i] : begin[i] + n]
-        for j in range(n):
-            to_values[j] = of_values[j]
-        to_indices, of_indices = out_indices[dest[i] : dest[i] + n], indices[begin[i] : begin[i] + n]
-        for j in range(n):
-            to_indices[j] = of_indices[j]
 
 
 @nb.njit(nogil=True, cache=True)

@@ -148,7 +148,7 @@ class SelectedWindow:
 
     def gather(self) -> None:
         """Copy the rows to their places, once all have been read."""
-        from .._select import gather_kept
+        from .._scatter import scatter
 
         assert self._read is not None
         plan, element, (values, indices, places) = self._plan, self._plan.element, self._read
@@ -159,5 +159,6 @@ class SelectedWindow:
         window = CsrWindow.lay(self._pool, lengths, plan.edges, layout, element.n_columns, element.dtype)
         for kept, (begin, count) in zip(plan.kept, places, strict=True):
             of, n, dest = begin[kept.piece], count[kept.piece], layout.offset[kept.positions]
-            gather_kept(of, n, dest, values, indices, window.data, window.indices)
+            scatter(values, of, n, dest, window.data)
+            scatter(indices, of, n, dest, window.indices)
         self._read, self._complete = None, window  # the memory goes back

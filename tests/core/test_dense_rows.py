@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annbatch._buffers import allocate_aligned
+from annbatch._hits import bits_of
 from annbatch._place import LARGE
 from annbatch._select import add_dense, add_dense_rows, column_range
 
-UNCHANGED = np.empty(0, dtype=np.int32)
+UNCHANGED = np.empty(0, dtype=np.int32), bits_of(np.empty(0, dtype=bool))
 
 
 def counts(n_rows: int, n_columns: int, density: float = 0.2, seed: int = 0) -> sp.csr_matrix:
@@ -29,8 +30,10 @@ def test_stretches_of_rows_that_repeat(data):
     x = counts(12, 7, data.draw(st.sampled_from([0.0, 0.3, 1.0])), data.draw(st.integers(0, 100)))
     rows = np.sort(data.draw(st.lists(st.integers(0, 11), min_size=1, max_size=30)))
     rows = rows[np.diff(x.indptr)[rows] > 0]
-    columns = data.draw(st.sampled_from([UNCHANGED, np.array([2, -1, 0, 1, -1, -1, 3], np.int32)]))
-    width = 7 if columns is UNCHANGED else 4
+    columns = data.draw(st.sampled_from([None, np.array([2, -1, 0, 1, -1, -1, 3], np.int32)]))
+    width = 7 if columns is None else 4
+    selection = UNCHANGED if columns is None else (columns, bits_of(columns >= 0))
+    positions = np.empty(7, np.int32)
     start, length = x.indptr[rows].astype(np.int64), np.diff(x.indptr)[rows].astype(np.int64)
     places = np.array(data.draw(st.permutations(range(len(rows)))), dtype=np.int64) * width
     out = np.full(len(rows) * width, 77, np.float32)
@@ -39,10 +42,10 @@ def test_stretches_of_rows_that_repeat(data):
     for low, high in itertools.pairwise(cuts):
         first = int(np.searchsorted(start + length, low, side="right"))
         part = x.data[low:high], x.indices[low:high], low, high, first
-        add_dense(*part, (start, length, places), columns, None, scratch, out)
+        add_dense(*part, (start, length, places), *selection, None, positions, scratch, out)
         assert not scratch.any()
     dense = x.toarray()
-    if columns is not UNCHANGED:
+    if columns is not None:
         dense = dense[:, np.argsort(columns)[-4:]]
     np.testing.assert_array_equal(out.reshape(-1, width)[places // width], dense[rows])
 
@@ -58,14 +61,14 @@ def test_memory_that_is_written_past_the_caches(dtype, width):
     out[:] = 77
     order = np.random.default_rng(0).permutation(n_rows)
     pieces = x.indptr[:-1].astype(np.int64), np.diff(x.indptr).astype(np.int64), order.astype(np.int64) * width
-    add_dense_rows(x.data, x.indices, 0, x.nnz, 0, pieces, UNCHANGED, width, None, out)
+    add_dense_rows(x.data, x.indices, 0, x.nnz, 0, pieces, *UNCHANGED, width, None, out)
     np.testing.assert_array_equal(out.reshape(n_rows, width)[order], x.toarray().astype(dtype))
 
 
 def test_a_batch_without_columns():
     x, out = counts(4, 5, 1.0), np.empty(0, np.float32)
     pieces = x.indptr[:-1].astype(np.int64), np.diff(x.indptr).astype(np.int64), np.zeros(4, np.int64)
-    add_dense_rows(x.data, x.indices, 0, x.nnz, 0, pieces, np.full(5, -1, np.int32), 0, None, out)
+    add_dense_rows(x.data, x.indices, 0, x.nnz, 0, pieces, np.full(5, -1, np.int32), bits_of(np.zeros(5, bool)), 0, None, out)
 
 
 @given(columns=st.lists(st.integers(-5, 5)), cut=st.integers(0, 10))

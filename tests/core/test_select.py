@@ -186,6 +186,22 @@ def test_any_matrix_any_columns(data: st.DataObject, tmp_path_factory: pytest.Te
     same(got, expected.toarray() if densify else expected)
 
 
+@pytest.mark.parametrize("order", ["file", "any"])
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_rows_long_enough_to_be_looked_up_together(tmp_path: Path, kind: str, order: str) -> None:
+    """As those of real cells are: more columns than one byte counts, and more than a look-up reaches."""
+    x = sp.random(20, 9_000, 0.05, "csr", dtype="float32", random_state=0)
+    x.sort_indices()
+    x.indices = x.indices.astype("uint16") if kind == "zarr" else x.indices
+    chosen = np.random.default_rng(0).permutation(9_000)[:700]
+    chosen = np.sort(chosen) if order == "file" else chosen
+    expected, source = sp.csr_matrix(x)[:, chosen], stored(kind, x, tmp_path)
+    expected.sort_indices()
+    for densify in (False, True):
+        got, index, _ = load([(source, names(9_000))], var_names=[f"gene{i}" for i in chosen], densify=densify)
+        same(got, expected[index].toarray() if densify else expected[index])
+
+
 def test_repeated_columns_of_a_row_add_up(tmp_path: Path) -> None:
     x = sp.csr_matrix((np.array([1, 2, 4], "float32"), np.array([0, 0, 1], "int32"), np.array([0, 3])), shape=(1, 2))
     got, _, _ = load([(x, None)], densify=True)

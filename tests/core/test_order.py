@@ -1,0 +1,29 @@
+"""Rows sorted by their column numbers, beside NumPy's stable sorting."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annbatch._order import sort_rows
+
+
+@given(
+    n_columns=st.sampled_from([1, 70, 3_000]),
+    lengths=st.lists(st.integers(0, 70), max_size=4),
+    repeated=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_rows_of_any_length_among_few_columns_and_many(n_columns, lengths, repeated, seed):
+    rng, count = np.random.default_rng(seed), np.array(lengths, dtype=np.int64)
+    count = count if repeated else np.minimum(count, n_columns)
+    begin = np.cumsum(count) - count
+    rows = [rng.choice(n_columns, n, replace=repeated) for n in count]
+    indices = np.concatenate([np.empty(0), *rows]).astype(np.int32)
+    values = np.arange(len(indices), dtype=np.float32)
+    order = np.lexsort((indices, np.repeat(np.arange(len(count)), count)))  # stable
+    expected = values[order], indices[order]
+    sort_rows(begin, count, n_columns, values, indices)
+    np.testing.assert_array_equal(values, expected[0])
+    np.testing.assert_array_equal(indices, expected[1])
