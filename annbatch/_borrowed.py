@@ -17,8 +17,9 @@ intrinsic: Callable[[Any], Any] = extending.intrinsic  # whose own hints are tho
 def borrowed(typing: Any, array: Any) -> Any:
     """Return the same array, of whose slices no reference is counted; whoever calls the kernel keeps its memory.
 
-    numba counts the references to each slice with locked instructions, each of which waits until all that was written
-    before is in memory: 13 % of the time of reading rows that are written past the caches.
+    numba counts the references to each slice with locked instructions, and each waits until all that was written before
+    has left the core: rows of 64 values take 30 ns instead of 14, rows of 1,600 take 400 instead of 250
+    (uint16 to float32).
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:

@@ -26,9 +26,7 @@ def lowest(typing: Any, bits: Any) -> Any:
 
 
 @nb.njit(nogil=True, cache=True)
-def sort_rows(
-    begin: np.ndarray, count: np.ndarray, n_columns: int, values: np.ndarray, indices: np.ndarray
-) -> None:
+def sort_rows(begin: np.ndarray, count: np.ndarray, n_columns: int, values: np.ndarray, indices: np.ndarray) -> None:
     """Sort the elements of each row in place; those of one column keep their order.
 
     Each value goes to the place of its column, whose bit is set, and then the bits are gone through: 46 elements among

@@ -172,10 +172,10 @@ def test_chosen_columns_of_an_outer_join(tmp_path: Path) -> None:
 @given(data=st.data())
 def test_any_matrix_any_columns(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     n_rows, n_columns = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 30))
-    x = matrix(n_rows, n_columns, data.draw(st.sampled_from(["uint8", "int16", "float32", "float64"])), seed=n_rows)
+    x = matrix(n_rows, n_columns, data.draw(st.sampled_from(["uint8", "float32"])), seed=n_rows)
     wanted = data.draw(st.permutations(range(n_columns)))[: data.draw(st.integers(1, n_columns))]
     folder = tmp_path_factory.mktemp("x")
-    densify, dtype = data.draw(st.booleans()), data.draw(st.sampled_from([None, "float64", "int32"]))
+    densify, dtype = data.draw(st.booleans()), data.draw(st.sampled_from([None, "float64"]))
     source = stored(data.draw(st.sampled_from(KINDS[:3])), x, folder)
     got, index, _ = load(
         [(source, names(n_columns))], var_names=[f"gene{i}" for i in wanted], densify=densify, dtype=dtype
@@ -189,13 +189,12 @@ def test_any_matrix_any_columns(data: st.DataObject, tmp_path_factory: pytest.Te
 @pytest.mark.parametrize("order", ["file", "any"])
 @pytest.mark.parametrize("kind", KINDS[:2])
 def test_rows_long_enough_to_be_looked_up_together(tmp_path: Path, kind: str, order: str) -> None:
-    """As those of real cells are: more columns than one byte counts, and more than a look-up reaches."""
+    """As those of real cells are: more elements than a look-up takes, among more columns than it reaches."""
     x = sp.random(20, 9_000, 0.05, "csr", dtype="float32", random_state=0)
     x.sort_indices()
-    x.indices = x.indices.astype("uint16") if kind == "zarr" else x.indices
     chosen = np.random.default_rng(0).permutation(9_000)[:700]
     chosen = np.sort(chosen) if order == "file" else chosen
-    expected, source = sp.csr_matrix(x)[:, chosen], stored(kind, x, tmp_path)
+    expected, source = x[:, chosen], stored(kind, x, tmp_path)
     expected.sort_indices()
     for densify in (False, True):
         got, index, _ = load([(source, names(9_000))], var_names=[f"gene{i}" for i in chosen], densify=densify)
