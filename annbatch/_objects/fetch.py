@@ -23,6 +23,10 @@ _LONGEST_PAUSE = 5.0
 """Seconds. A pause is drawn from 0 to the bound, which doubles from the first to the longest ("full jitter": clients
 that failed together do not come back together, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter)."""
 
+_SLOWEST = 1e6
+"""Bytes a second that a link must carry at least for large objects to be written: a shard of 500 MB takes 8 minutes
+then, and obstore gives up by itself on a part of one that takes 30 s."""
+
 _jitter = random.Random()  # one of its own: drawing from the global one would change a user's seeded numbers
 
 
@@ -45,6 +49,11 @@ class Patience:
         for name in ("timeout", "deadline"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
+
+    def for_bytes(self, nbytes: int) -> Patience:
+        """Return the patience with an object of so many bytes that goes as a whole."""
+        more = nbytes / _SLOWEST
+        return Patience(self.timeout + more, self.deadline + more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteReques
 from zarr.storage import ObjectStore
 
 from .._sizes import parse_size
+from ..errors import RemoteError
 from .cache import ChunkCache
 from .fetch import Answer, ByteRange, Patience, get, insist
 from .indexes import ShardIndexes
@@ -186,12 +187,12 @@ class RemoteStore(ObjectStore[Any]):
 
     # zarr's own reading and writing -----------------------------------------------------------------------------------
 
-    async def _insist(self, doing: Callable[[], Awaitable[T]], what: str) -> T:
+    async def _insist(self, doing: Callable[[], Awaitable[T]], what: str, patience: Patience | None = None) -> T:
         async def attempt() -> T:
             self._count(sent=1)
             return await doing()
 
-        return await insist(attempt, lambda: what, self._patience)
+        return await insist(attempt, lambda: what, patience or self._patience)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object's bytes; None if there is none."""
@@ -233,7 +234,8 @@ class RemoteStore(ObjectStore[Any]):
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object, by replacing it whole."""
-        await self._insist(partial(super().set, key, value), f"Writing {self._place(key)}")
+        patience = self._patience.for_bytes(len(value))
+        await self._insist(partial(super().set, key, value), f"Writing {self._place(key)}", patience)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write an object unless there is one."""
@@ -245,8 +247,23 @@ class RemoteStore(ObjectStore[Any]):
 
     async def delete_dir(self, prefix: str) -> None:
         """Remove all objects below a prefix."""
-        for key in [key async for key in self.list_prefix(prefix)]:
-            await self.delete(key)
+        import obstore
+
+        self._check_writable()
+        if keys := [key async for key in self.list_prefix(prefix)]:
+            await self._insist(lambda: obstore.delete_async(self.store, keys), f"Removing {self._place(prefix)}")
+
+    @property
+    def supports_listing(self) -> bool:
+        """Whether the store can say what it holds; web servers cannot."""
+        return not self.url.startswith(("http://", "https://"))
+
+    def _require_listing(self, prefix: str) -> None:
+        if not self.supports_listing:
+            raise RemoteError(
+                f"{self._place(prefix)} cannot be listed: web servers do not say what they hold. Name what is wanted, "
+                "or have it in an object store."
+            )
 
     def list(self) -> AsyncGenerator[str, None]:
         """Yield all keys."""
@@ -261,6 +278,7 @@ class RemoteStore(ObjectStore[Any]):
         """Yield the names directly below a prefix."""
         import obstore
 
+        self._require_listing(prefix)
         below = prefix.rstrip("/")
         found = await self._insist(
             lambda: obstore.list_with_delimiter_async(self.store, prefix=below or None),
@@ -276,6 +294,7 @@ class RemoteStore(ObjectStore[Any]):
     async def _entries(self, prefix: str) -> Sequence[Any]:
         import obstore
 
+        self._require_listing(prefix)
         below = prefix.rstrip("/")
 
         async def collect() -> Sequence[Any]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from .._sizes import rows_for
-from ._build import Memory, build, fingerprint, run_local, shuffle_rows, unchanged
+from ._build import Memory, fingerprint, run_local, unchanged
+from ._elsewhere import run_elsewhere, writing
 from ._function import spell_function
 from ._group import ordered
 from ._inputs import name_of, open_input
@@ -23,7 +22,7 @@ from ._manifest import Manifest, dataset_number
 from ._order import Shuffled
 from ._survey import survey, survey_held
 from ._work import working
-from ._write import Format, Place
+from ._write import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,27 +211,16 @@ def _number_from_0(home: Home, work: Work) -> None:
 
 def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
     """Carry a call out in a store that is no local folder: nothing to go on from, and the root attributes last."""
-    manifest = home.manifest()
-    job, entry = call.look()(seed)
-    names = _names(manifest, job, replaces=False)
-    home.claim()
-    group = home.group
-
-    def place(number: int) -> Place:
-        return Place(group.create_group(names[number], overwrite=True), None)
-
-    with tempfile.TemporaryDirectory(prefix="annbatch-") as spill:
-        shuffled = shuffle_rows(job, call.memory, None, Path(spill), None, call.progress)
-        build(job, shuffled, place, lambda number, to: None, lambda number: False, call.progress)
-    call.unchanged()
-    added = {}
-    for number, name in enumerate(names):
-        start, stop = job.rows_of(number)
-        added[name] = {"n_obs": stop - start}
-    kept = {} if call.replaces else manifest.datasets
-    home.commit(Manifest(kept | added, [*manifest.history, entry]))
-    for name in set(manifest.datasets) - set(kept):
-        del group[name]
+    with writing(home):
+        manifest = home.manifest()
+        job, entry = call.look()(seed)
+        home.claim()
+        names = _names(manifest, job, replaces=False)
+        added = run_elsewhere(home, job, names, call.memory, call.unchanged, call.progress)
+        kept = {} if call.replaces else manifest.datasets
+        home.commit(Manifest(kept | added, [*manifest.history, entry]))
+        for name in set(manifest.datasets) - set(kept):
+            del home.group[name]
 
 
 def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:

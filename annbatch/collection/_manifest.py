@@ -15,21 +15,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import google_crc32c
 import zarr
-from zarr.storage import LocalStore
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore, StorePath
 
 from .._objects.place import is_url
 from ..errors import NotACollectionError
+from ._stored import InFolder, InStore, directly_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from zarr.abc.store import Store
 
+    from ._stored import Stored
+
 ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
 OWN = "annbatch"
 WORK = ".annbatch-work"
 UNFINISHED = "annbatch-unfinished"
 """Root attribute where there is no local folder: what is there is a collection half made."""
+LOCK = ".annbatch-lock"
+"""Object that is there while a collection that is in no local folder is written to."""
 _DATASET = re.compile(r"dataset_(\d+)")
 _FRESH = ".zarr.json.new"  # what :func:`replace_json` writes before it replaces
 
@@ -75,6 +82,7 @@ class Home:
         self._shown = ""
         self._group: zarr.Group | None = None
         self._store: Store | None = None
+        self._damage: Exception | None = None
         self._mode = mode
         if isinstance(group, zarr.Group):
             self._group = group
@@ -85,7 +93,7 @@ class Home:
             from .._objects.store import RemoteStore
 
             self._store = RemoteStore(str(group), read_only=mode == "r")
-            self._group = _group_in(self._store, "r" if mode == "r" else "r+")
+            self.refresh()
         else:
             self._shown = str(Path(group))
             self.folder = Path(group).absolute()  # the caller may change the working directory
@@ -96,6 +104,36 @@ class Home:
         if self.folder is not None:
             return self._shown
         return str(self._store if self._group is None else self._group.store_path)
+
+    @property
+    def store_path(self) -> StorePath:
+        """The place in a store of what is in no local folder."""
+        if self._group is not None:
+            return self._group.store_path
+        assert self._store is not None
+        return StorePath(self._store)
+
+    @property
+    def stored(self) -> Stored:
+        """The collection's files."""
+        return InStore(self.store_path) if self.folder is None else InFolder(self.folder)
+
+    def refresh(self) -> None:
+        """Look anew at what is in a store, where another process may have written since."""
+        if self.folder is not None:
+            return
+        place, mode = self.store_path, "r" if self._mode == "r" else "r+"
+        self._damage = None
+        try:
+            found = zarr.open_group(place.store, path=place.path, mode=mode, zarr_format=3)
+        except FileNotFoundError:
+            found = None
+        except (ValueError, KeyError, TypeError) as error:  # what zarr raises for metadata that are no metadata
+            found, self._damage = None, error
+        if found is not None and self._group is not None:
+            _replace_attributes(self._group, dict(found.attrs))  # the caller's handle sees it too
+        elif self._store is not None:
+            self._group = found
 
     @property
     def group(self) -> zarr.Group:
@@ -109,6 +147,8 @@ class Home:
     @property
     def attributes(self) -> dict[str, Any]:
         """The root attributes; empty where there is no group."""
+        if self._damage is not None:
+            raise NotACollectionError(f"{self} must be a zarr group, got {self._damage}.") from self._damage
         if self.folder is None:
             return {} if self._group is None else dict(self._group.attrs)
         try:
@@ -125,12 +165,21 @@ class Home:
 
     def _members(self) -> list[str]:
         if self.folder is None:
-            return [] if self._group is None else sorted(self._group.keys())
+            return [] if self._group is None else self._members_elsewhere()
         if not self.folder.exists():
             return []
         if not self.folder.is_dir():
             return [self.folder.name]
         return sorted(entry.name for entry in os.scandir(self.folder) if entry.name not in ("zarr.json", WORK))
+
+    def _members_elsewhere(self) -> list[str]:
+        place = self.store_path
+        if place.store.supports_listing:
+            return [name for name in directly_below(place) if name not in ("zarr.json", LOCK)]
+        found: list[str] = []  # a web server: those are found that are numbered without a gap
+        while sync((place / f"dataset_{len(found)}" / "zarr.json").exists()):
+            found.append(f"dataset_{len(found)}")
+        return found
 
     def _what_is_there(self) -> str:
         members = self._members()
@@ -198,19 +247,18 @@ class Home:
         content = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
         attributes[OWN]["crc32c"] = manifest_checksum(content)
         if self.folder is None:
-            self.group.attrs.put(attributes)
-            return
-        replace_json(self.folder / "zarr.json", content)
+            place = self.store_path / "zarr.json"
+            sync(place.set(default_buffer_prototype().buffer.from_bytes(json.dumps(content).encode())))
+        else:
+            replace_json(self.folder / "zarr.json", content)
         if self._group is not None:
-            self._group.metadata.attributes.update(attributes)  # the caller's handle sees it too
+            _replace_attributes(self._group, attributes)  # the caller's handle sees it too
 
 
-def _group_in(store: Store, mode: Literal["r", "r+"]) -> zarr.Group | None:
-    """Return the group at the root of a store; None if there is none."""
-    try:
-        return zarr.open_group(store, mode=mode, zarr_format=3)
-    except FileNotFoundError:
-        return None
+def _replace_attributes(group: zarr.Group, attributes: dict[str, Any]) -> None:
+    known = group.metadata.attributes
+    known.clear()
+    known.update(attributes)
 
 
 def manifest_checksum(content: dict[str, Any]) -> int:

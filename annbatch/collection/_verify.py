@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 from tqdm.auto import tqdm
 
-from ..errors import NotACollectionError
-from ._hands import n_threads
-from ._manifest import _FRESH, OWN, WORK, Manifest, dataset_number, manifest_checksum
-from ._work import checksum
+from ..errors import NotACollectionError, RemoteError
+from ._manifest import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, manifest_checksum
 
 if TYPE_CHECKING:
     from ._manifest import Home
+    from ._stored import Stored
 
 
 @dataclass(slots=True)
@@ -67,29 +66,27 @@ def verify(home: Home, progress: bool) -> Report:
     ------
     NotACollectionError
         If nothing there says that it is a collection, or was one before it was damaged.
+    RemoteError
+        If an object store refuses or does not answer: that is not damage.
     """
-    report = Report(str(home))
-    if home.folder is None:  # no checksums are kept there
-        if not home.is_collection:
-            raise NotACollectionError(f"{home} must be a finished collection to be verified.")
-        report.unchecked = home.dataset_names()
-        report.n_datasets = len(report.unchecked)
-        return report
+    report, stored = Report(str(home)), home.stored
     try:
-        content = json.loads((home.folder / "zarr.json").read_bytes())
+        content = json.loads(stored.read("zarr.json"))
         attributes = content["attributes"]
         manifest = Manifest.from_attributes(attributes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         report.problems.append(f"zarr.json: is damaged: {type(error).__name__}: {error}")
         return report
+    except RemoteError:
+        raise
     except OSError as error:
-        if not any(home.folder.glob("dataset_*")):
+        if not _datasets(stored):
             raise NotACollectionError(f"{home} must be a finished collection to be verified.") from error
         report.problems.append(_unreadable("zarr.json", error))
         return report
     if manifest is None:
-        ours = [path.parent.name for path in sorted(home.folder.glob("dataset_*/zarr.json")) if _is_ours(path)]
-        if not ours and not home.is_collection:
+        ours = [name for name in _datasets(stored) if _is_ours(stored, name)]
+        if (not ours or UNFINISHED in attributes) and not home.is_collection:
             raise NotACollectionError(f"{home} must be a finished collection to be verified.")
         if ours:
             report.problems.append(f"zarr.json: is damaged: it lacks {OWN!r}, which {ours[0]}/zarr.json has")
@@ -100,40 +97,47 @@ def verify(home: Home, progress: bool) -> Report:
     if manifest_checksum(content) != attributes[OWN].get("crc32c"):
         report.problems.append("zarr.json: its checksum does not match")
         return report
-    expected: list[tuple[str, Path, tuple[int, int]]] = []
+    expected: list[tuple[str, str, int, int]] = []
     for name, known in manifest.datasets.items():
         report.n_datasets += 1
         if "metadata_crc32c" not in known:
             report.unchecked.append(name)
             continue
         report.n_obs += known["n_obs"]
-        folder = home.folder / home.resolve(name)
-        expected += _expected(name, folder, known, report)
-    report.problems += [f"{name}: does not belong to the collection" for name in _strays(home.folder, home, manifest)]
-    sizes = [size for _, _, (size, _) in expected]
+        expected += _expected(stored, name, home.resolve(name), known, report)
+    report.problems += [f"{name}: does not belong to the collection" for name in _strays(stored, home, manifest)]
+    sizes = [size for *_, size, _ in expected]
     with (
-        ThreadPoolExecutor(n_threads(), thread_name_prefix="annbatch-verify") as pool,
+        ThreadPoolExecutor(stored.n_readers, thread_name_prefix="annbatch-verify") as pool,
         tqdm(total=sum(sizes), desc="Verifying", unit="B", unit_scale=True, disable=not progress) as bar,
     ):
-        for size, problem in zip(sizes, pool.map(_check, expected), strict=True):
+        for size, problem in zip(sizes, pool.map(partial(_check, stored), expected), strict=True):
             bar.update(size)
             report.problems += [problem] if problem else []
     return report
 
 
-def _is_ours(path: Path) -> bool:
+def _datasets(stored: Stored) -> list[str]:
+    try:
+        return [name for name in stored.entries() if dataset_number(name) is not None]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_ours(stored: Stored, name: str) -> bool:
     """Return whether the metadata of a dataset was written by this package; if it cannot be read, perhaps not."""
     try:
-        return OWN in json.loads(path.read_bytes())["attributes"]
+        return OWN in json.loads(stored.read(f"{name}/zarr.json"))["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _strays(folder: Path, home: Home, manifest: Manifest) -> list[str]:
-    """Return what lies in a collection's folder and is not of it; what a call under way puts there is no stray."""
-    under_way = (folder / WORK).exists()
-    known = {"zarr.json", WORK, *manifest.datasets, *(home.resolve(name) for name in manifest.datasets)}
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.name not in known)
+def _strays(stored: Stored, home: Home, manifest: Manifest) -> list[str]:
+    """Return what lies beside a collection and is not of it; what a call under way puts there is no stray."""
+    entries = stored.entries()
+    under_way = WORK in entries or LOCK in entries
+    known = {"zarr.json", WORK, LOCK, *manifest.datasets, *(home.resolve(name) for name in manifest.datasets)}
+    names = [name for name in entries if name not in known]
     return [name for name in names if not (under_way and (dataset_number(name) is not None or name == _FRESH))]
 
 
@@ -144,30 +148,32 @@ def _unreadable(shown: str, error: OSError) -> str:
 
 
 def _expected(
-    name: str, folder: Path, known: dict[str, Any], report: Report
-) -> list[tuple[str, Path, tuple[int, int]]]:
-    root = folder / "zarr.json"
+    stored: Stored, name: str, folder: str, known: dict[str, Any], report: Report
+) -> list[tuple[str, str, int, int]]:
     report.n_files += 1
     try:
-        found = checksum(root)[1]
+        metadata = stored.read(f"{folder}/zarr.json")
+    except RemoteError:
+        raise
     except OSError as error:
         report.problems.append(_unreadable(f"{name}/zarr.json", error))
         return []
-    if found != known["metadata_crc32c"]:
+    if google_crc32c.value(metadata) != known["metadata_crc32c"]:
         report.problems.append(f"{name}/zarr.json: its checksum does not match; its files cannot be checked")
         return []
-    files = json.loads(root.read_bytes())["attributes"][OWN]["files"]
+    files = json.loads(metadata)["attributes"][OWN]["files"]
     report.n_files += len(files)
-    there = {Path(base, file).relative_to(folder).as_posix() for base, _, names in os.walk(folder) for file in names}
-    for extra in sorted(there - set(files) - {"zarr.json"}):
+    for extra in sorted(set(stored.files(folder)) - set(files) - {"zarr.json"}):
         report.problems.append(f"{name}/{extra}: does not belong to the collection")
-    return [(f"{name}/{file}", folder / file, (size, crc)) for file, (size, crc) in files.items()]
+    return [(f"{name}/{file}", f"{folder}/{file}", size, crc) for file, (size, crc) in files.items()]
 
 
-def _check(expected: tuple[str, Path, tuple[int, int]]) -> str | None:
-    shown, path, (size, crc) = expected
+def _check(stored: Stored, expected: tuple[str, str, int, int]) -> str | None:
+    shown, name, size, crc = expected
     try:
-        found = checksum(path)
+        found = stored.checksum(name, size)
+    except RemoteError:  # which says nothing about the file
+        raise
     except OSError as error:
         return _unreadable(shown, error)
     if found[0] != size:

@@ -22,28 +22,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
 import zarr
 
 from ..errors import StoreError
 from ._manifest import OWN, WORK, dataset_number, flush, replace_json
+from ._stored import checksum
 from ._write import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ._manifest import Manifest
-
-_READ = 16 << 20
-
-
-def checksum(path: Path) -> tuple[int, int]:
-    """Return the size of a file and the CRC-32C of its bytes."""
-    crc = size = 0
-    with open(path, "rb", buffering=0) as file:
-        while data := file.read(_READ):
-            crc, size = google_crc32c.extend(crc, data), size + len(data)
-    return size, crc
 
 
 class Work:

@@ -98,12 +98,12 @@ def proxy(proxies: ModuleType, s3: tuple[str, int], environment: Callable[[int],
     one.stop()
 
 
-def make_cells(n_rows: int = 3000, n_genes: int = 60) -> ad.AnnData:
+def make_cells(n_rows: int = 1000, n_genes: int = 60) -> ad.AnnData:
     """Return cells with counts, an embedding and annotations."""
     rng = np.random.default_rng(0)
     counts = sparse.csr_matrix(rng.poisson(0.5, (n_rows, n_genes)).astype(np.float32))
     obs = pd.DataFrame(
-        {"label": pd.Categorical(rng.choice(["B", "T", "NK"], n_rows)), "depth": rng.normal(size=n_rows)},
+        {"label": pd.Categorical(rng.choice(["B", "T", "NK"], n_rows))},
         index=[f"cell{i}" for i in range(n_rows)],
     )
     var = pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)])
@@ -119,13 +119,11 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stored(s3: tuple[str, int], cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Return the name of a collection of a layout, which is in a local folder and in the bucket, byte for byte."""
+def bucket(s3: tuple[str, int]) -> Any:
+    """The bucket, by obstore alone."""
     from obstore.store import S3Store
 
-    folder = tmp_path_factory.mktemp("stored")
-    names: dict[str, str] = {}
-    store = S3Store(
+    return S3Store(
         "bucket",
         endpoint=f"http://{s3[0]}:{s3[1]}",
         client_options={"allow_http": True},
@@ -133,6 +131,13 @@ def stored(s3: tuple[str, int], cells: Path, tmp_path_factory: pytest.TempPathFa
         secret_access_key=SECRET,
         region="us-east-1",
     )
+
+
+@pytest.fixture(scope="session")
+def stored(bucket: Any, cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the name of a collection of a layout, which is in a local folder and in the bucket, byte for byte."""
+    folder = tmp_path_factory.mktemp("stored")
+    names: dict[str, str] = {}
 
     def make(layout: str) -> str:
         if layout not in names:
@@ -142,11 +147,11 @@ def stored(s3: tuple[str, int], cells: Path, tmp_path_factory: pytest.TempPathFa
             # Two calls, two datasets; small chunks and several shards, so that there is something to plan.
             for _ in range(2):
                 collection.add_adatas(
-                    [cells], layout=layout, n_obs_per_chunk=20, shard_size=1000, rng=rng, progress=False
+                    [cells], layout=layout, n_obs_per_chunk=20, shard_size=500, rng=rng, progress=False
                 )
             for path in Path(names[layout]).rglob("*"):
                 if path.is_file():
-                    store.put(f"{layout}/{path.relative_to(names[layout]).as_posix()}", path)
+                    bucket.put(f"{layout}/{path.relative_to(names[layout]).as_posix()}", path)
         return names[layout]
 
     return make
@@ -160,7 +165,7 @@ def loader(collection: DatasetCollection | str | RemoteStore, **arguments: Any) 
         collection = DatasetCollection(zarr.open_group(collection, mode="r"), mode="r")
     if isinstance(collection, str):
         collection = DatasetCollection(collection, mode="r")
-    given = {"batch_size": 100, "chunk_size": 10, "preload_nchunks": 60, "shuffle": True, "seed": 7} | arguments
+    given = {"batch_size": 100, "chunk_size": 10, "preload_nchunks": 50, "shuffle": True, "seed": 7} | arguments
     return Loader(return_index=True, **given).use_collection(collection)
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import BinaryIO
 
 FAULTS = ("stall", "reset", "truncate", "slow", "503")
@@ -123,9 +124,9 @@ class Proxy:
 
 
 def faults(rate: float, seed: int, kinds: tuple[str, ...] = FAULTS) -> Callable[[Seen], str]:
-    """Return a choice of a fault for a share of the requests."""
-    numbers = random.Random(seed)
-    return lambda seen: numbers.choice(kinds) if numbers.random() < rate else ""
+    """Return a choice of a fault for a share of the requests: of which ones is drawn, the kinds come in turn."""
+    numbers, turns = random.Random(seed), cycle(kinds)
+    return lambda seen: next(turns) if numbers.random() < rate else ""
 
 
 def _read_head(stream: BinaryIO) -> bytes:

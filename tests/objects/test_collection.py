@@ -11,17 +11,7 @@ import zarr
 from annbatch import DatasetCollection, RemoteStore
 from annbatch._objects.place import is_url, url_of, without_secrets
 from annbatch.cli import main
-from annbatch.errors import NotACollectionError, RemoteError
-
-
-def keys_below(prefix, s3, secret):
-    """Return the keys that the bucket holds."""
-    from obstore.store import S3Store
-
-    endpoint = f"http://{s3[0]}:{s3[1]}"
-    keys = {"access_key_id": "AKIATEST", "secret_access_key": secret}
-    store = S3Store("bucket", endpoint=endpoint, client_options={"allow_http": True}, region="us-east-1", **keys)
-    return sorted(entry["path"] for entry in store.list(prefix).collect())
+from annbatch.errors import NotACollectionError, RemoteError, StoreError
 
 
 @pytest.fixture
@@ -39,7 +29,7 @@ def test_converting_into_a_bucket_gives_what_converting_into_a_folder_gives(
     rng = np.random.default_rng(1)
     local = DatasetCollection(tmp_path / "local").add_adatas([cells], rng=rng, progress=False)
 
-    assert repr(converted).startswith("DatasetCollection at s3://bucket/converted, 3,000 rows x 60 variables")
+    assert repr(converted).startswith("DatasetCollection at s3://bucket/converted, 1,000 rows x 60 variables")
     assert converted.obs().equals(local.obs())
     with load(converted) as ours, load(local) as theirs:
         same_batches(ours, theirs)
@@ -47,9 +37,9 @@ def test_converting_into_a_bucket_gives_what_converting_into_a_folder_gives(
         assert np.array_equal(next(iter(converted))["X"][key][:], next(iter(local))["X"][key][:])
 
 
-def test_nothing_is_written_before_there_is_something_to_write(environment, s3, secret):
+def test_nothing_is_written_before_there_is_something_to_write(environment, bucket):
     assert DatasetCollection("s3://bucket/nothing").is_empty
-    assert keys_below("nothing", s3, secret) == []
+    assert not bucket.list("nothing").collect()
     with pytest.raises(NotACollectionError, match=r"s3://bucket/nothing must be a finished collection"):
         DatasetCollection("s3://bucket/nothing", mode="r")
 
@@ -68,8 +58,50 @@ def test_a_conversion_that_was_cut_off_leaves_no_collection_and_can_be_made_agai
     with pytest.raises(NotACollectionError, match="must be a finished collection"):
         DatasetCollection("s3://bucket/cut", mode="r")
     DatasetCollection("s3://bucket/cut").add_adatas([cells], rng=np.random.default_rng(1), progress=False)
-    assert DatasetCollection("s3://bucket/cut", mode="r").n_obs == 3000
+    assert DatasetCollection("s3://bucket/cut", mode="r").n_obs == 1000
     assert "annbatch-unfinished" not in zarr.open_group(RemoteStore("s3://bucket/cut"), mode="r").attrs
+
+
+def test_two_writers_at_once_are_one_too_many(cells, proxy, bucket):
+    """The second is refused from the moment on when the first begins, and sees what that made when it is done."""
+    refused = []
+
+    def meanwhile(seen):
+        if seen.method == "PUT" and "/twice/dataset_0/X/data/c/0" in seen.path and not refused:
+            refused.append("")
+            with pytest.raises(StoreError, match=MESSAGE) as error:
+                late.add_adatas([cells], progress=False)
+            refused.append(str(error.value))
+        return ""
+
+    late = DatasetCollection("s3://bucket/twice")
+    proxy.choose = meanwhile
+    DatasetCollection("s3://bucket/twice").add_adatas([cells], progress=False)
+    assert len(refused) == 2
+    assert not [entry["path"] for entry in bucket.list("twice").collect() if "lock" in entry["path"]]
+
+    late.add_adatas([cells], progress=False)
+    assert DatasetCollection("s3://bucket/twice", mode="r").n_obs == 2000
+
+
+MESSAGE = (
+    r"^s3://bucket/twice must have one writer at a time, and process \d+ on \S+ \(since .* UTC\) is writing to it\. "
+    r"If that was killed, delete s3://bucket/twice/\.annbatch-lock\.$"
+)
+
+
+def test_a_lock_whose_answer_was_lost_is_known_as_ones_own(cells, proxy):
+    lost = []
+
+    def lose(seen):
+        if seen.method == "PUT" and seen.path.endswith(".annbatch-lock") and not lost:
+            lost.append(seen)
+            return "truncate"
+        return ""
+
+    proxy.choose = lose
+    DatasetCollection("s3://bucket/lost").add_adatas([cells], progress=False)
+    assert lost
 
 
 def test_adding_to_a_collection_in_a_bucket(cells, environment):
@@ -79,7 +111,7 @@ def test_adding_to_a_collection_in_a_bucket(cells, environment):
 
     again = DatasetCollection("s3://bucket/added", mode="r")
     assert len(again) == 2
-    assert again.n_obs == 6000
+    assert again.n_obs == 2000
     assert again.obs().index.is_unique
 
 
@@ -90,13 +122,13 @@ def test_the_commands_take_urls(converted, cells, capsys):
     assert main(["convert", str(cells), "s3://bucket/by-command"]) == 0
     said = capsys.readouterr().out
     assert "s3://bucket/converted: " in said
-    assert "3,000 rows x 60 variables in 1 dataset" in said
-    assert DatasetCollection("s3://bucket/by-command", mode="r").n_obs == 3000
+    assert "1,000 rows x 60 variables in 1 dataset" in said
+    assert DatasetCollection("s3://bucket/by-command", mode="r").n_obs == 1000
 
 
 def test_a_collection_is_converted_from_one_bucket_into_a_folder(converted, tmp_path):
     assert main(["convert", "s3://bucket/converted/dataset_0", str(tmp_path / "out"), "--seed", "1"]) == 0
-    assert DatasetCollection(tmp_path / "out", mode="r").n_obs == 3000
+    assert DatasetCollection(tmp_path / "out", mode="r").n_obs == 1000
 
 
 def test_a_command_says_in_one_line_what_is_wrong(environment, capsys):

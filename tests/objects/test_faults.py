@@ -12,9 +12,12 @@ import zarr
 
 from annbatch import DatasetCollection, RemoteStore
 from annbatch._objects.faults import Fault, fault_of
+from annbatch._objects.fetch import Patience
 from annbatch.errors import CorruptDataError, RemoteError
 
 PATIENT = {"timeout": 0.5, "deadline": 60.0}
+FOR_EVER = {"timeout": 3600.0, "deadline": 3600.0}
+HASTY = Patience(timeout=0.2, deadline=0.4)
 
 
 def opened(load, **limits):
@@ -44,37 +47,39 @@ def test_an_epoch_under_faults_delivers_exactly_the_rows_of_an_undisturbed_one(
     proxy.seen.clear()
 
     with loader, load(stored("compact")) as local:
-        same_batches(loader, local)
+        for _ in range(2):
+            same_batches(loader, local)
     met = [seen.fault for seen in proxy.seen if seen.fault]
     assert len(met) >= len(proxy.seen) / 50
-    assert len(set(met)) >= 4
+    assert set(met) == set(proxies.FAULTS)
 
 
 def test_a_server_that_is_gone_is_an_error_within_the_deadline_and_the_loader_reads_on_when_it_is_back(
     stored, proxy, load, same_batches
 ):
     stored("compact")
-    loader, _ = opened(load, timeout=0.5, deadline=1.5)
+    loader, store = opened(load, **PATIENT)
     with loader, load(stored("compact")) as local:
         same_batches(loader, local)
         proxy.stop()
-        begin = time.monotonic()
-        with pytest.raises(RemoteError, match=r"within the deadline of 1\.5 s.*connection was refused") as error:
+        patient, store._patience = store._patience, HASTY  # only now: a machine under load takes its time before
+        with pytest.raises(RemoteError, match=r"within the deadline of 0\.4 s.*connection was refused") as error:
             for _ in loader:
                 pass
-        assert time.monotonic() - begin < 60  # the deadline, and what a machine under load adds to it
         assert "s3://bucket/compact/dataset_" in str(error.value)
         proxy.start()
+        store._patience = patient
         local.set_epoch(1)
         same_batches(loader, local)
 
 
 def test_a_server_that_only_stalls_is_an_error_within_the_deadline(stored, proxy, load):
     stored("compact")
-    loader, _ = opened(load, timeout=0.3, deadline=1.0)
+    loader, store = opened(load, **PATIENT)
     proxy.choose = lambda seen: "stall"
+    store._patience = HASTY
 
-    with loader, pytest.raises(RemoteError, match="did not answer in time"):
+    with loader, pytest.raises(RemoteError, match=r"within the deadline of 0\.4 s.*did not answer in time"):
         for _ in loader:
             pass
 
@@ -148,32 +153,28 @@ def test_a_name_that_no_host_has_is_an_error_at_once(environment, monkeypatch):
 
 def test_stopping_drops_the_requests_that_are_under_way(stored, proxy, load, same_batches):
     stored("compact")
-    loader, store = opened(load, timeout=30.0, deadline=60.0, requests=8)
+    loader, store = opened(load, **FOR_EVER, requests=8)
     ranges = count()
-    # Enough for the indexes, the small arrays and the first window, of ten that are read ahead.
-    proxy.choose = lambda seen: "stall" if seen.range.startswith("bytes=") and next(ranges) > 60 else ""
+    # Enough for the indexes, the small arrays and the first window, of the four that are read ahead.
+    proxy.choose = lambda seen: "stall" if seen.range.startswith("bytes=") and next(ranges) > 24 else ""
     with loader, load(stored("compact")) as local:
         batches = iter(loader)
         next(batches)
         wait_until(lambda: any(seen.fault for seen in proxy.seen))
-        begin = time.monotonic()
         batches.close()
-        wait_until(lambda: not store.requests.busy)
-        assert time.monotonic() - begin < 25  # far from the timeout of the requests that stall
+        wait_until(lambda: not store.requests.busy)  # they would stall for an hour
         proxy.choose = lambda seen: ""
         same_batches(loader, local)
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
 def test_closing_ends_a_wait_in_another_thread(stored, proxy, load):
     stored("compact")
-    loader, store = opened(load, timeout=30.0, deadline=60.0)
+    loader, store = opened(load, **FOR_EVER)
     proxy.choose = lambda seen: "stall" if "/c/" in seen.path else ""
     raised: list[BaseException] = []
 
@@ -187,11 +188,8 @@ def test_closing_ends_a_wait_in_another_thread(stored, proxy, load):
     thread = threading.Thread(target=consume)
     thread.start()
     wait_until(lambda: any(seen.fault for seen in proxy.seen))
-    begin = time.monotonic()
     loader.close()
-    thread.join(30)
-    assert not thread.is_alive()
-    assert time.monotonic() - begin < 25  # far from the deadline of the requests
+    thread.join()  # they would stall for an hour
     assert isinstance(raised[0], RuntimeError)
     assert not store.requests.busy
 
@@ -205,8 +203,9 @@ def test_credentials_are_in_no_text_that_leaves(stored, proxy, load, secret, cap
         for _ in loader:
             pass
         texts.append(repr(loader.stats))
-    hasty = opened(load, timeout=0.3, deadline=0.6)
-    with hasty[0] as loader:
+    loader, store = opened(load, **PATIENT)
+    store._patience = HASTY
+    with loader:
         for fault in ("403", "stall", "503", "reset", "404"):
             proxy.choose = lambda seen, fault=fault: fault
             with pytest.raises(OSError, match="s3://bucket/compact") as error:

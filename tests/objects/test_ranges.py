@@ -23,7 +23,7 @@ def ranges(draw):
     return np.array(drawn, dtype=np.int64).reshape(-1, 3).T
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(ranges(), st.integers(0, 400), st.integers(1, 3000))
 def test_requests_cover_all_ranges_and_nothing_else_but_gaps(drawn, gap, largest):
     file, start, stop = drawn
@@ -42,7 +42,7 @@ def test_requests_cover_all_ranges_and_nothing_else_but_gaps(drawn, gap, largest
         assert plan.stop[i] - plan.start[i] <= largest or len(inside) == 1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(ranges(), st.integers(0, 400), st.integers(1, 3000))
 def test_no_byte_is_asked_for_twice_and_no_two_neighbours_could_be_one(drawn, gap, largest):
     plan = plan_requests(*drawn, gap=gap, largest=largest)
