@@ -83,8 +83,10 @@ def _convert(arguments: argparse.Namespace) -> None:
     except TypeError as exc:  # columns that hold text in one input and numbers in another
         raise StoreError(str(exc)) from exc
     _describe(collection)
-    before, after = sum(map(size_of, inputs)), size_of(arguments.out)
-    print(f"  {spell_bytes(before)} before, {spell_bytes(after)} now")
+    sizes = [size_of(place) for place in (*inputs, arguments.out)]
+    if None not in sizes:
+        *before, after = (size or 0 for size in sizes)
+        print(f"  {spell_bytes(sum(before))} before, {spell_bytes(after)} now")
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -93,7 +95,8 @@ def _info(arguments: argparse.Namespace) -> None:
     from .collection import DatasetCollection
 
     collection = DatasetCollection(arguments.store, mode="r")
-    print(f"{spell_place(arguments.store)}: {spell_bytes(size_of(arguments.store))} on disk")
+    size = size_of(arguments.store)
+    print(f"{spell_place(arguments.store)}: {'of unknown size' if size is None else f'{spell_bytes(size)} on disk'}")
     _describe(collection)
 
 
@@ -147,7 +150,8 @@ def _describe(collection: DatasetCollection) -> None:
     datasets = f"{len(collection)} {'dataset' if len(collection) == 1 else 'datasets'}"
     print(f"  {collection.n_obs:,} rows x {collection.n_vars:,} variables in {datasets}")
     first: Any = next(iter(collection))
-    for name in ("X", *(f"{kind}/{key}" for kind in ("layers", "obsm") if kind in first for key in first[kind])):
+    kinds = ("layers", "obsm") if first.store.supports_listing else ()
+    for name in ("X", *(f"{kind}/{key}" for kind in kinds if kind in first for key in first[kind])):
         if name in first:
             print(f"  {name}: {_spell_element(first[name])}")
     print(f"  obs: {', '.join(first['obs'].attrs['column-order']) or 'no columns'}")

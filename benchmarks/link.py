@@ -40,7 +40,7 @@ async def serve(folder: Path, latency: float, rate: float) -> asyncio.Server:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 await asyncio.sleep(latency)
                 method, path = head.split(" ", 2)[:2]
-                await _send(writer, link, method, folder / path.strip("/"), _range(head))
+                await _send(writer, link, method, folder / path.partition("?")[0].strip("/"), _range(head))
         except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             writer.close()
 

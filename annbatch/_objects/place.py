@@ -114,12 +114,13 @@ def open_group(url: str) -> zarr.Group:
     return zarr.open_group(RemoteStore(url, read_only=True), mode="r")
 
 
-def size_of(place: str | Path) -> int:
-    """Return the bytes of a file, of all files under a folder, or of all objects under a URL."""
+def size_of(place: str | Path) -> int | None:
+    """Return the bytes of a file, of all files under a folder, or of all objects under a URL; None for a web server."""
     if not is_url(place):
         return size_on_disk(place)
     from zarr.core.sync import sync
 
     from .store import RemoteStore
 
-    return sync(RemoteStore(str(place), read_only=True).getsize_prefix(""))
+    store = RemoteStore(str(place), read_only=True)
+    return sync(store.getsize_prefix("")) if store.supports_listing else None

@@ -122,7 +122,8 @@ class Home:
         """Look anew at what is in a store, where another process may have written since."""
         if self.folder is not None:
             return
-        place, mode = self.store_path, "r" if self._mode == "r" else "r+"
+        place = self.store_path
+        mode: Literal["r", "r+"] = "r" if self._mode == "r" else "r+"
         self._damage = None
         try:
             found = zarr.open_group(place.store, path=place.path, mode=mode, zarr_format=3)

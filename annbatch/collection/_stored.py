@@ -39,7 +39,9 @@ def checksum(path: Path) -> tuple[int, int]:
 class Stored(Protocol):
     """Files by name, relative to where they all are. Safe to read on several threads."""
 
-    n_readers: int
+    @property
+    def n_readers(self) -> int:
+        """How many files to read at a time."""
 
     def entries(self) -> list[str]:
         """Return the names of the files and folders at the top."""

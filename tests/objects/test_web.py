@@ -1,0 +1,61 @@
+"""A collection on a web server, which answers ranges of bytes and cannot say what it holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from zarr.core.sync import sync
+
+from annbatch import DatasetCollection, RemoteStore
+from annbatch.cli import main
+from annbatch.errors import RemoteError
+
+
+def forget_who_wrote(folder):
+    """Leave what another program would have written: nothing that is annbatch's own."""
+    for path in [folder / "zarr.json", *folder.glob("dataset_*/zarr.json")]:
+        content = json.loads(path.read_bytes())
+        content["attributes"].pop("annbatch", None)
+        path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def served(repository, stored, tmp_path, request):
+    """The URL of a collection on a web server, with a password and a signature in it."""
+    folder = tmp_path / "served"
+    shutil.copytree(stored("compact"), folder)
+    if request.param == "another program's":
+        forget_who_wrote(folder)
+    command = [sys.executable, "-m", "benchmarks.link", str(folder), "--latency=0", "--rate=1e9"]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=repository)
+    assert server.stdout is not None
+    yield f"http://me:a-secret@127.0.0.1:{int(server.stdout.readline())}?signature=a-secret"
+    server.communicate()
+
+
+@pytest.mark.parametrize("served", ["ours", "another program's"], indirect=True)
+def test_it_is_read_described_and_verified(served, stored, load, same_batches, capsys):
+    with load(served) as remote, load(stored("compact")) as local:
+        same_batches(remote, local)
+        assert "a-secret" not in json.dumps(remote.state_dict())
+    assert main(["info", served]) == 0
+    assert main(["verify", served]) == 0
+    said = capsys.readouterr()
+    assert "2,000 rows x 60 variables in 2 datasets" in said.out
+    assert "no problem found" in said.out
+    assert "a-secret" not in said.out + said.err
+
+
+@pytest.mark.parametrize("served", ["ours"], indirect=True)
+def test_what_cannot_be_done_there_is_an_error_that_says_so(served, cells):
+    with pytest.raises(RemoteError, match=r"^http://127\.0\.0\.1:\d+ cannot be listed: web servers do not say what"):
+        sync(RemoteStore(served).list_dir("").__anext__())
+    with pytest.raises(
+        RemoteError, match=r"^Writing http://127\.0\.0\.1:\d+/\.annbatch-lock could not be had"
+    ) as error:
+        DatasetCollection(served).add_adatas([cells], progress=False)
+    assert "a-secret" not in str(error.value)
