@@ -54,8 +54,9 @@ def test_an_epoch_that_is_kept_is_intact_whatever_is_dropped(make_loader, counts
 def test_an_epoch_of_staged_batches_is_intact(make_loader, counts, name):
     pytest.importorskip(name, reason=f"{name} is not installed", exc_type=ImportError)
     adapter = getattr(import_module(f"annbatch_{name}"), f"{name.title()}Adapter")(stages=True)
-    settings = {"densify": True, "return_index": True, "chunk_size": 4, "preload_nchunks": 8, "batch_size": 32}
+    settings = {"densify": True, "return_index": True, "chunk_size": 10, "preload_nchunks": 10, "batch_size": 100}
     kept = [batch for number, batch in enumerate(make_loader(adapter, **settings)) if number % 2]
+    assert len(kept) == 15
     expected = counts.toarray()
     for batch in kept:
         np.testing.assert_array_equal(np.asarray(batch["X"]), expected[batch["index"]], strict=True)

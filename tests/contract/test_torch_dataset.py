@@ -75,12 +75,10 @@ def test_workers_split_an_epoch(n_workers):
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # PyTorch's, where it unpickles a matrix
-def test_workers_that_are_spawned_yield_the_same(make_loader):
+def test_a_worker_that_is_spawned_yields_the_same(make_loader):
     dataset = as_iterable_dataset(loader_of(make_loader))
-    batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context="spawn")
-    found = sorted(batches, key=lambda batch: batch["index"].tolist())
-    expected = sorted(loader_of(make_loader), key=lambda batch: batch["index"].tolist())
-    for one, other in zip(found, expected, strict=True):
+    batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    for one, other in zip(batches, loader_of(make_loader), strict=True):
         assert torch.equal(one["X"].to_dense(), other["X"].to_dense())
         assert one["obs"].equals(other["obs"])
 
