@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
-    """Return a loader as an iterable dataset, for what wants ``DataLoader``: Lightning, Accelerate, older programs.
+    """Return a loader as an iterable dataset, for what wants ``DataLoader``: Lightning, torchdata, older programs.
 
     It yields whole batches, so the ``DataLoader`` takes ``batch_size=None``. It reads ahead on threads of its own, so
     ``num_workers=0`` is what is fast. Where there have to be workers, they split the batches of their rank: worker

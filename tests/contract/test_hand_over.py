@@ -48,6 +48,15 @@ def test_dense_batches_lie_in_the_window(embedding, framework, chunk_size, batch
         assert framework.address(batch["X"]) == adapter.host.ctypes.data
 
 
+@pytest.mark.parametrize("framework", ["torch", "jax"], indirect=True)
+def test_densified_batches_lie_in_the_window(make_loader, framework):
+    adapter = recording(framework.to)
+    loader = make_loader(adapter, densify=True)
+    for batch in loader:
+        assert framework.address(batch["X"]) == adapter.host.ctypes.data
+    assert loader.stats.batches == len(loader)
+
+
 def test_values_and_rows(make_loader, counts, framework):
     expected = counts.toarray()
     seen = []
