@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .array import StoredArray
+    from .located import Located
+    from .reads import Reads
 
     Kernel = Callable[..., tuple[int, int, int]]
     Consume = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one job reads of two arrays.
+
+    Attributes
+    ----------
+    data, indices
+        The arrays.
+    reads
+        Stretches of both.
+    located
+        Where these lie, in the one and in the other.
+    """
+
+    data: NativeArray
+    indices: NativeArray
+    reads: Reads
+    located: tuple[Located, Located]
 
 
 class CsrPair:
@@ -74,8 +97,8 @@ class CsrPair:
         jobs: list[Job] = [partial(_zero, zero_rows, empty, width, out)] if len(empty) else []
         filled = pieces.in_elements(1)
         arguments = (columns, bits_of(columns >= 0), width, target_sum, out)
-        for part in split_evenly(filled.length, n_jobs):
-            jobs.append(self._job(filled.part(part), read_dense, add_dense_rows, arguments))
+        for _, some, share in self._shares(filled, n_jobs):
+            jobs.append(self._job(some, share, read_dense, add_dense_rows, arguments))
         return jobs
 
     def selected_jobs(
@@ -112,10 +135,10 @@ class CsrPair:
 
         selection = columns, bits_of(columns >= 0)
         jobs: list[Job] = []
-        for part in split_evenly(pieces.length, n_jobs):
-            cursor = pieces.dest[part][:1].copy()
+        for part, some, share in self._shares(pieces, n_jobs):
+            cursor = some.dest[:1].copy()
             arguments = (selection, cursor, begin[part], count[part], values, indices)
-            job = self._job(pieces.part(part), read_selected, keep_selected, arguments)
+            job = self._job(some, share, read_selected, keep_selected, arguments)
             jobs.append(partial(_sorted, job, n_sorted, *arguments[2:]) if n_sorted else job)
         return jobs
 
@@ -123,16 +146,19 @@ class CsrPair:
         """Return the work of copying column numbers as ``columns`` numbers them anew: ``(n_stored_columns,)`` int32."""
         array = self._indices
         pieces = pieces.in_elements(1)
-        parts = split_evenly(pieces.length, n_jobs)
         if not isinstance(array, NativeArray):
+            parts = split_evenly(pieces.length, n_jobs)
             return [partial(self._read_then_renumber, pieces.part(part), columns, out) for part in parts]
-        jobs: list[Job] = []
-        for part in parts:
-            some = pieces.part(part)
-            gap, stretch = array.tuning()
-            reads = plan_reads(some, chunk=array.layout.chunk, gap=gap, stretch=stretch)
-            jobs.append(partial(self._read_renumbered, array, reads, array.locate(reads), some, columns, out))
-        return jobs
+        if not len(pieces):
+            return []
+        gap, stretch = array.tuning()
+        reads = plan_reads(pieces, chunk=array.layout.chunk, gap=gap, stretch=stretch)
+        located = array.locate(reads)
+        parts = split_evenly(reads.stop - reads.start, located.n_jobs(n_jobs))
+        return [
+            partial(self._read_renumbered, array, reads.part(part), located.part(part), pieces, columns, out)
+            for part in parts
+        ]
 
     @staticmethod
     def _read_renumbered(
@@ -163,33 +189,43 @@ class CsrPair:
         scatter_cast(columns[read], dest, pieces.length, pieces.dest, out)
         return n_bytes
 
-    def _job(self, pieces: Pieces, kernel: Kernel, consume: Consume, arguments: tuple[Any, ...]) -> Job:
+    def _shares(self, pieces: Pieces, n_jobs: int) -> list[tuple[slice, Pieces, Share | None]]:
+        """Cut rows into parts, each with where its bytes lie; None where kernels do not read the two arrays together.
+
+        They are located for all parts at once, so that a chunk that two of them need is fetched once.
+        """
         from .._scatter import kernels_cast
 
         data, indices = self._data, self._indices
-        if not (isinstance(data, NativeArray) and isinstance(indices, NativeArray)):
-            return partial(self._read_then_consume, pieces, consume, arguments)
-        if data.layout.chunk != indices.layout.chunk or not kernels_cast(data.dtype, data.dtype):
-            return partial(self._read_then_consume, pieces, consume, arguments)
+        if not (isinstance(data, NativeArray) and isinstance(indices, NativeArray)) or not (
+            len(pieces) and data.layout.chunk == indices.layout.chunk and kernels_cast(data.dtype, data.dtype)
+        ):
+            return [(part, pieces.part(part), None) for part in split_evenly(pieces.length, n_jobs)]
         (gap, stretch), (other_gap, other_stretch) = data.tuning(), indices.tuning()
         reads = plan_reads(
             pieces, chunk=data.layout.chunk, gap=max(gap, other_gap), stretch=min(stretch, other_stretch)
         )
-        located = data.locate(reads), indices.locate(reads)
-        return partial(self._read_together, data, indices, reads, located, pieces, kernel, arguments)
+        values, columns = data.locate(reads), indices.locate(reads)
+        shares: list[tuple[slice, Pieces, Share | None]] = []
+        for part in split_evenly(pieces.length, max(values.n_jobs(n_jobs), columns.n_jobs(n_jobs))):
+            some = pieces.part(part)
+            stop = int(some.start[-1] + some.length[-1])
+            which, stretches = reads.between(int(some.start[0]), stop, part.start)
+            shares.append((part, some, Share(data, indices, stretches, (values.part(which), columns.part(which)))))
+        return shares
+
+    def _job(
+        self, pieces: Pieces, share: Share | None, kernel: Kernel, consume: Consume, arguments: tuple[Any, ...]
+    ) -> Job:
+        if share is None:
+            return partial(self._read_then_consume, pieces, consume, arguments)
+        return partial(self._read_together, share, pieces, kernel, arguments)
 
     @staticmethod
-    def _read_together(
-        data: NativeArray,
-        indices: NativeArray,
-        reads: Any,
-        located: Any,
-        pieces: Pieces,
-        kernel: Kernel,
-        arguments: tuple[Any, ...],
-    ) -> int:
+    def _read_together(share: Share, pieces: Pieces, kernel: Kernel, arguments: tuple[Any, ...]) -> int:
         from .._decode import DONE
 
+        data, indices, reads, located = share.data, share.indices, share.reads, share.located
         fields, total = (pieces.start, pieces.length, pieces.dest), 0
         for some in reads.in_few_files(min(data.layout.per_file, indices.layout.per_file)):
             few = reads.part(some)

@@ -48,6 +48,27 @@ class Reads:
         """Return some of the stretches."""
         return Reads(self.chunk[part], self.start[part], self.stop[part], self.piece[part])
 
+    def between(self, start: int, stop: int, first: int) -> tuple[slice, Reads]:
+        """Find the stretches that hold some elements.
+
+        Parameters
+        ----------
+        start, stop
+            Which elements.
+        first
+            First piece that is wanted of them.
+
+        Returns
+        -------
+        tuple
+            Which stretches, and these cut to the elements, with pieces counted from ``first``.
+        """
+        part = slice(
+            int(np.searchsorted(self.stop, start, side="right")), int(np.searchsorted(self.start, stop, side="left"))
+        )
+        low, high = np.maximum(self.start[part], start), np.minimum(self.stop[part], stop)
+        return part, Reads(self.chunk[part], low, high, np.maximum(self.piece[part] - first, 0))
+
     def in_few_files(self, per_file: int) -> list[slice]:
         """Cut the stretches into parts that lie in a few files each, so that few are open at a time.
 

@@ -183,6 +183,12 @@ def assert_same_batches(ours: Any, theirs: Any) -> None:
     assert count > 0
 
 
+@pytest.fixture(scope="session", name="make_cells")
+def _make_cells() -> Callable[[int, int], ad.AnnData]:
+    """Return cells with counts, an embedding and annotations."""
+    return make_cells
+
+
 @pytest.fixture
 def load() -> Callable[..., Loader]:
     """Make a loader of small shuffled windows."""

@@ -106,6 +106,28 @@ def test_no_byte_of_a_window_is_fetched_twice_and_requests_are_counted(stored, p
         assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
 
 
+@pytest.fixture(scope="session")
+def wide(bucket, make_cells, tmp_path_factory):
+    """Rows so long that a window of them is read by several threads."""
+    folder = tmp_path_factory.mktemp("wide")
+    make_cells(600, 2000).write_h5ad(folder / "wide.h5ad")
+    local = DatasetCollection(folder / "wide").add_adatas([folder / "wide.h5ad"], n_obs_per_chunk=20, progress=False)
+    for path in (folder / "wide").rglob("*"):
+        if path.is_file():
+            bucket.put(f"wide/{path.relative_to(folder / 'wide').as_posix()}", path)
+    return local
+
+
+@pytest.mark.parametrize("how", [{}, {"densify": True}, {"var_names": [f"gene{i}" for i in range(0, 2000, 7)]}])
+def test_a_chunk_that_several_threads_want_is_fetched_once(wide, proxy, load, same_batches, how):
+    given = {"preload_nchunks": 60, "obs_columns": [], "prefetch": 0} | how
+    with load("s3://bucket/wide", **given) as remote, load(wide, **given) as local:
+        same_batches(remote, local)
+    (spans,) = [spans for path, spans in ranges_seen(proxy).items() if path.endswith("/X/indices/c/0")]
+    spans.sort()
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
+
+
 def test_what_is_read_stays_within_the_bounds(stored, environment, load):
     stored("compact")
     store = RemoteStore("s3://bucket/compact", requests=3, request_bytes=20_000)
