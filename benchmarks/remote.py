@@ -18,7 +18,6 @@ from pathlib import Path
 
 from annbatch import DatasetCollection, Loader
 
-WINDOW = 16_384
 LATENCY = 0.02
 RATE = 100e6
 
@@ -41,8 +40,9 @@ def carried(url: str, folder: Path) -> float:
 
     store = obstore.store.from_url(url, client_options={"allow_http": True})
     shard = max(folder.glob("dataset_0/X/data/c/*"), key=lambda path: path.stat().st_size)
-    key, step = str(shard.relative_to(folder)), 1 << 20
-    starts = list(range(0, min(shard.stat().st_size, 200 << 20) - step, step))
+    size = min(shard.stat().st_size, 200 << 20)
+    key, step = str(shard.relative_to(folder)), min(1 << 20, size)
+    starts = list(range(0, size - step + 1, step))
 
     async def fetch() -> int:
         ranges = (obstore.get_range_async(store, key, start=start, length=step) for start in starts)
@@ -53,15 +53,16 @@ def carried(url: str, folder: Path) -> float:
     return n_bytes / (time.perf_counter() - begin)
 
 
-def loader_of(url: str, chunk_size: int, **more: object) -> Loader:
-    """Return a shuffling loader of X."""
-    sampling = {"batch_size": 4096, "chunk_size": chunk_size, "preload_nchunks": WINDOW // chunk_size, "shuffle": True}
+def loader_of(url: str, chunk_size: int, window: int, **more: object) -> Loader:
+    """Return a shuffling loader of X, of four batches a window."""
+    n_chunks = window // chunk_size
+    sampling = {"batch_size": window // 4, "chunk_size": chunk_size, "preload_nchunks": n_chunks, "shuffle": True}
     return Loader(**sampling, seed=0, obs_columns=[], **more).use_collection(DatasetCollection(url, mode="r"))
 
 
-def throughput(url: str, chunk_size: int, seconds: float) -> float:
+def throughput(url: str, chunk_size: int, window: int, seconds: float) -> float:
     """Return the bytes a second that reach a loader, from its first batch on."""
-    with loader_of(url, chunk_size) as loader:
+    with loader_of(url, chunk_size, window) as loader:
         batches = iter(loader)
         next(batches)
         before, begin = loader.stats.bytes_received, time.perf_counter()
@@ -70,14 +71,13 @@ def throughput(url: str, chunk_size: int, seconds: float) -> float:
         return (loader.stats.bytes_received - before) / (time.perf_counter() - begin)
 
 
-def cost(url: str, chunk_size: int, windows: int) -> tuple[float, float]:
+def cost(url: str, chunk_size: int, window: int, windows: int) -> tuple[float, float]:
     """Return requests and bytes a row, of some windows and nothing read ahead, once indexes are known."""
-    with loader_of(url, chunk_size, prefetch=0) as loader:
+    with loader_of(url, chunk_size, window, prefetch=0) as loader:
         batches = iter(loader)
-        per_window = WINDOW // 4096
-        list(islice(batches, per_window))
+        list(islice(batches, 4))
         before = loader.stats
-        rows = sum(batch["X"].shape[0] for batch in islice(batches, windows * per_window))
+        rows = sum(batch["X"].shape[0] for batch in islice(batches, windows * 4))
         after = loader.stats
     return (after.requests - before.requests) / rows, (after.bytes_received - before.bytes_received) / rows
 
@@ -87,19 +87,20 @@ def main() -> None:
     parser.add_argument("collection", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--chunk-sizes", type=int, nargs="+", default=[512, 64, 16])
+    parser.add_argument("--window", type=int, default=16_384, metavar="ROWS")
     arguments = parser.parse_args()
-    folder = arguments.collection
+    window, folder = arguments.window, arguments.collection
     with served(folder, LATENCY, RATE) as url:
         limit = carried(url, folder)
         print(f"The link carries {limit / 1e6:.1f} MB/s, with {1e3 * LATENCY:.0f} ms to the first byte.\n")
         print("| chunk_size | MB/s | of the link |\n|---|---|---|")
         for chunk_size in arguments.chunk_sizes:
-            reached = throughput(url, chunk_size, arguments.seconds)
+            reached = throughput(url, chunk_size, window, arguments.seconds)
             print(f"| {chunk_size} | {reached / 1e6:.1f} | {reached / limit:.0%} |", flush=True)
     with served(folder, 0.0, 2e9) as url:
         print("\n| chunk_size | requests a million rows | GB a million rows |\n|---|---|---|")
         for chunk_size in arguments.chunk_sizes:
-            requests, n_bytes = cost(url, chunk_size, 2)
+            requests, n_bytes = cost(url, chunk_size, window, 2)
             print(f"| {chunk_size} | {1e6 * requests:,.0f} | {1e6 * n_bytes / 1e9:.1f} |", flush=True)
 
 

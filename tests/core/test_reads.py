@@ -56,6 +56,22 @@ def test_the_first_piece_of_a_stretch_is_the_first_that_reaches_into_it(
         )
 
 
+@given(ascending_pieces(), st.integers(1, 50), st.integers(0, 20), st.data())
+def test_stretches_between_are_those_of_some_pieces_alone(
+    pieces: Pieces, chunk: int, gap: int, data: st.DataObject
+) -> None:
+    reads = plan_reads(pieces, chunk=chunk, gap=gap, stretch=chunk)
+    first = data.draw(st.integers(0, len(pieces) - 1))
+    some = pieces.part(slice(first, data.draw(st.integers(first + 1, len(pieces)))))
+
+    part, found = reads.between(int(some.start[0]), int(some.start[-1] + some.length[-1]), first)
+
+    alone = plan_reads(some, chunk=chunk, gap=gap, stretch=chunk)
+    assert (reads.chunk[part] == found.chunk).all()
+    for ours, theirs in zip(found.fields, alone.fields, strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
 @given(ascending_pieces(), st.integers(1, 50), st.integers(0, 20))
 def test_no_gap_wider_than_allowed_is_decoded(pieces: Pieces, chunk: int, gap: int) -> None:
     reads = plan_reads(pieces, chunk=chunk, gap=gap, stretch=10**6)
