@@ -18,7 +18,7 @@ from ._sources.open import open_array
 from ._sources.values import HeldValues, StoredValues
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from anndata import AnnData
 
@@ -82,14 +82,23 @@ class BareMatrix:
 
 
 class Annotated:
-    """An AnnData object: in memory, backed by a file, or lazily read. ``obs`` without columns counts as none."""
+    """An AnnData object: in memory, backed by a file, or lazily read. ``obs`` without columns counts as none.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    adopt
+        Takes each matrix that is opened, and returns what is read in its place.
+    """
 
     _matrix: tuple[str, ...] = (
         "X",
     )  # also where it is None: the error that says so is better than that there is no such element
 
-    def __init__(self, adata: AnnData) -> None:
+    def __init__(self, adata: AnnData, adopt: Callable[[Any], Any]) -> None:
         self._adata = adata
+        self._adopt = adopt
         self.n_obs = int(adata.n_obs)
 
     @property
@@ -124,7 +133,7 @@ class Annotated:
             return MemoryFrame(value)
         if hasattr(value, "true_index"):
             return LazyFrame(value)
-        return open_rows(value, name=key)
+        return open_rows(self._adopt(value), name=key)
 
 
 class SharedRows(Annotated):
@@ -241,14 +250,14 @@ def has_var_axis(key: str) -> bool:
     return split_key(key)[1].partition("/")[0] in ("X", "layers")
 
 
-def multimodal(mdata: Any) -> Dataset:
-    """Return the dataset that a MuData object is."""
+def multimodal(mdata: Any, adopt: Callable[[Any], Any]) -> Dataset:
+    """Return the dataset that a MuData object is; ``adopt`` is as for :class:`Annotated`."""
     _check_axis(mdata.axis)
-    parts: dict[str, Container] = {"": SharedRows(mdata)}
+    parts: dict[str, Container] = {"": SharedRows(mdata, adopt)}
     rows: dict[str, Values] = {}
     for name, adata in mdata.mod.items():
         prefix = f"{MODALITIES}{name}/"
-        parts[prefix] = Annotated(adata)
+        parts[prefix] = Annotated(adata, adopt)
         rows[prefix] = ObsMap(HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1)))
     return Dataset(parts, rows)
 

@@ -334,11 +334,19 @@ def matrix_dataset(matrix: Any, obs: pd.DataFrame | None = None, var: pd.DataFra
     return Dataset.of(BareMatrix(matrix, obs, var))
 
 
-def dataset_of(adata: Any) -> Dataset:
-    """Return the dataset that an AnnData or MuData object, or a stored group of one, is."""
+def dataset_of(adata: Any, adopt: Callable[[Any], Any]) -> Dataset:
+    """Return the dataset that an AnnData or MuData object, or a stored group of one, is.
+
+    Parameters
+    ----------
+    adata
+        The object or group.
+    adopt
+        Takes it if it is a group, or else each matrix that is opened, and returns what is read in its place.
+    """
     if hasattr(adata, "attrs"):
-        return stored_dataset(adata)
-    return multimodal(adata) if hasattr(adata, "mod") else Dataset.of(Annotated(adata))
+        return stored_dataset(adopt(adata))
+    return multimodal(adata, adopt) if hasattr(adata, "mod") else Dataset.of(Annotated(adata, adopt))
 
 
 def stored_dataset(group: Any) -> Dataset:

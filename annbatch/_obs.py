@@ -54,7 +54,8 @@ class LazyFrame:
     """A DataFrame that anndata read lazily; a column is read whole when it is opened."""
 
     def __init__(self, frame: Any) -> None:
-        self.columns = [str(name) for name in frame.columns]
+        # `frame.columns` comes from a set, in an order that differs from process to process.
+        self.columns = sorted(map(str, frame.columns), key=list(frame.ds.variables).index)
         self.n_rows = int(frame.shape[0])
         self.index_name = _index_name(str(frame.true_index_dim))
         self._frame = frame

@@ -236,7 +236,8 @@ class Loader:
         self._check_closed()
         groups = (self._remote.adopt(group) for group in collection)
         self._datasets.add_all(
-            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group)) for group in groups
+            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group), self._remote.adopt)
+            for group in groups
         )
         self._collection_added = True
         self._content = collection.fingerprint
@@ -247,7 +248,7 @@ class Loader:
         if not len(adatas):
             raise ValueError("`adatas` must hold at least one AnnData, got none.")
         self._check_closed()
-        self._datasets.add_all(dataset_of(adata) for adata in adatas)
+        self._datasets.add_all(dataset_of(adata, self._remote.adopt) for adata in adatas)
         return self
 
     def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
@@ -274,7 +275,7 @@ class Loader:
             If its columns, or the presence of ``obs`` or ``var``, differ from those of what was added before.
         """
         self._check_closed()
-        self._datasets.add_all([dataset_of(adata)])
+        self._datasets.add_all([dataset_of(adata, self._remote.adopt)])
         return self
 
     def add_datasets(

@@ -36,6 +36,23 @@ def test_a_group_of_zarrs_own_object_store_is_read_likewise(stored, environment,
         assert remote.stats.requests > 0
 
 
+@pytest.mark.parametrize("how", ["group", "object"])
+def test_a_group_and_an_object_with_a_matrix_in_a_bucket_are_counted_likewise(stored, environment, how):
+    import anndata as ad
+    from obstore.store import from_url
+
+    local = zarr.open_group(f"{stored('compact')}/dataset_0", mode="r")["obsm/X_pca"]
+    group = zarr.open_group(ObjectStore(from_url("s3://bucket/compact"), read_only=True), mode="r")["dataset_0"]
+    adata = group if how == "group" else ad.AnnData(np.zeros(local.shape), layers={"pca": group["obsm/X_pca"]})
+    key = "obsm/X_pca" if how == "group" else "layers/pca"
+    with Loader(batch_size=100, chunk_size=10, preload_nchunks=50, return_index=True, keys=(key,)) as loader:
+        place, name = key.split("/")
+        for batch in loader.add_adata(adata):
+            np.testing.assert_array_equal(batch[place][name], local[:][batch["index"]])
+        assert loader.stats.requests > 0
+        assert loader.stats.bytes_received >= local.nbytes // 4
+
+
 def test_codecs_that_the_kernels_do_not_know_are_read_through_zarr(environment):
     from zarr.codecs import ZstdCodec
 
