@@ -237,9 +237,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _place(text: str) -> Path | str:
     """Return a path, or a URL as it is."""
-    from ._objects.place import is_url
-
-    return text if is_url(text) else Path(text)
+    return text if "://" in text else Path(text)
 
 
 def _positive(text: str) -> int:

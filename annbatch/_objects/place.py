@@ -102,16 +102,27 @@ def without_secrets(url: str) -> str:
 
 def spell_place(place: str | Path) -> str:
     """Return a path, or a URL without secrets."""
-    return without_secrets(str(place)) if is_url(place) else str(place)
+    return without_secrets(str(place)) if "://" in str(place) else str(place)
 
 
 def open_group(url: str) -> zarr.Group:
-    """Return the zarr group at a URL, for reading."""
+    """Return the zarr group at a URL, for reading.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
     import zarr
 
     from .store import RemoteStore
 
-    return zarr.open_group(RemoteStore(url, read_only=True), mode="r")
+    try:
+        return zarr.open_group(RemoteStore(url, read_only=True), mode="r")
+    except FileNotFoundError:
+        pass
+    hint = ": copy h5ad files to a disk first" if without_secrets(url).endswith(".h5ad") else ""
+    raise FileNotFoundError(f"{without_secrets(url)} must be a zarr group, and there is none{hint}.")
 
 
 def size_of(place: str | Path) -> int | None:

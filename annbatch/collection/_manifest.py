@@ -19,7 +19,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
-from .._objects.place import is_url
+from .._objects.place import SCHEMES, is_url, without_secrets
 from ..errors import NotACollectionError
 from ._stored import InFolder, InStore, directly_below
 
@@ -94,6 +94,10 @@ class Home:
 
             self._store = RemoteStore(str(group), read_only=mode == "r")
             self.refresh()
+        elif "://" in str(group):
+            raise ValueError(
+                f"`group` must be a path, or a URL of {', '.join(SCHEMES)}, got {without_secrets(str(group))!r}."
+            )
         else:
             self._shown = str(Path(group))
             self.folder = Path(group).absolute()  # the caller may change the working directory

@@ -134,10 +134,19 @@ def test_a_collection_is_converted_from_one_bucket_into_a_folder(converted, tmp_
 def test_a_command_says_in_one_line_what_is_wrong(environment, capsys):
     assert main(["info", "s3://bucket/no-such"]) == 1
     assert main(["info", "s3://"]) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2
+    assert main(["info", "ftp://me:a-secret@host/cells"]) == 1
+    assert main(["convert", "s3://bucket/cells.h5ad", "s3://bucket/no-such"]) == 1
+    said = capsys.readouterr()
+    assert "a-secret" not in said.out
+    lines = said.err.splitlines()
+    assert len(lines) == 4
     assert "s3://bucket/no-such must be a finished collection" in lines[0]
     assert "must be that of an object store" in lines[1]
+    assert "`group` must be a path, or a URL of s3, s3a, " in lines[2]
+    assert lines[2].endswith("got 'ftp://host/cells'.")
+    assert lines[3].endswith(
+        "s3://bucket/cells.h5ad must be a zarr group, and there is none: copy h5ad files to a disk first."
+    )
 
 
 @pytest.mark.parametrize(
