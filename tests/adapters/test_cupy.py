@@ -114,6 +114,41 @@ class TestCupyAdapter(AdapterTests):
         for number, array in enumerate(arrays):
             assert bool((array == number).all())
 
+    def test_copies_end_before_the_adapter_is_gone(self):
+        """A batch that outlives its loader: the host's memory is anyone's as soon as nothing holds it."""
+        import cupy
+
+        adapter = self.adapter
+        with adapter._transfer._stream:
+            busy = cupy.ones((8000, 8000), dtype=cupy.float32)
+            for _ in range(10):
+                busy = busy @ busy
+        host = adapter.allocate(4_000_000)
+        host[:] = 1
+        array = adapter.dense(host)
+        del adapter
+        host[:] = 2
+        assert bool((array == 1).all())
+
+    def test_a_window_is_read_on_several_streams(self):
+        """Its block is used again only when the slowest of them is done."""
+        import cupy
+
+        adapter, batches = self.adapter, []
+        slow = cupy.cuda.Stream(non_blocking=True)
+        for seed in range(20):
+            window = compact_window(adapter.allocate, [40, 30], "uint16", seed=seed, wanted="float32")
+            make = adapter.stage(window)
+            with slow:
+                busy = cupy.ones((4000, 4000), dtype=cupy.float32)
+                busy = busy @ busy
+                batches.append((make(0), expanded(window, 0)))
+            batches.append((make(1), expanded(window, 1)))
+            del make
+        cupy.cuda.Device().synchronize()
+        for batch, expected in batches:
+            np.testing.assert_array_equal(batch.get(), expected)
+
 
 @pytest.mark.skipif(why_not() != "CuPy finds no CUDA device", reason=why_not() or "CuPy finds a CUDA device")
 def test_without_a_gpu():

@@ -107,6 +107,18 @@ class TestTorchAdapterOnCuda(AdapterTests):
         for number, array in enumerate(arrays):
             assert bool((array == number).all())
 
+    def test_copies_end_before_the_adapter_is_gone(self):
+        """A batch that outlives its loader: the host's memory is anyone's as soon as nothing holds it."""
+        adapter = self.adapter
+        with torch.cuda.stream(adapter._transfer._stream):
+            torch.cuda._sleep(200_000_000)
+        host = adapter.allocate(4_000_000)
+        host[:] = 1
+        array = adapter.dense(host)
+        del adapter
+        host[:] = 2
+        assert bool((array == 1).all())
+
 
 @pytest.mark.parametrize("capacity", [exactly, with_padding])
 def test_a_sparse_batch_is_a_view_of_the_host(capacity):
