@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_two_processes_share_every_epoch(framework, tmp_path):
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", SCRIPT, framework, str(rank), str(port), str(tmp_path)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # as `torchrun` sets it: ranks share the cores
             stderr=subprocess.PIPE,
             text=True,
         )
