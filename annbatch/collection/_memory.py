@@ -18,6 +18,8 @@ from .._buffers import BufferPool
 _SMALL = 1 << 18  # below it `malloc` has memory at hand
 _POPULATE_WRITE = 23  # `MADV_POPULATE_WRITE` of Linux 5.14: have pages there before they are touched
 
+_libc = ctypes.CDLL(None)
+
 
 def pages(n_bytes: int) -> np.ndarray:
     """Return ``(n_bytes,)`` uint8 at the beginning of a page; pages that are never touched take no memory."""
@@ -28,7 +30,7 @@ def pages(n_bytes: int) -> np.ndarray:
 def _populate(block: np.ndarray) -> None:
     """Have the pages of a block there, as far as the kernel knows how to; the GIL is free meanwhile."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(block.ctypes.data), ctypes.c_size_t(block.size), _POPULATE_WRITE)
+        _libc.madvise(ctypes.c_void_p(block.ctypes.data), ctypes.c_size_t(block.size), _POPULATE_WRITE)
 
 
 class RowMemory:

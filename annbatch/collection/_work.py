@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ._manifest import Manifest
+
+_FLUSHES = 16  # at once: a journal takes them together, in the time of a few
 
 
 class Work:
@@ -190,20 +193,18 @@ def seal(folder: Path, n_obs: int, known: dict[str, tuple[int, int]]) -> None:
         Size and checksum of files that are on the disk already, by absolute path.
     """
     root = folder / "zarr.json"
-    files = {}
-    folders = [folder]
-    for path in sorted(path for path in folder.rglob("*") if path != root):
-        if path.is_dir():
-            folders.append(path)
-            continue
-        if str(path) not in known:
-            flush(path)
-        files[path.relative_to(folder).as_posix()] = list(known.get(str(path)) or checksum(path))
-    content = json.loads(root.read_bytes())
-    content["attributes"][OWN] = {"n_obs": n_obs, "files": files}
-    replace_json(root, content)
-    for inner in folders:
-        flush(inner)
+    inside = sorted(folder.rglob("*"))
+    folders = [folder, *(path for path in inside if path.is_dir())]
+    files = [path for path in inside if path != root and not path.is_dir()]
+    with ThreadPoolExecutor(_FLUSHES, thread_name_prefix="annbatch-flush") as threads:
+        list(threads.map(flush, (path for path in files if str(path) not in known)))
+        checksums = {
+            path.relative_to(folder).as_posix(): list(known.get(str(path)) or checksum(path)) for path in files
+        }
+        content = json.loads(root.read_bytes())
+        content["attributes"][OWN] = {"n_obs": n_obs, "files": checksums}
+        replace_json(root, content)
+        list(threads.map(flush, folders))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -454,9 +455,12 @@ def test_index_names_that_differ_are_left_out(tmp_path: Path, write: Write) -> N
 
 
 def test_many_files_and_one_row(tmp_path: Path, write: Write) -> None:
-    paths = [write(make_counts(i, 1 + i % 3), f"{i}.h5ad") for i in range(300)]
+    paths = [write(make_counts(i, 1 + i), f"{i}.h5ad") for i in range(3)]
+    paths += [shutil.copy(paths[i % 3], tmp_path / f"{i}.h5ad") for i in range(3, 300)]
+    paths = [str(path) for path in paths]
     collection = convert(tmp_path / "c.zarr", paths, memory_limit="100kB")
     assert collection.n_obs == 600
+    assert collection.obs([]).index.is_unique
     assert set(collection.obs()["src_path"]) == set(paths)
 
 
@@ -468,7 +472,9 @@ def test_a_million_tiny_rows(tmp_path: Path) -> None:
     indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
     matrix = sparse.csr_matrix((row.astype(np.int32), column, indptr), shape=(n_rows, 3))  # its values say which row
     ad.AnnData(matrix).write_h5ad(tmp_path / "0.h5ad")
-    collection = convert(tmp_path / "c.zarr", [tmp_path / "0.h5ad"], memory_limit="20MB", dataset_size=600_000)
+    collection = convert(
+        tmp_path / "c.zarr", [tmp_path / "0.h5ad"], memory_limit="300MB", dataset_size=600_000, n_obs_per_chunk=1024
+    )
     assert len(collection) == 2
     rows = collection.obs([]).index.to_numpy().astype(np.int64)
     assert np.array_equal(np.sort(rows), np.arange(n_rows))
@@ -603,7 +609,7 @@ def test_real_files(tmp_path: Path, shared_data: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one of them repeats names of variables
             cells = ad.read_h5ad(path)
-        collection = convert(tmp_path / f"{name}.zarr", [path], dataset_size=600)
+        collection = convert(tmp_path / f"{name}.zarr", [path], dataset_size=6000)
         assert_holds(collection, {path: cells})
 
 
