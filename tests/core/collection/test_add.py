@@ -275,8 +275,12 @@ def test_verify_says_what_it_cannot_know(tmp_path: Path, write: Write) -> None:
 
 def test_verify_finds_flips_in_what_makes_it_a_collection(tmp_path: Path, write: Write) -> None:
     home = tmp_path / "c.zarr"
-    convert(home, [write(make_counts(0, 5), "0.h5ad")])
+    convert(home, [write(make_counts(0, 5), "\u00f6.h5ad")])
     content = (home / "zarr.json").read_bytes()
+    for one, other in ((rb"\u00f6", rb"\u00F6"), (b"  ", b" \n")):  # which mean the same
+        assert one in content
+        (home / "zarr.json").write_bytes(content.replace(one, other, 1))
+        assert DatasetCollection(home).verify().problems == ["zarr.json: its checksum does not match"]
     for word in (b'"annbatch":', b'"encoding-type"', b"annbatch-preshuffled", b'"datasets"', b'"attributes"'):
         start = content.index(word)
         for at in range(start, start + len(word)):
