@@ -28,15 +28,16 @@ import numpy as np
 from annbatch import DatasetCollection
 from annbatch.errors import StoreError
 
-home, limit, *paths = sys.argv[1:]
+path, *homes = sys.argv[1:]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
-try:
-    DatasetCollection(home).add_adatas(
-        paths, rng=np.random.default_rng(0), memory_limit="100kB", dataset_size=4000, progress=False
-    )
-except StoreError as error:
-    print(json.dumps([error.errno, str(error)]))
+for home in homes:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(home.rpartition("-")[2]), resource.RLIM_INFINITY))
+    try:
+        DatasetCollection(home).add_adatas(
+            [path], rng=np.random.default_rng(0), memory_limit="100kB", dataset_size=4000, progress=False
+        )
+    except StoreError as error:
+        print(json.dumps([error.errno, str(error)]))
 """
 
 
@@ -46,28 +47,28 @@ def paths(write: Write) -> list[str]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of file sizes is Linux's")
-@pytest.mark.parametrize("limit", [100_000, 50_000])
-def test_a_file_that_cannot_grow(tmp_path: Path, paths: list[str], limit: int) -> None:
-    home, calm = tmp_path / "c.zarr", tmp_path / "calm.zarr"
-    for one in (home, calm):
+def test_a_file_that_cannot_grow(tmp_path: Path, paths: list[str]) -> None:
+    homes, calm = [tmp_path / f"c-{limit}" for limit in (100_000, 50_000)], tmp_path / "calm"
+    for one in (*homes, calm):
         DatasetCollection(one).add_adatas(paths[:1], rng=np.random.default_rng(1), progress=False)
-    before = files(home)
+    before = files(calm)
 
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(home), str(limit), paths[1]]
-    number, text = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert number == errno.EFBIG
-    assert f"{home} cannot be written: " in text
-    assert "the same call goes on from what is done" in text
-    there = DatasetCollection(home, mode="r")
-    assert {name: content for name, content in files(home).items() if name in before} == before
-    assert there.verify().ok
-    assert there.n_obs == 300
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, paths[1], *map(str, homes)]
+    answers = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    for home, (number, text) in zip(homes, map(json.loads, answers), strict=True):
+        assert number == errno.EFBIG
+        assert f"{home} cannot be written: " in text
+        assert "the same call goes on from what is done" in text
+        there = DatasetCollection(home, mode="r")
+        assert {name: content for name, content in files(home).items() if name in before} == before
+        assert there.verify().ok
+        assert there.n_obs == 300
 
-    for one in (home, calm):
+    for one in (*homes, calm):
         DatasetCollection(one).add_adatas(
             paths[1:], rng=np.random.default_rng(0), memory_limit="100kB", dataset_size=4000, progress=False
         )
-    assert files(home) == files(calm)
+    assert [files(home) == files(calm) for home in homes] == [True, True]
 
 
 @pytest.fixture
