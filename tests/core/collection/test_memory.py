@@ -36,11 +36,11 @@ def _write(path: Path, lengths: np.ndarray, seed: int) -> None:
 
 
 def test_memory_is_bounded_whatever_rows_are_like(tmp_path: Path) -> None:
-    tiny, long = np.full(30_000, 10), np.full(260, 60_000)
+    tiny, long = np.full(30_000, 10), np.full(450, 60_000)
     _write(tmp_path / "little.h5ad", np.concatenate([tiny[:100], long[:1]]), 0)  # names repeat
     _write(tmp_path / "a.h5ad", tiny, 1)
-    _write(tmp_path / "b.h5ad", np.concatenate([tiny, long]), 2)  # 94 MB as they are shuffled, in the last places
+    _write(tmp_path / "b.h5ad", np.concatenate([tiny, long]), 2)  # 162 MB as they are shuffled, in the last places
     files = [str(tmp_path / name) for name in ("a.h5ad", "b.h5ad")]
     done = subprocess.run([sys.executable, "-c", CONVERT, str(tmp_path), *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 100_000_000  # held all at once it is 150 MB
+    assert int(done.stdout) < 180_000_000  # 50 to 120 MB; held all at once it is 270
