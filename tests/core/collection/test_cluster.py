@@ -25,6 +25,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Dask's own: of ports in use, of workers that restart
 def test_a_cluster_of_which_a_worker_dies(tmp_path: Path, write: Write) -> None:
     paths = [write(make_cells(i, 400), f"{i}.h5ad") for i in range(3)]

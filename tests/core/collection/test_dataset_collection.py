@@ -453,6 +453,7 @@ def test_index_names_that_differ_are_left_out(tmp_path: Path, write: Write) -> N
     assert collection.obs().index.name is None
 
 
+@pytest.mark.slow
 def test_many_files_and_one_row(tmp_path: Path, write: Write) -> None:
     paths = [write(make_counts(i, 1 + i), f"{i}.h5ad") for i in range(3)]
     paths += [shutil.copy(paths[i % 3], tmp_path / f"{i}.h5ad") for i in range(3, 300)]
@@ -463,6 +464,7 @@ def test_many_files_and_one_row(tmp_path: Path, write: Write) -> None:
     assert set(collection.obs()["src_path"]) == set(paths)
 
 
+@pytest.mark.slow
 def test_a_million_tiny_rows(tmp_path: Path) -> None:
     n_rows = 1_000_000
     rng = np.random.default_rng(0)
@@ -602,6 +604,7 @@ def test_repr_and_obs(tmp_path: Path, write: Write) -> None:
     assert len(collection.obs([])) == 12
 
 
+@pytest.mark.slow
 def test_real_files(tmp_path: Path, shared_data: Path) -> None:
     for name in ("pbmc68k_reduced.h5ad", "tenx_10k_subset.h5ad"):
         path = str(shared_data / name)

@@ -46,6 +46,7 @@ def paths(write: Write) -> list[str]:
     return [write(make_counts(i, n), f"{i}.h5ad") for i, n in enumerate([300, 6000])]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of file sizes is Linux's")
 def test_a_file_that_cannot_grow(tmp_path: Path, paths: list[str]) -> None:
     homes, calm = [tmp_path / f"c-{limit}" for limit in (100_000, 50_000)], tmp_path / "calm"

@@ -20,7 +20,7 @@ from annbatch import DatasetCollection
 
 from .conftest import files, make_counts
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")]
 
 Write = Callable[..., str]
 

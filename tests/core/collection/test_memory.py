@@ -9,6 +9,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import sparse
 
 # What is there when everything is imported and compiled is not this conversion's; what comes on top of it is.
@@ -35,6 +36,7 @@ def _write(path: Path, lengths: np.ndarray, seed: int) -> None:
     ad.AnnData(sparse.csr_matrix((values, indices, indptr), (len(lengths), 60_000)), obs).write_h5ad(path)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_whatever_rows_are_like(tmp_path: Path) -> None:
     tiny, long = np.full(30_000, 10), np.full(450, 60_000)
     _write(tmp_path / "little.h5ad", np.concatenate([tiny[:100], long[:1]]), 0)  # names repeat
