@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,26 +72,59 @@ def _jobs(
     *,
     n_jobs: int,
 ) -> list[Job]:
-    parts = split_evenly(np.full(len(rows), source.shape[1]), n_jobs)
-    return [partial(_read_and_pick, source, rows[part], dest[part], columns, width, out) for part in parts]
+    begins = np.flatnonzero(np.diff(_fetched_with(source, rows), prepend=-1))
+    edges = np.append(begins, len(rows))
+    jobs: list[Job] = []
+    for part in split_evenly(np.diff(edges) * source.shape[1], n_jobs):
+        mine = edges[part.start : part.stop + 1]
+        some = slice(mine[0], mine[-1])
+        jobs.append(partial(_read_and_pick, source, rows[some], dest[some], mine - mine[0], columns, width, out))
+    return jobs
+
+
+def _fetched_with(source: DenseSource, rows: np.ndarray) -> np.ndarray:
+    """Return a number for each row that is the same for rows which one reading must have together.
+
+    A chunk that comes from an object store comes once, for all of its rows; what a disk holds can be read again.
+    """
+    from .._sources.remote import RemoteArray
+
+    array = source.array
+    return rows // (array.layout.chunk // array.layout.item) if isinstance(array, RemoteArray) else rows
 
 
 def _read_and_pick(
-    source: DenseSource, rows: np.ndarray, dest: np.ndarray, columns: np.ndarray, width: int, out: np.ndarray
+    source: DenseSource,
+    rows: np.ndarray,
+    dest: np.ndarray,
+    edges: np.ndarray,
+    columns: np.ndarray,
+    width: int,
+    out: np.ndarray,
 ) -> int:
     stored = source.shape[1]
-    step = min(max(1, _READ_BYTES // max(1, stored * out.dtype.itemsize)), len(rows))
-    read = np.empty((step, stored), dtype=out.dtype)
+    cuts = _cuts(edges, max(1, _READ_BYTES // max(1, stored * out.dtype.itemsize)))
+    read = np.empty((max(b - a for a, b in pairwise(cuts)), stored), dtype=out.dtype)
     kept = np.flatnonzero(columns >= 0)
     places = columns[kept]
     n_bytes = 0
-    for first in range(0, len(rows), step):
-        some, to_places = rows[first : first + step], dest[first : first + step].tolist()
+    for first, stop in pairwise(cuts):
+        some, to_places = rows[first:stop], dest[first:stop].tolist()
         pieces = Pieces(some, np.ones(len(some), dtype=np.int64), np.arange(len(some), dtype=np.int64) * stored)
         n_bytes += sum(job() for job in source.array.jobs(pieces, read.reshape(-1), n_jobs=1))
-        for row, to in zip(read, to_places, strict=False):  # the last time there may be fewer rows than room
+        for row, to in zip(read, to_places, strict=False):  # there may be fewer rows than room
             target = out[to : to + width]
             if len(kept) < width:
                 target[:] = 0
             target[places] = row[kept]
     return n_bytes
+
+
+def _cuts(edges: np.ndarray, most: int) -> list[int]:
+    """Return which of ``edges``, from 0 to the last, leave at most so many rows between them where that can be."""
+    cuts = [0]
+    while cuts[-1] < edges[-1]:
+        far = np.searchsorted(edges, cuts[-1] + most, side="right") - 1
+        near = np.searchsorted(edges, cuts[-1], side="right")
+        cuts.append(int(edges[max(far, near)]))
+    return cuts
