@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llvmlite import ir
-from numba import extending
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-intrinsic: Callable[[Any], Any] = extending.intrinsic  # whose own hints are those of the definition, not of a call
+from ._intrinsic import intrinsic
 
 
 @intrinsic

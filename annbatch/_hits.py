@@ -7,17 +7,14 @@ permutations look all of them up (0.4 us for 50 of 1,606 elements, one by one 1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba as nb
 import numpy as np
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-intrinsic: Callable[[Any], Any] = extending.intrinsic  # whose own hints are those of the definition, not of a call
+from ._intrinsic import intrinsic
 
 GROUP = 32
 """Columns looked up at a time."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba as nb
 import numpy as np
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-intrinsic: Callable[[Any], Any] = extending.intrinsic  # whose own hints are those of the definition, not of a call
+from ._intrinsic import intrinsic
 
 
 @intrinsic

@@ -7,15 +7,12 @@ caches, whole lines at a time (15 GB/s), and the first lines of short ones are f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llvmlite import ir
 from numba import extending, types
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-intrinsic: Callable[[Any], Any] = extending.intrinsic  # whose own hints are those of the definition, not of a call
+from ._intrinsic import intrinsic
 
 LINE = 64
 """Bytes of a cache line."""
