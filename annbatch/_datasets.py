@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._containers import (
+from ._anndata.containers import (
     Annotated,
     BareMatrix,
     Dataset,
@@ -20,19 +20,19 @@ from ._containers import (
     split_key,
     stored_multimodal,
 )
+from ._anndata.table import ObsTable
+from ._anndata.variables import Variables, join_variables
 from ._matrix import Matrix
-from ._obs import ObsTable
 from ._presence import Presence
 from ._sources.rows import CsrSource, DenseSource
-from ._variables import Variables, join_variables
 from ._wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ._columns import Values
+    from ._anndata.columns import Values
+    from ._anndata.table import ObsFrame
     from ._elements import Element
-    from ._obs import ObsFrame
     from ._sources import RowSource
 
 

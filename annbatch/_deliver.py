@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._containers import has_var_axis, path_of
+from ._anndata.containers import has_var_axis, path_of
 from ._elements import CsrElement
 from ._elements.staged import HALVES, Staging
 from .batch import CSR
@@ -17,8 +17,8 @@ from .batch import CSR
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ._anndata.table import ObsTable, ObsWindow
     from ._elements import Element
-    from ._obs import ObsTable, ObsWindow
     from ._plan import DatasetRows
     from ._window import LoadedWindow
     from .abc import Adapter

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._anndata.variables import Variables
 from ._elements import (
     CsrElement,
     DenseElement,
@@ -17,7 +18,6 @@ from ._elements import (
     TransformedElement,
 )
 from ._sources.rows import CsrSource, DenseSource
-from ._variables import Variables
 from .transforms import NormalizeLog1p
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._containers import split_key
+from ._anndata.containers import split_key
 from ._elements.dense import DenseWindow
 from ._elements.element import lend
 from ._plan import DatasetRows, lay_out
@@ -15,8 +15,8 @@ from ._plan import DatasetRows, lay_out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._anndata.columns import Values
     from ._buffers import BufferPool
-    from ._columns import Values
     from ._plan import WindowRows
     from ._sources.array import Job
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._variables import JOINS
+from ._anndata.variables import JOINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

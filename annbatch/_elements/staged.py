@@ -15,11 +15,11 @@ from .transformed import followed_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .._anndata.variables import Variables
     from .._buffers import BufferPool
     from .._plan import DatasetRows, Layout, Pieces, WindowRows
     from .._sources.array import Job
     from .._sources.rows import CsrSource
-    from .._variables import Variables
     from ..abc import Adapter
     from ..transforms import Transform
 

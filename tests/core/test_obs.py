@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import Loader
-from annbatch._obs import MemoryFrame, ObsTable, StoredFrame
+from annbatch._anndata.table import MemoryFrame, ObsTable, StoredFrame
 from annbatch._plan import rows_by_dataset
 
 SIZES = [7, 0, 1, 12]

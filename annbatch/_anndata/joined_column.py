@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._columns import CategoricalColumn, nullable_dtype
+from .columns import CategoricalColumn, nullable_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._columns import Column, Dtype
-    from ._plan import DatasetRows
+    from .._plan import DatasetRows
+    from .columns import Column, Dtype
 
 
 class UnitedColumn:

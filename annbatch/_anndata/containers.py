@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ._obs import LazyFrame, MemoryFrame, ObsFrame, stored_frame
-from ._sources import RowSource, open_rows
-from ._sources.open import open_array
-from ._sources.values import HeldValues, StoredValues
+from .._sources import RowSource, open_rows
+from .._sources.open import open_array
+from .._sources.values import HeldValues, StoredValues
+from .table import LazyFrame, MemoryFrame, ObsFrame, stored_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from anndata import AnnData
 
-    from ._columns import Values
+    from .columns import Values
 
 MODALITIES = "mod/"
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ._columns import memory_column, stored_column
-from ._united import UnitedColumn
+from .columns import memory_column, stored_column
+from .joined_column import UnitedColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._columns import Column
-    from ._plan import DatasetRows
+    from .._plan import DatasetRows
+    from .columns import Column
 
 
 class ObsFrame(Protocol):
