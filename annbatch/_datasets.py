@@ -22,9 +22,9 @@ from ._anndata.containers import (
 )
 from ._anndata.table import ObsTable
 from ._anndata.variables import Variables, join_variables
+from ._arrays.sources import CsrSource, DenseSource
 from ._matrix import Matrix
 from ._presence import Presence
-from ._sources.rows import CsrSource, DenseSource
 from ._wanted import Wanted
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from ._anndata.columns import Values
     from ._anndata.table import ObsFrame
+    from ._arrays import RowSource
     from ._elements import Element
-    from ._sources import RowSource
 
 
 @dataclass(frozen=True, slots=True)

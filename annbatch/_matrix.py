@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._anndata.variables import Variables
+from ._arrays.sources import CsrSource, DenseSource
 from ._elements import (
     CsrElement,
     DenseElement,
@@ -17,13 +18,12 @@ from ._elements import (
     SelectedElement,
     TransformedElement,
 )
-from ._sources.rows import CsrSource, DenseSource
 from .transforms import NormalizeLog1p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._sources import RowSource
+    from ._arrays import RowSource
     from ._wanted import Wanted
 
 

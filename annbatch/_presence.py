@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._anndata.columns import Values
+    from ._arrays.array import Job
     from ._buffers import BufferPool
     from ._plan import WindowRows
-    from ._sources.array import Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from ._sources.rows import CsrSource
-from ._sources.spans import SpanArray
+from ._arrays.library import SpanArray
+from ._arrays.sources import CsrSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._sources import RowSource
+    from ._arrays import RowSource
 
 _DEAR = 4.0
 """Times the values that are wanted: below it, larger chunks of rows gain less than shuffling loses."""

@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 
-from .._sources.tally import count_bytes
-from .._sources.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
+from .._arrays.byte_count import count_bytes
+from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
 
 _STRING_BYTES = 64
 """About what a short string takes in memory, pointer included."""
@@ -148,7 +148,7 @@ def stored_column(element: Any) -> Column:
     """
     from anndata.io import read_elem
 
-    from .._sources.open import open_array
+    from .._arrays.open import open_array
 
     encoding = element.attrs.get("encoding-type")
     if encoding == "array" and element.dtype.kind in "biuf" and element.ndim == 1:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from .._sources import RowSource, open_rows
-from .._sources.open import open_array
-from .._sources.values import HeldValues, StoredValues
+from .._arrays import RowSource, open_rows
+from .._arrays.open import open_array
+from .._arrays.values import HeldValues, StoredValues
 from .table import LazyFrame, MemoryFrame, ObsFrame, stored_frame
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from .element import lend
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .._arrays.array import Job
+    from .._arrays.sources import CsrSource
     from .._buffers import BufferPool
     from .._plan import DatasetRows, WindowRows
-    from .._sources.array import Job
-    from .._sources.rows import CsrSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from .element import lend
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._arrays.array import Job
+    from .._arrays.sources import DenseSource
     from .._buffers import BufferPool
     from .._plan import DatasetRows, WindowRows
-    from .._sources.array import Job
-    from .._sources.rows import DenseSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._arrays.array import split_evenly
 from .._plan import Pieces
-from .._sources.array import split_evenly
 from .dense import DensePlaces, DensePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._arrays.array import Job
+    from .._arrays.sources import DenseSource
     from .._plan import DatasetRows, WindowRows
-    from .._sources.array import Job
-    from .._sources.rows import DenseSource
 
 _READ_BYTES = 4 << 20
 """Whole rows that a job holds at once: enough that chunks are seldom decoded twice, little beside a window."""
@@ -87,7 +87,7 @@ def _fetched_with(source: DenseSource, rows: np.ndarray) -> np.ndarray:
 
     A chunk that comes from an object store comes once, for all of its rows; what a disk holds can be read again.
     """
-    from .._sources.remote import RemoteArray
+    from .._arrays.remote import RemoteArray
 
     array = source.array
     return rows // (array.layout.chunk // array.layout.item) if isinstance(array, RemoteArray) else rows

@@ -14,8 +14,8 @@ from .dense import DensePlaces, DensePlan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._arrays.sources import CsrSource
     from .._plan import DatasetRows, WindowRows
-    from .._sources.rows import CsrSource
 
 
 @dataclass(frozen=True, slots=True)

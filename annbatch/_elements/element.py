@@ -9,9 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._arrays.array import Job
     from .._buffers import BufferPool
     from .._plan import DatasetRows, WindowRows
-    from .._sources.array import Job
     from ..batch import CSR
 
 

@@ -15,10 +15,10 @@ from .transformed import followed_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .._arrays.array import Job
+    from .._arrays.sources import CsrSource
     from .._buffers import BufferPool
     from .._plan import DatasetRows, WindowRows
-    from .._sources.array import Job
-    from .._sources.rows import CsrSource
     from ..batch import CSR
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._anndata.variables import Variables
+    from .._arrays.array import Job
+    from .._arrays.sources import CsrSource
     from .._buffers import BufferPool
     from .._plan import DatasetRows, Layout, Pieces, WindowRows
-    from .._sources.array import Job
-    from .._sources.rows import CsrSource
     from ..abc import Adapter
     from ..transforms import Transform
 

@@ -13,9 +13,9 @@ from ..batch import CSR
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .._arrays.array import Job
     from .._buffers import BufferPool
     from .._plan import DatasetRows, WindowRows
-    from .._sources.array import Job
     from ..transforms import Transform
     from .element import Element, ElementPlan, ElementWindow
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     import zarr
 
-    from .._sources.array import StoredArray
+    from .._arrays.array import StoredArray
+    from .._arrays.remote import RemoteArray
     from .._sources.layout import ChunkLayout
-    from .._sources.remote import RemoteArray
     from .store import RemoteStore
 
 
@@ -92,7 +92,7 @@ def over(node: Any, store: RemoteStore) -> Any:
 
 def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredArray, limit: int | None) -> RemoteArray:
     """Return what reads an array in an object store."""
-    from .._sources.remote import RemoteArray
+    from .._arrays.remote import RemoteArray
     from .store import RemoteStore
 
     given: Any = array.store

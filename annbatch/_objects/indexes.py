@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._sources.files import ABSENT, parse_index
+from .._arrays.chunk_files import ABSENT, parse_index
 from ..errors import CorruptDataError
 from .fetch import ByteRange
 from .requests import Wanted

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .array import item_size
+from .._arrays.array import item_size
 
 if TYPE_CHECKING:
     import zarr

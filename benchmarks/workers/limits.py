@@ -11,8 +11,8 @@ import zarr
 from serve import serve
 
 from annbatch import DatasetCollection
+from annbatch._arrays.chunk_files import ChunkFiles
 from annbatch._clib import blosc_context, blosc_getitem
-from annbatch._sources.files import ChunkFiles
 from annbatch._sources.layout import chunk_layout
 
 MOST_ENCODED_BYTES = 192 << 20

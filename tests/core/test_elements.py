@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annbatch import write_sharded
+from annbatch._arrays import open_rows
 from annbatch._buffers import BufferPool
 from annbatch._elements import CsrElement, DenseElement, DenseSelectedElement, DensifiedElement, SelectedElement
 from annbatch._plan import plan_window, rows_by_dataset
-from annbatch._sources import open_rows
 
 
 def load(element, rows: list[list[int]], sizes: list[int]) -> list:

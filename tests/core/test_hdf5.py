@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import Loader, _price
+from annbatch._arrays.open import open_array
 from annbatch._plan import Pieces
-from annbatch._sources.open import open_array
 from annbatch.errors import CorruptDataError
 
 WAYS = {

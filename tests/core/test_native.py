@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
+from annbatch._arrays.library import ZarrArray
+from annbatch._arrays.native import NativeArray
+from annbatch._arrays.read_plan import plan_reads
 from annbatch._decode import read_pieces
 from annbatch._plan import Pieces
 from annbatch._sources.layout import chunk_layout
-from annbatch._sources.native import NativeArray
-from annbatch._sources.reads import plan_reads
-from annbatch._sources.spans import ZarrArray
 from annbatch.errors import CorruptDataError
 
 
@@ -211,7 +211,7 @@ def test_pickled_it_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_more_files_than_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annbatch._sources.files._MOST_OPEN", 4)
+    monkeypatch.setattr("annbatch._arrays.chunk_files._MOST_OPEN", 4)
     values = np.arange(2_000, dtype="int32")
     source = native(store(tmp_path / "a.zarr", values, chunk=10, shard=20, compressors=None))
     before = _n_open_files()
@@ -231,7 +231,7 @@ def test_a_window_in_more_files_than_a_process_may_open(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 50, usual[1]))
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("annbatch._sources.files._MOST_OPEN", 8)
+            patch.setattr("annbatch._arrays.chunk_files._MOST_OPEN", 8)
             assert (read(source, rows, [1] * 1_500) == expected(values, rows, [1] * 1_500)).all()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)
@@ -342,7 +342,7 @@ def test_a_file_replaced_while_open(damaged: tuple[zarr.Array, Path]) -> None:
 
 
 def test_a_file_replaced_since_it_was_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annbatch._sources.files._MOST_OPEN", 2)
+    monkeypatch.setattr("annbatch._arrays.chunk_files._MOST_OPEN", 2)
     source = native(store(tmp_path / "a.zarr", np.arange(100), chunk=10, shard=None, compressors=None))
     assert (read(source, [0], [100]) == np.arange(100)).all()
     path = tmp_path / "a.zarr" / "c" / "0"

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annbatch._arrays.read_plan import plan_reads
 from annbatch._plan import Pieces
-from annbatch._sources.reads import plan_reads
 
 
 @st.composite

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 
 from annbatch import Loader
+from annbatch._arrays import open_rows
+from annbatch._arrays.array import split_evenly
+from annbatch._arrays.sources import CsrSource
 from annbatch._plan import Pieces
-from annbatch._sources import open_rows
-from annbatch._sources.array import split_evenly
-from annbatch._sources.rows import CsrSource
 from annbatch.errors import CorruptDataError
 
 # A store is a function of a matrix and an empty folder; it returns what a user would hand to the loader. A new storage

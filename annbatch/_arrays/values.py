@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._plan import Pieces
-from .tally import count_bytes
+from .byte_count import count_bytes
 
 if TYPE_CHECKING:
     from .array import StoredArray

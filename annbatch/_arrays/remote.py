@@ -14,8 +14,8 @@ from .._objects.fetch import ByteRange
 from .._objects.ranges import plan_requests
 from .._objects.requests import Wanted
 from ..errors import CorruptDataError
-from .files import ABSENT
-from .located import Located
+from .chunk_files import ABSENT
+from .chunk_locations import Located
 from .native import WHAT_FAILED, NativeArray
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from .._objects.indexes import ShardIndex
     from .._objects.requests import Request
     from .._objects.store import RemoteStore
+    from .._sources.layout import ChunkLayout
     from .array import StoredArray
-    from .layout import ChunkLayout
-    from .reads import Reads
+    from .read_plan import Reads
 
 _JOB_BYTES = 1 << 20
 """About the bytes that one job waits for. Jobs of four times as many left a link of 100 MB/s idle at times, while they

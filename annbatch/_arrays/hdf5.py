@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from .._sources.inflate import inflate_chunks
+from .._sources.layout import ChunkLayout
 from ..errors import CorruptDataError
 from .array import item_size
-from .inflate import inflate_chunks
-from .layout import ChunkLayout
-from .spans import SpanArray
+from .library import SpanArray
 
 if TYPE_CHECKING:
     from .array import StoredArray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import CorruptDataError
-from .pair import CsrPair
+from .csr_pair import CsrPair
 
 if TYPE_CHECKING:
     from .array import StoredArray

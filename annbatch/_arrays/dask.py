@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .spans import SpanArray
+from .library import SpanArray
 
 
 def is_lazy(array: Any) -> bool:

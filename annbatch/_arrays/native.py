@@ -11,17 +11,17 @@ import numpy as np
 
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
-from .disk import reading_waits_for_it
-from .files import ChunkFiles
-from .located import Located
-from .reads import plan_reads
+from .chunk_files import ChunkFiles
+from .chunk_locations import Located
+from .page_cache import reading_waits_for_it
+from .read_plan import plan_reads
 
 if TYPE_CHECKING:
     from .._plan import Pieces
+    from .._sources.layout import ChunkLayout
     from .array import StoredArray
-    from .layout import ChunkLayout
-    from .located import Files
-    from .reads import Reads
+    from .chunk_locations import Files
+    from .read_plan import Reads
 
 _STRETCH_BYTES = 512 << 10
 """Decoded at once: half of a core's L2 cache (1 MB on recent EPYC), so that the scatter reads what is still there."""

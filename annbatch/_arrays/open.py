@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .lazy import LazyArray, is_lazy, stored_behind
+from .dask import LazyArray, is_lazy, stored_behind
 from .memory import MemoryArray
-from .rows import CsrSource, DenseSource
+from .sources import CsrSource, DenseSource
 from .values import HeldValues, StoredValues
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     """
     import h5py
 
-    from .layout import chunk_layout
-    from .spans import ZarrArray
+    from .._sources.layout import chunk_layout
+    from .library import ZarrArray
 
     _numeric(array, name)
     if isinstance(array, h5py.Dataset):

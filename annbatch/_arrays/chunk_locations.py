@@ -12,8 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .layout import ChunkLayout
-    from .reads import Reads
+    from .._sources.layout import ChunkLayout
+    from .read_plan import Reads
 
 _ANNOUNCED_TOGETHER = 64 << 10
 """Ranges closer than this are announced as one: fewer calls, and a disk reads on that far anyway."""

@@ -13,14 +13,14 @@ from ..errors import CorruptDataError
 from .array import Job, split_evenly
 from .memory import MemoryArray
 from .native import NativeArray
-from .reads import plan_reads
+from .read_plan import plan_reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .array import StoredArray
-    from .located import Located
-    from .reads import Reads
+    from .chunk_locations import Located
+    from .read_plan import Reads
 
     Kernel = Callable[..., tuple[int, int, int]]
     Consume = Callable[..., None]
