@@ -23,7 +23,7 @@ from ._anndata.containers import (
 from ._anndata.table import ObsTable
 from ._anndata.variables import Variables, join_variables
 from ._arrays.sources import CsrSource, DenseSource
-from ._matrix import Matrix
+from ._elements.matrix import Matrix
 from ._presence import Presence
 from ._wanted import Wanted
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._anndata.variables import Variables
-from ._arrays.sources import CsrSource, DenseSource
-from ._elements import (
+from .._anndata.variables import Variables
+from .._arrays.sources import CsrSource, DenseSource
+from ..transforms import NormalizeLog1p
+from . import (
     CsrElement,
     DenseElement,
     DenseSelectedElement,
@@ -18,13 +19,12 @@ from ._elements import (
     SelectedElement,
     TransformedElement,
 )
-from .transforms import NormalizeLog1p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._arrays import RowSource
-    from ._wanted import Wanted
+    from .._arrays import RowSource
+    from .._wanted import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Matrix:
     def _untransformed(
         self, variables: Variables, dtype: np.dtype, *, densify: bool, capacity: Callable[[int], int] | None
     ) -> Element:
-        from ._scatter import kernels_cast
+        from .._scatter import kernels_cast
 
         every, columns, width = self._every(), variables.columns, variables.count
         sparse = tuple(source for source in every if isinstance(source, CsrSource))
