@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
-    from .._sources.layout import ChunkLayout
+    from .._format.layout import ChunkLayout
 
 _MOST_OPEN = 256
 """Files that stay open; processes may have 1,024 by default, and every reading thread needs some more for a while."""

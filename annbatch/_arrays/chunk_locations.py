@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._sources.layout import ChunkLayout
+    from .._format.layout import ChunkLayout
     from .read_plan import Reads
 
 _ANNOUNCED_TOGETHER = 64 << 10

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from .._format.layout import ChunkLayout
 from .._sources.inflate import inflate_chunks
-from .._sources.layout import ChunkLayout
 from ..errors import CorruptDataError
 from .array import item_size
 from .library import SpanArray

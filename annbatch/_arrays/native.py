@@ -17,8 +17,8 @@ from .page_cache import reading_waits_for_it
 from .read_plan import plan_reads
 
 if TYPE_CHECKING:
+    from .._format.layout import ChunkLayout
     from .._plan import Pieces
-    from .._sources.layout import ChunkLayout
     from .array import StoredArray
     from .chunk_locations import Files
     from .read_plan import Reads

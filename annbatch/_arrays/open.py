@@ -100,7 +100,7 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     """
     import h5py
 
-    from .._sources.layout import chunk_layout
+    from .._format.layout import chunk_layout
     from .library import ZarrArray
 
     _numeric(array, name)

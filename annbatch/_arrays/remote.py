@@ -21,11 +21,11 @@ from .native import WHAT_FAILED, NativeArray
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .._format.layout import ChunkLayout
     from .._objects.cache import ChunkCache, Extent
     from .._objects.indexes import ShardIndex
     from .._objects.requests import Request
     from .._objects.store import RemoteStore
-    from .._sources.layout import ChunkLayout
     from .array import StoredArray
     from .read_plan import Reads
 

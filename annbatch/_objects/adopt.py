@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .._arrays.array import StoredArray
     from .._arrays.remote import RemoteArray
-    from .._sources.layout import ChunkLayout
+    from .._format.layout import ChunkLayout
     from .store import RemoteStore
 
 

@@ -18,7 +18,7 @@ from .requests import Wanted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._sources.layout import ChunkLayout
+    from .._format.layout import ChunkLayout
     from .requests import Request
     from .store import RemoteStore
 

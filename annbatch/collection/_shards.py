@@ -19,7 +19,7 @@ from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from .._sources.layout import COMPLETE_ATTRIBUTE
+from .._format.layout import COMPLETE_ATTRIBUTE
 from .._zarrs import through_zarrs
 from ._blosc import encode
 from ._files import NewFile

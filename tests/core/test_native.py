@@ -23,8 +23,8 @@ from annbatch._arrays.library import ZarrArray
 from annbatch._arrays.native import NativeArray
 from annbatch._arrays.read_plan import plan_reads
 from annbatch._decode import read_pieces
+from annbatch._format.layout import chunk_layout
 from annbatch._plan import Pieces
-from annbatch._sources.layout import chunk_layout
 from annbatch.errors import CorruptDataError
 
 

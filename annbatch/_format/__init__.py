@@ -1,0 +1,1 @@
+"""How arrays lie on disk: chunk layouts, shard indexes, and the attributes that this package adds."""
