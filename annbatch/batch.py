@@ -89,7 +89,7 @@ class CSR:
         """
         import numpy as np
 
-        from ._scatter import densify
+        from ._kernels.scatter import densify
 
         n_rows, n_columns = self.shape
         dtype = self.data.dtype

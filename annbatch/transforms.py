@@ -116,7 +116,7 @@ class NormalizeLog1p:
 
     def __call__(self, values: np.ndarray, edges: np.ndarray) -> None:
         """Change rows in place."""
-        from ._normalize import normalize_rows
+        from ._kernels.normalize import normalize_rows
 
         normalize_rows(values, edges, self.target_sum)
 

@@ -90,8 +90,8 @@ class CsrPair:
         target_sum
             Where rows are to be normalised to a total and their logarithm taken: the total.
         """
-        from .._hits import bits_of
-        from .._select import add_dense_rows, read_dense, zero_rows
+        from .._kernels.csr import add_dense_rows, read_dense, zero_rows
+        from .._kernels.lookup import bits_of
 
         empty = pieces.dest[pieces.length == 0]
         jobs: list[Job] = [partial(_zero, zero_rows, empty, width, out)] if len(empty) else []
@@ -130,8 +130,8 @@ class CsrPair:
         n_jobs
             How many threads there are to share the work.
         """
-        from .._hits import bits_of
-        from .._select import keep_selected, read_selected
+        from .._kernels.csr import keep_selected, read_selected
+        from .._kernels.lookup import bits_of
 
         selection = columns, bits_of(columns >= 0)
         jobs: list[Job] = []
@@ -164,8 +164,8 @@ class CsrPair:
     def _read_renumbered(
         array: NativeArray, reads: Any, located: Any, pieces: Pieces, columns: np.ndarray, out: np.ndarray
     ) -> int:
-        from .._decode import DONE
-        from .._select import read_renumbered
+        from .._kernels.csr import read_renumbered
+        from .._kernels.decode import DONE
 
         fields, total = (pieces.start, pieces.length, pieces.dest), 0
         for some in reads.in_few_files(array.layout.per_file):
@@ -179,7 +179,7 @@ class CsrPair:
         return total
 
     def _read_then_renumber(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray) -> int:
-        from .._scatter import scatter_cast
+        from .._kernels.scatter import scatter_cast
 
         dest = np.cumsum(pieces.length) - pieces.length
         read = np.empty(int(pieces.length.sum()), dtype=self._indices.dtype)
@@ -194,7 +194,7 @@ class CsrPair:
 
         They are located for all parts at once, so that a chunk that two of them need is fetched once.
         """
-        from .._scatter import kernels_cast
+        from .._kernels.scatter import kernels_cast
 
         data, indices = self._data, self._indices
         if not (isinstance(data, NativeArray) and isinstance(indices, NativeArray)) or not (
@@ -223,7 +223,7 @@ class CsrPair:
 
     @staticmethod
     def _read_together(share: Share, pieces: Pieces, kernel: Kernel, arguments: tuple[Any, ...]) -> int:
-        from .._decode import DONE
+        from .._kernels.decode import DONE
 
         data, indices, reads, located = share.data, share.indices, share.reads, share.located
         fields, total = (pieces.start, pieces.length, pieces.dest), 0
@@ -242,7 +242,7 @@ class CsrPair:
         return total
 
     def _read_then_consume(self, pieces: Pieces, consume: Consume, arguments: tuple[Any, ...]) -> int:
-        from .._scatter import kernels_cast
+        from .._kernels.scatter import kernels_cast
 
         data, indices = self._data, self._indices
         if isinstance(data, MemoryArray) and isinstance(indices, MemoryArray) and kernels_cast(data.dtype, data.dtype):
@@ -268,7 +268,7 @@ class CsrPair:
 
     def _check_columns(self, pieces: Pieces, indices: np.ndarray) -> None:
         """Raise where column numbers of the pieces, which become addresses, are none."""
-        from .._select import column_range
+        from .._kernels.csr import column_range
 
         smallest, largest = column_range(indices, pieces.start, pieces.length)
         if not 0 <= smallest <= largest < self._n_columns:
@@ -285,7 +285,7 @@ def _zero(kernel: Consume, dest: np.ndarray, width: int, out: np.ndarray) -> int
 def _sorted(
     job: Job, n_columns: int, begin: np.ndarray, count: np.ndarray, values: np.ndarray, indices: np.ndarray
 ) -> int:
-    from .._order import sort_rows
+    from .._kernels.sort import sort_rows
 
     n_bytes = job()
     sort_rows(begin, count, n_columns, values, indices)

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from .._format.layout import ChunkLayout
-from .._sources.inflate import inflate_chunks
+from .._kernels.inflate import inflate_chunks
 from ..errors import CorruptDataError
 from .array import item_size
 from .library import SpanArray

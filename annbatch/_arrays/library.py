@@ -94,7 +94,7 @@ class SpanArray(ABC):
     def _read_and_scatter(
         self, start: np.ndarray, length: np.ndarray, dest: np.ndarray, stop: int, out: np.ndarray
     ) -> int:
-        from .._scatter import scatter_cast
+        from .._kernels.scatter import scatter_cast
 
         first = int(start[0])
         read = np.ascontiguousarray(self._read(first, stop))

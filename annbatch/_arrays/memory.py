@@ -33,7 +33,7 @@ class MemoryArray:
         ]
 
     def _copy(self, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> int:
-        from .._scatter import scatter_cast
+        from .._kernels.scatter import scatter_cast
 
         scatter_cast(self.flat, start, length, dest, out)
         return 0

@@ -79,7 +79,7 @@ class NativeArray:
 
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the work of copying ``pieces`` to ``out``; see :class:`~annbatch._sources.array.StoredArray`."""
-        from .._scatter import kernels_cast
+        from .._kernels.scatter import kernels_cast
 
         if out.dtype != self.dtype and not kernels_cast(self.dtype, out.dtype):
             return self._other.jobs(pieces, out, n_jobs=n_jobs)
@@ -128,7 +128,7 @@ class NativeArray:
             whether it is Blosc; the fill value as bytes; scratch for encoded and for decoded bytes, the latter also as
             values; the bound that values must lie below, or -1.
         """
-        from .._clib import blosc_context
+        from .._kernels.clib import blosc_context
 
         layout = self.layout
         longest = int((reads.stop - reads.start).max(initial=1)) * self.dtype.itemsize
@@ -148,7 +148,7 @@ class NativeArray:
         )
 
     def _read(self, reads: Reads, located: Located, pieces: Pieces, stored: np.dtype, out: np.ndarray) -> int:
-        from .._decode import DONE, read_pieces
+        from .._kernels.decode import DONE, read_pieces
 
         fields, total = (pieces.start, pieces.length, pieces.dest), 0
         for some in reads.in_few_files(self.layout.per_file):
@@ -163,7 +163,7 @@ class NativeArray:
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
         """Return the error that a kernel's status means, with the file, the array and the chunk."""
-        from .._clib import forget_context
+        from .._kernels.clib import forget_context
 
         forget_context()
         layout = self.layout

@@ -91,7 +91,7 @@ class RemoteArray(NativeArray):
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
         """Return the error that a kernel's status means, with the object, the chunk and the array."""
-        from .._clib import forget_context
+        from .._kernels.clib import forget_context
 
         forget_context()
         number, within = divmod(chunk, self.layout.per_file)
@@ -226,7 +226,7 @@ class Fetched(Located):
         there
             Which reads to ask for.
         """
-        from .._decode import NOT_THE_CHUNK
+        from .._kernels.decode import NOT_THE_CHUNK
 
         array, layout, nbytes = self._array, self._layout, self.nbytes
         begin, end = offset[there], offset[there] + nbytes[there]

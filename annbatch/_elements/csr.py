@@ -97,7 +97,7 @@ class CsrWindow:
         pool: BufferPool, lengths: np.ndarray, edges: np.ndarray, layout: Layout, n_columns: int, dtype: np.dtype
     ) -> CsrWindow:
         """Take the memory of a window whose rows have the given lengths; fill in all but rows' values and columns."""
-        from .._scatter import fill_indptr, pad
+        from .._kernels.scatter import fill_indptr, pad
 
         data, indices = lend(pool, layout.size, dtype), lend(pool, layout.size, index_dtype(n_columns))
         rows = lay_out(np.diff(edges) + 1, np.arange(len(edges)))

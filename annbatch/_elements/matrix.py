@@ -113,7 +113,7 @@ class Matrix:
     def _untransformed(
         self, variables: Variables, dtype: np.dtype, *, densify: bool, capacity: Callable[[int], int] | None
     ) -> Element:
-        from .._scatter import kernels_cast
+        from .._kernels.scatter import kernels_cast
 
         every, columns, width = self._every(), variables.columns, variables.count
         sparse = tuple(source for source in every if isinstance(source, CsrSource))

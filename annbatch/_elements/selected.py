@@ -148,7 +148,7 @@ class SelectedWindow:
 
     def gather(self) -> None:
         """Copy the rows to their places, once all have been read."""
-        from .._scatter import scatter
+        from .._kernels.scatter import scatter
 
         assert self._read is not None
         plan, element, (values, indices, places) = self._plan, self._plan.element, self._read

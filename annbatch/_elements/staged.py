@@ -154,7 +154,7 @@ class StagedPlan:
         return window, followed_by(jobs, window.send)
 
     def _fill_indptr(self, compact: CompactWindow) -> None:
-        from .._scatter import fill_indptr
+        from .._kernels.scatter import fill_indptr
 
         fill_indptr(self.lengths, self.edges, self.edges + np.arange(len(self.edges)), compact.indptr)
 

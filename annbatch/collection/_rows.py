@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .._scatter import scatter_cast
+from .._kernels.scatter import scatter_cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

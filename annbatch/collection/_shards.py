@@ -20,8 +20,8 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from .._format.layout import COMPLETE_ATTRIBUTE
+from .._kernels.encode import encode
 from .._zarrs import through_zarrs
-from ._blosc import encode
 from ._files import NewFile
 
 if TYPE_CHECKING:

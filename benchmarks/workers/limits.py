@@ -12,8 +12,8 @@ from serve import serve
 
 from annbatch import DatasetCollection
 from annbatch._arrays.chunk_files import ChunkFiles
-from annbatch._clib import blosc_context, blosc_getitem
 from annbatch._format.layout import chunk_layout
+from annbatch._kernels.clib import blosc_context, blosc_getitem
 
 MOST_ENCODED_BYTES = 192 << 20
 """Of each array at most so much is held in memory, encoded: more than most caches, and enough to draw rows from."""

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annbatch._buffers import allocate_aligned
-from annbatch._hits import bits_of
-from annbatch._place import LARGE
-from annbatch._select import add_dense, add_dense_rows, column_range
+from annbatch._kernels.copy import LARGE
+from annbatch._kernels.csr import add_dense, add_dense_rows, column_range
+from annbatch._kernels.lookup import bits_of
 
 UNCHANGED = np.empty(0, dtype=np.int32), bits_of(np.empty(0, dtype=bool))
 

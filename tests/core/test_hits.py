@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._hits import GROUP, bits_of, find_wanted
+from annbatch._kernels.lookup import GROUP, bits_of, find_wanted
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "i8"])

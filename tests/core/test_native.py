@@ -22,8 +22,8 @@ from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 from annbatch._arrays.library import ZarrArray
 from annbatch._arrays.native import NativeArray
 from annbatch._arrays.read_plan import plan_reads
-from annbatch._decode import read_pieces
 from annbatch._format.layout import chunk_layout
+from annbatch._kernels.decode import read_pieces
 from annbatch._plan import Pieces
 from annbatch.errors import CorruptDataError
 

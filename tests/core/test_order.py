@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._order import sort_rows
+from annbatch._kernels.sort import sort_rows
 
 
 @given(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annbatch import Loader
-from annbatch._place import LARGE, LINE, fence, fetch_ahead, place
+from annbatch._kernels.copy import LARGE, LINE, fence, fetch_ahead, place
 
 
 @nb.njit

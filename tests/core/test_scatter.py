@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._scatter import densify, fill_indptr, pad, scatter, scatter_cast
+from annbatch._kernels.scatter import densify, fill_indptr, pad, scatter, scatter_cast
 from annbatch.batch import CSR
 
 DTYPES = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16"]

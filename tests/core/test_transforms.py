@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from zarr.codecs import BloscCodec
 
 from annbatch import Loader
-from annbatch._normalize import normalize_rows, row_total
+from annbatch._kernels.normalize import normalize_rows, row_total
 from annbatch.transforms import NormalizeLog1p
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numcodecs.blosc import Blosc
 
-from annbatch.collection._blosc import encode
+from annbatch._kernels.encode import encode
 
 
 def values(kind: str, n: int, dtype: str) -> np.ndarray:

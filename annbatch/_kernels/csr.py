@@ -9,11 +9,11 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ._borrowed import borrowed
-from ._decode import DONE, Fields, Stored, read_values
-from ._hits import find_wanted
-from ._normalize import normalize_row, scratch_like
-from ._place import LARGE, LONG, fence, place
+from .copy import LARGE, LONG, fence, place
+from .decode import DONE, Fields, Stored, read_values
+from .intrinsics import borrowed
+from .lookup import find_wanted
+from .normalize import normalize_row, scratch_like
 
 
 @nb.njit(nogil=True, cache=True)

@@ -20,7 +20,7 @@ import numba as nb
 import numpy as np
 from numba import types
 
-from .._clib import symbol
+from .clib import symbol
 
 if TYPE_CHECKING:
     from typing import Any

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numba as nb
 
-from ._borrowed import borrowed
-from ._place import LARGE, LONG, fence, fetch_ahead, place
+from .copy import LARGE, LONG, fence, fetch_ahead, place
+from .intrinsics import borrowed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ import numba as nb
 import numpy as np
 from numba import types
 
-from .._clib import pread
+from .clib import pread
 
 _inflate = types.ExternalFunction(
     "libdeflate_zlib_decompress",

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import numba as nb
 import numpy as np
 
-from ._borrowed import borrowed
-from ._clib import blosc_getitem, memcpy, pread
-from ._place import LARGE, LONG, fence, fetch_ahead, place
+from .clib import blosc_getitem, memcpy, pread
+from .copy import LARGE, LONG, fence, fetch_ahead, place
+from .intrinsics import borrowed
 
 DONE, READ_FAILED, TOO_SHORT, NOT_THE_CHUNK, UNDECODABLE, OUT_OF_RANGE = 0, -1, -2, -3, -4, -5
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ._intrinsic import intrinsic
+from .._intrinsic import intrinsic
 
 
 @intrinsic

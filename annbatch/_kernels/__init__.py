@@ -1,0 +1,1 @@
+"""All compiled code: numba kernels, and the C functions that they call."""
