@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ._adapters import find_adapter
-from ._datasets import Datasets, dataset_of, matrix_dataset, stored_dataset
-from ._deliver import Delivery
-from ._epoch import Epoch
+from ._loading.adapters import find_adapter
+from ._loading.datasets import Datasets, dataset_of, matrix_dataset, stored_dataset
+from ._loading.delivery import Delivery
+from ._loading.epoch import Epoch
+from ._loading.progress import Progress, read_state, write_state
+from ._loading.reader import Reading
+from ._loading.selection import Wanted
+from ._loading.stats import LoaderStats as LoaderStats
 from ._objects import RemoteStores
 from ._position import Position
-from ._reading import Reading
-from ._resume import Progress, read_state, write_state
 from ._sizes import parse_size
-from ._stats import LoaderStats as LoaderStats
-from ._wanted import Wanted
 from ._workers import this_worker
 from .samplers._arguments import digest, whole
 from .samplers._make import make_sampler
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from ._resume import Pass
+    from ._loading.progress import Pass
     from .abc import Adapter, Sampler
     from .collection import DatasetCollection
     from .transforms import Transform

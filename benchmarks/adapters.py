@@ -28,7 +28,7 @@ import numpy as np
 from scipy import sparse
 
 from annbatch import DatasetCollection, Loader
-from annbatch._adapters import find_adapter
+from annbatch._loading.adapters import find_adapter
 from annbatch.abc import Adapter
 from annbatch.batch import CSR
 from annbatch.errors import MissingDependencyError

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .._arrays import RowSource
-    from .._wanted import Wanted
+    from .._loading.selection import Wanted
 
 
 @dataclass(frozen=True, slots=True)

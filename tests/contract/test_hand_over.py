@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from annbatch import Loader
-from annbatch._adapters import find_adapter
+from annbatch._loading.adapters import find_adapter
 
 
 def recording(name):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from annbatch._adapters import find_adapter
+from annbatch._loading.adapters import find_adapter
 from annbatch.abc import Adapter
 
 MODULE = """

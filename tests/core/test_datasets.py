@@ -10,9 +10,9 @@ import scipy.sparse as sp
 import zarr
 from anndata.io import sparse_dataset, write_elem
 
-from annbatch._datasets import Datasets, matrix_dataset, stored_dataset
 from annbatch._elements import CsrElement, DenseElement
-from annbatch._wanted import Wanted
+from annbatch._loading.datasets import Datasets, matrix_dataset, stored_dataset
+from annbatch._loading.selection import Wanted
 
 
 def datasets(**options) -> Datasets:

@@ -157,7 +157,7 @@ def test_a_framework_that_is_installed_is_preferred_to_numpy():
 @pytest.mark.parametrize("counts", [True, False])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_frameworks_learn_what_numpy_learns(framework, counts):
-    from annbatch._adapters import find_adapter
+    from annbatch._loading.adapters import find_adapter
 
     rng = np.random.default_rng(0)
     x = rng.poisson(3, (64, 10)).astype(np.float32) - (0 if counts else 3)

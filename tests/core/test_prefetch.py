@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._prefetch import ReadAhead
+from annbatch._loading.read_ahead import ReadAhead
 
 
 @dataclass

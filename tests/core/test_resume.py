@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import DatasetCollection, Loader
+from annbatch._loading.progress import Progress
 from annbatch._plan import plan_window
 from annbatch._position import Position
-from annbatch._resume import Progress
 from annbatch.abc import Sampler
 from annbatch.samplers import (
     ChunkSampler,

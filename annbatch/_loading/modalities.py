@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._anndata.containers import split_key
-from ._elements.dense import DenseWindow
-from ._elements.element import lend
-from ._plan import DatasetRows, lay_out
+from .._anndata.containers import split_key
+from .._elements.dense import DenseWindow
+from .._elements.element import lend
+from .._plan import DatasetRows, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._anndata.columns import Values
-    from ._arrays.array import Job
-    from ._buffers import BufferPool
-    from ._plan import WindowRows
+    from .._anndata.columns import Values
+    from .._arrays.array import Job
+    from .._buffers import BufferPool
+    from .._plan import WindowRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ._arrays.byte_count import take_count
+from .._arrays.byte_count import take_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._arrays.array import Job
+    from .._arrays.array import Job
 
 T = TypeVar("T")
 

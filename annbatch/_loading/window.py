@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Executor, Future
 
-    from ._anndata.table import ObsWindow
-    from ._buffers import BufferPool
-    from ._elements import ElementPlan, ElementWindow
-    from ._plan import WindowRows
-    from ._stats import WorkLog
+    from .._anndata.table import ObsWindow
+    from .._buffers import BufferPool
+    from .._elements import ElementPlan, ElementWindow
+    from .._plan import WindowRows
+    from .stats import WorkLog
 
 
 @dataclass(frozen=True, slots=True)

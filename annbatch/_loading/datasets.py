@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._anndata.containers import (
+from .._anndata.containers import (
     Annotated,
     BareMatrix,
     Dataset,
@@ -20,20 +20,20 @@ from ._anndata.containers import (
     split_key,
     stored_multimodal,
 )
-from ._anndata.table import ObsTable
-from ._anndata.variables import Variables, join_variables
-from ._arrays.sources import CsrSource, DenseSource
-from ._elements.matrix import Matrix
-from ._presence import Presence
-from ._wanted import Wanted
+from .._anndata.table import ObsTable
+from .._anndata.variables import Variables, join_variables
+from .._arrays.sources import CsrSource, DenseSource
+from .._elements.matrix import Matrix
+from .modalities import Presence
+from .selection import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ._anndata.columns import Values
-    from ._anndata.table import ObsFrame
-    from ._arrays import RowSource
-    from ._elements import Element
+    from .._anndata.columns import Values
+    from .._anndata.table import ObsFrame
+    from .._arrays import RowSource
+    from .._elements import Element
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ import operator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ._position import Position
+from .._position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .abc import Sampler
+    from ..abc import Sampler
 
 FORMAT, VERSION = "annbatch.Loader", 1
 

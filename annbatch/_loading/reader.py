@@ -7,18 +7,18 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ._buffers import BufferPool, allocate_aligned
-from ._prefetch import ReadAhead, check_process
-from ._stats import WorkLog
-from ._window import LoadedWindow, WindowPlan, begin_window
+from .._buffers import BufferPool, allocate_aligned
+from .read_ahead import ReadAhead, check_process
+from .stats import WorkLog
+from .window import LoadedWindow, WindowPlan, begin_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
 
-    from ._objects import RemoteStores
-    from ._stats import LoaderStats
+    from .._objects import RemoteStores
+    from .stats import LoaderStats
 
 
 class Reading:

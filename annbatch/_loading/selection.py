@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._anndata.variables import JOINS
+from .._anndata.variables import JOINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
 
-    from ._elements.staged import Staging
-    from .transforms import Transform
+    from .._elements.staged import Staging
+    from ..transforms import Transform
 
 
 @dataclass(frozen=True, slots=True)

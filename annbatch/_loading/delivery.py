@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._anndata.containers import has_var_axis, path_of
-from ._elements import CsrElement
-from ._elements.staged import HALVES, Staging
-from .batch import CSR
+from .._anndata.containers import has_var_axis, path_of
+from .._elements import CsrElement
+from .._elements.staged import HALVES, Staging
+from ..batch import CSR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ._anndata.table import ObsTable, ObsWindow
-    from ._elements import Element
-    from ._plan import DatasetRows
-    from ._window import LoadedWindow
-    from .abc import Adapter
-    from .types import LoaderOutput
+    from .._anndata.table import ObsTable, ObsWindow
+    from .._elements import Element
+    from .._plan import DatasetRows
+    from ..abc import Adapter
+    from ..types import LoaderOutput
+    from .window import LoadedWindow
 
 OBS_AS = ("dataframe", "arrays")
 

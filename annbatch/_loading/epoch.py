@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ._deliver import Annotations
-from ._plan import plan_window, rows_by_dataset
-from ._presence import MaskPlan, mask_key
-from ._price import warn_of_price
-from ._window import WindowPlan
+from .._plan import plan_window, rows_by_dataset
+from .._price import warn_of_price
+from .delivery import Annotations
+from .modalities import MaskPlan, mask_key
+from .window import WindowPlan
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ._datasets import Datasets
-    from ._deliver import Delivery
-    from ._elements import ElementPlan
-    from ._position import Position
-    from ._prefetch import ReadAhead
-    from ._reading import Reading
-    from ._stats import WorkLog
-    from ._window import LoadedWindow
-    from .abc import Sampler
-    from .types import LoaderOutput
+    from .._elements import ElementPlan
+    from .._position import Position
+    from ..abc import Sampler
+    from ..types import LoaderOutput
+    from .datasets import Datasets
+    from .delivery import Delivery
+    from .read_ahead import ReadAhead
+    from .reader import Reading
+    from .stats import WorkLog
+    from .window import LoadedWindow
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from .abc import Adapter
+from ..abc import Adapter
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
