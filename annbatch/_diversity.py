@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._plan import plan_window, rows_by_dataset
-from ._position import Position
+from ._plan.position import Position
+from ._plan.window_rows import plan_window, rows_by_dataset
 from .samplers import RowSet
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from ._position import Position, Stretches, cut, parts
+from ._plan.position import Position, Stretches, cut, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -361,7 +361,7 @@ class Sampler(ABC):
         import numpy as np
 
         from ._passes import window_rng
-        from ._plan import n_requested, split_every
+        from ._plan.window_rows import n_requested, split_every
 
         batch_size, shuffle = self.batch_size, self.shuffle
         if batch_size is None or shuffle is None:

@@ -19,7 +19,7 @@ from ._loading.reader import Reading
 from ._loading.selection import Wanted
 from ._loading.stats import LoaderStats as LoaderStats
 from ._objects import RemoteStores
-from ._position import Position
+from ._plan.position import Position
 from ._sizes import parse_size
 from ._workers import this_worker
 from .samplers._arguments import digest, whole

@@ -12,7 +12,7 @@ from .columns import CategoricalColumn, nullable_dtype
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._plan import DatasetRows
+    from .._plan.window_rows import DatasetRows
     from .columns import Column, Dtype
 
 

@@ -14,7 +14,7 @@ from .joined_column import UnitedColumn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._plan import DatasetRows
+    from .._plan.window_rows import DatasetRows
     from .columns import Column
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from .._plan import Pieces
+    from .._plan.window_rows import Pieces
 
 Job = Callable[[], int]
 """Part of a reading, run on any thread once; returns the bytes it fetched."""

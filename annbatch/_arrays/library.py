@@ -20,7 +20,7 @@ from .array import Job, item_size
 if TYPE_CHECKING:
     import zarr
 
-    from .._plan import Pieces
+    from .._plan.window_rows import Pieces
 
 _SPAN_BYTES = 4 << 20
 """About the largest stretch read at once: it outweighs a library's overhead a call, and several fit in memory."""

@@ -10,7 +10,7 @@ from .array import Job, item_size, split_evenly
 if TYPE_CHECKING:
     import numpy as np
 
-    from .._plan import Pieces
+    from .._plan.window_rows import Pieces
 
 
 class MemoryArray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan import Layout, Pieces, lay_out
+from .._plan.window_rows import Layout, Pieces, lay_out
 from ..batch import CSR
 from .element import lend
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._arrays.array import Job
     from .._arrays.sources import CsrSource
     from .._buffers import BufferPool
-    from .._plan import DatasetRows, WindowRows
+    from .._plan.window_rows import DatasetRows, WindowRows
 
 
 @dataclass(frozen=True, slots=True)

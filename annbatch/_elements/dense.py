@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .._plan import Layout, Pieces, lay_out
+from .._plan.window_rows import Layout, Pieces, lay_out
 from .element import lend
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._arrays.array import Job
     from .._arrays.sources import DenseSource
     from .._buffers import BufferPool
-    from .._plan import DatasetRows, WindowRows
+    from .._plan.window_rows import DatasetRows, WindowRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._arrays.array import split_evenly
-from .._plan import Pieces
+from .._plan.window_rows import Pieces
 from .dense import DensePlaces, DensePlan
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .._arrays.array import Job
     from .._arrays.sources import DenseSource
-    from .._plan import DatasetRows, WindowRows
+    from .._plan.window_rows import DatasetRows, WindowRows
 
 _READ_BYTES = 4 << 20
 """Whole rows that a job holds at once: enough that chunks are seldom decoded twice, little beside a window."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan import Pieces
+from .._plan.window_rows import Pieces
 from .dense import DensePlaces, DensePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._arrays.sources import CsrSource
-    from .._plan import DatasetRows, WindowRows
+    from .._plan.window_rows import DatasetRows, WindowRows
 
 
 @dataclass(frozen=True, slots=True)

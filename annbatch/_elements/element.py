@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .._arrays.array import Job
     from .._buffers import BufferPool
-    from .._plan import DatasetRows, WindowRows
+    from .._plan.window_rows import DatasetRows, WindowRows
     from ..batch import CSR
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan import Pieces, lay_out
+from .._plan.window_rows import Pieces, lay_out
 from .csr import CsrWindow, index_dtype
 from .element import lend
 from .transformed import followed_by
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .._arrays.array import Job
     from .._arrays.sources import CsrSource
     from .._buffers import BufferPool
-    from .._plan import DatasetRows, WindowRows
+    from .._plan.window_rows import DatasetRows, WindowRows
     from ..batch import CSR
 
 

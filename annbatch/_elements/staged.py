@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._arrays.array import Job
     from .._arrays.sources import CsrSource
     from .._buffers import BufferPool
-    from .._plan import DatasetRows, Layout, Pieces, WindowRows
+    from .._plan.window_rows import DatasetRows, Layout, Pieces, WindowRows
     from ..abc import Adapter
     from ..transforms import Transform
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .._arrays.array import Job
     from .._buffers import BufferPool
-    from .._plan import DatasetRows, WindowRows
+    from .._plan.window_rows import DatasetRows, WindowRows
     from ..transforms import Transform
     from .element import Element, ElementPlan, ElementWindow
 

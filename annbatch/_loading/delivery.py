@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .._anndata.table import ObsTable, ObsWindow
     from .._elements import Element
-    from .._plan import DatasetRows
+    from .._plan.window_rows import DatasetRows
     from ..abc import Adapter
     from ..types import LoaderOutput
     from .window import LoadedWindow

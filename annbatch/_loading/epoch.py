@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .._plan import plan_window, rows_by_dataset
+from .._plan.window_rows import plan_window, rows_by_dataset
 from .._price import warn_of_price
 from .delivery import Annotations
 from .modalities import MaskPlan, mask_key
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from .._elements import ElementPlan
-    from .._position import Position
+    from .._plan.position import Position
     from ..abc import Sampler
     from ..types import LoaderOutput
     from .datasets import Datasets

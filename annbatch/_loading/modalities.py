@@ -10,7 +10,7 @@ import numpy as np
 from .._anndata.containers import split_key
 from .._elements.dense import DenseWindow
 from .._elements.element import lend
-from .._plan import DatasetRows, lay_out
+from .._plan.window_rows import DatasetRows, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .._anndata.columns import Values
     from .._arrays.array import Job
     from .._buffers import BufferPool
-    from .._plan import WindowRows
+    from .._plan.window_rows import WindowRows
 
 
 @dataclass(frozen=True, slots=True)

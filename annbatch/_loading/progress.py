@@ -6,7 +6,7 @@ import operator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from .._position import Position
+from .._plan.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

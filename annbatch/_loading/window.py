@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .._anndata.table import ObsWindow
     from .._buffers import BufferPool
     from .._elements import ElementPlan, ElementWindow
-    from .._plan import WindowRows
+    from .._plan.window_rows import WindowRows
     from .stats import WorkLog
 
 

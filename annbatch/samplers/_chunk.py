@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._plan import n_requested, split_every
+from .._plan.window_rows import n_requested, split_every
 from ._arguments import keyed_rng
 from ._permutation import Natural, Permutation, random_order
 from ._windows import WindowSampler

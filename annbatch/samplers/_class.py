@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._plan import concatenated_ranges, split_every
+from .._plan.window_rows import concatenated_ranges, split_every
 from ._arguments import check_positive, check_weights, digest, keyed_rng, whole
 from ._chunk import chunk_lengths
 from ._rows import RowSet, RowsLike, Runs, check_mask

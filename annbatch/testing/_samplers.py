@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._position import Position
+from .._plan.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

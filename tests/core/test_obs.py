@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from annbatch import Loader
 from annbatch._anndata.table import MemoryFrame, ObsTable, StoredFrame
-from annbatch._plan import rows_by_dataset
+from annbatch._plan.window_rows import rows_by_dataset
 
 SIZES = [7, 0, 1, 12]
 

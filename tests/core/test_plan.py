@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._plan import (
+from annbatch._plan.window_rows import (
     ALIGNED_ELEMENTS,
     concatenated_ranges,
     lay_out,

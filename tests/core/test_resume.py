@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from annbatch import DatasetCollection, Loader
 from annbatch._loading.progress import Progress
-from annbatch._plan import plan_window
-from annbatch._position import Position
+from annbatch._plan.position import Position
+from annbatch._plan.window_rows import plan_window
 from annbatch.abc import Sampler
 from annbatch.samplers import (
     ChunkSampler,

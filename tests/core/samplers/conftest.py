@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from annbatch._plan import plan_window
+from annbatch._plan.window_rows import plan_window
 
 
 def batches(sampler, n_obs: int, epoch: int = 0, **where) -> list[list[int]]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annbatch._position import Position, cut, parts, rest_of
+from annbatch._plan.position import Position, cut, parts, rest_of
 from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, SequentialSampler
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from annbatch import Loader, diversity
-from annbatch._plan import plan_window
-from annbatch._position import rest_of
+from annbatch._plan.position import rest_of
+from annbatch._plan.window_rows import plan_window
 from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, RowSet
 

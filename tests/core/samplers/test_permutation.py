@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from annbatch._position import Position
+from annbatch._plan.position import Position
 from annbatch.samplers import RandomSampler
 from annbatch.samplers._permutation import DRAWN_UP_TO, Drawn, Keyed, Natural, random_order
 

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .types import LoadRequest
+    from ..types import LoadRequest
 
 ALIGNED_ELEMENTS = 64
 """Batches start at multiples of this many elements, so on 64-byte boundaries for every item size."""

@@ -1,0 +1,1 @@
+"""Plans in integers only: no I/O, so that properties can be tested."""
