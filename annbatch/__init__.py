@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import abc, errors, samplers, testing, transforms, types
     from ._diversity import diversity
-    from ._objects.store import RemoteStore
+    from ._remote.store import RemoteStore
     from ._suggest import suggest
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
@@ -40,7 +40,7 @@ __all__ = [
 _HOMES = {
     "DatasetCollection": ".collection",
     "Loader": ".loader",
-    "RemoteStore": "._objects.store",
+    "RemoteStore": "._remote.store",
     "diversity": "._diversity",
     "suggest": "._suggest",
     "write_sharded": ".collection",

@@ -60,7 +60,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from ._objects.place import open_group, size_of, spell_place
+    from ._remote.urls import open_group, size_of, spell_place
     from ._sizes import spell_bytes
     from .collection import DatasetCollection
 
@@ -90,7 +90,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from ._objects.place import size_of, spell_place
+    from ._remote.urls import size_of, spell_place
     from ._sizes import spell_bytes
     from .collection import DatasetCollection
 
@@ -101,7 +101,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from ._objects.place import spell_place
+    from ._remote.urls import spell_place
     from .collection import DatasetCollection
 
     print(f"Reading {spell_place(arguments.store)} ...")
@@ -117,7 +117,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 def _bench(arguments: argparse.Namespace) -> None:
     from ._bench import measure
-    from ._objects.place import spell_place
+    from ._remote.urls import spell_place
     from ._sizes import spell_bytes
     from .collection import DatasetCollection
 

@@ -18,8 +18,8 @@ from ._loading.progress import Progress, read_state, write_state
 from ._loading.reader import Reading
 from ._loading.selection import Wanted
 from ._loading.stats import LoaderStats as LoaderStats
-from ._objects import RemoteStores
 from ._plan.position import Position
+from ._remote import RemoteStores
 from ._sizes import parse_size
 from ._workers import this_worker
 from .samplers._arguments import digest, whole

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._objects.cache import EXTENT_BYTES
-from .._objects.faults import ReplacedObjectError
-from .._objects.fetch import ByteRange
-from .._objects.ranges import plan_requests
-from .._objects.requests import Wanted
+from .._remote.cache import EXTENT_BYTES
+from .._remote.coalesce import plan_requests
+from .._remote.faults import ReplacedObjectError
+from .._remote.fetch import ByteRange
+from .._remote.requests import Wanted
 from ..errors import CorruptDataError
 from .chunk_files import ABSENT
 from .chunk_locations import Located
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._format.layout import ChunkLayout
-    from .._objects.cache import ChunkCache, Extent
-    from .._objects.indexes import ShardIndex
-    from .._objects.requests import Request
-    from .._objects.store import RemoteStore
+    from .._remote.cache import ChunkCache, Extent
+    from .._remote.requests import Request
+    from .._remote.shard_indexes import ShardIndex
+    from .._remote.store import RemoteStore
     from .array import StoredArray
     from .read_plan import Reads
 

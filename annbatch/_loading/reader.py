@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from .._objects import RemoteStores
+    from .._remote import RemoteStores
     from .stats import LoaderStats
 
 

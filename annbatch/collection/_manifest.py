@@ -19,7 +19,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
-from .._objects.place import SCHEMES, is_url, without_secrets
+from .._remote.urls import SCHEMES, is_url, without_secrets
 from ..errors import NotACollectionError
 from ._stored import InFolder, InStore, directly_below
 
@@ -90,7 +90,7 @@ class Home:
                 self._shown = str(Path(group.store.root) / group.path)
                 self.folder = Path(self._shown).absolute()
         elif is_url(group):
-            from .._objects.store import RemoteStore
+            from .._remote.store import RemoteStore
 
             self._store = RemoteStore(str(group), read_only=mode == "r")
             self.refresh()

@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 from annbatch import DatasetCollection, RemoteStore
-from annbatch._objects.place import is_url, url_of, without_secrets
+from annbatch._remote.urls import is_url, url_of, without_secrets
 from annbatch.cli import main
 from annbatch.errors import NotACollectionError, RemoteError, StoreError
 

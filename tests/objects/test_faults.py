@@ -11,8 +11,8 @@ import pytest
 import zarr
 
 from annbatch import DatasetCollection, RemoteStore
-from annbatch._objects.faults import Fault, fault_of
-from annbatch._objects.fetch import Patience
+from annbatch._remote.faults import Fault, fault_of
+from annbatch._remote.fetch import Patience
 from annbatch.errors import CorruptDataError, RemoteError
 
 PATIENT = {"timeout": 0.5, "deadline": 60.0}

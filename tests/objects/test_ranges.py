@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annbatch._objects.ranges import plan_requests
+from annbatch._remote.coalesce import plan_requests
 
 
 @st.composite

@@ -7,5 +7,5 @@ bytes are asked for together. ``store``: all of it as a zarr store.
 
 from __future__ import annotations
 
-from .adopt import RemoteStores as RemoteStores
-from .adopt import remote_array as remote_array
+from .stores import RemoteStores as RemoteStores
+from .stores import remote_array as remote_array

@@ -14,9 +14,9 @@ from .._sizes import parse_size
 from ..errors import RemoteError
 from .cache import ChunkCache
 from .fetch import Answer, ByteRange, Patience, get, insist
-from .indexes import ShardIndexes
-from .place import open_object_store, url_of
 from .requests import Requests, Wanted
+from .shard_indexes import ShardIndexes
+from .urls import open_object_store, url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
