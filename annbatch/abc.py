@@ -72,7 +72,7 @@ class Adapter(ABC):
             ``(nbytes,)`` uint8, 64-byte aligned, contents undefined. Ordinary memory by default; pinned memory where
             the framework copies to a device.
         """
-        from ._buffers import allocate_aligned
+        from ._runtime.buffers import allocate_aligned
 
         return allocate_aligned(nbytes)
 

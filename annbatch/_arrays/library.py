@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._zarrs import claim_zarrs, through_zarrs
+from .._runtime.zarrs import claim_zarrs, through_zarrs
 from ..errors import CorruptDataError
 from .array import Job, item_size
 

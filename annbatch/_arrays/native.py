@@ -187,7 +187,7 @@ class NativeArray:
 
 def _scratch(name: str, nbytes: int) -> np.ndarray:
     """Return this thread's scratch memory of at least ``nbytes``, 64-byte aligned."""
-    from .._buffers import allocate_aligned
+    from .._runtime.buffers import allocate_aligned
 
     block: np.ndarray | None = getattr(_local, name, None)
     if block is None or block.nbytes < nbytes:

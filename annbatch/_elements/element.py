@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._arrays.array import Job
-    from .._buffers import BufferPool
     from .._plan.window_rows import DatasetRows, WindowRows
+    from .._runtime.buffers import BufferPool
     from ..batch import CSR
 
 

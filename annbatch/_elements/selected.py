@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from .._arrays.array import Job
     from .._arrays.sources import CsrSource
-    from .._buffers import BufferPool
     from .._plan.window_rows import DatasetRows, WindowRows
+    from .._runtime.buffers import BufferPool
     from ..batch import CSR
 
 

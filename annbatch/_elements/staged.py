@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .._anndata.variables import Variables
     from .._arrays.array import Job
     from .._arrays.sources import CsrSource
-    from .._buffers import BufferPool
     from .._plan.window_rows import DatasetRows, Layout, Pieces, WindowRows
+    from .._runtime.buffers import BufferPool
     from ..abc import Adapter
     from ..transforms import Transform
 

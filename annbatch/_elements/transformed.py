@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._arrays.array import Job
-    from .._buffers import BufferPool
     from .._plan.window_rows import DatasetRows, WindowRows
+    from .._runtime.buffers import BufferPool
     from ..transforms import Transform
     from .element import Element, ElementPlan, ElementWindow
 

@@ -128,7 +128,7 @@ def encode(values: np.ndarray, *, block_size: int, high: bool) -> np.ndarray:
 def _scratch(block_size: int) -> Any:
     """Return this thread's memory for LZ4HC, aligned as it must be, and for a shuffled block."""
     if not hasattr(_local, "state"):
-        from .._buffers import allocate_aligned
+        from .._runtime.buffers import allocate_aligned
 
         _local.state = allocate_aligned(_HC_STATE_BYTES)
         _local.state[:] = 0

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from .._anndata.columns import Values
     from .._arrays.array import Job
-    from .._buffers import BufferPool
     from .._plan.window_rows import WindowRows
+    from .._runtime.buffers import BufferPool
 
 
 @dataclass(frozen=True, slots=True)

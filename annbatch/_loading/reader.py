@@ -7,7 +7,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from .._buffers import BufferPool, allocate_aligned
+from .._runtime.buffers import BufferPool, allocate_aligned
 from .read_ahead import ReadAhead, check_process
 from .stats import WorkLog
 from .window import LoadedWindow, WindowPlan, begin_window

@@ -21,7 +21,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 
 from .._format.layout import COMPLETE_ATTRIBUTE
 from .._kernels.encode import encode
-from .._zarrs import through_zarrs
+from .._runtime.zarrs import through_zarrs
 from ._files import NewFile
 
 if TYPE_CHECKING:

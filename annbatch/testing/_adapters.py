@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._buffers import BufferPool
+from .._runtime.buffers import BufferPool
 from ..batch import ALIGNMENT
 from ..transforms import NormalizeLog1p
 from ._batches import compact_window, dense_batch, densified, expanded, sparse_batch

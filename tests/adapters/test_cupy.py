@@ -98,7 +98,7 @@ class TestCupyAdapter(AdapterTests):
         """The copies wait behind work on the device, while the host's memory is offered for reuse at once."""
         import cupy
 
-        from annbatch._buffers import BufferPool
+        from annbatch._runtime.buffers import BufferPool
 
         adapter = self.adapter
         pool = BufferPool(adapter.allocate)

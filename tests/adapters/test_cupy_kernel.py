@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from annbatch._buffers import allocate_aligned
+from annbatch._runtime.buffers import allocate_aligned
 from annbatch.testing._batches import compact_window, expanded
 from annbatch.transforms import NormalizeLog1p
 from annbatch_cupy import _kernel

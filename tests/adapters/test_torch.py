@@ -91,7 +91,7 @@ class TestTorchAdapterOnCuda(AdapterTests):
 
     def test_memory_is_held_until_it_was_copied(self):
         """The copies wait behind work on the device, while the host's memory is offered for reuse at once."""
-        from annbatch._buffers import BufferPool
+        from annbatch._runtime.buffers import BufferPool
 
         adapter = self.adapter
         pool = BufferPool(adapter.allocate)

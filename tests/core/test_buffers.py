@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._buffers import BufferPool, allocate_aligned
+from annbatch._runtime.buffers import BufferPool, allocate_aligned
 from annbatch.batch import CSR
 
 

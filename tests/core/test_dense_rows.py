@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._buffers import allocate_aligned
 from annbatch._kernels.copy import LARGE
 from annbatch._kernels.csr import add_dense, add_dense_rows, column_range
 from annbatch._kernels.lookup import bits_of
+from annbatch._runtime.buffers import allocate_aligned
 
 UNCHANGED = np.empty(0, dtype=np.int32), bits_of(np.empty(0, dtype=bool))
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from annbatch import write_sharded
 from annbatch._arrays import open_rows
-from annbatch._buffers import BufferPool
 from annbatch._elements import CsrElement, DenseElement, DenseSelectedElement, DensifiedElement, SelectedElement
 from annbatch._plan.window_rows import plan_window, rows_by_dataset
+from annbatch._runtime.buffers import BufferPool
 
 
 def load(element, rows: list[list[int]], sizes: list[int]) -> list:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .batch import ALIGNMENT
+from ..batch import ALIGNMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

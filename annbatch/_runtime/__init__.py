@@ -1,0 +1,1 @@
+"""What belongs to a process: window memory, threads, and the zarr pipeline."""
