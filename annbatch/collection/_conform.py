@@ -8,20 +8,20 @@ import numpy as np
 from scipy import sparse
 
 from ..errors import StoreError
+from ._blocks import DenseRows, SparseRows
 from ._columns import absent, convert
 from ._exact import InexactError
 from ._join import columns_of
 from ._matrices import StoredCsr, sparsify
-from ._rows import DenseRows, SparseRows
 from ._schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ._blocks import Block, Rows
     from ._hands import Hands
     from ._inputs import Input
     from ._narrow import Narrowing
-    from ._rows import Block, Rows
     from ._schema import Schema
 
 

@@ -12,13 +12,13 @@ from tqdm.auto import tqdm
 
 from .._sizes import rows_for
 from ._add import told_apart_by
+from ._blocks import Pick, SparseRows, gather
 from ._build import fingerprint, shuffle_rows, unchanged
 from ._group import ordered
 from ._inputs import open_input
 from ._job import Job
 from ._manifest import dataset_number, flush
 from ._memory import RowMemory
-from ._rows import Pick, SparseRows, gather
 from ._schema import NAMES, DenseElement, SparseElement, TableElement
 from ._survey import survey
 from ._tables import quiet_writing, table_of

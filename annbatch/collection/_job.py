@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._blocks import SparseRows
 from ._narrow import Narrowing
-from ._rows import SparseRows
 from ._schema import DenseElement, SparseElement, TableElement
 
 if TYPE_CHECKING:
+    from ._blocks import Block
     from ._inputs import Opener
     from ._order import Order
-    from ._rows import Block
     from ._survey import Survey
     from ._write import Format
 

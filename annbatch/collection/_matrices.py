@@ -9,14 +9,14 @@ import numpy as np
 from scipy import sparse
 
 from ..errors import CorruptDataError
+from ._blocks import DenseRows, SparseRows
 from ._hdf5 import FlatArray
-from ._rows import DenseRows, SparseRows
 
 if TYPE_CHECKING:
+    from ._blocks import Rows
     from ._columns import Group
     from ._hands import Hands
     from ._narrow import Narrowing
-    from ._rows import Rows
 
 
 DTYPE = "annbatch-dtype"

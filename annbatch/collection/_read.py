@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._blocks import DenseRows
 from ._conform import Conformed
 from ._hands import hands
 from ._names import append_suffixes
-from ._rows import DenseRows
 from ._schema import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._blocks import Block
     from ._inputs import Input
     from ._job import Job, Statistics
     from ._memory import RowMemory
-    from ._rows import Block
     from ._schema import Described
 
 _NAME_BYTES = 72  # of a row, as a ``str``

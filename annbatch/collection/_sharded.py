@@ -23,7 +23,7 @@ from ._write import Format, Place
 if TYPE_CHECKING:
     import anndata as ad
 
-    from ._codecs import Layout
+    from ._format import Layout
 
 
 def write_sharded(

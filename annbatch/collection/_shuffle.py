@@ -18,21 +18,21 @@ import google_crc32c
 import numpy as np
 
 from ..errors import CorruptDataError
+from ._blocks import Pick, SparseRows, gather
 from ._files import NewFile, Ranges
 from ._hands import ahead
 from ._job import Statistics
 from ._matrices import Matrix
 from ._memory import RowMemory
 from ._read import read_rows
-from ._rows import Pick, SparseRows, gather
 from ._schema import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ._blocks import Block
     from ._job import Job
     from ._order import Order
-    from ._rows import Block
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
 WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time

@@ -17,7 +17,7 @@ from ._schema import NAMES, TableElement, column_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._rows import Block
+    from ._blocks import Block
     from ._schema import Schema
 
 # Tables are read by range: 65,536 values are 64 to 512 KB a column.

@@ -12,9 +12,9 @@ import numba as nb
 import numpy as np
 
 from ..errors import CorruptDataError
+from ._blocks import SparseRows
 from ._hdf5 import FlatArray
 from ._matrices import DTYPE, Matrix
-from ._rows import SparseRows
 
 if TYPE_CHECKING:
     from ._columns import Group

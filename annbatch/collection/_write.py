@@ -11,9 +11,9 @@ from anndata.io import write_elem
 from zarr.registry import get_codec_class
 
 from .._sizes import rows_for
-from ._codecs import codecs_for
+from ._blocks import SparseRows
+from ._format import codecs_for
 from ._matrices import DTYPE
-from ._rows import SparseRows
 from ._schema import DenseElement, SparseElement
 from ._shards import LocalArray, ZarrArray, encoder
 from ._tables import TABLE_CHUNK, TableWriter, quiet_writing
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import zarr
 
-    from ._codecs import Layout
-    from ._rows import Block
+    from ._blocks import Block
+    from ._format import Layout
     from ._schema import Schema
     from ._shards import RowArray
 

@@ -27,7 +27,7 @@ from ._write import Format
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ._codecs import Layout
+    from ._format import Layout
     from ._inputs import LoadAdata, Source
     from ._join import Merge
 
