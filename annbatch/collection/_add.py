@@ -16,7 +16,7 @@ from ._build import Memory, fingerprint, run_local, unchanged
 from ._elsewhere import run_elsewhere, writing
 from ._function import spell_function
 from ._group import ordered
-from ._inputs import name_of, open_input
+from ._inputs.open import name_of, open_input
 from ._job import Job
 from ._manifest import Manifest, dataset_number
 from ._order import Shuffled
@@ -27,7 +27,7 @@ from ._write import Format
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._inputs import LoadAdata, Source
+    from ._inputs.open import LoadAdata, Source
     from ._join import Merge
     from ._manifest import Home
     from ._survey import Survey

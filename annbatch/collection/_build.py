@@ -28,7 +28,7 @@ from ._write import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ._inputs import Source
+    from ._inputs.open import Source
     from ._job import Job
     from ._shuffle import Shuffled
 

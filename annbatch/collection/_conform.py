@@ -9,10 +9,10 @@ from scipy import sparse
 
 from ..errors import StoreError
 from ._blocks import DenseRows, SparseRows
-from ._columns import absent, convert
 from ._exact import InexactError
+from ._inputs.columns import absent, convert
+from ._inputs.matrices import StoredCsr, sparsify
 from ._join import columns_of
-from ._matrices import StoredCsr, sparsify
 from ._schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from ._blocks import Block, Rows
     from ._hands import Hands
-    from ._inputs import Input
-    from ._narrow import Narrowing
+    from ._inputs.narrow import Narrowing
+    from ._inputs.open import Input
     from ._schema import Schema
 
 

@@ -15,7 +15,7 @@ from ._schema import Schema, TableElement, column_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._inputs import Opener
+    from ._inputs.open import Opener
     from ._order import Order
     from ._survey import Survey
 

@@ -15,7 +15,7 @@ from ._add import told_apart_by
 from ._blocks import Pick, SparseRows, gather
 from ._build import fingerprint, shuffle_rows, unchanged
 from ._group import ordered
-from ._inputs import open_input
+from ._inputs.open import open_input
 from ._job import Job
 from ._manifest import dataset_number, flush
 from ._memory import RowMemory

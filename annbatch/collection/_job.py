@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._blocks import SparseRows
-from ._narrow import Narrowing
+from ._inputs.narrow import Narrowing
 from ._schema import DenseElement, SparseElement, TableElement
 
 if TYPE_CHECKING:
     from ._blocks import Block
-    from ._inputs import Opener
+    from ._inputs.open import Opener
     from ._order import Order
     from ._survey import Survey
     from ._write import Format

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._blocks import Block
-    from ._inputs import Input
+    from ._inputs.open import Input
     from ._job import Job, Statistics
     from ._memory import RowMemory
     from ._schema import Described

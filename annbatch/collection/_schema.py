@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import StoreError
-from ._columns import Column, unite
-from ._matrices import Matrix
+from ._inputs.columns import Column, unite
+from ._inputs.matrices import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._inputs import Input
+    from ._inputs.open import Input
     from ._join import Annotations
 
 NAMES = "obs_names"

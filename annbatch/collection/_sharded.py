@@ -11,7 +11,7 @@ from anndata.io import write_elem
 from zarr.storage import LocalStore
 
 from ._convert import write_dataset
-from ._inputs import from_anndata
+from ._inputs.open import from_anndata
 from ._job import Job
 from ._order import Kept
 from ._schema import describe, settle

@@ -21,8 +21,8 @@ from ..errors import CorruptDataError
 from ._blocks import Pick, SparseRows, gather
 from ._files import NewFile, Ranges
 from ._hands import ahead
+from ._inputs.matrices import Matrix
 from ._job import Statistics
-from ._matrices import Matrix
 from ._memory import RowMemory
 from ._read import read_rows
 from ._schema import NAMES

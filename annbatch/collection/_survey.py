@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._inputs import open_input
+from ._inputs.open import open_input
 from ._join import Annotations, join_annotations, refuse_ambiguous, select
 from ._names import AT_ONCE, hash_names, suffixes
 from ._schema import describe, settle
@@ -17,7 +17,7 @@ from ._schema import describe, settle
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ._inputs import Input, Opener, Source
+    from ._inputs.open import Input, Opener, Source
     from ._join import Merge
     from ._schema import Described, Schema
 

@@ -13,7 +13,7 @@ from zarr.registry import get_codec_class
 from .._sizes import rows_for
 from ._blocks import SparseRows
 from ._format import codecs_for
-from ._matrices import DTYPE
+from ._inputs.matrices import DTYPE
 from ._schema import DenseElement, SparseElement
 from ._shards import LocalArray, ZarrArray, encoder
 from ._tables import TABLE_CHUNK, TableWriter, quiet_writing

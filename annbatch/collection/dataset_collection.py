@@ -18,8 +18,8 @@ from .._sizes import parse_size
 from ..errors import NotACollectionError
 from ._add import Request, add, reshuffle
 from ._build import Memory
-from ._columns import unite_categories
 from ._h5ad import add_h5ad, files_of
+from ._inputs.columns import unite_categories
 from ._manifest import Home
 from ._verify import Report, verify
 from ._write import Format
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ._format import Layout
-    from ._inputs import LoadAdata, Source
+    from ._inputs.open import LoadAdata, Source
     from ._join import Merge
 
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from annbatch.collection._hdf5 import FlatArray
+from annbatch.collection._inputs.flat_array import FlatArray
 from annbatch.errors import CorruptDataError
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from annbatch.collection._narrow import CANDIDATES, Narrowing
+from annbatch.collection._inputs.narrow import CANDIDATES, Narrowing
 
 DTYPES = ["f2", "f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from annbatch.collection._inputs import open_input
+from annbatch.collection._inputs.open import open_input
 from annbatch.collection._read import _cut
 from annbatch.collection._schema import describe
 

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from annbatch import DatasetCollection
 from annbatch.collection._hands import hands
+from annbatch.collection._inputs.csc import StoredCsc
 from annbatch.collection._memory import RowMemory
-from annbatch.collection._turn import StoredCsc
 from annbatch.errors import CorruptDataError
 
 from .conftest import assert_holds, make_counts

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
-from ._exact import cast
+from .._exact import cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._memory import RowMemory
+    from .._memory import RowMemory
 
     Take = Callable[[int, np.ndarray], bool]
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numba as nb
 import numpy as np
 
-from ..errors import CorruptDataError
-from ._blocks import SparseRows
-from ._hdf5 import FlatArray
-from ._matrices import DTYPE, Matrix
+from ...errors import CorruptDataError
+from .._blocks import SparseRows
+from .flat_array import FlatArray
+from .matrices import DTYPE, Matrix
 
 if TYPE_CHECKING:
-    from ._columns import Group
-    from ._hands import Hands
+    from .._hands import Hands
+    from .columns import Group
 
 _AT_ONCE = 1 << 20  # values that are read at a time
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from .._arrays.hdf5 import ChunkTable
+from ..._arrays.hdf5 import ChunkTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import sparse
 
-from ..errors import CorruptDataError
-from ._blocks import DenseRows, SparseRows
-from ._hdf5 import FlatArray
+from ...errors import CorruptDataError
+from .._blocks import DenseRows, SparseRows
+from .flat_array import FlatArray
 
 if TYPE_CHECKING:
-    from ._blocks import Rows
-    from ._columns import Group
-    from ._hands import Hands
-    from ._narrow import Narrowing
+    from .._blocks import Rows
+    from .._hands import Hands
+    from .columns import Group
+    from .narrow import Narrowing
 
 
 DTYPE = "annbatch-dtype"

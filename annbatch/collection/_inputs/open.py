@@ -16,18 +16,18 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
-from ..errors import StoreError
-from ._columns import Group, MemoryColumn, StoredColumn, strings
-from ._join import Annotations
-from ._matrices import DTYPE, Sliceable, StoredCsr
-from ._turn import StoredCsc
+from ...errors import StoreError
+from .._join import Annotations
+from .columns import Group, MemoryColumn, StoredColumn, strings
+from .csc import StoredCsc
+from .matrices import DTYPE, Sliceable, StoredCsr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from ._columns import ColumnReader
-    from ._matrices import MatrixReader
+    from .columns import ColumnReader
+    from .matrices import MatrixReader
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
 LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"

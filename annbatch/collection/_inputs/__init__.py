@@ -1,0 +1,1 @@
+"""First pass, in: what the input files hold, opened and read by rows."""
