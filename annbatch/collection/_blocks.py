@@ -12,7 +12,7 @@ from .._kernels.scatter import scatter_cast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ._memory import RowMemory
+    from ._resources.pages import RowMemory
 
 
 @dataclass(frozen=True, slots=True)

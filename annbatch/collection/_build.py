@@ -19,8 +19,8 @@ from zarr.storage import LocalStore
 from ..errors import StoreError
 from ._convert import write_dataset
 from ._job import Statistics
-from ._memory import RowMemory
 from ._outlook import Outlook
+from ._resources.pages import RowMemory
 from ._shuffle import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
 from ._work import Work
 from ._write import Place

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._convert import write_dataset
-from ._memory import RowMemory
+from ._resources.pages import RowMemory
 from ._shuffle import WINDOW_BLOCKS, spill, spilled
 from ._work import Work
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._blocks import Block, Rows
-    from ._hands import Hands
     from ._inputs.narrow import Narrowing
     from ._inputs.open import Input
+    from ._resources.threads import Hands
     from ._schema import Schema
 
 

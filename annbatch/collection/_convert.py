@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._hands import ahead, hands
+from ._resources.threads import ahead, hands
 from ._schema import NAMES
 from ._write import DatasetWriter, Place
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ._conform import Conformed
-from ._hands import hands
 from ._order import Kept, Placed, Shuffled
+from ._resources.threads import hands
 from ._schema import Schema, TableElement, column_key
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ._group import ordered
 from ._inputs.open import open_input
 from ._job import Job
 from ._manifest import dataset_number, flush
-from ._memory import RowMemory
+from ._resources.pages import RowMemory
 from ._schema import NAMES, DenseElement, SparseElement, TableElement
 from ._survey import survey
 from ._tables import quiet_writing, table_of

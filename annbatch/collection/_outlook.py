@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._sizes import spell_bytes
 from ..errors import StoreError
-from ._hands import n_threads
+from ._resources.threads import n_threads
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ import numpy as np
 
 from ._blocks import DenseRows
 from ._conform import Conformed
-from ._hands import hands
 from ._names import append_suffixes
+from ._resources.threads import hands
 from ._schema import NAMES
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ._blocks import Block
     from ._inputs.open import Input
     from ._job import Job, Statistics
-    from ._memory import RowMemory
+    from ._resources.pages import RowMemory
     from ._schema import Described
 
 _NAME_BYTES = 72  # of a row, as a ``str``

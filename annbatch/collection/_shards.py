@@ -22,7 +22,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 from .._format.layout import COMPLETE_ATTRIBUTE
 from .._kernels.encode import encode
 from .._runtime.zarrs import through_zarrs
-from ._files import NewFile
+from ._resources.direct_io import NewFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,12 @@ import numpy as np
 
 from ..errors import CorruptDataError
 from ._blocks import Pick, SparseRows, gather
-from ._files import NewFile, Ranges
-from ._hands import ahead
 from ._inputs.matrices import Matrix
 from ._job import Statistics
-from ._memory import RowMemory
 from ._read import read_rows
+from ._resources.direct_io import NewFile, Ranges
+from ._resources.pages import RowMemory
+from ._resources.threads import ahead
 from ._schema import NAMES
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .flat_array import FlatArray
 from .matrices import DTYPE, Matrix
 
 if TYPE_CHECKING:
-    from .._hands import Hands
+    from .._resources.threads import Hands
     from .columns import Group
 
 _AT_ONCE = 1 << 20  # values that are read at a time

@@ -14,7 +14,7 @@ from .flat_array import FlatArray
 
 if TYPE_CHECKING:
     from .._blocks import Rows
-    from .._hands import Hands
+    from .._resources.threads import Hands
     from .columns import Group
     from .narrow import Narrowing
 

@@ -17,7 +17,7 @@ from .._exact import cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._memory import RowMemory
+    from .._resources.pages import RowMemory
 
     Take = Callable[[int, np.ndarray], bool]
 

@@ -12,9 +12,9 @@ import pytest
 from scipy import sparse
 
 from annbatch import DatasetCollection
-from annbatch.collection._hands import hands
 from annbatch.collection._inputs.csc import StoredCsc
-from annbatch.collection._memory import RowMemory
+from annbatch.collection._resources.pages import RowMemory
+from annbatch.collection._resources.threads import hands
 from annbatch.errors import CorruptDataError
 
 from .conftest import assert_holds, make_counts

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import google_crc32c
 import numpy as np
 
-from ._memory import pages
+from .pages import pages
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from .._runtime.buffers import BufferPool
+from ..._runtime.buffers import BufferPool
 
 _SMALL = 1 << 18  # below it `malloc` has memory at hand
 _POPULATE_WRITE = 23  # `MADV_POPULATE_WRITE` of Linux 5.14: have pages there before they are touched

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._memory import RowMemory
+from .pages import RowMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Threads, pages, direct I/O and the memory limit of a conversion."""
