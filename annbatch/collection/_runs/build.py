@@ -16,21 +16,21 @@ import zarr
 from tqdm.auto import tqdm
 from zarr.storage import LocalStore
 
-from ..errors import StoreError
-from ._convert import write_dataset
-from ._job import Statistics
-from ._outlook import Outlook
-from ._resources.pages import RowMemory
-from ._shuffle import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
-from ._work import Work
-from ._write import Place
+from ...errors import StoreError
+from .._convert import write_dataset
+from .._job import Statistics
+from .._outlook import Outlook
+from .._resources.pages import RowMemory
+from .._shuffle import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
+from .._work import Work
+from .._write import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ._inputs.open import Source
-    from ._job import Job
-    from ._shuffle import Shuffled
+    from .._inputs.open import Source
+    from .._job import Job
+    from .._shuffle import Shuffled
 
 # What Python holds once NumPy, SciPy, pandas, numba, zarr, h5py and anndata are loaded; measured: 230 to 250 MB.
 _LIBRARIES = 256 << 20
@@ -118,7 +118,7 @@ def shuffle_rows(
         ranges = part_ranges(job, memory)
         parts, row_memory = [], RowMemory(WINDOW_BLOCKS * memory.block)
         if client is not None:
-            from ._cluster import spill_parts
+            from .cluster import spill_parts
 
             spill_to = spill_to.absolute()
             parts = spill_parts(client, job, buckets, spill_to, ranges, memory.block, lambda n: _advance(bar, n))
@@ -199,7 +199,7 @@ def run_local(
             work.finish(number, place, stop - start)
 
         if client is not None and isinstance(shuffled, OnDisk):
-            from ._cluster import write_datasets
+            from .cluster import write_datasets
 
             with tqdm(
                 total=job.survey.n_obs, desc="Writing", unit=" rows", unit_scale=True, disable=not progress

@@ -22,12 +22,12 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import ObjectStore
 
-from ..errors import StoreError
-from ._build import build, shuffle_rows
-from ._manifest import LOCK
-from ._stored import checksum
-from ._work import seal
-from ._write import Place
+from ...errors import StoreError
+from .._manifest import LOCK
+from .._stored import checksum
+from .._work import seal
+from .._write import Place
+from .build import build, shuffle_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
     from zarr.storage import StorePath
 
-    from ._build import Memory
-    from ._job import Job
-    from ._manifest import Home
+    from .._job import Job
+    from .._manifest import Home
+    from .build import Memory
 
 _AT_A_TIME = 4
 """Files that are copied at a time. A large one goes in parts, many at a time, by itself."""

@@ -10,20 +10,20 @@ import zarr
 from anndata.io import write_elem
 from zarr.storage import LocalStore
 
-from ._convert import write_dataset
-from ._inputs.open import from_anndata
-from ._job import Job
-from ._order import Kept
-from ._schema import describe, settle
-from ._shuffle import Streamed
-from ._survey import Survey
-from ._tables import quiet_writing
-from ._write import Format, Place
+from .._convert import write_dataset
+from .._inputs.open import from_anndata
+from .._job import Job
+from .._order import Kept
+from .._schema import describe, settle
+from .._shuffle import Streamed
+from .._survey import Survey
+from .._tables import quiet_writing
+from .._write import Format, Place
 
 if TYPE_CHECKING:
     import anndata as ad
 
-    from ._format import Layout
+    from .._format import Layout
 
 
 def write_sharded(

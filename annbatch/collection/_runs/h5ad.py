@@ -10,26 +10,26 @@ import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from .._sizes import rows_for
-from ._add import told_apart_by
-from ._blocks import Pick, SparseRows, gather
-from ._build import fingerprint, shuffle_rows, unchanged
-from ._group import ordered
-from ._inputs.open import open_input
-from ._job import Job
-from ._manifest import dataset_number, flush
-from ._resources.pages import RowMemory
-from ._schema import NAMES, DenseElement, SparseElement, TableElement
-from ._survey import survey
-from ._tables import quiet_writing, table_of
-from ._work import working
+from ..._sizes import rows_for
+from .._blocks import Pick, SparseRows, gather
+from .._group import ordered
+from .._inputs.open import open_input
+from .._job import Job
+from .._manifest import dataset_number, flush
+from .._resources.pages import RowMemory
+from .._schema import NAMES, DenseElement, SparseElement, TableElement
+from .._survey import survey
+from .._tables import quiet_writing, table_of
+from .._work import working
+from .add import told_apart_by
+from .build import fingerprint, shuffle_rows, unchanged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ._add import Request
-    from ._shuffle import Shuffled
-    from ._work import Work
+    from .._shuffle import Shuffled
+    from .._work import Work
+    from .add import Request
 
 
 def files_of(folder: Path) -> list[Path]:

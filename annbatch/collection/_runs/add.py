@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from tqdm.auto import tqdm
 
-from .._sizes import rows_for
-from ._build import Memory, fingerprint, run_local, unchanged
-from ._elsewhere import run_elsewhere, writing
-from ._function import spell_function
-from ._group import ordered
-from ._inputs.open import name_of, open_input
-from ._job import Job
-from ._manifest import Manifest, dataset_number
-from ._order import Shuffled
-from ._survey import survey, survey_held
-from ._work import working
-from ._write import Format
+from ..._sizes import rows_for
+from .._group import ordered
+from .._inputs.open import name_of, open_input
+from .._job import Job
+from .._manifest import Manifest, dataset_number
+from .._order import Shuffled
+from .._survey import survey, survey_held
+from .._work import working
+from .._write import Format
+from .build import Memory, fingerprint, run_local, unchanged
+from .call_identity import spell_function
+from .upload import run_elsewhere, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._inputs.open import LoadAdata, Source
-    from ._join import Merge
-    from ._manifest import Home
-    from ._survey import Survey
-    from ._work import Work
+    from .._inputs.open import LoadAdata, Source
+    from .._join import Merge
+    from .._manifest import Home
+    from .._survey import Survey
+    from .._work import Work
 
     Settle: TypeAlias = Callable[[int], tuple[Job, dict[str, Any]]]
 

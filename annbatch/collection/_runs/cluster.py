@@ -11,16 +11,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._convert import write_dataset
-from ._resources.pages import RowMemory
-from ._shuffle import WINDOW_BLOCKS, spill, spilled
-from ._work import Work
+from .._convert import write_dataset
+from .._resources.pages import RowMemory
+from .._shuffle import WINDOW_BLOCKS, spill, spilled
+from .._work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ._job import Job
-    from ._shuffle import Buckets, OnDisk, Part
+    from .._job import Job
+    from .._shuffle import Buckets, OnDisk, Part
 
 _RETRIES = 3  # of a task whose worker died or failed
 
