@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._resources.threads import ahead, hands
-from ._schema import NAMES
+from ._schema.schema import NAMES
 from ._write import DatasetWriter, Place
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._conform import Conformed
 from ._order import Kept, Placed, Shuffled
 from ._resources.threads import hands
-from ._schema import Schema, TableElement, column_key
+from ._schema.conform import Conformed
+from ._schema.schema import Schema, TableElement, column_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._inputs.open import Opener
     from ._order import Order
-    from ._survey import Survey
+    from ._schema.survey import Survey
 
 
 def ordered(

@@ -9,13 +9,13 @@ import numpy as np
 
 from ._blocks import SparseRows
 from ._inputs.narrow import Narrowing
-from ._schema import DenseElement, SparseElement, TableElement
+from ._schema.schema import DenseElement, SparseElement, TableElement
 
 if TYPE_CHECKING:
     from ._blocks import Block
     from ._inputs.open import Opener
     from ._order import Order
-    from ._survey import Survey
+    from ._schema.survey import Survey
     from ._write import Format
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._blocks import DenseRows
-from ._conform import Conformed
-from ._names import append_suffixes
 from ._resources.threads import hands
-from ._schema import NAMES
+from ._schema.conform import Conformed
+from ._schema.names import append_suffixes
+from ._schema.schema import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._inputs.open import Input
     from ._job import Job, Statistics
     from ._resources.pages import RowMemory
-    from ._schema import Described
+    from ._schema.schema import Described
 
 _NAME_BYTES = 72  # of a row, as a ``str``
 _ROWS_AT_ONCE = 1 << 20  # whose sizes are looked at together

@@ -25,7 +25,7 @@ from ._read import read_rows
 from ._resources.direct_io import NewFile, Ranges
 from ._resources.pages import RowMemory
 from ._resources.threads import ahead
-from ._schema import NAMES
+from ._schema.schema import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,7 +14,7 @@ from .._sizes import rows_for
 from ._blocks import SparseRows
 from ._format import codecs_for
 from ._inputs.matrices import DTYPE
-from ._schema import DenseElement, SparseElement
+from ._schema.schema import DenseElement, SparseElement
 from ._shards import LocalArray, ZarrArray, encoder
 from ._tables import TABLE_CHUNK, TableWriter, quiet_writing
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._blocks import Block
     from ._format import Layout
-    from ._schema import Schema
+    from ._schema.schema import Schema
     from ._shards import RowArray
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ._format import Layout
     from ._inputs.open import LoadAdata, Source
-    from ._join import Merge
+    from ._schema.variables import Merge
 
 
 T = TypeVar("T")

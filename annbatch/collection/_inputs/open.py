@@ -17,7 +17,7 @@ import zarr
 from anndata.io import read_elem
 
 from ...errors import StoreError
-from .._join import Annotations
+from .._schema.variables import Annotations
 from .columns import Group, MemoryColumn, StoredColumn, strings
 from .csc import StoredCsc
 from .matrices import DTYPE, Sliceable, StoredCsr

@@ -17,7 +17,7 @@ from .._inputs.open import name_of, open_input
 from .._job import Job
 from .._manifest import Manifest, dataset_number
 from .._order import Shuffled
-from .._survey import survey, survey_held
+from .._schema.survey import survey, survey_held
 from .._work import working
 from .._write import Format
 from .build import Memory, fingerprint, run_local, unchanged
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._inputs.open import LoadAdata, Source
-    from .._join import Merge
     from .._manifest import Home
-    from .._survey import Survey
+    from .._schema.survey import Survey
+    from .._schema.variables import Merge
     from .._work import Work
 
     Settle: TypeAlias = Callable[[int], tuple[Job, dict[str, Any]]]

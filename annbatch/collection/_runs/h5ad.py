@@ -17,8 +17,8 @@ from .._inputs.open import open_input
 from .._job import Job
 from .._manifest import dataset_number, flush
 from .._resources.pages import RowMemory
-from .._schema import NAMES, DenseElement, SparseElement, TableElement
-from .._survey import survey
+from .._schema.schema import NAMES, DenseElement, SparseElement, TableElement
+from .._schema.survey import survey
 from .._tables import quiet_writing, table_of
 from .._work import working
 from .add import told_apart_by

@@ -14,9 +14,9 @@ from .._convert import write_dataset
 from .._inputs.open import from_anndata
 from .._job import Job
 from .._order import Kept
-from .._schema import describe, settle
+from .._schema.schema import describe, settle
+from .._schema.survey import Survey
 from .._shuffle import Streamed
-from .._survey import Survey
 from .._tables import quiet_writing
 from .._write import Format, Place
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annbatch.collection import _names
-from annbatch.collection._names import append_suffixes, hash_names, suffixes
+from annbatch.collection._schema import names as _names
+from annbatch.collection._schema.names import append_suffixes, hash_names, suffixes
 
 NAMES = st.lists(st.sampled_from(["a", "b", "a-1", "a-2", "a-1-1", "b-3", "c"]), min_size=1, max_size=30)
 

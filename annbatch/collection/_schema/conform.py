@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from ..errors import StoreError
-from ._blocks import DenseRows, SparseRows
-from ._exact import InexactError
-from ._inputs.columns import absent, convert
-from ._inputs.matrices import StoredCsr, sparsify
-from ._join import columns_of
-from ._schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
+from ...errors import StoreError
+from .._blocks import DenseRows, SparseRows
+from .._exact import InexactError
+from .._inputs.columns import absent, convert
+from .._inputs.matrices import StoredCsr, sparsify
+from .schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
+from .variables import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ._blocks import Block, Rows
-    from ._inputs.narrow import Narrowing
-    from ._inputs.open import Input
-    from ._resources.threads import Hands
-    from ._schema import Schema
+    from .._blocks import Block, Rows
+    from .._inputs.narrow import Narrowing
+    from .._inputs.open import Input
+    from .._resources.threads import Hands
+    from .schema import Schema
 
 
 class Conformed:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pandas as pd
 
-from ..errors import StoreError
-from ._inputs.columns import Column, unite
-from ._inputs.matrices import Matrix
+from ...errors import StoreError
+from .._inputs.columns import Column, unite
+from .._inputs.matrices import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._inputs.open import Input
-    from ._join import Annotations
+    from .._inputs.open import Input
+    from .variables import Annotations
 
 NAMES = "obs_names"
 SOURCE = "src_path"

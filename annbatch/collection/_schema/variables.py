@@ -10,7 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from ._inputs.columns import strings
+from .._inputs.columns import strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

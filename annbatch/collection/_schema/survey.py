@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._inputs.open import open_input
-from ._join import Annotations, join_annotations, refuse_ambiguous, select
-from ._names import AT_ONCE, hash_names, suffixes
-from ._schema import describe, settle
+from .._inputs.open import open_input
+from .names import AT_ONCE, hash_names, suffixes
+from .schema import describe, settle
+from .variables import Annotations, join_annotations, refuse_ambiguous, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ._inputs.open import Input, Opener, Source
-    from ._join import Merge
-    from ._schema import Described, Schema
+    from .._inputs.open import Input, Opener, Source
+    from .schema import Described, Schema
+    from .variables import Merge
 
 
 @dataclass(frozen=True, slots=True)
