@@ -12,12 +12,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
-from .._group import ordered
 from .._inputs.open import name_of, open_input
-from .._job import Job
 from .._manifest import Manifest, dataset_number
-from .._order import Shuffled
 from .._schema.survey import survey, survey_held
+from .._shuffle.grouping import ordered
+from .._shuffle.job import Job
+from .._shuffle.order import Shuffled
 from .._work import working
 from .._write import Format
 from .build import Memory, fingerprint, run_local, unchanged

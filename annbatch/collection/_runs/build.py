@@ -18,10 +18,10 @@ from zarr.storage import LocalStore
 
 from ...errors import StoreError
 from .._convert import write_dataset
-from .._job import Statistics
-from .._outlook import Outlook
 from .._resources.pages import RowMemory
-from .._shuffle import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
+from .._shuffle.estimate import Outlook
+from .._shuffle.job import Statistics
+from .._shuffle.on_disk import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
 from .._work import Work
 from .._write import Place
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .._inputs.open import Source
-    from .._job import Job
-    from .._shuffle import Shuffled
+    from .._shuffle.job import Job
+    from .._shuffle.on_disk import Shuffled
 
 # What Python holds once NumPy, SciPy, pandas, numba, zarr, h5py and anndata are loaded; measured: 230 to 250 MB.
 _LIBRARIES = 256 << 20

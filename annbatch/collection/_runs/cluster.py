@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from .._convert import write_dataset
 from .._resources.pages import RowMemory
-from .._shuffle import WINDOW_BLOCKS, spill, spilled
+from .._shuffle.on_disk import WINDOW_BLOCKS, spill, spilled
 from .._work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .._job import Job
-    from .._shuffle import Buckets, OnDisk, Part
+    from .._shuffle.job import Job
+    from .._shuffle.on_disk import Buckets, OnDisk, Part
 
 _RETRIES = 3  # of a task whose worker died or failed
 

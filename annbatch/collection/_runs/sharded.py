@@ -12,11 +12,11 @@ from zarr.storage import LocalStore
 
 from .._convert import write_dataset
 from .._inputs.open import from_anndata
-from .._job import Job
-from .._order import Kept
 from .._schema.schema import describe, settle
 from .._schema.survey import Survey
-from .._shuffle import Streamed
+from .._shuffle.job import Job
+from .._shuffle.on_disk import Streamed
+from .._shuffle.order import Kept
 from .._tables import quiet_writing
 from .._write import Format, Place
 

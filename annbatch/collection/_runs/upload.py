@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
     from zarr.storage import StorePath
 
-    from .._job import Job
     from .._manifest import Home
+    from .._shuffle.job import Job
     from .build import Memory
 
 _AT_A_TIME = 4

@@ -15,7 +15,7 @@ from zarr.codecs import GzipCodec, ZstdCodec
 from annbatch import DatasetCollection
 from annbatch.collection._exact import InexactError, cast
 from annbatch.collection._inputs.columns import Column, unite
-from annbatch.collection._order import Shuffled
+from annbatch.collection._shuffle.order import Shuffled
 from annbatch.errors import StoreError
 
 from .conftest import assert_holds, make_counts, read

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch.collection._order import Kept, Placed, Shuffled, philox
+from annbatch.collection._shuffle.order import Kept, Placed, Shuffled, philox
 
 
 def order_of(order: Shuffled | Kept | Placed, n: int) -> np.ndarray:

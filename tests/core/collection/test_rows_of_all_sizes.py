@@ -11,8 +11,8 @@ import pytest
 from scipy import sparse
 
 from annbatch.collection._inputs.open import open_input
-from annbatch.collection._read import _cut
 from annbatch.collection._schema.schema import describe
+from annbatch.collection._shuffle.read import _cut
 
 
 @pytest.mark.parametrize("backed", [None, "r", False])

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._blocks import DenseRows
-from ._resources.threads import hands
-from ._schema.conform import Conformed
-from ._schema.names import append_suffixes
-from ._schema.schema import NAMES
+from .._blocks import DenseRows
+from .._resources.threads import hands
+from .._schema.conform import Conformed
+from .._schema.names import append_suffixes
+from .._schema.schema import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._blocks import Block
-    from ._inputs.open import Input
-    from ._job import Job, Statistics
-    from ._resources.pages import RowMemory
-    from ._schema.schema import Described
+    from .._blocks import Block
+    from .._inputs.open import Input
+    from .._resources.pages import RowMemory
+    from .._schema.schema import Described
+    from .job import Job, Statistics
 
 _NAME_BYTES = 72  # of a row, as a ``str``
 _ROWS_AT_ONCE = 1 << 20  # whose sizes are looked at together

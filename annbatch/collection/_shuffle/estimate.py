@@ -7,14 +7,14 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._sizes import spell_bytes
-from ..errors import StoreError
-from ._resources.threads import n_threads
+from ..._sizes import spell_bytes
+from ...errors import StoreError
+from .._resources.threads import n_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ._job import Job
+    from .job import Job
 
 # Seconds of one core for a byte of rows as they are held, measured on an AMD EPYC: 200,000 cells with 1,603 non-zeros
 # each take 6 s within 4 GB and 9 s within 500 MB.

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._blocks import SparseRows
-from ._inputs.narrow import Narrowing
-from ._schema.schema import DenseElement, SparseElement, TableElement
+from .._blocks import SparseRows
+from .._inputs.narrow import Narrowing
+from .._schema.schema import DenseElement, SparseElement, TableElement
 
 if TYPE_CHECKING:
-    from ._blocks import Block
-    from ._inputs.open import Opener
-    from ._order import Order
-    from ._schema.survey import Survey
-    from ._write import Format
+    from .._blocks import Block
+    from .._inputs.open import Opener
+    from .._schema.survey import Survey
+    from .._write import Format
+    from .order import Order
 
 
 @dataclass(frozen=True, slots=True)

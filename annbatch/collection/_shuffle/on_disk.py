@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 import google_crc32c
 import numpy as np
 
-from ..errors import CorruptDataError
-from ._blocks import Pick, SparseRows, gather
-from ._inputs.matrices import Matrix
-from ._job import Statistics
-from ._read import read_rows
-from ._resources.direct_io import NewFile, Ranges
-from ._resources.pages import RowMemory
-from ._resources.threads import ahead
-from ._schema.schema import NAMES
+from ...errors import CorruptDataError
+from .._blocks import Pick, SparseRows, gather
+from .._inputs.matrices import Matrix
+from .._resources.direct_io import NewFile, Ranges
+from .._resources.pages import RowMemory
+from .._resources.threads import ahead
+from .._schema.schema import NAMES
+from .job import Statistics
+from .read import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ._blocks import Block
-    from ._job import Job
-    from ._order import Order
+    from .._blocks import Block
+    from .job import Job
+    from .order import Order
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
 WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time

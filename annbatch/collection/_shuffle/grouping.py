@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._order import Kept, Placed, Shuffled
-from ._resources.threads import hands
-from ._schema.conform import Conformed
-from ._schema.schema import Schema, TableElement, column_key
+from .._resources.threads import hands
+from .._schema.conform import Conformed
+from .._schema.schema import Schema, TableElement, column_key
+from .order import Kept, Placed, Shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._inputs.open import Opener
-    from ._order import Order
-    from ._schema.survey import Survey
+    from .._inputs.open import Opener
+    from .._schema.survey import Survey
+    from .order import Order
 
 
 def ordered(

@@ -1,0 +1,1 @@
+"""Between the passes: the global order of rows, and how rows reach it."""
