@@ -17,11 +17,11 @@ from anndata.io import read_elem
 from .._sizes import parse_size
 from ..errors import NotACollectionError
 from ._inputs.columns import unite_categories
-from ._manifest import Home
 from ._runs.add import Request, add, reshuffle
 from ._runs.build import Memory
 from ._runs.h5ad import add_h5ad, files_of
-from ._verify import Report, verify
+from ._state.location import Home
+from ._state.verify import Report, verify
 from ._write import Format
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
 from .._inputs.open import name_of, open_input
-from .._manifest import Manifest, dataset_number
 from .._schema.survey import survey, survey_held
 from .._shuffle.grouping import ordered
 from .._shuffle.job import Job
 from .._shuffle.order import Shuffled
-from .._work import working
+from .._state.location import Manifest, dataset_number
+from .._state.work import working
 from .._write import Format
 from .build import Memory, fingerprint, run_local, unchanged
 from .call_identity import spell_function
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._inputs.open import LoadAdata, Source
-    from .._manifest import Home
     from .._schema.survey import Survey
     from .._schema.variables import Merge
-    from .._work import Work
+    from .._state.location import Home
+    from .._state.work import Work
 
     Settle: TypeAlias = Callable[[int], tuple[Job, dict[str, Any]]]
 

@@ -22,7 +22,7 @@ from .._resources.pages import RowMemory
 from .._shuffle.estimate import Outlook
 from .._shuffle.job import Statistics
 from .._shuffle.on_disk import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
-from .._work import Work
+from .._state.work import Work
 from .._write import Place
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._convert import write_dataset
 from .._resources.pages import RowMemory
 from .._shuffle.on_disk import WINDOW_BLOCKS, spill, spilled
-from .._work import Work
+from .._state.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,14 +13,14 @@ from tqdm.auto import tqdm
 from ..._sizes import rows_for
 from .._blocks import Pick, SparseRows, gather
 from .._inputs.open import open_input
-from .._manifest import dataset_number, flush
 from .._resources.pages import RowMemory
 from .._schema.schema import NAMES, DenseElement, SparseElement, TableElement
 from .._schema.survey import survey
 from .._shuffle.grouping import ordered
 from .._shuffle.job import Job
+from .._state.location import dataset_number, flush
+from .._state.work import working
 from .._tables import quiet_writing, table_of
-from .._work import working
 from .add import told_apart_by
 from .build import fingerprint, shuffle_rows, unchanged
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .._shuffle.on_disk import Shuffled
-    from .._work import Work
+    from .._state.work import Work
     from .add import Request
 
 

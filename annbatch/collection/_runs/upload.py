@@ -23,9 +23,9 @@ from zarr.core.sync import sync
 from zarr.storage import ObjectStore
 
 from ...errors import StoreError
-from .._manifest import LOCK
-from .._stored import checksum
-from .._work import seal
+from .._state.files import checksum
+from .._state.location import LOCK
+from .._state.work import seal
 from .._write import Place
 from .build import build, shuffle_rows
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
     from zarr.storage import StorePath
 
-    from .._manifest import Home
     from .._shuffle.job import Job
+    from .._state.location import Home
     from .build import Memory
 
 _AT_A_TIME = 4

@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from annbatch import DatasetCollection
-from annbatch.collection._work import working
+from annbatch.collection._state.work import working
 from annbatch.errors import NotACollectionError, StoreError
 
 from .conftest import GENES, assert_holds, files, make_cells, make_counts, read

@@ -12,7 +12,7 @@ import pytest
 
 from annbatch import DatasetCollection
 from annbatch.cli import main
-from annbatch.collection._work import working
+from annbatch.collection._state.work import working
 from annbatch.errors import StoreError
 
 from .conftest import assert_holds, files, make_counts

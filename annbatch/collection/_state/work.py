@@ -25,15 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from ..errors import StoreError
-from ._manifest import OWN, WORK, dataset_number, flush, replace_json
-from ._stored import checksum
-from ._write import Place
+from ...errors import StoreError
+from .._write import Place
+from .files import checksum
+from .location import OWN, WORK, dataset_number, flush, replace_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ._manifest import Manifest
+    from .location import Manifest
 
 _FLUSHES = 16  # at once: a journal takes them together, in the time of a few
 

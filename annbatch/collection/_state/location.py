@@ -19,16 +19,16 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
-from .._remote.urls import SCHEMES, is_url, without_secrets
-from ..errors import NotACollectionError
-from ._stored import InFolder, InStore, directly_below
+from ..._remote.urls import SCHEMES, is_url, without_secrets
+from ...errors import NotACollectionError
+from .files import InFolder, InStore, directly_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from zarr.abc.store import Store
 
-    from ._stored import Stored
+    from .files import Stored
 
 ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
 OWN = "annbatch"
@@ -90,7 +90,7 @@ class Home:
                 self._shown = str(Path(group.store.root) / group.path)
                 self.folder = Path(self._shown).absolute()
         elif is_url(group):
-            from .._remote.store import RemoteStore
+            from ..._remote.store import RemoteStore
 
             self._store = RemoteStore(str(group), read_only=mode == "r")
             self.refresh()

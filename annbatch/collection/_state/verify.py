@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 from tqdm.auto import tqdm
 
-from ..errors import NotACollectionError, RemoteError
-from ._manifest import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, manifest_checksum, spell_json
+from ...errors import NotACollectionError, RemoteError
+from .location import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, manifest_checksum, spell_json
 
 if TYPE_CHECKING:
-    from ._manifest import Home
-    from ._stored import Stored
+    from .files import Stored
+    from .location import Home
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""The collection on disk: location, manifest, files, resumable work, verification."""
