@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._resources.threads import ahead, hands
 from ._schema.schema import NAMES
-from ._write import DatasetWriter, Place
+from ._writing.dataset import DatasetWriter, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from ._runs.build import Memory
 from ._runs.h5ad import add_h5ad, files_of
 from ._state.location import Home
 from ._state.verify import Report, verify
-from ._write import Format
+from ._writing.dataset import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

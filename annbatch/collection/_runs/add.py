@@ -19,7 +19,7 @@ from .._shuffle.job import Job
 from .._shuffle.order import Shuffled
 from .._state.location import Manifest, dataset_number
 from .._state.work import working
-from .._write import Format
+from .._writing.dataset import Format
 from .build import Memory, fingerprint, run_local, unchanged
 from .call_identity import spell_function
 from .upload import run_elsewhere, writing

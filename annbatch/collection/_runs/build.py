@@ -23,7 +23,7 @@ from .._shuffle.estimate import Outlook
 from .._shuffle.job import Statistics
 from .._shuffle.on_disk import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
 from .._state.work import Work
-from .._write import Place
+from .._writing.dataset import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

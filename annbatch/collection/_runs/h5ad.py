@@ -20,7 +20,7 @@ from .._shuffle.grouping import ordered
 from .._shuffle.job import Job
 from .._state.location import dataset_number, flush
 from .._state.work import working
-from .._tables import quiet_writing, table_of
+from .._writing.tables import quiet_writing, table_of
 from .add import told_apart_by
 from .build import fingerprint, shuffle_rows, unchanged
 

@@ -17,8 +17,8 @@ from .._schema.survey import Survey
 from .._shuffle.job import Job
 from .._shuffle.on_disk import Streamed
 from .._shuffle.order import Kept
-from .._tables import quiet_writing
-from .._write import Format, Place
+from .._writing.dataset import Format, Place
+from .._writing.tables import quiet_writing
 
 if TYPE_CHECKING:
     import anndata as ad

@@ -26,7 +26,7 @@ from ...errors import StoreError
 from .._state.files import checksum
 from .._state.location import LOCK
 from .._state.work import seal
-from .._write import Place
+from .._writing.dataset import Place
 from .build import build, shuffle_rows
 
 if TYPE_CHECKING:

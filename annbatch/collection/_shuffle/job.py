@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .._blocks import Block
     from .._inputs.open import Opener
     from .._schema.survey import Survey
-    from .._write import Format
+    from .._writing.dataset import Format
     from .order import Order
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from ...errors import StoreError
-from .._write import Place
+from .._writing.dataset import Place
 from .files import checksum
 from .location import OWN, WORK, dataset_number, flush, replace_json
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from annbatch.collection._format import codecs_for
-from annbatch.collection._shards import LocalArray, RowArray, ZarrArray, encoder, grid
+from annbatch.collection._writing.arrays import LocalArray, RowArray, ZarrArray, encoder, grid
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from .._format.layout import COMPLETE_ATTRIBUTE
-from .._kernels.encode import encode
-from .._runtime.zarrs import through_zarrs
-from ._resources.direct_io import NewFile
+from ..._format.layout import COMPLETE_ATTRIBUTE
+from ..._kernels.encode import encode
+from ..._runtime.zarrs import through_zarrs
+from .._resources.direct_io import NewFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,13 @@ import pandas as pd
 import zarr
 from anndata.io import write_elem
 
-from ._schema.schema import NAMES, TableElement, column_key
+from .._schema.schema import NAMES, TableElement, column_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._blocks import Block
-    from ._schema.schema import Schema
+    from .._blocks import Block
+    from .._schema.schema import Schema
 
 # Tables are read by range: 65,536 values are 64 to 512 KB a column.
 TABLE_CHUNK = 65_536

@@ -10,23 +10,23 @@ import numpy as np
 from anndata.io import write_elem
 from zarr.registry import get_codec_class
 
-from .._sizes import rows_for
-from ._blocks import SparseRows
-from ._format import codecs_for
-from ._inputs.matrices import DTYPE
-from ._schema.schema import DenseElement, SparseElement
-from ._shards import LocalArray, ZarrArray, encoder
-from ._tables import TABLE_CHUNK, TableWriter, quiet_writing
+from ..._sizes import rows_for
+from .._blocks import SparseRows
+from .._format import codecs_for
+from .._inputs.matrices import DTYPE
+from .._schema.schema import DenseElement, SparseElement
+from .arrays import LocalArray, ZarrArray, encoder
+from .tables import TABLE_CHUNK, TableWriter, quiet_writing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import zarr
 
-    from ._blocks import Block
-    from ._format import Layout
-    from ._schema.schema import Schema
-    from ._shards import RowArray
+    from .._blocks import Block
+    from .._format import Layout
+    from .._schema.schema import Schema
+    from .arrays import RowArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Second pass, out: datasets, arrays and tables."""
