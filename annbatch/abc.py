@@ -241,7 +241,7 @@ class Sampler(ABC):
             ``super().identity() | {"window": self.window}``.
         """
         from ._passes import samplers_in
-        from .samplers._rows import mask_text
+        from .samplers._row_set import mask_text
 
         seed, inner = self._draw_seed(), samplers_in(self)
         random = self._seed_is_given or self.shuffle or inner

@@ -22,7 +22,7 @@ from ._plan.position import Position
 from ._remote import RemoteStores
 from ._sizes import parse_size
 from ._workers import this_worker
-from .samplers._arguments import digest, whole
+from .samplers._checks import digest, whole
 from .samplers._make import make_sampler
 from .transforms import check_transform
 

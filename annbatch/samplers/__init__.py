@@ -11,7 +11,7 @@ from ._class import ClassSampler as ClassSampler
 from ._class import WeightedClassSampler as WeightedClassSampler
 from ._distributed import DistributedSampler as DistributedSampler
 from ._random import RandomSampler as RandomSampler
-from ._rows import RowSet as RowSet
+from ._row_set import RowSet as RowSet
 from ._sequential import SequentialSampler as SequentialSampler
 from ._split import Split as Split
 from ._split import split as split

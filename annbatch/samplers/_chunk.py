@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plan.window_rows import n_requested, split_every
-from ._arguments import keyed_rng
+from ._checks import keyed_rng
 from ._permutation import Natural, Permutation, random_order
-from ._windows import WindowSampler
+from ._window_sampler import WindowSampler
 
 if TYPE_CHECKING:
     from ..types import LoadRequest
-    from ._rows import RowSet, RowsLike
-    from ._windows import Draw
+    from ._row_set import RowSet, RowsLike
+    from ._window_sampler import Draw
 
 CHUNKS, ROWS = 0, 1  # what a keyed generator is for: which chunks, or the order of rows within a window
 

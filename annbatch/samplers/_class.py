@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from .._plan.window_rows import concatenated_ranges, split_every
-from ._arguments import check_positive, check_weights, digest, keyed_rng, whole
+from ._checks import check_positive, check_weights, digest, keyed_rng, whole
 from ._chunk import chunk_lengths
-from ._rows import RowSet, RowsLike, Runs, check_mask
-from ._windows import WindowSampler
+from ._row_set import RowSet, RowsLike, Runs, check_mask
+from ._window_sampler import WindowSampler
 
 if TYPE_CHECKING:
     from ..types import LoadRequest
-    from ._windows import Draw
+    from ._window_sampler import Draw
 
 
 class ClassSampler(WindowSampler):

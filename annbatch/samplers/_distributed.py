@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..types import LoadRequest
     from ._ranks import DistInfo
-    from ._rows import RowSet
+    from ._row_set import RowSet
 
 _SEED = 0  # where none was given: ranks must agree
 

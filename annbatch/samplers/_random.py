@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plan.window_rows import concatenated_ranges
-from ._arguments import check_positive, check_weights, digest, keyed_rng, whole
+from ._checks import check_positive, check_weights, digest, keyed_rng, whole
 from ._chunk import CHUNKS, ChunkSampler, chunk_lengths
 from ._weights import WeightedRows
 
 if TYPE_CHECKING:
     from ..types import LoadRequest
-    from ._rows import RowSet, RowsLike
-    from ._windows import Draw
+    from ._row_set import RowSet, RowsLike
+    from ._window_sampler import Draw
 
 
 class RandomSampler(ChunkSampler):

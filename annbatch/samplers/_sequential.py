@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ._chunk import ChunkSampler
 
 if TYPE_CHECKING:
-    from ._rows import RowsLike
+    from ._row_set import RowsLike
 
 
 class SequentialSampler(ChunkSampler):

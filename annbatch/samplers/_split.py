@@ -13,8 +13,8 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from ._arguments import check_positive, keyed_rng, whole
-from ._rows import RowSet
+from ._checks import check_positive, keyed_rng, whole
+from ._row_set import RowSet
 
 if TYPE_CHECKING:
     import os

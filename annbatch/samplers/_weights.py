@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ._rows import RowSet
+    from ._row_set import RowSet
 
 
 class WeightedRows:

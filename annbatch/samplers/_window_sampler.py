@@ -6,8 +6,8 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ..abc import Sampler
-from ._arguments import check_window, draw_seed
-from ._rows import RowSet, RowsLike, check_mask, mask_text
+from ._checks import check_window, draw_seed
+from ._row_set import RowSet, RowsLike, check_mask, mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plan.window_rows import concatenated_ranges
-from ._arguments import digest, whole
+from ._checks import digest, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
