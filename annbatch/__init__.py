@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import abc, errors, samplers, testing, transforms, types
-    from ._diversity import diversity
     from ._remote.store import RemoteStore
-    from ._suggest import suggest
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
+    from .tuning._diversity import diversity
+    from .tuning._suggest import suggest
 
 __version__ = version("annbatch")
 
@@ -41,8 +41,8 @@ _HOMES = {
     "DatasetCollection": ".collection",
     "Loader": ".loader",
     "RemoteStore": "._remote.store",
-    "diversity": "._diversity",
-    "suggest": "._suggest",
+    "diversity": ".tuning._diversity",
+    "suggest": ".tuning._suggest",
     "write_sharded": ".collection",
 }
 

@@ -116,10 +116,10 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from ._bench import measure
     from ._remote.urls import spell_place
     from ._sizes import spell_bytes
     from .collection import DatasetCollection
+    from .tuning._bench import measure
 
     collection = DatasetCollection(arguments.store, mode="r")
     print(f"Reading {spell_place(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")

@@ -8,14 +8,14 @@ from math import gcd
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from ..loader import Loader
 from ._diversity import diversity
-from .loader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..collection import DatasetCollection
     from ._diversity import Diversity
-    from .collection import DatasetCollection
 
 WARM_UP_WINDOWS = 4
 """Kernels are compiled in the first; and as one is read ahead, all later ones lie in memory that was used before."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._plan.position import Position
-from ._plan.window_rows import plan_window, rows_by_dataset
-from .samplers import RowSet
+from .._plan.position import Position
+from .._plan.window_rows import plan_window, rows_by_dataset
+from ..samplers import RowSet
 
 if TYPE_CHECKING:
-    from .loader import Loader
+    from ..loader import Loader
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from .._sizes import parse_size, spell_bytes
+from ..loader import Loader
+from ..samplers import RandomSampler
 from ._diversity import Diversity, diversity
-from ._sizes import parse_size, spell_bytes
-from .loader import Loader
-from .samplers import RandomSampler
 
 if TYPE_CHECKING:
-    from .collection import DatasetCollection
+    from ..collection import DatasetCollection
 
 _CHUNK_SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 _WINDOWS = 3  # in memory: the one in use, the one that is read ahead, and room for batches that are kept

@@ -1,0 +1,1 @@
+"""Measure a store and choose a loader's settings."""
