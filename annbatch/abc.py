@@ -361,7 +361,8 @@ class Sampler(ABC):
         import numpy as np
 
         from ._passes import window_rng
-        from ._plan.window_rows import n_requested, split_every
+        from ._plan.ranges import split_every
+        from ._plan.window_rows import n_requested
 
         batch_size, shuffle = self.batch_size, self.shuffle
         if batch_size is None or shuffle is None:

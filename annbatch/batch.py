@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ._runtime.buffers import ALIGNMENT
+
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_matrix
 
     from .transforms import Transform
-
-ALIGNMENT = 64  # bytes: XLA on the CPU aliases host memory at this alignment only, and copies elsewhere
 
 
 @dataclass(frozen=True, slots=True)

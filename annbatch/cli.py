@@ -60,7 +60,8 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from ._remote.urls import open_group, size_of, spell_place
+    from ._remote.open import open_group, size_of
+    from ._remote.urls import spell_place
     from ._sizes import spell_bytes
     from .collection import DatasetCollection
 
@@ -90,7 +91,8 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from ._remote.urls import size_of, spell_place
+    from ._remote.open import size_of
+    from ._remote.urls import spell_place
     from ._sizes import spell_bytes
     from .collection import DatasetCollection
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from .._plan.window_rows import Pieces
+    from .._plan.pieces import Pieces
 
 Job = Callable[[], int]
 """Part of a reading, run on any thread once; returns the bytes it fetched."""
@@ -44,11 +43,6 @@ class StoredArray(Protocol):
 
     def describe(self) -> str:
         """Say in a word or two how the array is read, e.g. ``"zarr (zarrs)"``."""
-
-
-def item_size(shape: tuple[int, ...]) -> int:
-    """Return the number of elements in one item along the first axis."""
-    return math.prod(shape[1:])
 
 
 def split_evenly(elements: np.ndarray, n_jobs: int) -> list[slice]:

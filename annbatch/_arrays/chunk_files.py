@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._format.shard_index import ABSENT, parse_index
 from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
 _MOST_OPEN = 256
 """Files that stay open; processes may have 1,024 by default, and every reading thread needs some more for a while."""
-
-ABSENT = -1
-"""Offset of a chunk that was never written; it holds the fill value."""
-
-_INDEX_ABSENT = np.iinfo(np.uint64).max  # what the shard index says of such a chunk (zarr v3, sharding codec 1.0)
 
 
 MISSING = 0
@@ -93,40 +89,6 @@ class ChunkFile:
         self.offset, self.nbytes = parse_index(raw, layout, size, self.path)
 
 
-def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return offset and size of each chunk of a shard, as its index says.
-
-    Parameters
-    ----------
-    raw
-        The index: offset and size as pairs of little-endian uint64, then a CRC-32C of them.
-    layout
-        Of the array.
-    size
-        Bytes of the shard.
-    where
-        What errors call it.
-
-    Raises
-    ------
-    CorruptDataError
-        If the index contradicts its checksum, or points beyond the shard.
-    """
-    n_bytes = layout.index_bytes
-    if size < n_bytes or len(raw) != n_bytes:
-        raise CorruptDataError(f"{where} must hold an index of {n_bytes} bytes, got {size} in all: truncated?")
-    if layout.index_checksum and _crc32c(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
-        raise CorruptDataError(f"{where} has a chunk index that contradicts its checksum: damaged, truncated?")
-    index = np.frombuffer(raw, dtype="<u8", count=2 * layout.per_file).reshape(-1, 2)
-    written = index[:, 0] != _INDEX_ABSENT
-    if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
-        raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes: truncated?")
-    offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
-    nbytes = np.zeros(layout.per_file, dtype=np.int64)
-    offset[written], nbytes[written] = index[written, 0].astype(np.int64), index[written, 1].astype(np.int64)
-    return offset, nbytes
-
-
 _lock = threading.RLock()  # an array that is collected while it is held drops its files, on the same thread
 _open: OrderedDict[tuple[int, int], ChunkFile] = OrderedDict()  # of all arrays of the process, the last used last
 _numbers = itertools.count()
@@ -185,9 +147,3 @@ def _identity(stat: os.stat_result) -> int:
 
 def _replaced(path: Path) -> CorruptDataError:
     return CorruptDataError(f"{path} was replaced or changed while it was open: open the store again.")
-
-
-def _crc32c(data: bytes) -> int:
-    from google_crc32c import value  # zarr itself depends on it
-
-    return int(value(data))

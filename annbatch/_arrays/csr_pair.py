@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._plan.window_rows import Pieces
+from .._plan.pieces import Pieces
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
 from .memory import MemoryArray

@@ -20,8 +20,8 @@ import numpy as np
 
 from .._format.layout import ChunkLayout
 from .._kernels.inflate import inflate_chunks
+from .._plan.ranges import item_size
 from ..errors import CorruptDataError
-from .array import item_size
 from .library import SpanArray
 
 if TYPE_CHECKING:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._plan.ranges import item_size
 from .._runtime.zarrs import claim_zarrs, through_zarrs
 from ..errors import CorruptDataError
-from .array import Job, item_size
+from .array import Job
 
 if TYPE_CHECKING:
     import zarr
 
-    from .._plan.window_rows import Pieces
+    from .._plan.pieces import Pieces
 
 _SPAN_BYTES = 4 << 20
 """About the largest stretch read at once: it outweighs a library's overhead a call, and several fit in memory."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .array import Job, item_size, split_evenly
+from .._plan.ranges import item_size
+from .array import Job, split_evenly
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .._plan.window_rows import Pieces
+    from .._plan.pieces import Pieces
 
 
 class MemoryArray:

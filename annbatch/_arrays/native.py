@@ -18,7 +18,7 @@ from .read_plan import plan_reads
 
 if TYPE_CHECKING:
     from .._format.layout import ChunkLayout
-    from .._plan.window_rows import Pieces
+    from .._plan.pieces import Pieces
     from .array import StoredArray
     from .chunk_locations import Files
     from .read_plan import Reads

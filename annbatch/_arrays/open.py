@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from .._format.attributes import STORED_DTYPE_ATTRIBUTE
 from .dask import LazyArray, is_lazy, stored_behind
 from .memory import MemoryArray
 from .sources import CsrSource, DenseSource
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from .array import StoredArray
 
 RowSource: TypeAlias = CsrSource | DenseSource
-
-STORED_DTYPE_ATTRIBUTE = "annbatch-dtype"
-"""Attribute of an element that was narrowed for storage: the name of the dtype that it had."""
 
 
 def open_rows(matrix: Any, *, name: str = "X") -> RowSource:

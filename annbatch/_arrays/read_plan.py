@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan.window_rows import concatenated_ranges
+from .._plan.ranges import concatenated_ranges
 
 if TYPE_CHECKING:
-    from .._plan.window_rows import Pieces
+    from .._plan.pieces import Pieces
 
 _FEW_FILES = 32
 """Open at a time for one reading of one array; a process may have 1,024 by default, and reads on every core."""

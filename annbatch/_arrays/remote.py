@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._format.shard_index import ABSENT
 from .._remote.cache import EXTENT_BYTES
 from .._remote.coalesce import plan_requests
 from .._remote.faults import ReplacedObjectError
 from .._remote.fetch import ByteRange
 from .._remote.requests import Wanted
 from ..errors import CorruptDataError
-from .chunk_files import ABSENT
 from .chunk_locations import Located
 from .native import WHAT_FAILED, NativeArray
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._format.layout import ChunkLayout
+    from .._format.shard_index import ShardIndex
     from .._remote.cache import ChunkCache, Extent
     from .._remote.requests import Request
-    from .._remote.shard_indexes import ShardIndex
     from .._remote.store import RemoteStore
     from .array import StoredArray
     from .read_plan import Reads

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan.window_rows import Pieces
+from .._plan.pieces import Pieces
 from .byte_count import count_bytes
 
 if TYPE_CHECKING:

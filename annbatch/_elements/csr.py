@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan.window_rows import Layout, Pieces, lay_out
+from .._plan.pieces import Layout, Pieces, lay_out
 from ..batch import CSR
 from .element import lend
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .._plan.window_rows import Layout, Pieces, lay_out
+from .._plan.pieces import Layout, Pieces, lay_out
 from .element import lend
 
 if TYPE_CHECKING:

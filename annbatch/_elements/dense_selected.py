@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._arrays.array import split_evenly
-from .._plan.window_rows import Pieces
+from .._plan.pieces import Pieces
 from .dense import DensePlaces, DensePlan
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan.window_rows import Pieces
+from .._plan.pieces import Pieces
 from .dense import DensePlaces, DensePlan
 
 if TYPE_CHECKING:

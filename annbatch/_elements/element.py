@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._arrays.array import Job
     from .._plan.window_rows import DatasetRows, WindowRows
@@ -46,3 +47,23 @@ class Element(Protocol):
 def lend(pool: BufferPool, size: int, dtype: np.dtype) -> np.ndarray:
     """Return a flat array of ``size`` elements over memory of the pool."""
     return pool.lend(size * dtype.itemsize).view(dtype)
+
+
+def followed_by(jobs: Sequence[Job], last: Callable[[], None]) -> list[Job]:
+    """Return the jobs, changed so that whichever ends last then runs ``last``, on its thread; if there are none, one.
+
+    The other threads go on with the next window meanwhile.
+    """
+    lock, left = threading.Lock(), max(1, len(jobs))
+
+    def run(job: Job) -> int:
+        nonlocal left
+        n_bytes = job()
+        with lock:
+            left -= 1
+            is_last = left == 0
+        if is_last:
+            last()
+        return n_bytes
+
+    return [lambda job=job: run(job) for job in jobs or [lambda: 0]]  # type: ignore[misc]  # bound early

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan.window_rows import Pieces, lay_out
+from .._plan.pieces import Pieces, lay_out
 from .csr import CsrWindow, index_dtype
-from .element import lend
-from .transformed import followed_by
+from .element import followed_by, lend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,7 @@ import numpy as np
 
 from ..batch import CompactWindow
 from .csr import place_rows, pointer_dtype
-from .element import lend
-from .transformed import followed_by
+from .element import followed_by, lend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from .._anndata.variables import Variables
     from .._arrays.array import Job
     from .._arrays.sources import CsrSource
-    from .._plan.window_rows import DatasetRows, Layout, Pieces, WindowRows
+    from .._plan.pieces import Layout, Pieces
+    from .._plan.window_rows import DatasetRows, WindowRows
     from .._runtime.buffers import BufferPool
     from ..abc import Adapter
     from ..transforms import Transform

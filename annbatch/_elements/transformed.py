@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..batch import CSR
+from .element import followed_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .._arrays.array import Job
     from .._plan.window_rows import DatasetRows, WindowRows
@@ -67,23 +67,3 @@ class TransformedPlan:
                     self.transform(batch.reshape(-1), np.arange(n_rows + 1) * (size // max(n_rows, 1)))
 
         return window, followed_by(jobs, change)
-
-
-def followed_by(jobs: Sequence[Job], last: Callable[[], None]) -> list[Job]:
-    """Return the jobs, changed so that whichever ends last then runs ``last``, on its thread; if there are none, one.
-
-    The other threads go on with the next window meanwhile.
-    """
-    lock, left = threading.Lock(), max(1, len(jobs))
-
-    def run(job: Job) -> int:
-        nonlocal left
-        n_bytes = job()
-        with lock:
-            left -= 1
-            is_last = left == 0
-        if is_last:
-            last()
-        return n_bytes
-
-    return [lambda job=job: run(job) for job in jobs or [lambda: 0]]  # type: ignore[misc]  # bound early

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arrays.array import item_size
+from .._plan.ranges import item_size
+from .attributes import COMPLETE_ATTRIBUTE
 
 if TYPE_CHECKING:
     import zarr
 
-COMPLETE_ATTRIBUTE = "annbatch-complete"
-"""Attribute of an array of which every chunk was written."""
 
 _BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
 

@@ -10,7 +10,8 @@ import numpy as np
 from .._anndata.containers import split_key
 from .._elements.dense import DenseWindow
 from .._elements.element import lend
-from .._plan.window_rows import DatasetRows, lay_out
+from .._plan.pieces import lay_out
+from .._plan.window_rows import DatasetRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,8 @@ from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from .._runtime.threads import check_process
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
@@ -162,15 +164,6 @@ class ReadAhead(Generic[PlanT, WindowT]):
             self._ended = True
             self._error = error
             self._changed.notify_all()
-
-
-def check_process(owner: int) -> None:
-    """Raise ``RuntimeError`` in any process but the one that started the threads."""
-    if owner != os.getpid():
-        raise RuntimeError(
-            f"The loader was iterated in process {owner}, and its threads did not survive the fork into process "
-            f"{os.getpid()}: start processes with 'spawn', or iterate in the child only."
-        )
 
 
 def _closed_error() -> RuntimeError:

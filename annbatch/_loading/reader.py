@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from .._runtime.buffers import BufferPool, allocate_aligned
-from .read_ahead import ReadAhead, check_process
+from .._runtime.threads import _usable_cores, check_process
+from .read_ahead import ReadAhead
 from .stats import WorkLog
 from .window import LoadedWindow, WindowPlan, begin_window
 
@@ -108,10 +109,3 @@ class Reading:
         owner, workers, planner = self._threads
         check_process(owner)
         return workers, planner
-
-
-def _usable_cores() -> int:
-    """Return the cores that this process may run on, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -23,7 +23,7 @@ import google_crc32c
 import numpy as np
 
 if TYPE_CHECKING:
-    from .shard_indexes import ShardIndex
+    from .._format.shard_index import ShardIndex
 
 EXTENT_BYTES = 8 << 20
 """About the bytes of an extent, which is evicted whole. Chunks are some 100 KB: files of their own would be ten million

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arrays.chunk_files import ABSENT, parse_index
+from .._format.shard_index import ABSENT, ShardIndex, parse_index
 from ..errors import CorruptDataError
 from .fetch import ByteRange
 from .requests import Wanted
@@ -24,28 +23,6 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 << 20
 """Of the indexes of a store: those of 4 million chunks, which are some 250 million cells of 64 a chunk."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardIndex:
-    """Where the chunks of one shard lie.
-
-    Attributes
-    ----------
-    offset, nbytes
-        ``(per_file,)`` int64; ``offset`` is ``ABSENT`` for a chunk that was never written.
-    tag
-        Entity tag of the shard that the index is of.
-    """
-
-    offset: np.ndarray
-    nbytes: np.ndarray
-    tag: str | None
-
-    def chunks_within(self, nbytes: int) -> int:
-        """Return how many chunks take about so many bytes; the same for all who read this index."""
-        written = self.nbytes[self.offset >= 0]
-        return max(1, nbytes * len(written) // max(1, int(written.sum()))) if len(written) else 1
 
 
 class ShardIndexes:

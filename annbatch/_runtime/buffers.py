@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..batch import ALIGNMENT
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -91,3 +89,6 @@ class BufferPool:
         self._held_bytes += block.nbytes
         self.peak_bytes = max(self.peak_bytes, self._held_bytes)
         return block
+
+
+ALIGNMENT = 64  # bytes: XLA on the CPU aliases host memory at this alignment only, and copies elsewhere

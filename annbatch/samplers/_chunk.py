@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._plan.window_rows import n_requested, split_every
+from .._plan.ranges import split_every
+from .._plan.window_rows import n_requested
 from ._checks import keyed_rng
 from ._permutation import Natural, Permutation, random_order
 from ._window_sampler import WindowSampler

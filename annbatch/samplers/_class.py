@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._plan.window_rows import concatenated_ranges, split_every
+from .._plan.ranges import concatenated_ranges, split_every
 from ._checks import check_positive, check_weights, digest, keyed_rng, whole
 from ._chunk import chunk_lengths
 from ._row_set import RowSet, RowsLike, Runs, check_mask

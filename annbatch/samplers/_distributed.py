@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .._plan.position import Position, Stretches, cut, parts, rest_of
-from .._plan.window_rows import concatenated_ranges
+from .._plan.ranges import concatenated_ranges
 from ..abc import Sampler
 from ._chunk import ChunkSampler
 from ._ranks import find_rank

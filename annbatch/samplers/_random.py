@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._plan.window_rows import concatenated_ranges
+from .._plan.ranges import concatenated_ranges
 from ._checks import check_positive, check_weights, digest, keyed_rng, whole
 from ._chunk import CHUNKS, ChunkSampler, chunk_lengths
 from ._weights import WeightedRows

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._runtime.buffers import BufferPool
-from ..batch import ALIGNMENT
+from .._runtime.buffers import ALIGNMENT, BufferPool
 from ..transforms import NormalizeLog1p
 from ._batches import compact_window, dense_batch, densified, expanded, sparse_batch
 

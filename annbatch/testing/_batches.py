@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..batch import ALIGNMENT, CSR, CompactWindow
+from .._runtime.buffers import ALIGNMENT
+from ..batch import CSR, CompactWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

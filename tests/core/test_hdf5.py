@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from annbatch import Loader, _price
 from annbatch._arrays.open import open_array
-from annbatch._plan.window_rows import Pieces
+from annbatch._plan.pieces import Pieces
 from annbatch.errors import CorruptDataError
 
 WAYS = {

@@ -24,7 +24,7 @@ from annbatch._arrays.native import NativeArray
 from annbatch._arrays.read_plan import plan_reads
 from annbatch._format.layout import chunk_layout
 from annbatch._kernels.decode import read_pieces
-from annbatch._plan.window_rows import Pieces
+from annbatch._plan.pieces import Pieces
 from annbatch.errors import CorruptDataError
 
 

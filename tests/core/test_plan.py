@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._plan.window_rows import (
-    ALIGNED_ELEMENTS,
-    concatenated_ranges,
-    lay_out,
-    n_requested,
-    plan_window,
-    rows_by_dataset,
-    split_every,
-)
+from annbatch._plan.pieces import ALIGNED_ELEMENTS, lay_out
+from annbatch._plan.ranges import concatenated_ranges, split_every
+from annbatch._plan.window_rows import n_requested, plan_window, rows_by_dataset
 
 
 @st.composite

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annbatch._arrays.read_plan import plan_reads
-from annbatch._plan.window_rows import Pieces
+from annbatch._plan.pieces import Pieces
 
 
 @st.composite

@@ -23,7 +23,7 @@ from annbatch import Loader
 from annbatch._arrays import open_rows
 from annbatch._arrays.array import split_evenly
 from annbatch._arrays.sources import CsrSource
-from annbatch._plan.window_rows import Pieces
+from annbatch._plan.pieces import Pieces
 from annbatch.errors import CorruptDataError
 
 # A store is a function of a matrix and an empty folder; it returns what a user would hand to the loader. A new storage

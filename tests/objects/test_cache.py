@@ -13,8 +13,8 @@ import pytest
 import zarr
 
 from annbatch import Loader, RemoteStore
+from annbatch._format.shard_index import ShardIndex
 from annbatch._remote.cache import EXTENT_BYTES, ChunkCache
-from annbatch._remote.shard_indexes import ShardIndex
 
 N_BYTES = 1000
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from ..._format.attributes import DTYPE
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
 from .flat_array import FlatArray
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from .._resources.threads import Hands
     from .columns import Group
     from .narrow import Narrowing
-
-
-DTYPE = "annbatch-dtype"
-"""The attribute in which a narrowed element remembers the dtype that its values had."""
 
 
 @dataclass(frozen=True, slots=True)

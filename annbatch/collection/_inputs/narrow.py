@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numba as nb
 import numpy as np
 
+from ..._kernels.narrow import _narrow_floats
 from .._exact import cast
 
 if TYPE_CHECKING:
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4"))
 _PIECE = 1 << 16  # values looked at before giving a type up: the common refusal, a fraction, shows in the first ones
-
-
-@nb.njit(nogil=True, cache=True)
-def _narrow_floats(
-    values: np.ndarray, bits: np.ndarray, low: np.floating, high: np.floating, zero: np.floating, out: np.ndarray
-) -> bool:
-    """Cast ``values`` to integers; return whether all came through, negative zero (``bits``) told from zero."""
-    exact = True
-    for i in range(values.size):
-        inside = (values[i] >= low) & (values[i] <= high)
-        number = values[i] if inside else zero  # what lies outside has no defined cast
-        out[i] = number
-        exact &= inside & (zero + out[i] == number) & ((out[i] != 0) | (bits[i] == 0))
-    return exact
 
 
 def _fits(values: np.ndarray, dtype: np.dtype, out: np.ndarray) -> bool:

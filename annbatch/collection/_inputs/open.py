@@ -16,11 +16,12 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
+from ..._format.attributes import DTYPE
 from ...errors import StoreError
 from .._schema.variables import Annotations
 from .columns import Group, MemoryColumn, StoredColumn, strings
 from .csc import StoredCsc
-from .matrices import DTYPE, Sliceable, StoredCsr
+from .matrices import Sliceable, StoredCsr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

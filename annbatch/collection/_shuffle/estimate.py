@@ -7,9 +7,9 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..._runtime.threads import n_threads
 from ..._sizes import spell_bytes
 from ...errors import StoreError
-from .._resources.threads import n_threads
 
 if TYPE_CHECKING:
     from pathlib import Path

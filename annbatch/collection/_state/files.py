@@ -12,7 +12,7 @@ from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from .._resources.threads import n_threads
+from ..._runtime.threads import n_threads
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest

@@ -19,7 +19,7 @@ from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from ..._format.layout import COMPLETE_ATTRIBUTE
+from ..._format.attributes import COMPLETE_ATTRIBUTE
 from ..._kernels.encode import encode
 from ..._runtime.zarrs import through_zarrs
 from .._resources.direct_io import NewFile

@@ -10,10 +10,10 @@ import numpy as np
 from anndata.io import write_elem
 from zarr.registry import get_codec_class
 
+from ..._format.attributes import DTYPE
 from ..._sizes import rows_for
 from .._blocks import SparseRows
 from .._format import codecs_for
-from .._inputs.matrices import DTYPE
 from .._schema.schema import DenseElement, SparseElement
 from .arrays import LocalArray, ZarrArray, encoder
 from .tables import TABLE_CHUNK, TableWriter, quiet_writing

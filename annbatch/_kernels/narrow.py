@@ -1,0 +1,24 @@
+"""Narrow floats that hold integers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numba as nb
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@nb.njit(nogil=True, cache=True)
+def _narrow_floats(
+    values: np.ndarray, bits: np.ndarray, low: np.floating, high: np.floating, zero: np.floating, out: np.ndarray
+) -> bool:
+    """Cast ``values`` to integers; return whether all came through, negative zero (``bits``) told from zero."""
+    exact = True
+    for i in range(values.size):
+        inside = (values[i] >= low) & (values[i] <= high)
+        number = values[i] if inside else zero  # what lies outside has no defined cast
+        out[i] = number
+        exact &= inside & (zero + out[i] == number) & ((out[i] != 0) | (bits[i] == 0))
+    return exact

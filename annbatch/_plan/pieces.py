@@ -1,0 +1,115 @@
+"""Pieces of rows, and where they go in a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+ALIGNED_ELEMENTS = 64
+"""Batches start at multiples of this many elements, so on 64-byte boundaries for every item size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What to copy where: stored ranges along an array's first axis, and offsets in a flat buffer.
+
+    Attributes
+    ----------
+    start
+        ``(n,)`` int64, ascending: first stored item of each piece (an item is a value of a flat array, a row of a
+        dense one).
+    length
+        ``(n,)`` int64 number of items; may be 0.
+    dest
+        ``(n,)`` int64 first element of the piece in the buffer.
+    """
+
+    start: np.ndarray
+    length: np.ndarray
+    dest: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def part(self, part: slice) -> Pieces:
+        """Return some of the pieces."""
+        return Pieces(self.start[part], self.length[part], self.dest[part])
+
+    def in_elements(self, item: int) -> Pieces:
+        """Return the pieces that hold anything, with ``start`` and ``length`` in elements.
+
+        Parameters
+        ----------
+        item
+            Elements an item.
+        """
+        start, length, dest = self.start, self.length, self.dest
+        if len(length) and length.min() == 0:
+            filled = np.flatnonzero(length)
+            start, length, dest = start[filled], length[filled], dest[filled]
+        return Pieces(start * item, length * item, dest)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where rows and batches begin in a window's flat buffer.
+
+    Attributes
+    ----------
+    offset
+        ``(n_rows,)`` int64 first element of each row.
+    batch
+        ``(n_batches + 1,)`` int64 first element of each batch, a multiple of 64; the last entry is the buffer's size.
+    filled
+        ``(n_batches,)`` int64 elements that the rows of each batch fill.
+    capacity
+        ``(n_batches,)`` int64 elements that belong to each batch, padding included.
+    """
+
+    offset: np.ndarray
+    batch: np.ndarray
+    filled: np.ndarray
+    capacity: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Elements of the whole buffer."""
+        return int(self.batch[-1])
+
+
+def lay_out(lengths: np.ndarray, edges: np.ndarray, capacity: Callable[[int], int] | None = None) -> Layout:
+    """Give every row its place in a flat buffer in which each batch is contiguous and aligned.
+
+    Parameters
+    ----------
+    lengths
+        ``(n_rows,)`` elements of each row, in window order.
+    edges
+        ``(n_batches + 1,)`` first row of each batch, and the total.
+    capacity
+        Elements to reserve for a batch that fills the given number; default, just those.
+
+    Raises
+    ------
+    ValueError
+        If ``capacity`` reserves fewer elements than a batch fills, which would overwrite the next one.
+    """
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    filled = np.diff(ends[edges])
+    reserved = filled if capacity is None else np.array([capacity(int(n)) for n in filled], dtype=np.int64)
+    if (reserved < filled).any():
+        worst = int(np.argmin(reserved - filled))
+        raise ValueError(
+            f"`capacity` must return at least the {filled[worst]} elements of the batch, got {reserved[worst]}."
+        )
+    batch = np.zeros(len(edges), dtype=np.int64)
+    np.cumsum(-(-reserved // ALIGNED_ELEMENTS) * ALIGNED_ELEMENTS, out=batch[1:])
+    shift = np.repeat(batch[:-1] - ends[edges[:-1]], np.diff(edges))
+    return Layout(ends[:-1] + shift, batch, filled, reserved)
