@@ -11,7 +11,7 @@ from ._arrays.sources import CsrSource
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._arrays import RowSource
+    from ._arrays.open import RowSource
 
 _DEAR = 4.0
 """Times the values that are wanted: below it, larger chunks of rows gain less than shuffling loses."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
 from ._loading.adapters import find_adapter
-from ._loading.datasets import Datasets, dataset_of, matrix_dataset, stored_dataset
+from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
 from ._loading.epoch import Epoch
 from ._loading.progress import Progress, read_state, write_state
@@ -19,7 +20,7 @@ from ._loading.reader import Reading
 from ._loading.selection import Wanted
 from ._loading.stats import LoaderStats as LoaderStats
 from ._plan.position import Position
-from ._remote import RemoteStores
+from ._remote.stores import RemoteStores
 from ._sizes import parse_size
 from ._workers import this_worker
 from .samplers._checks import digest, whole

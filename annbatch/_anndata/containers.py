@@ -6,25 +6,18 @@ elements of a modality begin with its place: ``mod/rna/X``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from .._arrays import RowSource, open_rows
-from .._arrays.open import open_array
-from .._arrays.values import HeldValues, StoredValues
-from .table import LazyFrame, MemoryFrame, ObsFrame, stored_frame
+from .._arrays.open import RowSource, open_rows
+from .frames import LazyFrame, MemoryFrame, ObsFrame, stored_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from anndata import AnnData
-
-    from .columns import Values
-
-MODALITIES = "mod/"
 
 
 class Container(Protocol):
@@ -193,112 +186,6 @@ class Stored:
         if element.attrs.get("encoding-type") == "dataframe":
             return stored_frame(element)
         return open_rows(element, name=key)
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """One dataset of a loader.
-
-    Attributes
-    ----------
-    parts
-        Its containers by the beginning of their elements' keys: ``""``, and those of the modalities beside it.
-    rows
-        Which row of a modality each row of the dataset is, -1 where the modality lacks it; by the same beginnings.
-    """
-
-    parts: Mapping[str, Container]
-    rows: Mapping[str, Values]
-
-    @staticmethod
-    def of(container: Container) -> Dataset:
-        """Return a dataset of one container."""
-        return Dataset({"": container}, {})
-
-    @property
-    def n_obs(self) -> int:
-        """Number of rows."""
-        return self.parts[""].n_obs
-
-    @property
-    def modalities(self) -> list[str]:
-        """What the keys of each modality begin with."""
-        return [prefix for prefix in self.parts if prefix]
-
-    def elements(self) -> list[str]:
-        """Return the keys of all elements."""
-        return [prefix + key for prefix, part in self.parts.items() for key in part.elements()]
-
-
-def split_key(key: str) -> tuple[str, str]:
-    """Return the beginning of a key that names the modality, if any, and the rest: ``("mod/rna/", "X")``."""
-    if not key.startswith(MODALITIES):
-        return "", key
-    place, _, rest = key[len(MODALITIES) :].partition("/")
-    return f"{MODALITIES}{place}/", rest
-
-
-def path_of(key: str) -> tuple[str, ...]:
-    """Return the names under which a batch holds an element, outermost first."""
-    prefix, rest = split_key(key)
-    place, _, name = rest.partition("/")
-    return (*prefix.split("/")[:-1], place, *([name] if name else []))
-
-
-def has_var_axis(key: str) -> bool:
-    """Say whether an element's columns are those of ``var``: X's and layers' are, and only theirs."""
-    return split_key(key)[1].partition("/")[0] in ("X", "layers")
-
-
-def multimodal(mdata: Any, adopt: Callable[[Any], Any]) -> Dataset:
-    """Return the dataset that a MuData object is; ``adopt`` is as for :class:`Annotated`."""
-    _check_axis(mdata.axis)
-    parts: dict[str, Container] = {"": SharedRows(mdata, adopt)}
-    rows: dict[str, Values] = {}
-    for name, adata in mdata.mod.items():
-        prefix = f"{MODALITIES}{name}/"
-        parts[prefix] = Annotated(adata, adopt)
-        rows[prefix] = ObsMap(HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1)))
-    return Dataset(parts, rows)
-
-
-def stored_multimodal(group: Any) -> Dataset:
-    """Return the dataset that a stored MuData group is; rows are found by ``obsmap``, or else by their names."""
-    _check_axis(group.attrs.get("axis", 0))
-    parts: dict[str, Container] = {"": Stored(group)}
-    rows: dict[str, Values] = {}
-    modalities = group["mod"]
-    for name in map(str, modalities.attrs.get("mod-order", sorted(modalities))):
-        prefix = f"{MODALITIES}{name}/"
-        parts[prefix] = Stored(modalities[name])
-        if "obsmap" in group and name in group["obsmap"]:
-            rows[prefix] = ObsMap(StoredValues(open_array(group["obsmap"][name], name=f"obsmap/{name}")))
-        else:
-            every, own = (pd.Index(stored_frame(one["obs"]).read_names()) for one in (group, modalities[name]))
-            rows[prefix] = HeldValues(own.get_indexer(every))
-    return Dataset(parts, rows)
-
-
-def is_multimodal(group: Any) -> bool:
-    """Say whether a stored group is a MuData."""
-    return bool(group.attrs.get("encoding-type") == "MuData" or "mod" in group)
-
-
-class ObsMap:
-    """MuData's ``obsmap``: 1 + the number of the modality's row, 0 where it lacks the row."""
-
-    def __init__(self, values: Values) -> None:
-        self.dtype = np.dtype(np.int64)
-        self._values = values
-
-    def take(self, at: np.ndarray) -> np.ndarray:
-        """Return the modality's row for each of ``at``, -1 for none."""
-        return self._values.take(at).astype(np.int64) - 1
-
-
-def _check_axis(axis: int) -> None:
-    if axis != 0:
-        raise ValueError(f"`axis` of a MuData must be 0, so that modalities share rows, got {axis}.")
 
 
 def in_memory(table: Any) -> pd.DataFrame:

@@ -4,8 +4,3 @@
 ``native``: zarr on the local disk. ``lazy``: dask arrays.
 ``rows``: CSR matrices and dense arrays made of such arrays. ``open``: which of them a user's object is.
 """
-
-from __future__ import annotations
-
-from .open import RowSource as RowSource
-from .open import open_rows as open_rows

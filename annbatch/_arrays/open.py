@@ -110,7 +110,7 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     if layout is None:
         return other
     if not isinstance(layout.folder, Path):
-        from .._remote import remote_array
+        from .remote import remote_array
 
         return remote_array(array, layout, other=other, limit=limit)
     from .native import NativeArray

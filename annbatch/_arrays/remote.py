@@ -21,6 +21,8 @@ from .native import WHAT_FAILED, NativeArray
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import zarr
+
     from .._format.layout import ChunkLayout
     from .._format.shard_index import ShardIndex
     from .._remote.cache import ChunkCache, Extent
@@ -308,3 +310,21 @@ class Fetched(Located):
                 extent, kept = place
                 start = int(self._skip[r])
                 cache.put(extent, kept, data[start : start + int(self.nbytes[r])])
+
+
+def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredArray, limit: int | None) -> RemoteArray:
+    """Return what reads an array in an object store."""
+    from .._arrays.remote import RemoteArray
+    from .._remote.store import RemoteStore
+
+    given: Any = array.store
+    store = given if isinstance(given, RemoteStore) else RemoteStore(given, read_only=True)
+    return RemoteArray(layout, store, _block_bytes(array.metadata.to_dict()), other=other, limit=limit)
+
+
+def _block_bytes(metadata: dict[str, Any]) -> int:
+    """Return the bytes of a Blosc block as the metadata have them; 0 where Blosc chose them."""
+    codecs = metadata["codecs"]
+    if codecs[0]["name"] == "sharding_indexed":
+        codecs = codecs[0]["configuration"]["codecs"]
+    return int(codecs[1]["configuration"].get("blocksize") or 0) if len(codecs) > 1 else 0

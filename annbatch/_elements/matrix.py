@@ -10,20 +10,18 @@ import numpy as np
 from .._anndata.variables import Variables
 from .._arrays.sources import CsrSource, DenseSource
 from ..transforms import NormalizeLog1p
-from . import (
-    CsrElement,
-    DenseElement,
-    DenseSelectedElement,
-    DensifiedElement,
-    Element,
-    SelectedElement,
-    TransformedElement,
-)
+from .csr import CsrElement
+from .dense import DenseElement
+from .dense_selected import DenseSelectedElement
+from .densified import DensifiedElement
+from .element import Element
+from .selected import SelectedElement
+from .transformed import TransformedElement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .._arrays import RowSource
+    from .._arrays.open import RowSource
     from .._loading.selection import Wanted
 
 

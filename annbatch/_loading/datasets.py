@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._anndata.containers import (
-    Annotated,
-    BareMatrix,
-    Dataset,
-    Stored,
-    has_var_axis,
-    is_multimodal,
-    multimodal,
-    split_key,
-    stored_multimodal,
-)
+from .._anndata.dataset import Dataset
+from .._anndata.keys import has_var_axis, split_key
 from .._anndata.table import ObsTable
 from .._anndata.variables import Variables, join_variables
 from .._arrays.sources import CsrSource, DenseSource
@@ -31,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .._anndata.columns import Values
-    from .._anndata.table import ObsFrame
-    from .._arrays import RowSource
-    from .._elements import Element
+    from .._anndata.frames import ObsFrame
+    from .._arrays.open import RowSource
+    from .._elements.element import Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,31 +318,6 @@ class Datasets:
             f"{one.key}: {' x '.join(f'{n:,}' for n in one.first.shape[1:])}, {one.describe()}" for one in matrices
         ]
         return ", ".join([f"{datasets}, {self.n_obs:,} rows", *parts])
-
-
-def matrix_dataset(matrix: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Dataset:
-    """Return the dataset that a matrix is, with annotations of its rows and columns if there are any."""
-    return Dataset.of(BareMatrix(matrix, obs, var))
-
-
-def dataset_of(adata: Any, adopt: Callable[[Any], Any]) -> Dataset:
-    """Return the dataset that an AnnData or MuData object, or a stored group of one, is.
-
-    Parameters
-    ----------
-    adata
-        The object or group.
-    adopt
-        Takes it if it is a group, or else each matrix that is opened, and returns what is read in its place.
-    """
-    if hasattr(adata, "attrs"):
-        return stored_dataset(adopt(adata))
-    return multimodal(adata, adopt) if hasattr(adata, "mod") else Dataset.of(Annotated(adata, adopt))
-
-
-def stored_dataset(group: Any) -> Dataset:
-    """Return the dataset that a stored AnnData or MuData group is."""
-    return stored_multimodal(group) if is_multimodal(group) else Dataset.of(Stored(group))
 
 
 def _shape(element: RowSource | ObsFrame) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._anndata.containers import has_var_axis, path_of
-from .._elements import CsrElement
+from .._anndata.keys import has_var_axis, path_of
+from .._elements.csr import CsrElement
 from .._elements.staged import HALVES, Staging
 from ..batch import CSR
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .._anndata.table import ObsTable, ObsWindow
-    from .._elements import Element
+    from .._elements.element import Element
     from .._plan.window_rows import DatasetRows
     from ..abc import Adapter
     from ..types import LoaderOutput

@@ -16,7 +16,7 @@ from .window import WindowPlan
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from .._elements import ElementPlan
+    from .._elements.element import ElementPlan
     from .._plan.position import Position
     from ..abc import Sampler
     from ..types import LoaderOutput

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._anndata.containers import split_key
+from .._anndata.keys import split_key
 from .._elements.dense import DenseWindow
 from .._elements.element import lend
 from .._plan.pieces import lay_out

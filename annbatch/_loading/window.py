@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from .._anndata.table import ObsWindow
-    from .._elements import ElementPlan, ElementWindow
+    from .._elements.element import ElementPlan, ElementWindow
     from .._plan.window_rows import WindowRows
     from .._runtime.buffers import BufferPool
     from .stats import WorkLog

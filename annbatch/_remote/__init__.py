@@ -4,8 +4,3 @@
 ``fetch``: one answer, however many attempts it takes. ``requests``: many at a time, within bounds. ``ranges``: which
 bytes are asked for together. ``store``: all of it as a zarr store.
 """
-
-from __future__ import annotations
-
-from .stores import RemoteStores as RemoteStores
-from .stores import remote_array as remote_array

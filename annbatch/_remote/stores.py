@@ -10,11 +10,6 @@ from .cache import ChunkCache
 if TYPE_CHECKING:
     import os
 
-    import zarr
-
-    from .._arrays.array import StoredArray
-    from .._arrays.remote import RemoteArray
-    from .._format.layout import ChunkLayout
     from .store import RemoteStore
 
 
@@ -88,21 +83,3 @@ def over(node: Any, store: RemoteStore) -> Any:
         given = node.async_array
         return zarr.Array(type(given)(given.metadata, place, given.config))
     return zarr.Group(AsyncGroup(node.metadata, place))
-
-
-def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredArray, limit: int | None) -> RemoteArray:
-    """Return what reads an array in an object store."""
-    from .._arrays.remote import RemoteArray
-    from .store import RemoteStore
-
-    given: Any = array.store
-    store = given if isinstance(given, RemoteStore) else RemoteStore(given, read_only=True)
-    return RemoteArray(layout, store, _block_bytes(array.metadata.to_dict()), other=other, limit=limit)
-
-
-def _block_bytes(metadata: dict[str, Any]) -> int:
-    """Return the bytes of a Blosc block as the metadata have them; 0 where Blosc chose them."""
-    codecs = metadata["codecs"]
-    if codecs[0]["name"] == "sharding_indexed":
-        codecs = codecs[0]["configuration"]["codecs"]
-    return int(codecs[1]["configuration"].get("blocksize") or 0) if len(codecs) > 1 else 0

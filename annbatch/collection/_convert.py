@@ -11,8 +11,8 @@ from ._writing.dataset import DatasetWriter, Place
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._shuffle.in_memory import Shuffled
     from ._shuffle.job import Job
-    from ._shuffle.on_disk import Shuffled
 
 
 def write_dataset(job: Job, shuffled: Shuffled, number: int, place: Place, report: Callable[[int], None]) -> None:

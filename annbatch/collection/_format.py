@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from zarr.codecs import BloscCodec
+from zarr.registry import get_codec_class
+
+from .._sizes import rows_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,3 +41,54 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
     if layout == "random_access":
         return ()
     return (BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=_BLOCK_SIZE, typesize=dtype.itemsize),)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How arrays are cut and compressed.
+
+    Attributes
+    ----------
+    n_obs_per_chunk
+        Rows of an inner chunk.
+    shard_size
+        Rows of a shard, or its uncompressed size (``"1GB"``).
+    layout
+        ``"compact"`` or ``"random_access"``.
+    compressors
+        zarr codecs instead of the layout's.
+    """
+
+    n_obs_per_chunk: int
+    shard_size: int | str
+    layout: Layout
+    compressors: Any | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_obs_per_chunk < 1:
+            raise ValueError(f"`n_obs_per_chunk` must be positive, got {self.n_obs_per_chunk}.")
+        if self.layout not in ("compact", "random_access"):
+            raise ValueError(f"`layout` must be 'compact' or 'random_access', got {self.layout!r}.")
+        rows_for(self.shard_size, 1, name="shard_size")
+
+    @property
+    def recorded(self) -> list[Any]:
+        """What a collection's history keeps of it: JSON, from which :meth:`of_record` makes it again."""
+        given = self.compressors
+        if given is not None:
+            several = given if isinstance(given, list | tuple) else [given]
+            given = [one if isinstance(one, dict) else one.to_dict() for one in several]
+        return [self.n_obs_per_chunk, self.shard_size, self.layout, given]
+
+    @classmethod
+    def of_record(cls, recorded: list[Any]) -> Format:
+        """Return the form that ``recorded`` was."""
+        n_obs_per_chunk, shard_size, layout, *rest = recorded  # the compression was not always among them
+        given = rest[0] if rest else None
+        if given is not None:
+            given = [get_codec_class(one["name"]).from_dict(one) for one in given]
+        return cls(n_obs_per_chunk, shard_size, layout, given)
+
+    def chunks_per_shard(self, bytes_per_row: float) -> int:
+        """Return how many inner chunks a shard has where a row takes ``bytes_per_row``."""
+        return max(1, rows_for(self.shard_size, bytes_per_row, name="shard_size") // self.n_obs_per_chunk)

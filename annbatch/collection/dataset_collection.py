@@ -16,13 +16,14 @@ from anndata.io import read_elem
 
 from .._sizes import parse_size
 from ..errors import NotACollectionError
+from ._format import Format
 from ._inputs.columns import unite_categories
-from ._runs.add import Request, add, reshuffle
-from ._runs.build import Memory
+from ._resources.limit import Memory
+from ._runs.add import add, reshuffle
 from ._runs.h5ad import add_h5ad, files_of
+from ._runs.request import Request
 from ._state.location import Home
 from ._state.verify import Report, verify
-from ._writing.dataset import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -10,8 +10,10 @@ import scipy.sparse as sp
 import zarr
 from anndata.io import sparse_dataset, write_elem
 
-from annbatch._elements import CsrElement, DenseElement
-from annbatch._loading.datasets import Datasets, matrix_dataset, stored_dataset
+from annbatch._anndata.dataset import matrix_dataset, stored_dataset
+from annbatch._elements.csr import CsrElement
+from annbatch._elements.dense import DenseElement
+from annbatch._loading.datasets import Datasets
 from annbatch._loading.selection import Wanted
 
 

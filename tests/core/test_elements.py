@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annbatch import write_sharded
-from annbatch._arrays import open_rows
-from annbatch._elements import CsrElement, DenseElement, DenseSelectedElement, DensifiedElement, SelectedElement
+from annbatch._arrays.open import open_rows
+from annbatch._elements.csr import CsrElement
+from annbatch._elements.dense import DenseElement
+from annbatch._elements.dense_selected import DenseSelectedElement
+from annbatch._elements.densified import DensifiedElement
+from annbatch._elements.selected import SelectedElement
 from annbatch._plan.window_rows import plan_window, rows_by_dataset
 from annbatch._runtime.buffers import BufferPool
 

@@ -14,7 +14,8 @@ import zarr
 from anndata.io import write_elem
 
 from annbatch import DatasetCollection, Loader
-from annbatch._loading.datasets import Datasets, stored_dataset
+from annbatch._anndata.dataset import stored_dataset
+from annbatch._loading.datasets import Datasets
 from annbatch._loading.selection import Wanted
 from annbatch.abc import Adapter
 from annbatch.batch import CSR

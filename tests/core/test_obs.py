@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import Loader
-from annbatch._anndata.table import MemoryFrame, ObsTable, StoredFrame
+from annbatch._anndata.frames import MemoryFrame, StoredFrame
+from annbatch._anndata.table import ObsTable
 from annbatch._plan.window_rows import rows_by_dataset
 
 SIZES = [7, 0, 1, 12]

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 
 from annbatch import Loader
-from annbatch._arrays import open_rows
 from annbatch._arrays.array import split_evenly
+from annbatch._arrays.open import open_rows
 from annbatch._arrays.sources import CsrSource
 from annbatch._plan.pieces import Pieces
 from annbatch.errors import CorruptDataError

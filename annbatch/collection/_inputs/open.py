@@ -18,7 +18,7 @@ from anndata.io import read_elem
 
 from ..._format.attributes import DTYPE
 from ...errors import StoreError
-from .._schema.variables import Annotations
+from .annotations import Annotations
 from .columns import Group, MemoryColumn, StoredColumn, strings
 from .csc import StoredCsc
 from .matrices import Sliceable, StoredCsr

@@ -5,57 +5,34 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
+from .._format import Format
 from .._inputs.open import name_of, open_input
+from .._resources.limit import Memory
 from .._schema.survey import survey, survey_held
 from .._shuffle.grouping import ordered
 from .._shuffle.job import Job
 from .._shuffle.order import Shuffled
-from .._state.location import Manifest, dataset_number
+from .._state.manifest import Manifest, dataset_number
 from .._state.work import working
-from .._writing.dataset import Format
-from .build import Memory, fingerprint, run_local, unchanged
-from .call_identity import spell_function
+from .build import run_local
+from .call_identity import fingerprint, told_apart_by, unchanged
 from .upload import run_elsewhere, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._inputs.open import LoadAdata, Source
     from .._schema.survey import Survey
-    from .._schema.variables import Merge
     from .._state.location import Home
     from .._state.work import Work
 
     Settle: TypeAlias = Callable[[int], tuple[Job, dict[str, Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The arguments of :meth:`annbatch.DatasetCollection.add_adatas`, checked one by one."""
-
-    sources: list[Source]
-    load_adata: LoadAdata | None
-    groupby: list[str] | None
-    var_subset: list[str] | None
-    form: Format
-    h5ad_compressor: str | None
-    dataset_size: int | str
-    shuffle: bool
-    seed: int | None
-    merge: Merge
-    memory: Memory
-    client: Any | None
-    progress: bool
-
-    def __post_init__(self) -> None:
-        rows_for(self.dataset_size, 1, name="dataset_size")
+    from .request import Request
 
 
 def add(home: Home, request: Request) -> None:
@@ -96,24 +73,6 @@ def add(home: Home, request: Request) -> None:
         request.progress,
     )
     _run(home, call)
-
-
-def told_apart_by(request: Request, before: list[list[Any]]) -> dict[str, Any]:
-    """Return what tells a call that adds rows from others, given the fingerprints of its inputs; JSON."""
-    form = request.form
-    return {
-        "call": "add_adatas",
-        "version": version("annbatch"),
-        "inputs": before,
-        "load_adata": spell_function(request.load_adata),
-        "groupby": request.groupby,
-        "var_subset": request.var_subset,
-        "form": [form.n_obs_per_chunk, form.shard_size, form.layout, str(form.compressors)],
-        "dataset_size": request.dataset_size,
-        "shuffle": request.shuffle,
-        "merge": request.merge,
-        "memory": [request.memory.held, request.memory.block, request.memory.bucket],
-    }
 
 
 def _tell_of_join(found: Survey) -> None:

@@ -2,84 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import google_crc32c
-import h5py
-import zarr
 from tqdm.auto import tqdm
-from zarr.storage import LocalStore
 
-from ...errors import StoreError
 from .._convert import write_dataset
 from .._resources.pages import RowMemory
 from .._shuffle.estimate import Outlook
+from .._shuffle.in_memory import WINDOW_BLOCKS, InMemory
 from .._shuffle.job import Statistics
-from .._shuffle.on_disk import WINDOW_BLOCKS, Buckets, InMemory, OnDisk, spill, spilled
+from .._shuffle.on_disk import Buckets, OnDisk, spill, spilled
 from .._state.work import Work
 from .._writing.dataset import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from .._inputs.open import Source
+    from .._resources.limit import Memory
+    from .._shuffle.in_memory import Shuffled
     from .._shuffle.job import Job
-    from .._shuffle.on_disk import Shuffled
-
-# What Python holds once NumPy, SciPy, pandas, numba, zarr, h5py and anndata are loaded; measured: 230 to 250 MB.
-_LIBRARIES = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """How the memory limit is shared out.
-
-    Attributes
-    ----------
-    held
-        What rows may take between the passes; beyond it they go to disk.
-    block
-        What is read at a time, as stored: it is there narrowed too, and once more while it is sorted into buckets.
-    bucket
-        What is loaded at a time, at most: one is written while the next is loaded.
-    """
-
-    held: int
-    block: int
-    bucket: int
-
-    @classmethod
-    def within(cls, limit: int) -> Memory:
-        """Share out a limit in bytes."""
-        free = max(limit - _LIBRARIES, limit // 8)
-        return cls(int(free * 0.7), max(1 << 16, min(64 << 20, free // 7)), max(1 << 16, free // 5))
-
-
-def fingerprint(source: Source) -> list[Any]:
-    """Return what tells an input from another, and from itself after a change: JSON."""
-    if isinstance(source, zarr.Group):
-        if isinstance(source.store, LocalStore):
-            return fingerprint(Path(source.store.root) / source.path)
-        nodes = sorted((name, json.dumps(one.metadata.to_dict(), default=str)) for name, one in _nodes(source))
-        return [str(source.store_path), int(google_crc32c.value(repr(nodes).encode()))]
-    path = Path(source.file.filename if isinstance(source, h5py.Group) else os.fspath(source))
-    name = source.name if isinstance(source, h5py.Group) else ""
-    if not path.exists():  # an input that only `load_adata` can open
-        return [str(path), name]
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    stats = [file.stat() for file in files]
-    return [str(path), name, sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
-
-
-def _nodes(group: zarr.Group) -> Iterator[tuple[str, Any]]:
-    yield "", group
-    yield from group.members(max_depth=None)
 
 
 def shuffle_rows(
@@ -170,13 +112,6 @@ def build(
             to = place(number)
             write_dataset(job, shuffled, number, to, lambda n: _advance(bar, n))
             done(number, to)
-
-
-def unchanged(sources: Sequence[Source], before: list[list[Any]]) -> None:
-    """Raise :class:`StoreError` if an input is another than it was."""
-    for source, known in zip(sources, before, strict=True):
-        if fingerprint(source) != known:
-            raise StoreError(f"{known[0]} must stay as it is while it is converted, and has changed.")
 
 
 def run_local(

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
+import h5py
+import zarr
+from zarr.storage import LocalStore
+
+from ...errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .._inputs.open import Source
+    from .request import Request
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 
@@ -74,3 +88,49 @@ def _is_filled(cell: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def fingerprint(source: Source) -> list[Any]:
+    """Return what tells an input from another, and from itself after a change: JSON."""
+    if isinstance(source, zarr.Group):
+        if isinstance(source.store, LocalStore):
+            return fingerprint(Path(source.store.root) / source.path)
+        nodes = sorted((name, json.dumps(one.metadata.to_dict(), default=str)) for name, one in _nodes(source))
+        return [str(source.store_path), int(google_crc32c.value(repr(nodes).encode()))]
+    path = Path(source.file.filename if isinstance(source, h5py.Group) else os.fspath(source))
+    name = source.name if isinstance(source, h5py.Group) else ""
+    if not path.exists():  # an input that only `load_adata` can open
+        return [str(path), name]
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    stats = [file.stat() for file in files]
+    return [str(path), name, sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
+
+
+def _nodes(group: zarr.Group) -> Iterator[tuple[str, Any]]:
+    yield "", group
+    yield from group.members(max_depth=None)
+
+
+def unchanged(sources: Sequence[Source], before: list[list[Any]]) -> None:
+    """Raise :class:`StoreError` if an input is another than it was."""
+    for source, known in zip(sources, before, strict=True):
+        if fingerprint(source) != known:
+            raise StoreError(f"{known[0]} must stay as it is while it is converted, and has changed.")
+
+
+def told_apart_by(request: Request, before: list[list[Any]]) -> dict[str, Any]:
+    """Return what tells a call that adds rows from others, given the fingerprints of its inputs; JSON."""
+    form = request.form
+    return {
+        "call": "add_adatas",
+        "version": version("annbatch"),
+        "inputs": before,
+        "load_adata": spell_function(request.load_adata),
+        "groupby": request.groupby,
+        "var_subset": request.var_subset,
+        "form": [form.n_obs_per_chunk, form.shard_size, form.layout, str(form.compressors)],
+        "dataset_size": request.dataset_size,
+        "shuffle": request.shuffle,
+        "merge": request.merge,
+        "memory": [request.memory.held, request.memory.block, request.memory.bucket],
+    }

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._convert import write_dataset
 from .._resources.pages import RowMemory
-from .._shuffle.on_disk import WINDOW_BLOCKS, spill, spilled
+from .._shuffle.in_memory import WINDOW_BLOCKS
+from .._shuffle.on_disk import spill, spilled
 from .._state.work import Work
 
 if TYPE_CHECKING:

@@ -18,18 +18,18 @@ from .._schema.schema import NAMES, DenseElement, SparseElement, TableElement
 from .._schema.survey import survey
 from .._shuffle.grouping import ordered
 from .._shuffle.job import Job
-from .._state.location import dataset_number, flush
+from .._state.manifest import dataset_number, flush
 from .._state.work import working
 from .._writing.tables import quiet_writing, table_of
-from .add import told_apart_by
-from .build import fingerprint, shuffle_rows, unchanged
+from .build import shuffle_rows
+from .call_identity import fingerprint, told_apart_by, unchanged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .._shuffle.on_disk import Shuffled
+    from .._shuffle.in_memory import Shuffled
     from .._state.work import Work
-    from .add import Request
+    from .request import Request
 
 
 def files_of(folder: Path) -> list[Path]:

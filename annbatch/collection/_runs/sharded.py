@@ -11,13 +11,14 @@ from anndata.io import write_elem
 from zarr.storage import LocalStore
 
 from .._convert import write_dataset
+from .._format import Format
 from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
 from .._schema.survey import Survey
+from .._shuffle.in_memory import Streamed
 from .._shuffle.job import Job
-from .._shuffle.on_disk import Streamed
 from .._shuffle.order import Kept
-from .._writing.dataset import Format, Place
+from .._writing.dataset import Place
 from .._writing.tables import quiet_writing
 
 if TYPE_CHECKING:

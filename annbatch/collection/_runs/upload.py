@@ -24,7 +24,7 @@ from zarr.storage import ObjectStore
 
 from ...errors import StoreError
 from .._state.files import checksum
-from .._state.location import LOCK
+from .._state.manifest import LOCK
 from .._state.work import seal
 from .._writing.dataset import Place
 from .build import build, shuffle_rows
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
     from zarr.storage import StorePath
 
+    from .._resources.limit import Memory
     from .._shuffle.job import Job
     from .._state.location import Home
-    from .build import Memory
 
 _AT_A_TIME = 4
 """Files that are copied at a time. A large one goes in parts, many at a time, by itself."""

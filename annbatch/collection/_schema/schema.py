@@ -16,8 +16,8 @@ from .._inputs.matrices import Matrix
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._inputs.annotations import Annotations
     from .._inputs.open import Input
-    from .variables import Annotations
 
 NAMES = "obs_names"
 SOURCE = "src_path"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._inputs.annotations import Annotations
 from .._inputs.open import open_input
 from .names import AT_ONCE, hash_names, suffixes
 from .schema import describe, settle
-from .variables import Annotations, join_annotations, refuse_ambiguous, select
+from .variables import join_annotations, refuse_ambiguous, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

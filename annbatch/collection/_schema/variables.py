@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
+from .._inputs.annotations import Annotations
 from .._inputs.columns import strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Merge: TypeAlias = Literal["same", "unique", "first", "only"] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Annotations:
-    """What is known about the variables, and about the data as a whole."""
-
-    var: pd.DataFrame
-    varm: dict[str, Any] = field(default_factory=dict)
-    varp: dict[str, Any] = field(default_factory=dict)
-    uns: dict[str, Any] = field(default_factory=dict)
-
-    def equals(self, other: Annotations) -> bool:
-        """Return whether ``var`` is the same and neither has anything else: then one can stand for both."""
-        rest = (self.varm, self.varp, self.uns, other.varm, other.varp, other.uns)
-        return not any(rest) and self.var.equals(other.var) and self.var.index.equals(other.var.index)
-
-    def take(self, columns: np.ndarray) -> Annotations:
-        """Return the annotations of the given columns, in that order."""
-        varm = {
-            key: value.iloc[columns] if isinstance(value, pd.DataFrame) else value[columns]
-            for key, value in self.varm.items()
-        }
-        varp = {key: value[columns][:, columns] for key, value in self.varp.items()}
-        return Annotations(self.var.iloc[columns], varm, varp, self.uns)
 
 
 def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: Merge) -> Annotations:

@@ -13,9 +13,9 @@ from .._schema.schema import DenseElement, SparseElement, TableElement
 
 if TYPE_CHECKING:
     from .._blocks import Block
+    from .._format import Format
     from .._inputs.open import Opener
     from .._schema.survey import Survey
-    from .._writing.dataset import Format
     from .order import Order
 
 

@@ -12,114 +12,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
 
 from ...errors import CorruptDataError
-from .._blocks import Pick, SparseRows, gather
-from .._inputs.matrices import Matrix
+from .._blocks import Pick, gather
 from .._resources.direct_io import NewFile, Ranges
 from .._resources.pages import RowMemory
 from .._resources.threads import ahead
 from .._schema.schema import NAMES
+from .in_memory import _flat_row_bytes, _in_pieces, _row_bytes
 from .job import Statistics
 from .read import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .._blocks import Block
     from .job import Job
     from .order import Order
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
-WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time
-_PIECE_ROWS = 1 << 16
 _SMALL = 1 << 14
-_PIECE_BYTES = 16 << 20  # what is put in order at a time, at most: two of these and the encoder's queue are in memory
-
-
-class Shuffled(Protocol):
-    """All rows, in their new order."""
-
-    statistics: Statistics
-
-    def rows(self, start: int, stop: int) -> Iterator[Block]:
-        """Yield the rows at places ``start:stop`` of the order, in the dtypes in which they are stored."""
-
-
-def _in_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory, most: int) -> Iterator[Block]:
-    n_bytes = min(_PIECE_BYTES, most)
-    mean = _flat_row_bytes(blocks)
-    start = 0
-    while start < len(pick.row):
-        step = max(1, min(int(n_bytes / mean), _PIECE_ROWS))
-        blocks_of, rows_of = pick.block[start : start + step], pick.row[start : start + step]
-        sizes = np.arange(1, len(rows_of) + 1) * mean + np.cumsum(_row_bytes(blocks, Pick(blocks_of, rows_of)))
-        step = max(1, int(np.searchsorted(sizes, n_bytes, side="right")))
-        yield gather(blocks, Pick(blocks_of[:step], rows_of[:step]), memory)
-        start += step
-
-
-def _flat_row_bytes(blocks: Sequence[Block]) -> float:
-    """Return what a row takes beside its sparse parts, on average."""
-    parts = [rows for block in blocks for rows in block.values() if not isinstance(rows, SparseRows)]
-    return max(1.0, sum(rows.nbytes for rows in parts) / max(1, sum(len(block[NAMES]) for block in blocks)))
-
-
-def _row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
-    """Return what the picked rows' sparse parts take, ``(n_rows,)``: rows may differ a thousandfold."""
-    sizes = np.zeros(len(pick.row), np.int64)
-    for number, positions, rows in pick.by_block():
-        for part in blocks[number].values():
-            if isinstance(part, SparseRows):
-                width = part.data.itemsize + part.indices.itemsize
-                sizes[positions] += 8 + (part.indptr[rows + 1] - part.indptr[rows]) * width
-    return sizes
-
-
-class InMemory:
-    """All rows held in memory."""
-
-    def __init__(self, job: Job, block_bytes: int, report: Callable[[int], None]) -> None:
-        self.statistics, self._memory = Statistics.start(job), RowMemory(WINDOW_BLOCKS * block_bytes)
-        self._most = block_bytes
-        firsts: list[int] = []
-        blocks: list[Block] = []
-        for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes, self._memory):
-            firsts.append(first)
-            blocks.append(block)
-            report(len(block[NAMES]))
-        for i, block in enumerate(blocks):
-            blocks[i] = self.statistics.settle(block)
-        n_obs = job.survey.n_obs
-        self._blocks, self._firsts = blocks, np.array(firsts, np.int64)
-        self._ranked = job.order.arrange(job.order.keys(0, n_obs), np.arange(n_obs))
-
-    def rows(self, start: int, stop: int) -> Iterator[Block]:
-        """Yield the rows at places ``start:stop`` of the order."""
-        if start < stop:
-            wanted = self._ranked[start:stop]
-            block = np.searchsorted(self._firsts, wanted, side="right") - 1
-            yield from _in_pieces(self._blocks, Pick(block, wanted - self._firsts[block]), self._memory, self._most)
-
-
-class Streamed:
-    """All rows in the order in which they lie, read as they are asked for; nothing is narrowed."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self.statistics = Statistics.start(job)
-        for path in self.statistics.nnz:
-            found = [one.elements[path] for one in job.survey.inputs]
-            self.statistics.nnz[path] = sum(one.nnz for one in found if isinstance(one, Matrix))
-
-    def rows(self, start: int, stop: int) -> Iterator[Block]:
-        """Yield rows ``start:stop``."""
-        for _, block in read_rows(self._job, Statistics.start(self._job), start, stop, _PIECE_BYTES, RowMemory()):
-            yield block
 
 
 @dataclass(frozen=True, slots=True)

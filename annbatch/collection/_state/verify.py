@@ -12,7 +12,7 @@ import google_crc32c
 from tqdm.auto import tqdm
 
 from ...errors import NotACollectionError, RemoteError
-from .location import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, manifest_checksum, spell_json
+from .manifest import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, manifest_checksum, spell_json
 
 if TYPE_CHECKING:
     from .files import Stored

@@ -28,12 +28,12 @@ import zarr
 from ...errors import StoreError
 from .._writing.dataset import Place
 from .files import checksum
-from .location import OWN, WORK, dataset_number, flush, replace_json
+from .manifest import OWN, WORK, dataset_number, flush, replace_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .location import Manifest
+    from .manifest import Manifest
 
 _FLUSHES = 16  # at once: a journal takes them together, in the time of a few
 

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata.io import write_elem
-from zarr.registry import get_codec_class
 
 from ..._format.attributes import DTYPE
-from ..._sizes import rows_for
 from .._blocks import SparseRows
-from .._format import codecs_for
+from .._format import Format, codecs_for
 from .._schema.schema import DenseElement, SparseElement
 from .arrays import LocalArray, ZarrArray, encoder
 from .tables import TABLE_CHUNK, TableWriter, quiet_writing
@@ -24,60 +22,8 @@ if TYPE_CHECKING:
     import zarr
 
     from .._blocks import Block
-    from .._format import Layout
     from .._schema.schema import Schema
     from .arrays import RowArray
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How arrays are cut and compressed.
-
-    Attributes
-    ----------
-    n_obs_per_chunk
-        Rows of an inner chunk.
-    shard_size
-        Rows of a shard, or its uncompressed size (``"1GB"``).
-    layout
-        ``"compact"`` or ``"random_access"``.
-    compressors
-        zarr codecs instead of the layout's.
-    """
-
-    n_obs_per_chunk: int
-    shard_size: int | str
-    layout: Layout
-    compressors: Any | None = None
-
-    def __post_init__(self) -> None:
-        if self.n_obs_per_chunk < 1:
-            raise ValueError(f"`n_obs_per_chunk` must be positive, got {self.n_obs_per_chunk}.")
-        if self.layout not in ("compact", "random_access"):
-            raise ValueError(f"`layout` must be 'compact' or 'random_access', got {self.layout!r}.")
-        rows_for(self.shard_size, 1, name="shard_size")
-
-    @property
-    def recorded(self) -> list[Any]:
-        """What a collection's history keeps of it: JSON, from which :meth:`of_record` makes it again."""
-        given = self.compressors
-        if given is not None:
-            several = given if isinstance(given, list | tuple) else [given]
-            given = [one if isinstance(one, dict) else one.to_dict() for one in several]
-        return [self.n_obs_per_chunk, self.shard_size, self.layout, given]
-
-    @classmethod
-    def of_record(cls, recorded: list[Any]) -> Format:
-        """Return the form that ``recorded`` was."""
-        n_obs_per_chunk, shard_size, layout, *rest = recorded  # the compression was not always among them
-        given = rest[0] if rest else None
-        if given is not None:
-            given = [get_codec_class(one["name"]).from_dict(one) for one in given]
-        return cls(n_obs_per_chunk, shard_size, layout, given)
-
-    def chunks_per_shard(self, bytes_per_row: float) -> int:
-        """Return how many inner chunks a shard has where a row takes ``bytes_per_row``."""
-        return max(1, rows_for(self.shard_size, bytes_per_row, name="shard_size") // self.n_obs_per_chunk)
 
 
 _INDEX_FORM = Format(TABLE_CHUNK, TABLE_CHUNK, "compact")  # `indptr` is compressed in every layout: it is read by range

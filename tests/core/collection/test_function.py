@@ -10,8 +10,7 @@ import anndata as ad
 import pytest
 import zarr
 
-from annbatch.collection._runs.build import fingerprint
-from annbatch.collection._runs.call_identity import spell_function
+from annbatch.collection._runs.call_identity import fingerprint, spell_function
 
 from .conftest import make_counts
 

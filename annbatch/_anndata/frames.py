@@ -1,0 +1,110 @@
+"""Data frames of one dataset, read by rows: in memory, lazy or stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pandas as pd
+
+from .columns import memory_column, stored_column
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .columns import Column
+
+
+class ObsFrame(Protocol):
+    """One dataset's annotations, opened a column at a time."""
+
+    columns: list[str]
+    n_rows: int
+    index_name: Any
+
+    def column(self, name: str) -> Column:
+        """Open a column."""
+
+    def names(self) -> Column:
+        """Open the rows' names."""
+
+
+class MemoryFrame:
+    """A DataFrame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.columns = list(frame.columns)
+        self.n_rows = len(frame)
+        self.index_name = frame.index.name
+        self._frame = frame
+
+    def column(self, name: str) -> Column:
+        """Open a column."""
+        return memory_column(self._frame[name].array)
+
+    def names(self) -> Column:
+        """Open the rows' names."""
+        return memory_column(self._frame.index.array)
+
+
+class LazyFrame:
+    """A DataFrame that anndata read lazily; a column is read whole when it is opened."""
+
+    def __init__(self, frame: Any) -> None:
+        # `frame.columns` comes from a set, in an order that differs from process to process.
+        self.columns = sorted(map(str, frame.columns), key=list(frame.ds.variables).index)
+        self.n_rows = int(frame.shape[0])
+        self.index_name = _index_name(str(frame.true_index_dim))
+        self._frame = frame
+
+    def column(self, name: str) -> Column:
+        """Open a column."""
+        return memory_column(self._frame[[name]].to_memory()[name].array)
+
+    def names(self) -> Column:
+        """Open the rows' names."""
+        return memory_column(pd.Index(np.asarray(self._frame.true_index)).array)
+
+
+class StoredFrame:
+    """An ``obs`` group in anndata's encoding; nothing of it is read before it is asked for."""
+
+    def __init__(self, group: Any) -> None:
+        self.columns = [str(name) for name in group.attrs["column-order"]]
+        self._group = group
+        self._names = group[group.attrs["_index"]]
+        self.index_name = _index_name(str(group.attrs["_index"]))
+        self.n_rows = int((self._names["values"] if hasattr(self._names, "keys") else self._names).shape[0])
+
+    def column(self, name: str) -> Column:
+        """Open a column."""
+        return stored_column(self._group[name])
+
+    def names(self) -> Column:
+        """Open the rows' names."""
+        return stored_column(self._names)
+
+    def read_names(self) -> Any:
+        """Return the names of all rows."""
+        return self.names().take(np.arange(self.n_rows))
+
+
+def _index_name(stored: str) -> str | None:
+    """Return the name of an index that is stored under a name: anndata stores one without a name as ``_index``."""
+    return None if stored == "_index" else stored
+
+
+def stored_frame(element: Any) -> StoredFrame:
+    """Open a stored DataFrame.
+
+    Raises
+    ------
+    TypeError
+        If it is not in anndata's encoding of today, which is a group of columns.
+    """
+    if element.attrs.get("encoding-type") != "dataframe" or "column-order" not in element.attrs:
+        raise TypeError(
+            f"`{element.name.strip('/')}` must be a data frame in anndata's encoding, got "
+            f"{element.attrs.get('encoding-type')!r}: write the file anew with anndata, or load it and add that."
+        )
+    return StoredFrame(element)

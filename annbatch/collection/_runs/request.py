@@ -1,0 +1,38 @@
+"""What one call of `add_adatas` asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..._sizes import rows_for
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._format import Format
+    from .._inputs.open import LoadAdata, Source
+    from .._resources.limit import Memory
+    from .._schema.variables import Merge
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of :meth:`annbatch.DatasetCollection.add_adatas`, checked one by one."""
+
+    sources: list[Source]
+    load_adata: LoadAdata | None
+    groupby: list[str] | None
+    var_subset: list[str] | None
+    form: Format
+    h5ad_compressor: str | None
+    dataset_size: int | str
+    shuffle: bool
+    seed: int | None
+    merge: Merge
+    memory: Memory
+    client: Any | None
+    progress: bool
+
+    def __post_init__(self) -> None:
+        rows_for(self.dataset_size, 1, name="dataset_size")
