@@ -22,9 +22,9 @@ from ._loading.stats import LoaderStats as LoaderStats
 from ._plan.position import Position
 from ._remote.stores import RemoteStores
 from ._sizes import parse_size
-from ._workers import this_worker
 from .samplers._checks import digest, whole
 from .samplers._make import make_sampler
+from .samplers._ranks import this_worker
 from .transforms import check_transform
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from ._loading.progress import Pass
-    from .abc import Adapter, Sampler
+    from .abc import Adapter
     from .collection import DatasetCollection
+    from .samplers._base import Sampler
     from .transforms import Transform
     from .types import LoaderOutput
 

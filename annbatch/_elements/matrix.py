@@ -11,9 +11,8 @@ from .._anndata.variables import Variables
 from .._arrays.sources import CsrSource, DenseSource
 from ..transforms import NormalizeLog1p
 from .csr import CsrElement
-from .dense import DenseElement
+from .dense import DenseElement, DensifiedElement
 from .dense_selected import DenseSelectedElement
-from .densified import DensifiedElement
 from .element import Element
 from .selected import SelectedElement
 from .transformed import TransformedElement

@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import extending, types
 
-from .._intrinsic import intrinsic
+from .intrinsics import intrinsic
 
 LINE = 64
 """Bytes of a cache line."""

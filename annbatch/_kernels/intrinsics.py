@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
+from numba import extending
 
-from .._intrinsic import intrinsic
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+intrinsic: Callable[[Any], Any] = extending.intrinsic
+"""numba's decorator, retyped: its own hints describe the definition of an intrinsic, not a call of it."""
 
 
 @intrinsic

@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .._intrinsic import intrinsic
+from .intrinsics import intrinsic
 
 GROUP = 32
 """Columns looked up at a time."""

@@ -9,7 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .._intrinsic import intrinsic
+from .intrinsics import intrinsic
 
 
 @intrinsic

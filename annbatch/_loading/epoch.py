@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .._plan.window_rows import plan_window, rows_by_dataset
-from .._price import warn_of_price
 from .delivery import Annotations
 from .modalities import MaskPlan, mask_key
+from .stats import warn_of_price
 from .window import WindowPlan
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .._elements.element import ElementPlan
     from .._plan.position import Position
-    from ..abc import Sampler
+    from ..samplers._base import Sampler
     from ..types import LoaderOutput
     from .datasets import Datasets
     from .delivery import Delivery

@@ -11,7 +11,7 @@ from .._plan.position import Position
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..abc import Sampler
+    from ..samplers._base import Sampler
 
 FORMAT, VERSION = "annbatch.Loader", 1
 

@@ -15,8 +15,8 @@ from ..samplers import RandomSampler, SequentialSampler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..abc import Sampler
     from ..collection import DatasetCollection
+    from ..samplers._base import Sampler
     from ._model import Classifier
     from ._stopwatch import Stopwatch
 

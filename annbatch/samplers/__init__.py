@@ -1,4 +1,4 @@
-"""Which rows are read together and in which order: one sampler a file.
+"""Which rows are read together and in which order: one sampler per file.
 
 All draw their randomness from NumPy generators; ``torch.manual_seed`` has no effect. The order of an epoch is a
 function of the sampler's seed and the epoch's number alone.
@@ -6,15 +6,31 @@ function of the sampler's seed and the epoch's number alone.
 
 from __future__ import annotations
 
-from ._chunk import ChunkSampler as ChunkSampler
-from ._class import ClassSampler as ClassSampler
-from ._class import WeightedClassSampler as WeightedClassSampler
-from ._distributed import DistributedSampler as DistributedSampler
-from ._random import RandomSampler as RandomSampler
-from ._row_set import RowSet as RowSet
-from ._sequential import SequentialSampler as SequentialSampler
-from ._split import Split as Split
-from ._split import split as split
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._chunk import ChunkSampler as ChunkSampler
+    from ._class import ClassSampler as ClassSampler
+    from ._class import WeightedClassSampler as WeightedClassSampler
+    from ._distributed import DistributedSampler as DistributedSampler
+    from ._random import RandomSampler as RandomSampler
+    from ._row_set import RowSet as RowSet
+    from ._sequential import SequentialSampler as SequentialSampler
+    from ._split import Split as Split
+    from ._split import split as split
+
+_HOMES = {
+    "ChunkSampler": "._chunk",
+    "ClassSampler": "._class",
+    "DistributedSampler": "._distributed",
+    "RandomSampler": "._random",
+    "RowSet": "._row_set",
+    "SequentialSampler": "._sequential",
+    "Split": "._split",
+    "WeightedClassSampler": "._class",
+    "split": "._split",
+}
 
 __all__ = [
     "ChunkSampler",
@@ -27,3 +43,15 @@ __all__ = [
     "WeightedClassSampler",
     "split",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a sampler when it is first used: those of classes and splits need pandas."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

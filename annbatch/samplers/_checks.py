@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._passes import keyed_rng as keyed_rng
+from ._seeding import keyed_rng as keyed_rng
 
 
 def check_positive(**values: int) -> None:

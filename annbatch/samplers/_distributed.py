@@ -9,7 +9,7 @@ import numpy as np
 
 from .._plan.position import Position, Stretches, cut, parts, rest_of
 from .._plan.ranges import concatenated_ranges
-from ..abc import Sampler
+from ._base import Sampler
 from ._chunk import ChunkSampler
 from ._ranks import find_rank
 

@@ -10,7 +10,7 @@ from ._random import RandomSampler
 from ._sequential import SequentialSampler
 
 if TYPE_CHECKING:
-    from ..abc import Sampler
+    from ._base import Sampler
 
 _DEFAULTS = {"chunk_size": 512, "preload_nchunks": 32, "batch_size": 1, "drop_last": False}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -66,3 +67,13 @@ def _of_environment() -> tuple[int, int]:
             return int(os.environ[rank]), int(os.environ[size])
     pairs = "; ".join(f"{rank} and {size} ({by})" for by, (rank, size) in _VARIABLES.items())
     raise RuntimeError(f"`dist_info='env'` needs the variables of a launcher, got none of {pairs}.")
+
+
+def this_worker() -> tuple[int, int]:
+    """Return the number of this worker and how many there are; ``(0, 1)`` in a process that is none.
+
+    A worker of PyTorch has imported ``torch.utils.data``; where that is not so, nothing needs to be imported to know.
+    """
+    data = sys.modules.get("torch.utils.data")
+    worker = None if data is None else data.get_worker_info()
+    return (0, 1) if worker is None else (worker.id, worker.num_workers)

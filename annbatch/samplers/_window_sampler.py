@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from ..abc import Sampler
+from ._base import Sampler
 from ._checks import check_window, draw_seed
 from ._row_set import RowSet, RowsLike, check_mask, mask_text
 

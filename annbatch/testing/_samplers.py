@@ -12,7 +12,7 @@ from .._plan.position import Position
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..abc import Sampler
+    from ..samplers._base import Sampler
 
 Epoch = list[tuple[np.ndarray, list[np.ndarray]]]
 """For each request, the rows it names, and for each of its batches the positions in them."""

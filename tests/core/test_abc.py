@@ -7,8 +7,9 @@ import pytest
 import scipy.sparse as sp
 
 from annbatch import Loader
-from annbatch.abc import Adapter, Sampler
+from annbatch.abc import Adapter
 from annbatch.batch import CSR
+from annbatch.samplers._base import Sampler
 
 
 class Simple(Sampler):

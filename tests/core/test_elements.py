@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from annbatch import write_sharded
 from annbatch._arrays.open import open_rows
 from annbatch._elements.csr import CsrElement
-from annbatch._elements.dense import DenseElement
+from annbatch._elements.dense import DenseElement, DensifiedElement
 from annbatch._elements.dense_selected import DenseSelectedElement
-from annbatch._elements.densified import DensifiedElement
 from annbatch._elements.selected import SelectedElement
 from annbatch._plan.window_rows import plan_window, rows_by_dataset
 from annbatch._runtime.buffers import BufferPool

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem
 
-from .._exact import cast
+from .narrow import cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from .._convert import write_dataset
 from .._resources.pages import RowMemory
 from .._shuffle.estimate import Outlook
 from .._shuffle.in_memory import WINDOW_BLOCKS, InMemory
 from .._shuffle.job import Statistics
 from .._shuffle.on_disk import Buckets, OnDisk, spill, spilled
 from .._state.work import Work
-from .._writing.dataset import Place
+from .._writing.dataset import Place, write_dataset
 
 if TYPE_CHECKING:
     from .._resources.limit import Memory

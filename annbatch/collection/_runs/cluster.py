@@ -11,11 +11,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._convert import write_dataset
 from .._resources.pages import RowMemory
 from .._shuffle.in_memory import WINDOW_BLOCKS
 from .._shuffle.on_disk import spill, spilled
 from .._state.work import Work
+from .._writing.dataset import write_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,6 @@ import zarr
 from anndata.io import write_elem
 from zarr.storage import LocalStore
 
-from .._convert import write_dataset
 from .._format import Format
 from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
@@ -18,7 +17,7 @@ from .._schema.survey import Survey
 from .._shuffle.in_memory import Streamed
 from .._shuffle.job import Job
 from .._shuffle.order import Kept
-from .._writing.dataset import Place
+from .._writing.dataset import Place, write_dataset
 from .._writing.tables import quiet_writing
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from scipy import sparse
 
 from ...errors import StoreError
 from .._blocks import DenseRows, SparseRows
-from .._exact import InexactError
 from .._inputs.columns import absent, convert
 from .._inputs.matrices import StoredCsr, sparsify
+from .._inputs.narrow import InexactError
 from .schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
 from .variables import columns_of
 

@@ -12,17 +12,21 @@ from anndata.io import write_elem
 from ..._format.attributes import DTYPE
 from .._blocks import SparseRows
 from .._format import Format, codecs_for
-from .._schema.schema import DenseElement, SparseElement
+from .._resources.threads import ahead, hands
+from .._schema.schema import NAMES, DenseElement, SparseElement
 from .arrays import LocalArray, ZarrArray, encoder
 from .tables import TABLE_CHUNK, TableWriter, quiet_writing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import zarr
 
     from .._blocks import Block
     from .._schema.schema import Schema
+    from .._shuffle.in_memory import Shuffled
+    from .._shuffle.job import Job
     from .arrays import RowArray
 
 
@@ -166,3 +170,32 @@ class DatasetWriter:
 
     def _narrowed(self, path: str, element: SparseElement | DenseElement) -> dict[str, str]:
         return {DTYPE: element.dtype.name} if self._stored[path] != element.dtype else {}
+
+
+def write_dataset(job: Job, shuffled: Shuffled, number: int, place: Place, report: Callable[[int], None]) -> None:
+    """Write one dataset: the rows at its places in the order.
+
+    Parameters
+    ----------
+    job
+        What is to be done.
+    shuffled
+        The rows.
+    number
+        Which dataset.
+    place
+        Where it goes.
+    report
+        Called with the number of rows written since the last call.
+    """
+    statistics, n_obs = shuffled.statistics, max(1, job.survey.n_obs)
+    nnz_per_row = {path: nnz / n_obs for path, nnz in statistics.nnz.items()}
+    start, stop = job.rows_of(number)
+    with hands("encode") as encoding:
+        writer = DatasetWriter(
+            place, job.survey.schema, statistics.stored, nnz_per_row, job.form, encoding.pool, stop - start
+        )
+        for block in ahead(shuffled.rows(start, stop)):
+            writer.append(block)
+            report(len(block[NAMES]))
+        writer.close()

@@ -13,8 +13,8 @@ from scipy import sparse
 from zarr.codecs import GzipCodec, ZstdCodec
 
 from annbatch import DatasetCollection
-from annbatch.collection._exact import InexactError, cast
 from annbatch.collection._inputs.columns import Column, unite
+from annbatch.collection._inputs.narrow import InexactError, cast
 from annbatch.collection._shuffle.order import Shuffled
 from annbatch.errors import StoreError
 

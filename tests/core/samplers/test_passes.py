@@ -13,8 +13,8 @@ import pytest
 from annbatch import Loader, diversity
 from annbatch._plan.position import rest_of
 from annbatch._plan.window_rows import plan_window
-from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, RowSet
+from annbatch.samplers._base import Sampler
 
 from .conftest import batches, flat
 

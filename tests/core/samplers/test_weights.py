@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from annbatch.samplers import ClassSampler, RandomSampler, RowSet, WeightedClassSampler
-from annbatch.samplers._weights import WeightedRows
+from annbatch.samplers._random import WeightedRows
 
 from .conftest import assert_drawn_by, batches, flat
 
