@@ -67,12 +67,12 @@ def size_on_disk(path: str | Path) -> int:
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
 
-def spell_bytes(n_bytes: float) -> str:
+def format_bytes(n_bytes: float) -> str:
     """Return a number of bytes as people read it, in powers of 1,000.
 
     Examples
     --------
-    >>> spell_bytes(999), spell_bytes(38_062_512), spell_bytes(2e9)
+    >>> format_bytes(999), format_bytes(38_062_512), format_bytes(2e9)
     ('999 B', '38.1 MB', '2.0 GB')
     """
     unit = "B"

@@ -61,15 +61,15 @@ def _convert(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from ._remote.open import open_group, size_of
-    from ._remote.urls import spell_place
-    from ._sizes import spell_bytes
+    from ._remote.urls import shown_path
+    from ._sizes import format_bytes
     from .collection import DatasetCollection
 
     inputs = arguments.inputs
     for path in inputs:
         if isinstance(path, Path) and not path.exists():
             raise FileNotFoundError(f"{path}: no such file.")
-    print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {spell_place(arguments.out)} ...")
+    print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {shown_path(arguments.out)} ...")
     collection = DatasetCollection(arguments.out)
     # A seed that is not given is drawn by the call itself, so that one that was killed is known when it is made again.
     rng = None if arguments.seed is None else np.random.default_rng(arguments.seed)
@@ -87,44 +87,44 @@ def _convert(arguments: argparse.Namespace) -> None:
     sizes = [size_of(place) for place in (*inputs, arguments.out)]
     if None not in sizes:
         *before, after = (size or 0 for size in sizes)
-        print(f"  {spell_bytes(sum(before))} before, {spell_bytes(after)} now")
+        print(f"  {format_bytes(sum(before))} before, {format_bytes(after)} now")
 
 
 def _info(arguments: argparse.Namespace) -> None:
     from ._remote.open import size_of
-    from ._remote.urls import spell_place
-    from ._sizes import spell_bytes
+    from ._remote.urls import shown_path
+    from ._sizes import format_bytes
     from .collection import DatasetCollection
 
     collection = DatasetCollection(arguments.store, mode="r")
     size = size_of(arguments.store)
-    print(f"{spell_place(arguments.store)}: {'of unknown size' if size is None else f'{spell_bytes(size)} on disk'}")
+    print(f"{shown_path(arguments.store)}: {'of unknown size' if size is None else f'{format_bytes(size)} on disk'}")
     _describe(collection)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from ._remote.urls import spell_place
+    from ._remote.urls import shown_path
     from .collection import DatasetCollection
 
-    print(f"Reading {spell_place(arguments.store)} ...")
+    print(f"Reading {shown_path(arguments.store)} ...")
     # Not "r": a collection may be too damaged to open.
     report = DatasetCollection(arguments.store).verify(progress=True)
     print(report)
     if not report.ok:
         more = len(report.problems) - 1
         raise CorruptDataError(
-            f"{spell_place(arguments.store)} is damaged: {report.problems[0]}" + (f" (and {more} more)" if more else "")
+            f"{shown_path(arguments.store)} is damaged: {report.problems[0]}" + (f" (and {more} more)" if more else "")
         )
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from ._remote.urls import spell_place
-    from ._sizes import spell_bytes
+    from ._remote.urls import shown_path
+    from ._sizes import format_bytes
     from .collection import DatasetCollection
     from .tuning._bench import measure
 
     collection = DatasetCollection(arguments.store, mode="r")
-    print(f"Reading {spell_place(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
+    print(f"Reading {shown_path(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
     print(
         f"{'chunk_size':>10} {'preload_nchunks':>15} {'batch_size':>10} {'rows/s':>12} {'waiting':>8} {'buffers':>9}"
         + (f" {'entropy':>8} {'chunks':>7}" if arguments.diversity else "")
@@ -142,7 +142,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         speed, diverse = rate.rows / rate.seconds, rate.diversity
         print(
             f"{rate.chunk_size:>10} {rate.preload_nchunks:>15} {rate.batch_size:>10} {speed:>12,.0f} "
-            f"{rate.wait_seconds / rate.seconds:>8.0%} {spell_bytes(rate.peak_buffer_bytes):>9}"
+            f"{rate.wait_seconds / rate.seconds:>8.0%} {format_bytes(rate.peak_buffer_bytes):>9}"
             + (f" {diverse.share_of_entropy:>8.1%} {diverse.share_of_source_chunks:>7.1%}" if diverse else ""),
             flush=True,
         )

@@ -17,7 +17,7 @@ from ._loading.delivery import Delivery
 from ._loading.epoch import Epoch
 from ._loading.progress import Progress, read_state, write_state
 from ._loading.reader import Reading
-from ._loading.selection import Wanted
+from ._loading.selection import Selection
 from ._loading.stats import LoaderStats as LoaderStats
 from ._plan.position import Position
 from ._remote.stores import RemoteStores
@@ -171,7 +171,7 @@ class Loader:
             rng=rng,
             seed=seed,
         )
-        self._batch_sampler._draw_seed()  # once, here: workers of a DataLoader have copies, which are to agree
+        self._batch_sampler.draw_seed()  # once, here: workers of a DataLoader have copies, which are to agree
         if preload_to_gpu and to is None:
             to = "cupy"
         elif preload_to_gpu and device is None:
@@ -180,7 +180,7 @@ class Loader:
         self._delivery = Delivery(adapter, densify=densify, obs_as=obs_as, return_index=return_index)
         host_dtype, staging = self._delivery.staging(dtype)
         self._datasets = Datasets(
-            Wanted(
+            Selection(
                 keys=(keys,) if isinstance(keys, str) else tuple(keys),
                 obs_columns=None if obs_columns is None else list(obs_columns),
                 obs_join=obs_join,
@@ -410,7 +410,7 @@ class Loader:
         Only the window that was open is read again, and of it only what was to come. The loader needs the same rows and
         the same sampler; one that was made without a seed takes over that of the state. Of a
         :class:`~annbatch.samplers.DistributedSampler` the number of ranks may differ: the rest of the epoch is then
-        dealt to those that there are now.
+        assigned to those that there are now.
 
         Parameters
         ----------
@@ -460,7 +460,7 @@ class Loader:
         """
         worker = this_worker()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
-        progress = self._progress.begin(ranks=self._batch_sampler._n_ranks, workers=worker[1])
+        progress = self._progress.begin(ranks=self._batch_sampler.n_ranks, workers=worker[1])
         epoch = Epoch(progress.position, worker, self._datasets, self._batch_sampler, self._delivery)
         return self._iterate(epoch, progress)
 

@@ -145,7 +145,7 @@ class SharedRows(Annotated):
         return
 
 
-class Stored:
+class StoredAnnData:
     """A stored AnnData group, of zarr or HDF5; ``obs`` without columns counts as none."""
 
     def __init__(self, group: Any) -> None:

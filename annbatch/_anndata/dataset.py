@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
-from .containers import Annotated, BareMatrix, SharedRows, Stored
+from .containers import Annotated, BareMatrix, SharedRows, StoredAnnData
 from .frames import stored_frame
 from .keys import MODALITIES
 
@@ -72,12 +72,12 @@ def multimodal(mdata: Any, adopt: Callable[[Any], Any]) -> Dataset:
 def stored_multimodal(group: Any) -> Dataset:
     """Return the dataset that a stored MuData group is; rows are found by ``obsmap``, or else by their names."""
     _check_axis(group.attrs.get("axis", 0))
-    parts: dict[str, Container] = {"": Stored(group)}
+    parts: dict[str, Container] = {"": StoredAnnData(group)}
     rows: dict[str, Values] = {}
     modalities = group["mod"]
     for name in map(str, modalities.attrs.get("mod-order", sorted(modalities))):
         prefix = f"{MODALITIES}{name}/"
-        parts[prefix] = Stored(modalities[name])
+        parts[prefix] = StoredAnnData(modalities[name])
         if "obsmap" in group and name in group["obsmap"]:
             rows[prefix] = ObsMap(StoredValues(open_array(group["obsmap"][name], name=f"obsmap/{name}")))
         else:
@@ -130,4 +130,4 @@ def dataset_of(adata: Any, adopt: Callable[[Any], Any]) -> Dataset:
 
 def stored_dataset(group: Any) -> Dataset:
     """Return the dataset that a stored AnnData or MuData group is."""
-    return stored_multimodal(group) if is_multimodal(group) else Dataset.of(Stored(group))
+    return stored_multimodal(group) if is_multimodal(group) else Dataset.of(StoredAnnData(group))

@@ -109,7 +109,7 @@ class SpanArray(ABC):
         return read.nbytes
 
 
-class ZarrArray(SpanArray):
+class ZarrLibraryArray(SpanArray):
     """A zarr array of any format, codec and store, read with the zarrs codec pipeline where that knows it."""
 
     def __init__(self, array: zarr.Array[Any], *, limit: int | None = None) -> None:

@@ -99,14 +99,14 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     import h5py
 
     from .._format.layout import chunk_layout
-    from .library import ZarrArray
+    from .library import ZarrLibraryArray
 
     _numeric(array, name)
     if isinstance(array, h5py.Dataset):
         from .hdf5 import open_hdf5
 
         return open_hdf5(array, limit=limit)
-    layout, other = chunk_layout(array), ZarrArray(array, limit=limit)
+    layout, other = chunk_layout(array), ZarrLibraryArray(array, limit=limit)
     if layout is None:
         return other
     if not isinstance(layout.folder, Path):

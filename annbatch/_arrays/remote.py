@@ -13,7 +13,7 @@ from .._remote.cache import EXTENT_BYTES
 from .._remote.coalesce import plan_requests
 from .._remote.faults import ReplacedObjectError
 from .._remote.fetch import ByteRange
-from .._remote.requests import Wanted
+from .._remote.requests import ObjectRange
 from ..errors import CorruptDataError
 from .chunk_locations import Located
 from .native import WHAT_FAILED, NativeArray
@@ -118,14 +118,18 @@ class RemoteArray(NativeArray):
         """Return the URL of a chunk file."""
         return f"{self._store.url}/{self.layout.file(shard)}"
 
-    def request(self, wanted: list[Wanted]) -> list[Request]:
+    def request(self, wanted: list[ObjectRange]) -> list[Request]:
         """Hand requests in."""
         return self._store.requests.submit(wanted)
 
-    def wanted(self, number: int, asked: ByteRange, tag: str | None, nbytes: int, chunks: tuple[int, int]) -> Wanted:
+    def wanted(
+        self, number: int, asked: ByteRange, tag: str | None, nbytes: int, chunks: tuple[int, int]
+    ) -> ObjectRange:
         """Return what a request for part of a chunk file asks for."""
         path = str(self.layout.file(number))
-        return Wanted(path, asked, tag, nbytes, lambda: f"{self._store.url}/{path}, {asked} ({self.spell(*chunks)}),")
+        return ObjectRange(
+            path, asked, tag, nbytes, lambda: f"{self._store.url}/{path}, {asked} ({self.spell(*chunks)}),"
+        )
 
     def arrived(self, requests: list[Request]) -> list[np.ndarray | None]:
         """Wait for requests; return the bytes of each, None where there is no such object."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan.pieces import Layout, Pieces, lay_out
+from .._plan.pieces import Pieces, WindowLayout, lay_out
 from ..batch import CSR
 from .element import lend
 
@@ -57,7 +57,7 @@ class CsrPlan:
     element: CsrElement
     edges: np.ndarray
     lengths: np.ndarray
-    layout: Layout
+    layout: WindowLayout
     pieces: tuple[tuple[int, Pieces], ...]
 
     @property
@@ -88,13 +88,13 @@ class CsrWindow:
     indices: np.ndarray
     indptr: np.ndarray
     edges: np.ndarray
-    layout: Layout
+    layout: WindowLayout
     indptr_start: np.ndarray
     n_columns: int
 
     @staticmethod
     def lay(
-        pool: BufferPool, lengths: np.ndarray, edges: np.ndarray, layout: Layout, n_columns: int, dtype: np.dtype
+        pool: BufferPool, lengths: np.ndarray, edges: np.ndarray, layout: WindowLayout, n_columns: int, dtype: np.dtype
     ) -> CsrWindow:
         """Take the memory of a window whose rows have the given lengths; fill in all but rows' values and columns."""
         from .._kernels.scatter import fill_indptr, pad
@@ -127,7 +127,7 @@ def place_rows(
     window: WindowRows,
     shares: Sequence[DatasetRows],
     capacity: Callable[[int], int] | None = None,
-) -> tuple[np.ndarray, Layout, tuple[tuple[int, Pieces], ...]]:
+) -> tuple[np.ndarray, WindowLayout, tuple[tuple[int, Pieces], ...]]:
     """Find how long each row of a window is, where it goes, and which elements of which dataset it is.
 
     Parameters
@@ -157,7 +157,7 @@ def place_rows(
     return lengths, layout, pieces
 
 
-def pointer_dtype(layout: Layout) -> np.dtype:
+def pointer_dtype(layout: WindowLayout) -> np.dtype:
     """Return the dtype of a window's ``indptr``: int64 only where a batch needs it."""
     return np.dtype(np.int32 if int(layout.filled.max(initial=0)) <= np.iinfo(np.int32).max else np.int64)
 

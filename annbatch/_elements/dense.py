@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .._plan.pieces import Layout, Pieces, lay_out
+from .._plan.pieces import Pieces, WindowLayout, lay_out
 from .element import lend
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class DensePlaces:
     """
 
     edges: np.ndarray
-    layout: Layout
+    layout: WindowLayout
     item: tuple[int, ...]
     absent: np.ndarray
 
@@ -125,7 +125,7 @@ class DenseWindow:
 
     out: np.ndarray
     edges: np.ndarray
-    layout: Layout
+    layout: WindowLayout
     item: tuple[int, ...]
 
     def batch(self, i: int) -> np.ndarray:

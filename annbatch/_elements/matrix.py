@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .._arrays.open import RowSource
-    from .._loading.selection import Wanted
+    from .._loading.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class MatrixSources:
     """An element of the datasets that have it.
 
     Attributes
@@ -68,7 +68,7 @@ class Matrix:
                 f"dataset {number} has {source.shape[1:]}; `var_join` joins different genes."
             )
 
-    def element(self, variables: Variables | None, wanted: Wanted, capacity: Callable[[int], int] | None) -> Element:
+    def element(self, variables: Variables | None, wanted: Selection, capacity: Callable[[int], int] | None) -> Element:
         """Return what plans the reading of it.
 
         Parameters

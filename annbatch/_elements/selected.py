@@ -64,13 +64,13 @@ class SelectedElement:
             piece = np.where(filled, np.cumsum(filled) - 1, -1)[np.cumsum(fresh) - 1]
             start, length = start[filled], length[filled]
             pieces = Pieces(start, length, room + np.cumsum(length) - length)
-            kept.append(Kept(share.dataset, pieces, share.positions[piece >= 0], piece[piece >= 0]))
+            kept.append(SelectedRows(share.dataset, pieces, share.positions[piece >= 0], piece[piece >= 0]))
             room += int(length.sum())
         return SelectedPlan(self, window.edges, tuple(kept), room)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SelectedRows:
     """Rows of one dataset.
 
     Attributes
@@ -97,7 +97,7 @@ class SelectedPlan:
 
     element: SelectedElement
     edges: np.ndarray
-    kept: tuple[Kept, ...]
+    kept: tuple[SelectedRows, ...]
     room: int
 
     @property

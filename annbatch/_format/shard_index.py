@@ -42,7 +42,7 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
     n_bytes = layout.index_bytes
     if size < n_bytes or len(raw) != n_bytes:
         raise CorruptDataError(f"{where} must hold an index of {n_bytes} bytes, got {size} in all: truncated?")
-    if layout.index_checksum and _crc32c(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+    if layout.index_checksum and crc32c(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
         raise CorruptDataError(f"{where} has a chunk index that contradicts its checksum: damaged, truncated?")
     index = np.frombuffer(raw, dtype="<u8", count=2 * layout.per_file).reshape(-1, 2)
     written = index[:, 0] != _INDEX_ABSENT
@@ -54,7 +54,7 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
     return offset, nbytes
 
 
-def _crc32c(data: bytes) -> int:
+def crc32c(data: bytes) -> int:
     from google_crc32c import value  # zarr itself depends on it
 
     return int(value(data))

@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 
 from .copy import LARGE, LONG, fence, place
-from .decode import DONE, Fields, Stored, read_values
+from .decode import DONE, Fields, StoredChunks, read_values
 from .intrinsics import borrowed
 from .lookup import find_wanted
 from .normalize import normalize_row, scratch_like
@@ -169,7 +169,7 @@ def keep_selected(
 
 @nb.njit(nogil=True, cache=True)
 def read_renumbered(
-    array: Stored, reads: Fields, pieces: Fields, columns: np.ndarray, out: np.ndarray
+    array: StoredChunks, reads: Fields, pieces: Fields, columns: np.ndarray, out: np.ndarray
 ) -> tuple[int, int, int]:
     """Read stretches of column numbers and copy their pieces to ``out``, as ``columns`` numbers them anew.
 
@@ -194,7 +194,9 @@ def read_renumbered(
 
 
 @nb.njit(nogil=True, cache=True)
-def read_both(data: Stored, indices: Stored, reads: Fields, r: int) -> tuple[int, int, int, np.ndarray, np.ndarray]:
+def read_both(
+    data: StoredChunks, indices: StoredChunks, reads: Fields, r: int
+) -> tuple[int, int, int, np.ndarray, np.ndarray]:
     """Read stretch ``r`` of both arrays of a CSR matrix, whose chunks hold the same elements.
 
     Returns ``DONE`` or an error; the number of the stretch, ``-1 - r`` where it is ``indices`` that the error concerns;
@@ -209,8 +211,8 @@ def read_both(data: Stored, indices: Stored, reads: Fields, r: int) -> tuple[int
 
 @nb.njit(nogil=True, cache=True)
 def read_dense(
-    data: Stored,
-    indices: Stored,
+    data: StoredChunks,
+    indices: StoredChunks,
     reads: Fields,
     pieces: Fields,
     columns: np.ndarray,
@@ -239,8 +241,8 @@ def read_dense(
 
 @nb.njit(nogil=True, cache=True)
 def read_selected(
-    data: Stored,
-    indices: Stored,
+    data: StoredChunks,
+    indices: StoredChunks,
     reads: Fields,
     pieces: Fields,
     selection: Fields,

@@ -27,7 +27,7 @@ _STORED = 2
 _BLOSC2 = 5
 """Flags of a header of Blosc 2, which is longer: zarr's codec writes none."""
 
-Stored: TypeAlias = tuple[Any, ...]
+StoredChunks: TypeAlias = tuple[Any, ...]
 Fields: TypeAlias = tuple[np.ndarray, ...]
 
 
@@ -130,7 +130,7 @@ def decode_blosc(context: int, encoded: np.ndarray, nbytes: int, low: int, high:
 
 
 @nb.njit(nogil=True, cache=True)
-def read_stretch(array: Stored, reads: Fields, r: int) -> tuple[int, int]:
+def read_stretch(array: StoredChunks, reads: Fields, r: int) -> tuple[int, int]:
     """Put stretch ``r`` into the array's scratch memory; return where in it, or an error, and the bytes fetched.
 
     Parameters
@@ -173,7 +173,7 @@ def within(values: np.ndarray, limit: int) -> bool:
 
 
 @nb.njit(nogil=True, cache=True)
-def read_values(array: Stored, reads: Fields, r: int) -> tuple[int, int, np.ndarray]:
+def read_values(array: StoredChunks, reads: Fields, r: int) -> tuple[int, int, np.ndarray]:
     """Read stretch ``r`` and check its values; return ``DONE`` or an error, the bytes fetched, and the values."""
     stored, limit = array[9], array[10]
     n = reads[2][r] - reads[1][r]
@@ -190,7 +190,7 @@ def read_values(array: Stored, reads: Fields, r: int) -> tuple[int, int, np.ndar
 
 
 @nb.njit(nogil=True, cache=True)
-def read_pieces(array: Stored, reads: Fields, pieces: Fields, out: np.ndarray) -> tuple[int, int, int]:
+def read_pieces(array: StoredChunks, reads: Fields, pieces: Fields, out: np.ndarray) -> tuple[int, int, int]:
     """Read stretches of one array and copy their pieces to ``out``, casting.
 
     Parameters

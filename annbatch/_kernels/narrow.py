@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @nb.njit(nogil=True, cache=True)
-def _narrow_floats(
+def narrow_floats(
     values: np.ndarray, bits: np.ndarray, low: np.floating, high: np.floating, zero: np.floating, out: np.ndarray
 ) -> bool:
     """Cast ``values`` to integers; return whether all came through, negative zero (``bits``) told from zero."""

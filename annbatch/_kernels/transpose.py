@@ -7,7 +7,7 @@ import numpy as np
 
 
 @nb.njit(nogil=True, cache=True)
-def turn(
+def transpose(
     indices: np.ndarray,
     data: np.ndarray,
     begin: int,

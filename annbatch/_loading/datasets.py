@@ -14,9 +14,9 @@ from .._anndata.keys import has_var_axis, split_key
 from .._anndata.table import ObsTable
 from .._anndata.variables import Variables, join_variables
 from .._arrays.sources import CsrSource, DenseSource
-from .._elements.matrix import Matrix
+from .._elements.matrix import MatrixSources
 from .modalities import Presence
-from .selection import Wanted
+from .selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,7 +48,7 @@ class Datasets:
         What is read of them.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Selection) -> None:
         self._wanted = wanted
         self._opened: list[_Opened] = []
         self._variables: dict[str, Variables] = {}
@@ -200,7 +200,7 @@ class Datasets:
         return sorted(found, key=lambda key: order.get(key, order.get(split_key(key)[1], 0)))
 
     def elements(self, capacity: Callable[[int], int] | None) -> dict[str, Element]:
-        """Return the matrices over all datasets; see :meth:`Matrix.element` for ``capacity`` and errors."""
+        """Return the matrices over all datasets; see :meth:`MatrixSources.element` for ``capacity`` and errors."""
         return {key: self._element(key, capacity) for key in self.keys() if key not in self._tables}
 
     def matrix(self, capacity: Callable[[int], int] | None) -> Element:
@@ -211,9 +211,9 @@ class Datasets:
         matrix, wanted = self._matrix(key), self._wanted
         if has_var_axis(key):
             return matrix.element(self.variables(split_key(key)[0]), wanted, capacity)
-        return matrix.element(None, Wanted(), capacity)
+        return matrix.element(None, Selection(), capacity)
 
-    def _matrix(self, key: str) -> Matrix:
+    def _matrix(self, key: str) -> MatrixSources:
         sources: dict[int, RowSource] = {}
         for number, one in enumerate(self._opened):
             element = one.elements.get(key)
@@ -221,7 +221,7 @@ class Datasets:
                 sources[number] = element
             elif element is not None:
                 raise ValueError(f"`{key}` must be a matrix in all datasets, got a data frame in dataset {number}.")
-        return Matrix(key, sources)
+        return MatrixSources(key, sources)
 
     def sources(self) -> list[RowSource]:
         """Return all matrices of all datasets."""

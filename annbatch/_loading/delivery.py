@@ -100,7 +100,7 @@ class Delivery:
         """Gather the annotations of a window's rows, in the form in which they will be handed over."""
         return table.frame(shares, n_rows) if self.obs_as == "dataframe" else table.arrays(shares, n_rows)
 
-    def batches(self, window: LoadedWindow, annotations: Annotations) -> Iterator[LoaderOutput]:
+    def batches(self, window: LoadedWindow, annotations: VarTables) -> Iterator[LoaderOutput]:
         """Yield the batches of a window, some of them converted ahead where the adapter wants that."""
         made: deque[LoaderOutput] = deque()
         for number in range(window.rows.n_batches):
@@ -114,7 +114,7 @@ class Delivery:
     def _ahead(self) -> int:
         return 0 if self.adapter is None else self.adapter.ahead
 
-    def batch(self, window: LoadedWindow, number: int, annotations: Annotations) -> LoaderOutput:
+    def batch(self, window: LoadedWindow, number: int, annotations: VarTables) -> LoaderOutput:
         """Return a batch of a window as the user gets it: elements in dicts as deep as their keys."""
         start, stop = int(window.rows.edges[number]), int(window.rows.edges[number + 1])
         batch: dict[str, Any] = {}
@@ -149,7 +149,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotations:
+class VarTables:
     """What every batch says of its columns.
 
     Attributes

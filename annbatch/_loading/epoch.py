@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .._plan.window_rows import plan_window, rows_by_dataset
-from .delivery import Annotations
+from .delivery import VarTables
 from .modalities import MaskPlan, mask_key
 from .stats import warn_of_price
 from .window import WindowPlan
@@ -55,7 +55,7 @@ class Epoch:
     @property
     def n_batches(self) -> int:
         """Number of batches that the pass yields."""
-        return self.sampler.n_to_come(self.datasets.n_obs, position=self.position, worker=self.worker)
+        return self.sampler.n_remaining(self.datasets.n_obs, position=self.position, worker=self.worker)
 
     def check(self) -> None:
         """Refuse here, before any thread works, what cannot be sampled or made.
@@ -77,7 +77,7 @@ class Epoch:
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
         """Yield the batches, with windows read ahead within ``budget`` bytes."""
         windows = reading.windows(self._plans(reading.log), budget=budget)
-        log, annotations = reading.log, Annotations(self.datasets.var, self.datasets.modality_vars)
+        log, annotations = reading.log, VarTables(self.datasets.var, self.datasets.modality_vars)
         try:
             while (window := _next(windows, reading)) is not None:
                 reading.warned = reading.warned or warn_of_price(self.datasets.sources())

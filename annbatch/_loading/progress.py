@@ -80,7 +80,7 @@ def write_state(position: Position, sampler: Sampler, data: Mapping[str, Any]) -
     data
         What must be equal for two loaders to have the same rows.
     """
-    place = asdict(position) | {"dealt": [list(part) for part in position.dealt]}
+    place = asdict(position) | {"assigned": [list(part) for part in position.assigned]}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -110,29 +110,29 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
         raise ValueError(f"`state` must have position, sampler and data, got none of {', '.join(lacking)}.")
     _check_same("rows", state["data"], data)
     own, said = _identity(sampler, data), dict(state["sampler"])
-    takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler._seed_is_given
+    takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler.seed_is_given
     if takes_seed:
         own["seed"] = said["seed"]
     _check_same("sampler", said, own)
     position = _position(state["position"])
-    position.taken_up_by(sampler._n_ranks, position.workers)
+    position.taken_up_by(sampler.n_ranks, position.workers)
     if takes_seed:
-        sampler._take_seed(said["seed"])
+        sampler.take_seed(said["seed"])
     return position
 
 
 def _identity(sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes a sampler's batches of so many rows; a sampler of one's own may not say all of it itself."""
     n_obs = data["n_obs"]
-    return sampler.identity() | ({"n_batches": int(sampler._n_of_epoch(n_obs))} if n_obs else {})
+    return sampler.identity() | ({"n_batches": int(sampler.n_batches_of_epoch(n_obs))} if n_obs else {})
 
 
 def _position(place: Any) -> Position:
     try:
-        dealt = tuple((int(ranks), int(steps)) for ranks, steps in place["dealt"])
-        position = Position(**{**place, "dealt": dealt})
-        numbers = [position.epoch, position.steps, *(steps for _, steps in dealt)]
-        readers = [position.ranks, position.workers, *(ranks for ranks, _ in dealt)]
+        assigned = tuple((int(ranks), int(steps)) for ranks, steps in place["assigned"])
+        position = Position(**{**place, "assigned": assigned})
+        numbers = [position.epoch, position.steps, *(steps for _, steps in assigned)]
+        readers = [position.ranks, position.workers, *(ranks for ranks, _ in assigned)]
         right = min(map(operator.index, numbers)) >= 0 and min(map(operator.index, readers)) >= 1
     except (KeyError, TypeError, ValueError):
         right = False

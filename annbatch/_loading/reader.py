@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from .._runtime.buffers import BufferPool, allocate_aligned
-from .._runtime.threads import _usable_cores, check_process
+from .._runtime.threads import check_process, usable_cores
 from .read_ahead import ReadAhead
 from .stats import WorkLog
 from .window import LoadedWindow, WindowPlan, begin_window
@@ -103,7 +103,7 @@ class Reading:
     def _start_threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
         """Return the reading threads and the planning thread; start them in the process that iterates first."""
         if self._threads is None:
-            workers = ThreadPoolExecutor(_usable_cores(), thread_name_prefix="annbatch-read")
+            workers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="annbatch-read")
             planner = ThreadPoolExecutor(1, thread_name_prefix="annbatch-plan")
             self._threads = (os.getpid(), workers, planner)
         owner, workers, planner = self._threads

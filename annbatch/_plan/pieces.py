@@ -57,7 +57,7 @@ class Pieces:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class WindowLayout:
     """Where rows and batches begin in a window's flat buffer.
 
     Attributes
@@ -83,7 +83,7 @@ class Layout:
         return int(self.batch[-1])
 
 
-def lay_out(lengths: np.ndarray, edges: np.ndarray, capacity: Callable[[int], int] | None = None) -> Layout:
+def lay_out(lengths: np.ndarray, edges: np.ndarray, capacity: Callable[[int], int] | None = None) -> WindowLayout:
     """Give every row its place in a flat buffer in which each batch is contiguous and aligned.
 
     Parameters
@@ -112,4 +112,4 @@ def lay_out(lengths: np.ndarray, edges: np.ndarray, capacity: Callable[[int], in
     batch = np.zeros(len(edges), dtype=np.int64)
     np.cumsum(-(-reserved // ALIGNED_ELEMENTS) * ALIGNED_ELEMENTS, out=batch[1:])
     shift = np.repeat(batch[:-1] - ends[edges[:-1]], np.diff(edges))
-    return Layout(ends[:-1] + shift, batch, filled, reserved)
+    return WindowLayout(ends[:-1] + shift, batch, filled, reserved)

@@ -2,7 +2,7 @@
 
 An epoch is a sequence of batches, numbered from 0, that depends on seed and epoch alone. Readers (ranks, or the workers
 of one) each take one contiguous part of it, all at the same pace. What is left at any time is therefore known from how
-many readers there were and how many steps they made; where others go on, the rest is dealt to them in turn. No list of
+many readers there were and how many steps they made; where others go on, the rest is assigned to them in turn. No list of
 what has been seen is kept, so a position is a few numbers however many rows there are.
 """
 
@@ -23,7 +23,7 @@ class Position:
     ----------
     epoch
         Which one.
-    dealt
+    assigned
         For each earlier part of the epoch, by how many ranks it was read, and how many batches each of them took.
     ranks, workers
         How many ranks read now, and how many workers in each; 1 where there are none.
@@ -32,7 +32,7 @@ class Position:
     """
 
     epoch: int = 0
-    dealt: tuple[tuple[int, int], ...] = ()
+    assigned: tuple[tuple[int, int], ...] = ()
     ranks: int = 1
     workers: int = 1
     steps: int = 0
@@ -47,15 +47,15 @@ class Position:
         """
         if (self.ranks, self.workers) == (ranks, workers):
             return self
-        dealt = self.dealt
+        assigned = self.assigned
         if self.steps and self.workers > 1:
             raise ValueError(
                 f"`num_workers` must be {self.workers} on {self.ranks} ranks, as when the state was taken within a "
                 f"worker, got {workers} on {ranks}; a state that is to go on elsewhere is taken without workers."
             )
         if self.steps:
-            dealt = (*dealt, (self.ranks, self.steps))
-        return replace(self, dealt=dealt, ranks=ranks, workers=workers, steps=0)
+            assigned = (*assigned, (self.ranks, self.steps))
+        return replace(self, assigned=assigned, ranks=ranks, workers=workers, steps=0)
 
 
 def cut(stretches: Stretches, start: int, stop: int) -> Stretches:

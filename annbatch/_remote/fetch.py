@@ -31,7 +31,7 @@ _jitter = random.Random()  # one of its own: drawing from the global one would c
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for an object store.
 
     Attributes
@@ -50,10 +50,10 @@ class Patience:
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
 
-    def for_bytes(self, nbytes: int) -> Patience:
-        """Return the patience with an object of so many bytes that goes as a whole."""
+    def for_bytes(self, nbytes: int) -> RetryPolicy:
+        """Return the policy for an object of so many bytes that goes as a whole."""
         more = nbytes / _SLOWEST
-        return Patience(self.timeout + more, self.deadline + more)
+        return RetryPolicy(self.timeout + more, self.deadline + more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Answer:
     tag: str | None
 
 
-async def insist(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], patience: Patience) -> T:
+async def retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], policy: RetryPolicy) -> T:
     """Return what ``attempt`` returns, after as many attempts as it takes within the deadline.
 
     Parameters
@@ -103,7 +103,7 @@ async def insist(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], p
         Makes one request.
     what
         Returns what is asked for, for the error.
-    patience
+    policy
         How long.
 
     Raises
@@ -115,10 +115,10 @@ async def insist(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], p
     """
     begin, attempts, bound = time.monotonic(), 0, _FIRST_PAUSE
     while True:
-        left = patience.deadline - (time.monotonic() - begin)
+        left = policy.deadline - (time.monotonic() - begin)
         attempts += 1
         try:
-            async with asyncio.timeout(min(patience.timeout, left)):
+            async with asyncio.timeout(min(policy.timeout, left)):
                 return await attempt()
         except ReplacedObjectError:
             raise
@@ -130,9 +130,9 @@ async def insist(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], p
         if not fault.transient:
             raise RemoteError(f"{what()} could not be had: {fault.reason}.")
         pause = _jitter.uniform(0, bound)
-        if time.monotonic() - begin + pause >= patience.deadline:
+        if time.monotonic() - begin + pause >= policy.deadline:
             raise RemoteError(
-                f"{what()} could not be had within the deadline of {patience.deadline:g} s, in {attempts} "
+                f"{what()} could not be had within the deadline of {policy.deadline:g} s, in {attempts} "
                 f"attempt{'s' if attempts > 1 else ''}: in the last, {fault.reason}."
             )
         await asyncio.sleep(pause)

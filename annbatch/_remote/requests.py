@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ObjectRange:
     """What one request asks for.
 
     Attributes
@@ -49,7 +49,7 @@ class Wanted:
 class Request:
     """A request that was handed in; its answer's memory is booked until the last holder of this object is gone."""
 
-    def __init__(self, wanted: Wanted, requests: Requests) -> None:
+    def __init__(self, wanted: ObjectRange, requests: Requests) -> None:
         self.wanted = wanted
         self._requests = requests
         self.future: Future[Answer | None] = Future()
@@ -91,7 +91,7 @@ class Requests:
     """
 
     def __init__(
-        self, answer: Callable[[Wanted], Coroutine[Any, Any, Answer | None]], *, most: int, most_bytes: int
+        self, answer: Callable[[ObjectRange], Coroutine[Any, Any, Answer | None]], *, most: int, most_bytes: int
     ) -> None:
         self._answer = answer
         self._most = most
@@ -105,7 +105,7 @@ class Requests:
         self.peak_bytes = 0
         self.peak_requests = 0
 
-    def submit(self, wanted: Sequence[Wanted]) -> list[Request]:
+    def submit(self, wanted: Sequence[ObjectRange]) -> list[Request]:
         """Hand requests in; return at once."""
         requests = [Request(one, self) for one in wanted]
         if requests:

@@ -12,7 +12,7 @@ import numpy as np
 from .._format.shard_index import ABSENT, ShardIndex, parse_index
 from ..errors import CorruptDataError
 from .fetch import ByteRange
-from .requests import Wanted
+from .requests import ObjectRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,11 +71,11 @@ class ShardIndexes:
             while self._bytes > _MOST_BYTES and len(self._known) > 1:
                 self._bytes -= _size(self._known.popitem(last=False)[1])
 
-    def _wanted(self, layout: ChunkLayout, path: str) -> Wanted:
+    def _wanted(self, layout: ChunkLayout, path: str) -> ObjectRange:
         n_bytes = layout.index_bytes
         place = f"{self._store.url}/{path}"
         asked = ByteRange(0, n_bytes) if layout.index_first else ByteRange(suffix=n_bytes)
-        return Wanted(path, asked, None, n_bytes, partial("{}, the index of its chunks,".format, place))
+        return ObjectRange(path, asked, None, n_bytes, partial("{}, the index of its chunks,".format, place))
 
     def _parse(self, layout: ChunkLayout, path: str, request: Request) -> ShardIndex:
         answer, place = request.result(), f"{self._store.url}/{path}"

@@ -13,8 +13,8 @@ from zarr.storage import ObjectStore
 from .._sizes import parse_size
 from ..errors import RemoteError
 from .cache import ChunkCache
-from .fetch import Answer, ByteRange, Patience, get, insist
-from .requests import Requests, Wanted
+from .fetch import Answer, ByteRange, RetryPolicy, get, retry
+from .requests import ObjectRange, Requests
 from .shard_indexes import ShardIndexes
 from .urls import open_object_store, url_of
 
@@ -102,7 +102,7 @@ class RemoteStore(ObjectStore[Any]):
         upstream: Any = open_object_store(store) if isinstance(store, str) else getattr(store, "store", store)
         super().__init__(upstream, read_only=read_only)
         self.url = url_of(upstream)
-        self._patience = Patience(timeout, deadline)
+        self._policy = RetryPolicy(timeout, deadline)
         self._limits = (requests, request_bytes)
         self.cache = None if cache_dir is None else ChunkCache(cache_dir, parse_size(cache_size, name="cache_size"))
         self._begin()
@@ -132,8 +132,8 @@ class RemoteStore(ObjectStore[Any]):
         other = type(self)(
             self.store,
             read_only=read_only,
-            timeout=self._patience.timeout,
-            deadline=self._patience.deadline,
+            timeout=self._policy.timeout,
+            deadline=self._policy.deadline,
             requests=requests,
             request_bytes=request_bytes,
         )
@@ -173,9 +173,9 @@ class RemoteStore(ObjectStore[Any]):
         if self._requests is not None:
             self._requests.cancel()
 
-    async def _answer(self, wanted: Wanted) -> Answer | None:
+    async def _answer(self, wanted: ObjectRange) -> Answer | None:
         try:
-            return await insist(partial(self._get, wanted.path, wanted.bytes, wanted.tag), wanted.what, self._patience)
+            return await retry(partial(self._get, wanted.path, wanted.bytes, wanted.tag), wanted.what, self._policy)
         except FileNotFoundError:
             return None
 
@@ -187,17 +187,17 @@ class RemoteStore(ObjectStore[Any]):
 
     # zarr's own reading and writing -----------------------------------------------------------------------------------
 
-    async def _insist(self, doing: Callable[[], Awaitable[T]], what: str, patience: Patience | None = None) -> T:
+    async def _retry(self, doing: Callable[[], Awaitable[T]], what: str, policy: RetryPolicy | None = None) -> T:
         async def attempt() -> T:
             self._count(sent=1)
             return await doing()
 
-        return await insist(attempt, lambda: what, patience or self._patience)
+        return await retry(attempt, lambda: what, policy or self._policy)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object's bytes; None if there is none."""
         wanted = await self._wanted(key, byte_range)
-        answer = await self._answer(Wanted(key, wanted, None, 0, lambda: f"{self._place(key)}, {wanted},"))
+        answer = await self._answer(ObjectRange(key, wanted, None, 0, lambda: f"{self._place(key)}, {wanted},"))
         return None if answer is None else prototype.buffer.from_bytes(answer.data)
 
     async def _wanted(self, key: str, asked: ByteRequest | None) -> ByteRange:
@@ -229,21 +229,21 @@ class RemoteStore(ObjectStore[Any]):
         """Return the bytes of an object."""
         import obstore
 
-        head = await self._insist(lambda: obstore.head_async(self.store, key), f"The size of {self._place(key)}")
+        head = await self._retry(lambda: obstore.head_async(self.store, key), f"The size of {self._place(key)}")
         return int(head["size"])
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object, by replacing it whole."""
-        patience = self._patience.for_bytes(len(value))
-        await self._insist(partial(super().set, key, value), f"Writing {self._place(key)}", patience)
+        policy = self._policy.for_bytes(len(value))
+        await self._retry(partial(super().set, key, value), f"Writing {self._place(key)}", policy)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write an object unless there is one."""
-        await self._insist(partial(super().set_if_not_exists, key, value), f"Writing {self._place(key)}")
+        await self._retry(partial(super().set_if_not_exists, key, value), f"Writing {self._place(key)}")
 
     async def delete(self, key: str) -> None:
         """Remove an object, if there is one."""
-        await self._insist(partial(super().delete, key), f"Removing {self._place(key)}")
+        await self._retry(partial(super().delete, key), f"Removing {self._place(key)}")
 
     async def delete_dir(self, prefix: str) -> None:
         """Remove all objects below a prefix."""
@@ -251,7 +251,7 @@ class RemoteStore(ObjectStore[Any]):
 
         self._check_writable()
         if keys := [key async for key in self.list_prefix(prefix)]:
-            await self._insist(lambda: obstore.delete_async(self.store, keys), f"Removing {self._place(prefix)}")
+            await self._retry(lambda: obstore.delete_async(self.store, keys), f"Removing {self._place(prefix)}")
 
     @property
     def supports_listing(self) -> bool:
@@ -280,7 +280,7 @@ class RemoteStore(ObjectStore[Any]):
 
         self._require_listing(prefix)
         below = prefix.rstrip("/")
-        found = await self._insist(
+        found = await self._retry(
             lambda: obstore.list_with_delimiter_async(self.store, prefix=below or None),
             f"The list of what is in {self._place(below)}",
         )
@@ -300,7 +300,7 @@ class RemoteStore(ObjectStore[Any]):
         async def collect() -> Sequence[Any]:
             return await obstore.list(self.store, prefix=below or None).collect_async()
 
-        return await self._insist(collect, f"The list of what is in {self._place(below)}")
+        return await self._retry(collect, f"The list of what is in {self._place(below)}")
 
     def _place(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")

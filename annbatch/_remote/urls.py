@@ -98,6 +98,6 @@ def without_secrets(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 
-def spell_place(place: str | Path) -> str:
+def shown_path(place: str | Path) -> str:
     """Return a path, or a URL without secrets."""
     return without_secrets(str(place)) if "://" in str(place) else str(place)

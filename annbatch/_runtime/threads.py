@@ -14,7 +14,7 @@ def check_process(owner: int) -> None:
         )
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Return the cores that this process may run on, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -21,8 +21,8 @@ from ._inputs.columns import unite_categories
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
 from ._runs.h5ad import add_h5ad, files_of
-from ._runs.request import Request
-from ._state.location import Home
+from ._runs.request import AddRequest
+from ._state.location import Location
 from ._state.verify import Report, verify
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class DatasetCollection:
             self._h5ad = Path(group).absolute()
             if mode != "a" and not files_of(self._h5ad):
                 raise NotACollectionError(f"{group} must be a folder with dataset_0.h5ad, got none.")
-        self._home = Home(group, "a" if is_collection_h5ad else mode)
+        self._home = Location(group, "a" if is_collection_h5ad else mode)
 
     def __repr__(self) -> str:
         if self.is_empty:
@@ -245,7 +245,7 @@ class DatasetCollection:
             raise ValueError(f"{self._home} was opened with `mode` 'r', which adds nothing.")
         if shuffle_chunk_size < 1:
             raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
-        request = Request(
+        request = AddRequest(
             sources=_as_sources(adata_paths),
             load_adata=load_adata,
             groupby=None if groupby is None else _as_columns(groupby),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._sizes import size_on_disk, spell_bytes
+from .._sizes import format_bytes, size_on_disk
 from ..collection import DatasetCollection
 from ._atlas import RARE, STUDIES, write_atlas
 from ._label import choose_label
@@ -112,7 +112,7 @@ def _tell_sizes(collection: DatasetCollection, store: Path, sources: Sequence[Pa
     before, after = sum(path.stat().st_size for path in sources), size_on_disk(store)
     print(
         f"  {collection.n_obs:,} cells x {collection.n_vars:,} genes; "
-        f"{spell_bytes(before)} as h5ad, {spell_bytes(after)} as a collection"
+        f"{format_bytes(before)} as h5ad, {format_bytes(after)} as a collection"
     )
 
 
@@ -135,6 +135,6 @@ def _tell_time(result: Fit, clock: Stopwatch) -> None:
         print(f"  {activity:<22} {seconds:6.1f} s")
     training = clock.seconds["waiting for batches"] + clock.seconds["training steps"]
     print(
-        f"  {(result.n_batches - 1) / training:,.0f} batches/s; meanwhile {spell_bytes(result.bytes_read)} read in "
-        f"{result.read_seconds:.1f} s of background work, {spell_bytes(result.peak_buffer_bytes)} of buffers at most"
+        f"  {(result.n_batches - 1) / training:,.0f} batches/s; meanwhile {format_bytes(result.bytes_read)} read in "
+        f"{result.read_seconds:.1f} s of background work, {format_bytes(result.peak_buffer_bytes)} of buffers at most"
     )

@@ -63,10 +63,10 @@ class Sampler(ABC):
     _rng: np.random.Generator | None = None
     _epoch: int = 0
     _seed: int | None = None
-    _seed_is_given: bool = False
+    seed_is_given: bool = False
     _pass_rng: np.random.Generator | None = None
-    _is_dealt: bool = False
-    _n_ranks: int = 1
+    _is_assigned: bool = False
+    n_ranks: int = 1
 
     @property
     def mask(self) -> slice | RowSet:
@@ -127,18 +127,22 @@ class Sampler(ABC):
             another sampler and names what differs. Subclasses add sizes and settings of their own:
             ``super().identity() | {"window": self.window}``.
         """
-        seed, inner = self._draw_seed(), samplers_in(self)
-        random = self._seed_is_given or self.shuffle or inner
+        seed, inner = self.draw_seed(), samplers_in(self)
+        random = self.seed_is_given or self.shuffle or inner
         return {
             "name": type(self).__name__,
             "batch_size": _plain(self.batch_size, int),
             "shuffle": _plain(self.shuffle, bool),
             "mask": mask_text(self.mask),
             **({"seed": seed} if random else {}),
-            **({"samplers": {name: sampler._identity_within() for name, sampler in inner.items()}} if inner else {}),
+            **(
+                {"samplers": {name: sampler.identity_without_seed() for name, sampler in inner.items()}}
+                if inner
+                else {}
+            ),
         }
 
-    def _identity_within(self) -> dict[str, Any]:
+    def identity_without_seed(self) -> dict[str, Any]:
         """Return the identity without the seed, which that of the sampler around this one is made of."""
         return {name: value for name, value in self.identity().items() if name != "seed"}
 
@@ -170,17 +174,17 @@ class Sampler(ABC):
         self.validate(n_obs)
         epoch = self.epoch  # of the whole pass, also if `set_epoch` is called under way
         position = Position(epoch) if position is None else position
-        stretches = self._to_come(n_obs, position, worker)
-        if not self._is_dealt and worker[1] == 1:  # no need to trust that `n_batches` is right
-            stretches = [range(position.steps + sum(steps for _, steps in position.dealt), sys.maxsize)]
+        stretches = self._remaining(n_obs, position, worker)
+        if not self._is_assigned and worker[1] == 1:  # no need to trust that `n_batches` is right
+            stretches = [range(position.steps + sum(steps for _, steps in position.assigned), sys.maxsize)]
         for stretch in stretches:
             yield from self._between(n_obs, epoch, stretch)
 
-    def n_to_come(self, n_obs: int, *, position: Position, worker: tuple[int, int] = (0, 1)) -> int:
+    def n_remaining(self, n_obs: int, *, position: Position, worker: tuple[int, int] = (0, 1)) -> int:
         """Return how many batches ``sample`` yields from a position on."""
-        return sum(map(len, self._to_come(n_obs, position, worker)))
+        return sum(map(len, self._remaining(n_obs, position, worker)))
 
-    def _to_come(self, n_obs: int, position: Position, worker: tuple[int, int]) -> Stretches:
+    def _remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> Stretches:
         share = self._share(n_obs, position)
         if worker[1] > 1:
             share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
@@ -188,7 +192,7 @@ class Sampler(ABC):
 
     def _share(self, n_obs: int, position: Position) -> Stretches:
         """Return which batches are for this rank, those included that it has taken."""
-        return [range(sum(steps for _, steps in position.dealt), self.n_batches(n_obs))]
+        return [range(sum(steps for _, steps in position.assigned), self.n_batches(n_obs))]
 
     def _between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
         """Yield the requests of a stretch of batches."""
@@ -218,22 +222,22 @@ class Sampler(ABC):
         """
         return 0, 0, pass_of(self, epoch)._sample(n_obs)
 
-    def _n_of_epoch(self, n_obs: int) -> int:
+    def n_batches_of_epoch(self, n_obs: int) -> int:
         """Return the number of batches of an epoch, on all ranks."""
         return self.n_batches(n_obs)
 
-    def _n_short(self, n_obs: int) -> int:
+    def n_rows_short(self, n_obs: int) -> int:
         """Return how many rows a last batch has that is shorter than the others; 0 where there is none."""
         return 0
 
-    def _draw_seed(self) -> int:
+    def draw_seed(self) -> int:
         """Return the integer that is drawn once: from its generators, anew where ``rng`` is replaced, or the system."""
         if self._seed is None or self._rng is not self._pass_rng:
-            self._seed, self._seed_is_given = seed_of(self)
+            self._seed, self.seed_is_given = seed_of(self)
             self._pass_rng = self._rng
         return self._seed
 
-    def _take_seed(self, seed: int) -> None:
+    def take_seed(self, seed: int) -> None:
         """Take over the seed of a state or of other ranks, where none was given."""
         self._seed = seed
 
@@ -246,7 +250,7 @@ class Sampler(ABC):
         n_rows = n_requested(request["requests"])
         if not shuffle:
             return split_every(np.arange(n_rows), batch_size)
-        order = window_rng(self._draw_seed(), epoch, position).permutation(n_rows)
+        order = window_rng(self.draw_seed(), epoch, position).permutation(n_rows)
         return split_every(order, batch_size)
 
 
@@ -271,8 +275,8 @@ def seed_of(sampler: Sampler) -> tuple[int, bool]:
         elif isinstance(source, np.random.RandomState):
             seeds.append(int(source.randint(2**63, dtype=np.int64)))
         else:
-            seed = source._draw_seed()
-            seeds += [seed] * source._seed_is_given
+            seed = source.draw_seed()
+            seeds += [seed] * source.seed_is_given
     held = {id(source) for _, source in _sources(sampler)}
     if isinstance(sampler.rng, np.random.Generator) and id(sampler.rng) not in held and sampler.rng is sampler.rng:
         raise ValueError(
@@ -306,7 +310,7 @@ def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
     """
     one = copy(sampler)
     if seed is None:
-        seed = sampler._draw_seed()
+        seed = sampler.draw_seed()
     made: dict[int, Any] = {}
     for name, source in _sources(sampler):
         if id(source) not in made:
@@ -322,9 +326,9 @@ def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
 
 def _renewed(source: Any, seed: int, epoch: int, name: int) -> Any:
     if _is_sampler(source):
-        own = source._draw_seed()
+        own = source.draw_seed()
         derived = int(keyed_rng(seed, _SAMPLERS, name).integers(2**63))
-        return pass_of(source, epoch, own if source._seed_is_given else derived)
+        return pass_of(source, epoch, own if source.seed_is_given else derived)
     rng = keyed_rng(seed, epoch, _ATTRIBUTES, name)
     return np.random.RandomState(rng.bit_generator) if isinstance(source, np.random.RandomState) else rng
 

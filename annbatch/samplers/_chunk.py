@@ -78,7 +78,7 @@ class ChunkSampler(WindowSampler):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two samplers to make the same batches."""
-        return super().identity() | {"shuffle": self._shuffle} | ({"seed": self._draw_seed()} if self._shuffle else {})
+        return super().identity() | {"shuffle": self._shuffle} | ({"seed": self.draw_seed()} if self._shuffle else {})
 
     def _n_samples(self, n_obs: int) -> int:
         return len(self._rows(n_obs)) - self._first
@@ -88,10 +88,10 @@ class ChunkSampler(WindowSampler):
         n_chunks = -(-(len(rows) - self._first) // self._chunk_size)
         order: Permutation = Natural(n_chunks)
         if self._shuffle:
-            order = random_order(n_chunks, keyed_rng(self._draw_seed(), epoch, CHUNKS))
-        return partial(self._dealt, rows, order, epoch)
+            order = random_order(n_chunks, keyed_rng(self.draw_seed(), epoch, CHUNKS))
+        return partial(self._assigned, rows, order, epoch)
 
-    def _dealt(self, rows: RowSet, order: Permutation, epoch: int, window: int, n_rows: int) -> LoadRequest:
+    def _assigned(self, rows: RowSet, order: Permutation, epoch: int, window: int, n_rows: int) -> LoadRequest:
         """Return the next chunks in the order.
 
         Where ``chunk_size`` does not divide the rows, the short chunk is read last, so that every window but the last
@@ -116,7 +116,7 @@ class ChunkSampler(WindowSampler):
         """
         order = np.arange(n_requested(requests))
         if self._shuffle:
-            keyed_rng(self._draw_seed(), epoch, ROWS, window).shuffle(order)
+            keyed_rng(self.draw_seed(), epoch, ROWS, window).shuffle(order)
         return {"requests": requests, "splits": split_every(order[:n_rows], self._batch_size)}
 
 

@@ -1,4 +1,4 @@
-"""One epoch dealt to many processes."""
+"""One epoch assigned to many processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DistributedSampler(Sampler):
     Parameters
     ----------
     sampler
-        What is dealt. It is copied.
+        What is assigned. It is copied.
     dist_info
         Where rank and number of ranks are from: ``"torch"`` (``torch.distributed``, initialized), ``"jax"``
         (``jax.distributed``, initialized), ``"env"`` (the variables that torchrun, SLURM or MPI set), or a callable
@@ -72,7 +72,7 @@ class DistributedSampler(Sampler):
     (True, set())
     """
 
-    _is_dealt = True
+    _is_assigned = True
 
     def __init__(
         self,
@@ -83,18 +83,18 @@ class DistributedSampler(Sampler):
         remainder: Literal["drop", "pad", "wrap"] = "drop",
     ) -> None:
         if not isinstance(sampler, Sampler) or isinstance(sampler, DistributedSampler):
-            raise TypeError(f"`sampler` must be a Sampler that is not dealt already, got {type(sampler).__name__}.")
+            raise TypeError(f"`sampler` must be a Sampler that is not assigned already, got {type(sampler).__name__}.")
         if remainder not in ("drop", "pad", "wrap"):
             raise ValueError(f"`remainder` must be 'drop', 'pad' or 'wrap', got {remainder!r}.")
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
-        self._rank, self._n_ranks = find_rank(dist_info)
+        self._rank, self.n_ranks = find_rank(dist_info)
         self._remainder = remainder if enforce_equal_batches else "uneven"
-        sampler._draw_seed()  # before it is copied: whoever else copies it draws the same
+        sampler.draw_seed()  # before it is copied: whoever else copies it draws the same
         self._sampler = copy(sampler)
-        self._seed_is_given = sampler._seed_is_given
-        if not self._seed_is_given:
-            self._sampler._take_seed(_SEED)
+        self.seed_is_given = sampler.seed_is_given
+        if not self.seed_is_given:
+            self._sampler.take_seed(_SEED)
 
     def __copy__(self) -> DistributedSampler:
         made = object.__new__(type(self))
@@ -109,7 +109,7 @@ class DistributedSampler(Sampler):
     @property
     def world_size(self) -> int:
         """Number of ranks."""
-        return self._n_ranks
+        return self.n_ranks
 
     @property
     def batch_size(self) -> int | None:
@@ -132,13 +132,13 @@ class DistributedSampler(Sampler):
 
     @property
     def rng(self) -> np.random.Generator | None:
-        """The generator of the sampler that is dealt."""
+        """The generator of the sampler that is assigned."""
         return self._sampler.rng
 
     @rng.setter
     def rng(self, value: np.random.Generator | None) -> None:
         self._sampler.rng = value
-        self._seed_is_given = value is not None
+        self.seed_is_given = value is not None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``sample`` produces."""
@@ -152,10 +152,10 @@ class DistributedSampler(Sampler):
     def validate(self, n_obs: int) -> None:
         """Raise ``ValueError`` if the sampler refuses ``n_obs`` rows, or they are too few for a batch on each rank."""
         self._sampler.validate(n_obs)
-        n_batches = self._n_dealt(n_obs)
-        if self._remainder == "drop" and n_batches < self._n_ranks:
+        n_batches = self._n_assigned(n_obs)
+        if self._remainder == "drop" and n_batches < self.n_ranks:
             raise ValueError(
-                f"`n_obs` must make a batch for each of the {self._n_ranks} ranks, got {n_batches} whole batches of "
+                f"`n_obs` must make a batch for each of the {self.n_ranks} ranks, got {n_batches} whole batches of "
                 f"{n_obs} rows; remainder='wrap' or 'pad' fills up."
             )
 
@@ -164,43 +164,43 @@ class DistributedSampler(Sampler):
         return self._sampler.identity() | {"remainder": self._remainder}
 
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
-        raise NotImplementedError  # `_between` asks the sampler that is dealt
+        raise NotImplementedError  # `_between` asks the sampler that is assigned
 
-    def _n_of_epoch(self, n_obs: int) -> int:
-        return self._sampler._n_of_epoch(n_obs)
+    def n_batches_of_epoch(self, n_obs: int) -> int:
+        return self._sampler.n_batches_of_epoch(n_obs)
 
-    def _draw_seed(self) -> int:
-        return self._sampler._draw_seed()
+    def draw_seed(self) -> int:
+        return self._sampler.draw_seed()
 
-    def _take_seed(self, seed: int) -> None:
-        self._sampler._take_seed(seed)
+    def take_seed(self, seed: int) -> None:
+        self._sampler.take_seed(seed)
 
-    def _n_dealt(self, n_obs: int) -> int:
-        """Return how many batches are dealt: a short one is not where all are to be equal and none is filled up."""
-        whole_only = self._remainder == "drop" and self._sampler._n_short(n_obs) > 0
+    def _n_assigned(self, n_obs: int) -> int:
+        """Return how many batches are assigned: a short one is not where all are to be equal and none is filled up."""
+        whole_only = self._remainder == "drop" and self._sampler.n_rows_short(n_obs) > 0
         return self._sampler.n_batches(n_obs) - whole_only
 
     def _share(self, n_obs: int, position: Position) -> Stretches:
-        n_batches = self._n_dealt(n_obs)
+        n_batches = self._n_assigned(n_obs)
         left = [range(n_batches)]
-        for ranks, steps in position.dealt:
+        for ranks, steps in position.assigned:
             left = rest_of(left, steps, self._parts(left, ranks, position.epoch))
-        return self._dealt(left, position.epoch, n_batches)
+        return self._assigned(left, position.epoch, n_batches)
 
     def _parts(self, batches: Stretches, n_ranks: int, epoch: int) -> list[tuple[int, int]]:
         # Who is left out changes sides in odd epochs: in an order that stays the same it would always be the last.
         equal = self._remainder == "drop"
         return parts(sum(map(len, batches)), n_ranks, equal=equal, from_end=bool(epoch % 2))
 
-    def _dealt(self, batches: Stretches, epoch: int, n_batches: int) -> Stretches:
+    def _assigned(self, batches: Stretches, epoch: int, n_batches: int) -> Stretches:
         """Return this rank's share, filled up to the size of the largest one where that is asked for."""
-        of_ranks = self._parts(batches, self._n_ranks, epoch)
+        of_ranks = self._parts(batches, self.n_ranks, epoch)
         share = cut(batches, *of_ranks[self._rank])
         largest = max(stop - start for start, stop in of_ranks)
         if sum(map(len, share)) == largest or self._remainder not in ("wrap", "pad"):
             return share
         if self._remainder == "wrap":  # the ranks that lack one are the last, and begin the epoch again together
-            filler = (self._rank - sum(map(len, batches)) % self._n_ranks) % n_batches
+            filler = (self._rank - sum(map(len, batches)) % self.n_ranks) % n_batches
         else:
             filler = share[-1][-1] if share else batches[-1][-1]
         return [*share, range(filler, filler + 1)]
@@ -211,7 +211,7 @@ class DistributedSampler(Sampler):
             yield self._filled_up(request, sampler, n_obs, epoch)
 
     def _of_epoch(self, n_obs: int, epoch: int) -> Sampler:
-        """Return the sampler that is dealt; in odd epochs one in order begins later, so that its last rows come too."""
+        """Return the sampler that is assigned; in odd epochs one in order begins later, so that its last rows come too."""
         sampler = self._sampler
         if self._remainder == "drop" and epoch % 2 and isinstance(sampler, ChunkSampler) and not sampler.shuffle:
             sampler = copy(sampler)

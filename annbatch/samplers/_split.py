@@ -1,4 +1,4 @@
-"""Rows dealt to training, validation and test, once and for all."""
+"""Rows assigned to training, validation and test, once and for all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Split(Mapping[str, RowSet]):
     part_of
         ``(n_obs,)`` uint8; the number of each row's part, 255 for a row that is in none.
     groupby
-        The column whose groups are not divided; None where rows are dealt one by one.
+        The column whose groups are not divided; None where rows are assigned one by one.
     groups
         The name of the part of each group.
     """
@@ -101,7 +101,7 @@ class Split(Mapping[str, RowSet]):
         return Split(self._names, part_of_group[codes], groupby=self.groupby, groups=self.groups)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the split to a small JSON file: about a bit a row, and less where whole chunks were dealt.
+        """Write the split to a small JSON file: about a bit a row, and less where whole chunks were assigned.
 
         A file that was there is replaced when the new one is whole.
         """

@@ -42,7 +42,7 @@ class WindowSampler(Sampler):
         self._batch_size = int(batch_size)
         self._drop_last = bool(drop_last)
         self._mask = check_mask(mask)
-        self._seed_is_given = rng is not None
+        self.seed_is_given = rng is not None
         self._rng, self._seed = draw_seed(rng)
         self._pass_rng = self._rng
 
@@ -91,7 +91,7 @@ class WindowSampler(Sampler):
         n_samples = self._n_samples(n_obs)
         return n_samples - n_samples % self._batch_size if self._drop_last else n_samples
 
-    def _n_short(self, n_obs: int) -> int:
+    def n_rows_short(self, n_obs: int) -> int:
         return self._n_rows(n_obs) % self._batch_size
 
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:

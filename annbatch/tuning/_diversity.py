@@ -107,7 +107,7 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
         raise KeyError(
             f"`column` must be one of obs, got {column!r}; there are {[] if table is None else table.columns}."
         )
-    loader.batch_sampler._draw_seed()  # what is measured is what the loader yields
+    loader.batch_sampler.draw_seed()  # what is measured is what the loader yields
     n_obs, sampler = loader.n_obs, copy(loader.batch_sampler)
     sampler.set_epoch(loader.epoch)
     total = sampler.n_batches(n_obs)

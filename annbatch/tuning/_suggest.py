@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from .._sizes import parse_size, spell_bytes
+from .._sizes import format_bytes, parse_size
 from ..loader import Loader
 from ..samplers import RandomSampler
 from ._diversity import Diversity, diversity
@@ -56,7 +56,7 @@ class Suggestion:
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
         rows = self.chunk_size * self.preload_nchunks
-        lines = [f"Loader({settings})", f"  windows of {rows:,} rows, {spell_bytes(self.window_bytes)}"]
+        lines = [f"Loader({settings})", f"  windows of {rows:,} rows, {format_bytes(self.window_bytes)}"]
         for one in self.diversity:
             lines.append(f"  {one.share_of_entropy:.1%} of the entropy of {one.column} with uniform sampling")
         return "\n".join(lines)
@@ -116,7 +116,7 @@ def suggest(
         if _worst(one) >= _ENOUGH:
             break
     if best is None:
-        needed = spell_bytes(_WINDOWS * batch_size * bytes_per_row)
+        needed = format_bytes(_WINDOWS * batch_size * bytes_per_row)
         raise ValueError(f"`memory` must hold {_WINDOWS} batches of {batch_size} rows, {needed}, got {memory}.")
     return best
 

@@ -14,11 +14,11 @@ from annbatch._anndata.dataset import matrix_dataset, stored_dataset
 from annbatch._elements.csr import CsrElement
 from annbatch._elements.dense import DenseElement
 from annbatch._loading.datasets import Datasets
-from annbatch._loading.selection import Wanted
+from annbatch._loading.selection import Selection
 
 
 def datasets(**options) -> Datasets:
-    return Datasets(Wanted(**options))
+    return Datasets(Selection(**options))
 
 
 CSR = sp.csr_matrix(np.eye(4, 3, dtype="f4"))

@@ -13,7 +13,8 @@ import annbatch
 PACKAGE = Path(annbatch.__file__).parent
 # From top to bottom. A module imports from its own folder and from floors below its own.
 FLOORS = [
-    ["cli", "demo", "tuning"],
+    ["cli"],
+    ["demo", "tuning"],
     ["loader"],
     ["_loading"],
     ["_elements"],

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
-from annbatch._arrays.library import ZarrArray
+from annbatch._arrays.library import ZarrLibraryArray
 from annbatch._arrays.native import NativeArray
 from annbatch._arrays.read_plan import plan_reads
 from annbatch._format.layout import chunk_layout
@@ -31,7 +31,7 @@ from annbatch.errors import CorruptDataError
 def native(array: zarr.Array, **options: Any) -> NativeArray:
     layout = chunk_layout(array)
     assert layout is not None
-    return NativeArray(layout, other=ZarrArray(array), **options)
+    return NativeArray(layout, other=ZarrLibraryArray(array), **options)
 
 
 def read(source: Any, start: list[int], length: list[int], dtype: Any = None, n_jobs: int = 3) -> np.ndarray:

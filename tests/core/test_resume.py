@@ -132,7 +132,7 @@ def test_workers_go_on_from_every_batch(make):
     for worker in [(0, 2), (1, 2), (2, 3)]:
         where = {"position": Position(workers=worker[1]), "worker": worker}
         undisturbed = sampled(make(), **where)
-        assert len(undisturbed) == make().n_to_come(N_OBS, **where)
+        assert len(undisturbed) == make().n_remaining(N_OBS, **where)
         for steps in range(len(undisturbed) + 1):
             where["position"] = Position(workers=worker[1], steps=steps)
             assert sampled(make(), **where) == undisturbed[steps:]
@@ -176,7 +176,7 @@ def test_the_state_is_that_of_the_batch_that_came_last():
     next(other)
     assert loader.state_dict()["position"]["steps"] == 1
     loader.set_epoch(5)
-    assert loader.state_dict()["position"] == {"epoch": 5, "dealt": [], "ranks": 1, "workers": 1, "steps": 0}
+    assert loader.state_dict()["position"] == {"epoch": 5, "assigned": [], "ranks": 1, "workers": 1, "steps": 0}
 
 
 def test_only_the_open_window_is_read_again(tmp_path):
@@ -197,7 +197,7 @@ def test_only_the_open_window_is_read_again(tmp_path):
     next(iter(resumed))
     assert 0 < resumed.stats.bytes_read <= whole.stats.bytes_read / 40 * 1.2
     late = make()
-    place = {"epoch": 6, "dealt": [], "ranks": 1, "workers": 1, "steps": 199}
+    place = {"epoch": 6, "assigned": [], "ranks": 1, "workers": 1, "steps": 199}
     late.load_state_dict(loader.state_dict() | {"position": place})
     assert len(list(late)) == 1
     assert late.stats.bytes_read <= whole.stats.bytes_read / 40 * 1.2
@@ -361,10 +361,10 @@ def test_a_loader_without_a_seed_takes_that_of_the_state():
 
 
 def test_workers_go_on_as_many_as_they_were():
-    position = Position(2, dealt=((3, 4),), ranks=3, workers=2, steps=5)
+    position = Position(2, assigned=((3, 4),), ranks=3, workers=2, steps=5)
     assert position.taken_up_by(3, 2) == position
     with pytest.raises(ValueError, match="`num_workers` must be 2 on 3 ranks, as when the state was"):
         position.taken_up_by(3, 1)
     progress = Progress()
     progress.resume(Position(1, steps=7))
-    assert progress.begin(ranks=1, workers=4).position == Position(1, dealt=((1, 7),), workers=4)
+    assert progress.begin(ranks=1, workers=4).position == Position(1, assigned=((1, 7),), workers=4)

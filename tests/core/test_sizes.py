@@ -2,7 +2,7 @@
 
 import pytest
 
-from annbatch._sizes import parse_size, rows_for, spell_bytes
+from annbatch._sizes import format_bytes, parse_size, rows_for
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_rows() -> None:
     ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_340_000_000, "2.3 GB"), (5e13, "50.0 TB")]
 )
 def test_spell(n_bytes: float, text: str) -> None:
-    assert spell_bytes(n_bytes) == text
+    assert format_bytes(n_bytes) == text

@@ -12,12 +12,12 @@ import zarr
 
 from annbatch import DatasetCollection, RemoteStore
 from annbatch._remote.faults import Fault, fault_of
-from annbatch._remote.fetch import Patience
+from annbatch._remote.fetch import RetryPolicy
 from annbatch.errors import CorruptDataError, RemoteError
 
 PATIENT = {"timeout": 0.5, "deadline": 60.0}
 FOR_EVER = {"timeout": 3600.0, "deadline": 3600.0}
-HASTY = Patience(timeout=0.2, deadline=0.4)
+HASTY = RetryPolicy(timeout=0.2, deadline=0.4)
 
 
 def opened(load, **limits):
@@ -62,13 +62,13 @@ def test_a_server_that_is_gone_is_an_error_within_the_deadline_and_the_loader_re
     with loader, load(stored("compact")) as local:
         same_batches(loader, local)
         proxy.stop()
-        patient, store._patience = store._patience, HASTY  # only now: a machine under load takes its time before
+        patient, store._policy = store._policy, HASTY  # only now: a machine under load takes its time before
         with pytest.raises(RemoteError, match=r"within the deadline of 0\.4 s.*connection was refused") as error:
             for _ in loader:
                 pass
         assert "s3://bucket/compact/dataset_" in str(error.value)
         proxy.start()
-        store._patience = patient
+        store._policy = patient
         local.set_epoch(1)
         same_batches(loader, local)
 
@@ -77,7 +77,7 @@ def test_a_server_that_only_stalls_is_an_error_within_the_deadline(stored, proxy
     stored("compact")
     loader, store = opened(load, **PATIENT)
     proxy.choose = lambda seen: "stall"
-    store._patience = HASTY
+    store._policy = HASTY
 
     with loader, pytest.raises(RemoteError, match=r"within the deadline of 0\.4 s.*did not answer in time"):
         for _ in loader:
@@ -204,7 +204,7 @@ def test_credentials_are_in_no_text_that_leaves(stored, proxy, load, secret, cap
             pass
         texts.append(repr(loader.stats))
     loader, store = opened(load, **PATIENT)
-    store._patience = HASTY
+    store._policy = HASTY
     with loader:
         for fault in ("403", "stall", "503", "reset", "404"):
             proxy.choose = lambda seen, fault=fault: fault

@@ -31,7 +31,7 @@ def nullable_dtype(value: np.dtype) -> np.dtype:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnInfo:
     """What a column holds.
 
     Attributes
@@ -80,7 +80,7 @@ class Column:
 class ColumnReader(Protocol):
     """One column of one input."""
 
-    column: Column
+    column: ColumnInfo
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return rows ``start:stop`` as one array in the encoding of ``column``."""
@@ -107,17 +107,17 @@ class StoredColumn:
         if encoding == "categorical":
             self._values = elem["codes"]
             categories = pd.Index(read_elem(elem["categories"]))
-            self.column = Column("categorical", np.dtype(np.int32), categories, bool(elem.attrs["ordered"]))
+            self.column = ColumnInfo("categorical", np.dtype(np.int32), categories, bool(elem.attrs["ordered"]))
         elif encoding in ("nullable-integer", "nullable-boolean"):
             self._values, self._mask = elem["values"], elem["mask"]
-            self.column = Column("nullable", np.dtype(self._values.dtype))
+            self.column = ColumnInfo("nullable", np.dtype(self._values.dtype))
         elif encoding == "nullable-string-array":
             self._values, self._mask = elem["values"], elem["mask"]
-            self.column = Column("string", np.dtype(object), missing=True)
+            self.column = ColumnInfo("string", np.dtype(object), missing=True)
         elif encoding == "string-array":
-            self.column = Column("string", np.dtype(object))
+            self.column = ColumnInfo("string", np.dtype(object))
         else:
-            self.column = Column("plain", np.dtype(elem.dtype))
+            self.column = ColumnInfo("plain", np.dtype(elem.dtype))
         if self.column.kind == "string" and isinstance(self._values, h5py.Dataset):
             self._values = self._values.asstr()
 
@@ -154,26 +154,26 @@ class MemoryColumn:
         dtype: Any = values.dtype
         self._values: np.ndarray
         if isinstance(dtype, pd.CategoricalDtype):
-            self.column = Column("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
+            self.column = ColumnInfo("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
             self._values = values.cat.codes.to_numpy(np.int32)
         elif isinstance(dtype, pd.StringDtype):
-            self.column = Column("string", np.dtype(object), missing=True)
+            self.column = ColumnInfo("string", np.dtype(object), missing=True)
             self._values = strings(values.array)
         elif isinstance(dtype, pd.BooleanDtype) or (
             hasattr(dtype, "numpy_dtype") and pd.api.types.is_integer_dtype(dtype)
         ):
             number = np.dtype(np.bool_) if isinstance(dtype, pd.BooleanDtype) else np.dtype(dtype.numpy_dtype)
-            self.column = Column("nullable", number)
+            self.column = ColumnInfo("nullable", number)
             missing = values.isna().to_numpy()
             self._values = np.empty(len(values), self.column.travels_as)
             self._values["value"] = values.array.to_numpy(number, na_value=number.type(0))
             self._values["missing"] = missing
         elif isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
             number = np.dtype(dtype.name.lower())
-            self.column = Column("plain", number)
+            self.column = ColumnInfo("plain", number)
             self._values = values.array.to_numpy(number, na_value=np.nan)
         elif isinstance(dtype, np.dtype) and dtype.kind in "biuf":
-            self.column = Column("plain", dtype)
+            self.column = ColumnInfo("plain", dtype)
             self._values = values.to_numpy()
         else:
             self._values = strings(values.array)
@@ -183,14 +183,14 @@ class MemoryColumn:
                     f"{where} must hold numbers, booleans, strings or categories, "
                     f"got {type(wrong).__name__} in a column of dtype {dtype}."
                 )
-            self.column = Column("string", np.dtype(object), missing=any(value is None for value in self._values))
+            self.column = ColumnInfo("string", np.dtype(object), missing=any(value is None for value in self._values))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return rows ``start:stop``."""
         return self._values[start:stop]
 
 
-def unite(columns: Sequence[Column | None], where: str, names: Sequence[str]) -> Column:
+def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]) -> ColumnInfo:
     """Return the column that holds the rows of several.
 
     Parameters
@@ -227,7 +227,7 @@ def unite(columns: Sequence[Column | None], where: str, names: Sequence[str]) ->
             if True in ordered and not united.ordered:
                 text = f"{where} has ordered categories, but no one order in all inputs: they become unordered."
                 warnings.warn(text, stacklevel=2)
-            return Column("categorical", np.dtype(np.int32), united.categories, bool(united.ordered))
+            return ColumnInfo("categorical", np.dtype(np.int32), united.categories, bool(united.ordered))
     strings_only = all(
         column.kind == "string"
         or (column.categories is not None and all(isinstance(value, str) for value in column.categories))
@@ -235,13 +235,13 @@ def unite(columns: Sequence[Column | None], where: str, names: Sequence[str]) ->
     )
     if strings_only:
         may_miss = missing or any(column.missing or column.kind == "categorical" for column in present)
-        return Column("string", np.dtype(object), missing=may_miss)
+        return ColumnInfo("string", np.dtype(object), missing=may_miss)
     if kinds <= {"plain", "nullable"}:
         dtype = np.result_type(*(column.dtype for column in present))
         if "nullable" not in kinds and (not missing or dtype.kind == "f"):
-            return Column("plain", dtype)
+            return ColumnInfo("plain", dtype)
         # A float has its own way to be missing; whole numbers stay exact only with a mask.
-        return Column("plain", dtype) if dtype.kind == "f" else Column("nullable", dtype)
+        return ColumnInfo("plain", dtype) if dtype.kind == "f" else ColumnInfo("nullable", dtype)
     first: dict[str, str] = {}
     for column, name in zip(columns, names, strict=True):
         if column is not None:
@@ -273,7 +273,7 @@ def unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.Categorical
     return pd.CategoricalDtype(united, in_order)
 
 
-def _spell(column: Column) -> str:
+def _spell(column: ColumnInfo) -> str:
     """Say what a column holds: the difference that an error is about."""
     if column.categories is not None:
         inside = pd.api.types.infer_dtype(column.categories, skipna=False)
@@ -281,7 +281,7 @@ def _spell(column: Column) -> str:
     return "strings" if column.kind == "string" else str(column.dtype)
 
 
-def convert(values: np.ndarray, of: Column, to: Column) -> np.ndarray:
+def convert(values: np.ndarray, of: ColumnInfo, to: ColumnInfo) -> np.ndarray:
     """Return ``values`` of one column in the encoding of the column that it became part of."""
     if to.kind == "categorical":
         assert of.categories is not None
@@ -311,7 +311,7 @@ def convert(values: np.ndarray, of: Column, to: Column) -> np.ndarray:
     return plain
 
 
-def absent(n_rows: int, column: Column) -> np.ndarray:
+def absent(n_rows: int, column: ColumnInfo) -> np.ndarray:
     """Return ``n_rows`` missing values of a column."""
     if column.kind == "categorical":
         return np.full(n_rows, -1, np.int32)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._format.attributes import DTYPE
-from ..._kernels.transpose import turn
+from ..._kernels.transpose import transpose
 from ...errors import CorruptDataError
 from .._blocks import SparseRows
 from .flat_array import FlatArray
-from .matrices import Matrix
+from .matrices import MatrixInfo
 
 if TYPE_CHECKING:
     from .._resources.threads import Hands
@@ -40,7 +40,7 @@ class StoredCsc:
             raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
         dtype = np.dtype(group.attrs.get(DTYPE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * shape[0]
-        self.matrix = Matrix(True, dtype, shape, nbytes, nnz)
+        self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
         self._edges: np.ndarray | None = None  # of rows, as `indptr` of the same matrix in CSR
         self._first, self._window = 0, SparseRows(np.empty(0), np.empty(0), np.zeros(1, np.int64))
 
@@ -63,7 +63,9 @@ class StoredCsc:
             end = min(begin + _AT_ONCE, self.matrix.nnz)
             values = self._data.read(begin, end).astype(out_data.dtype, copy=False).view(bits)
             indices = self._indices.read(begin, end)
-            column = turn(indices, values, begin, column, self._indptr, start, fill, out_indices, out_data.view(bits))
+            column = transpose(
+                indices, values, begin, column, self._indptr, start, fill, out_indices, out_data.view(bits)
+            )
         if not np.array_equal(fill, indptr[1:]):
             raise CorruptDataError(f"{self._where} must stay as it is while it is read, and has changed.")
         self._first, self._window = start, SparseRows(out_data, out_indices, indptr)

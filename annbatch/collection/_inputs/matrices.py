@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class MatrixInfo:
     """What a matrix holds.
 
     Attributes
@@ -48,7 +48,7 @@ class Matrix:
 class MatrixReader(Protocol):
     """One matrix of one input."""
 
-    matrix: Matrix
+    matrix: MatrixInfo
 
     @property
     def indptr(self) -> np.ndarray | None:
@@ -81,7 +81,7 @@ class StoredCsr:
             raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
         dtype = np.dtype(group.attrs.get(DTYPE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
-        self.matrix = Matrix(True, dtype, shape, nbytes, nnz)
+        self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
 
     def read(self, start: int, stop: int, hands: Hands) -> SparseRows:
         """Return rows ``start:stop`` as they are stored."""
@@ -141,7 +141,7 @@ class Sliceable:
         if is_sparse:
             nnz = _count_stored(values, size)
             nbytes = nnz * (kind.itemsize + 4) + 8 * shape[0]
-        self.matrix = Matrix(is_sparse, kind, shape, nbytes, nnz)
+        self.matrix = MatrixInfo(is_sparse, kind, shape, nbytes, nnz)
         self.indptr = None
         if getattr(values, "format", None) == "csr":  # of a file, or in memory
             self.indptr = np.asarray(values.group["indptr"][:] if hasattr(values, "group") else values.indptr)

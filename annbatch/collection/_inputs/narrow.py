@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._kernels.narrow import _narrow_floats
+from ..._kernels.narrow import narrow_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def _fits(values: np.ndarray, dtype: np.dtype, out: np.ndarray) -> bool:
             high = kind(limits.max)
             if int(high) > limits.max:
                 high = np.nextafter(high, kind(0))
-            if not _narrow_floats(piece, piece.view(f"u{piece.dtype.itemsize}"), kind(limits.min), high, kind(0), to):
+            if not narrow_floats(piece, piece.view(f"u{piece.dtype.itemsize}"), kind(limits.min), high, kind(0), to):
                 return False
         else:
             if int(piece.min()) < limits.min or int(piece.max()) > limits.max:

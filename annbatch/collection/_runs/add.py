@@ -16,26 +16,26 @@ from .._inputs.open import name_of, open_input
 from .._resources.limit import Memory
 from .._schema.survey import survey, survey_held
 from .._shuffle.grouping import ordered
-from .._shuffle.job import Job
-from .._shuffle.order import Shuffled
+from .._shuffle.job import ShuffleJob
+from .._shuffle.order import ShuffledOrder
 from .._state.manifest import Manifest, dataset_number
 from .._state.work import working
 from .build import run_local
-from .call_identity import fingerprint, told_apart_by, unchanged
+from .call_identity import call_key, fingerprint, unchanged
 from .upload import run_elsewhere, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._schema.survey import Survey
-    from .._state.location import Home
+    from .._state.location import Location
     from .._state.work import Work
 
-    Settle: TypeAlias = Callable[[int], tuple[Job, dict[str, Any]]]
-    from .request import Request
+    Settle: TypeAlias = Callable[[int], tuple[ShuffleJob, dict[str, Any]]]
+    from .request import AddRequest
 
 
-def add(home: Home, request: Request) -> None:
+def add(home: Location, request: AddRequest) -> None:
     """Add the rows of the inputs to the collection."""
     before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata)
@@ -47,7 +47,7 @@ def add(home: Home, request: Request) -> None:
             _tell_of_join(found)
         rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
 
-        def settle(seed: int) -> tuple[Job, dict[str, Any]]:
+        def settle(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
             entry = {
                 "call": "add_adatas",
@@ -58,12 +58,12 @@ def add(home: Home, request: Request) -> None:
                 "form": form.recorded,
                 "rows_per_dataset": rows_per_dataset,
             }
-            return Job(found, opener, order, rows_per_dataset, form, narrow=True), entry
+            return ShuffleJob(found, opener, order, rows_per_dataset, form, narrow=True), entry
 
         return settle
 
     call = Call(
-        told_apart_by(request, before),
+        call_key(request, before),
         look,
         partial(unchanged, request.sources, before),
         request.seed,
@@ -91,7 +91,7 @@ class Call:
 
     Attributes
     ----------
-    told_apart_by
+    call_key
         What the call is, so that another run of it can go on from what this one leaves; JSON.
     look
         Looks at the inputs and the collection, once nobody else can change it; returns what gives, for a seed, the job
@@ -103,10 +103,10 @@ class Call:
     replaces
         Whether the new datasets take the place of those that there are.
     memory, client, progress
-        As in :class:`Request`.
+        As in :class:`AddRequest`.
     """
 
-    told_apart_by: dict[str, Any]
+    call_key: dict[str, Any]
     look: Callable[[], Settle]
     unchanged: Callable[[], None]
     seed: int | None
@@ -116,7 +116,7 @@ class Call:
     progress: bool
 
 
-def _run(home: Home, call: Call) -> None:
+def _run(home: Location, call: Call) -> None:
     """Carry a call out."""
     fresh = int(np.random.default_rng().integers(2**63)) if call.seed is None else call.seed
     if home.folder is None:
@@ -128,15 +128,15 @@ def _run(home: Home, call: Call) -> None:
         if work.was_done(manifest):
             if manifest.history[-1]["call"] == "reshuffle":
                 _number_from_0(home, work)
-            if work.is_of(call.told_apart_by, call.seed):
+            if work.is_of(call.call_key, call.seed):
                 work.clear()
                 return
             manifest = home.manifest()
         settle = call.look()
-        seed = work.begin(manifest, call.told_apart_by, call.seed)
+        seed = work.begin(manifest, call.call_key, call.seed)
         if seed is None:
             seed = fresh
-            work.start(manifest, call.told_apart_by, seed)
+            work.start(manifest, call.call_key, seed)
         job, entry = settle(seed)
         names = _names(manifest, job, call.replaces)
         added = run_local(work, job, names, call.memory, call.unchanged, call.client, call.progress)
@@ -147,14 +147,14 @@ def _run(home: Home, call: Call) -> None:
         work.clear()
 
 
-def _names(manifest: Manifest, job: Job, replaces: bool) -> list[str]:
+def _names(manifest: Manifest, job: ShuffleJob, replaces: bool) -> list[str]:
     """Return names that no dataset has, nor will have when the new ones are numbered from 0 on."""
     first = max((1 + (dataset_number(name) or 0) for name in manifest.datasets), default=0)
     first = max(first, job.n_datasets) if replaces else first
     return [f"dataset_{first + number}" for number in range(job.n_datasets)]
 
 
-def _number_from_0(home: Home, work: Work) -> None:
+def _number_from_0(home: Location, work: Work) -> None:
     """Give the datasets of the manifest, which took the place of others, the numbers from 0 on.
 
     Every step leaves a manifest by which the collection reads: first with the names that the datasets have, then with
@@ -168,7 +168,7 @@ def _number_from_0(home: Home, work: Work) -> None:
         home.settle_names()
 
 
-def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
+def _run_elsewhere(home: Location, call: Call, seed: int) -> None:
     """Carry a call out in a store that is no local folder: nothing to go on from, and the root attributes last."""
     with writing(home):
         manifest = home.manifest()
@@ -182,7 +182,7 @@ def _run_elsewhere(home: Home, call: Call, seed: int) -> None:
             del home.group[name]
 
 
-def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:
+def reshuffle(home: Location, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:
     """Put all rows of the collection in a new order, over all its datasets."""
 
     def look() -> Settle:
@@ -196,12 +196,12 @@ def reshuffle(home: Home, seed: int | None, memory: Memory, client: Any | None, 
         form, rows_per_dataset = Format.of_record(known["form"]), int(known["rows_per_dataset"])
         opener = partial(open_input, load_adata=None)
 
-        def settle(seed: int) -> tuple[Job, dict[str, Any]]:
+        def settle(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}
-            return Job(found, opener, Shuffled(seed), rows_per_dataset, form, True), entry
+            return ShuffleJob(found, opener, ShuffledOrder(seed), rows_per_dataset, form, True), entry
 
         return settle
 
-    told_apart_by = {"call": "reshuffle", "memory": [memory.held, memory.block, memory.bucket]}
+    call_key = {"call": "reshuffle", "memory": [memory.held, memory.block, memory.bucket]}
     # Nobody else writes to what is read here.
-    _run(home, Call(told_apart_by, look, lambda: None, seed, True, memory, client, progress))
+    _run(home, Call(call_key, look, lambda: None, seed, True, memory, client, progress))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from .._resources.pages import RowMemory
-from .._shuffle.estimate import Outlook
+from .._shuffle.estimate import Estimate
 from .._shuffle.in_memory import WINDOW_BLOCKS, InMemory
 from .._shuffle.job import Statistics
 from .._shuffle.on_disk import Buckets, OnDisk, spill, spilled
@@ -19,13 +19,13 @@ from .._writing.dataset import Place, write_dataset
 
 if TYPE_CHECKING:
     from .._resources.limit import Memory
-    from .._shuffle.in_memory import Shuffled
-    from .._shuffle.job import Job
+    from .._shuffle.in_memory import ShuffledRows
+    from .._shuffle.job import ShuffleJob
 
 
 def shuffle_rows(
-    job: Job, memory: Memory, home: Path | None, spill_to: Path, client: Any | None, progress: bool
-) -> Shuffled:
+    job: ShuffleJob, memory: Memory, home: Path | None, spill_to: Path, client: Any | None, progress: bool
+) -> ShuffledRows:
     """Read all rows, and hold them in memory or on disk.
 
     Parameters
@@ -48,14 +48,14 @@ def shuffle_rows(
     StoreError
         If a disk has too little room; nothing was read.
     """
-    outlook = Outlook.of(job, memory.held if client is None else 0)
-    outlook.require_space(home, spill_to)
+    estimate = Estimate.of(job, memory.held if client is None else 0)
+    estimate.require_space(home, spill_to)
     with _bar("Reading", job, progress) as bar:
         if progress:
-            bar.write(outlook.spell(spill_to), file=sys.stderr)
-        if not outlook.spills:
+            bar.write(estimate.spell(spill_to), file=sys.stderr)
+        if not estimate.spills:
             return InMemory(job, memory.block, lambda n: _advance(bar, n))
-        buckets = Buckets.cut(job.order.span, max(2, int(-(-outlook.held // memory.bucket))))
+        buckets = Buckets.cut(job.order.span, max(2, int(-(-estimate.held // memory.bucket))))
         ranges = part_ranges(job, memory)
         parts, row_memory = [], RowMemory(WINDOW_BLOCKS * memory.block)
         if client is not None:
@@ -77,7 +77,7 @@ def shuffle_rows(
         return OnDisk(job.order, spill_to, parts, statistics, memory.bucket * 5 // 4)
 
 
-def _bar(doing: str, job: Job, progress: bool) -> tqdm[Any]:
+def _bar(doing: str, job: ShuffleJob, progress: bool) -> tqdm[Any]:
     return tqdm(total=job.survey.n_obs, desc=doing, unit=" rows", unit_scale=True, disable=not progress)
 
 
@@ -85,7 +85,7 @@ def _advance(bar: tqdm[Any], n_rows: int) -> None:
     bar.update(n_rows)
 
 
-def part_ranges(job: Job, memory: Memory) -> list[tuple[int, int]]:
+def part_ranges(job: ShuffleJob, memory: Memory) -> list[tuple[int, int]]:
     """Return the ranges of rows that are read as one piece of work: as much as a killed run may lose of it."""
     n_obs = job.survey.n_obs
     total = n_obs * job.survey.bytes_per_row
@@ -94,8 +94,8 @@ def part_ranges(job: Job, memory: Memory) -> list[tuple[int, int]]:
 
 
 def build(
-    job: Job,
-    shuffled: Shuffled,
+    job: ShuffleJob,
+    shuffled: ShuffledRows,
     place: Callable[[int], Place],
     done: Callable[[int, Place], None],
     skip: Callable[[int], bool],
@@ -115,7 +115,7 @@ def build(
 
 def run_local(
     work: Work,
-    job: Job,
+    job: ShuffleJob,
     names: list[str],
     memory: Memory,
     unchanged: Callable[[], None],

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .._inputs.open import Source
-    from .request import Request
+    from .request import AddRequest
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 
 
-def spell_function(function: Any) -> int:
+def describe_function(function: Any) -> int:
     """Return a number that stands for a function: its code, its defaults, and the values that it takes from outside.
 
     Functions of its own module that it calls count too; those of other modules by name alone. Whatever holds a value
@@ -118,14 +118,14 @@ def unchanged(sources: Sequence[Source], before: list[list[Any]]) -> None:
             raise StoreError(f"{known[0]} must stay as it is while it is converted, and has changed.")
 
 
-def told_apart_by(request: Request, before: list[list[Any]]) -> dict[str, Any]:
+def call_key(request: AddRequest, before: list[list[Any]]) -> dict[str, Any]:
     """Return what tells a call that adds rows from others, given the fingerprints of its inputs; JSON."""
     form = request.form
     return {
         "call": "add_adatas",
         "version": version("annbatch"),
         "inputs": before,
-        "load_adata": spell_function(request.load_adata),
+        "load_adata": describe_function(request.load_adata),
         "groupby": request.groupby,
         "var_subset": request.var_subset,
         "form": [form.n_obs_per_chunk, form.shard_size, form.layout, str(form.compressors)],

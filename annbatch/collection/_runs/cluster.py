@@ -20,7 +20,7 @@ from .._writing.dataset import write_dataset
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .._shuffle.job import Job
+    from .._shuffle.job import ShuffleJob
     from .._shuffle.on_disk import Buckets, OnDisk, Part
 
 _RETRIES = 3  # of a task whose worker died or failed
@@ -62,7 +62,7 @@ def _spill(folder: Path, number: int) -> None:
 
 def spill_parts(
     client: Any,
-    job: Job,
+    job: ShuffleJob,
     buckets: Buckets,
     folder: Path,
     ranges: Sequence[tuple[int, int]],
@@ -89,7 +89,7 @@ def _write(home: Path, names: Sequence[str], number: int) -> None:
 
 
 def write_datasets(
-    client: Any, job: Job, shuffled: OnDisk, work: Work, names: Sequence[str], report: Callable[[int], None]
+    client: Any, job: ShuffleJob, shuffled: OnDisk, work: Work, names: Sequence[str], report: Callable[[int], None]
 ) -> None:
     """Write every dataset."""
     _leave(work.spill / "shuffled.pickle", (job, shuffled))

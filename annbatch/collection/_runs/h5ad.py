@@ -14,22 +14,22 @@ from ..._sizes import rows_for
 from .._blocks import Pick, SparseRows, gather
 from .._inputs.open import open_input
 from .._resources.pages import RowMemory
-from .._schema.schema import NAMES, DenseElement, SparseElement, TableElement
+from .._schema.schema import NAMES, DenseSchema, SparseSchema, TableSchema
 from .._schema.survey import survey
 from .._shuffle.grouping import ordered
-from .._shuffle.job import Job
+from .._shuffle.job import ShuffleJob
 from .._state.manifest import dataset_number, flush
 from .._state.work import working
 from .._writing.tables import quiet_writing, table_of
 from .build import shuffle_rows
-from .call_identity import fingerprint, told_apart_by, unchanged
+from .call_identity import call_key, fingerprint, unchanged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .._shuffle.in_memory import Shuffled
+    from .._shuffle.in_memory import ShuffledRows
     from .._state.work import Work
-    from .request import Request
+    from .request import AddRequest
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -38,7 +38,7 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: dataset_number(path.stem) or 0)
 
 
-def add_h5ad(folder: Path, request: Request) -> None:
+def add_h5ad(folder: Path, request: AddRequest) -> None:
     """Add the rows of the inputs to a folder of h5ad files, which appear when all of them are written.
 
     Values keep their dtypes. A dataset is in memory while it is written, whatever the memory limit. A call that is
@@ -48,20 +48,20 @@ def add_h5ad(folder: Path, request: Request) -> None:
     before = [fingerprint(source) for source in request.sources]
     with working(folder) as work:
         work.publish_files()
-        if not work.was_of(told_apart_by(request, before), request.seed):
+        if not work.was_of(call_key(request, before), request.seed):
             work.clear()
             _add(work, request, before)
         work.clear()
 
 
-def _add(work: Work, request: Request, before: list[list[Any]]) -> None:
+def _add(work: Work, request: AddRequest, before: list[list[Any]]) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
     there = files_of(work.home)
     found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in there])
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
     order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
-    job = Job(found, opener, order, rows_per_dataset, request.form, narrow=False)
+    job = ShuffleJob(found, opener, order, rows_per_dataset, request.form, narrow=False)
     first = 1 + max((dataset_number(path.stem) or 0 for path in there), default=-1)
     work.spill.mkdir()
     shuffled = shuffle_rows(job, request.memory, work.home, work.spill, None, request.progress)
@@ -72,11 +72,11 @@ def _add(work: Work, request: Request, before: list[list[Any]]) -> None:
             adata.write_h5ad(work.folder / name, compression=request.h5ad_compressor)
         flush(work.folder / name)
     unchanged(request.sources, before)
-    work.note_files(told_apart_by(request, before), seed, names)
+    work.note_files(call_key(request, before), seed, names)
     work.publish_files()
 
 
-def _dataset(job: Job, shuffled: Shuffled, number: int) -> ad.AnnData:
+def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> ad.AnnData:
     blocks = list(shuffled.rows(*job.rows_of(number)))
     schema = job.survey.schema
     lengths = [len(block[NAMES]) for block in blocks]
@@ -91,7 +91,7 @@ def _dataset(job: Job, shuffled: Shuffled, number: int) -> ad.AnnData:
         adata.varp.update(annotations.varp)
         for path, element in schema.elements.items():
             place, _, key = path.partition("/")
-            if isinstance(element, TableElement):
+            if isinstance(element, TableSchema):
                 if path != "obs":
                     adata.obsm[key] = table_of(schema, path, columns)
                 continue
@@ -106,6 +106,6 @@ def _dataset(job: Job, shuffled: Shuffled, number: int) -> ad.AnnData:
     return adata
 
 
-def _csr(rows: SparseRows, element: SparseElement | DenseElement) -> sparse.csr_matrix:
-    assert isinstance(element, SparseElement)
+def _csr(rows: SparseRows, element: SparseSchema | DenseSchema) -> sparse.csr_matrix:
+    assert isinstance(element, SparseSchema)
     return sparse.csr_matrix((rows.data, rows.indices, rows.indptr), shape=(len(rows), element.n_columns))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AddRequest:
     """The arguments of :meth:`annbatch.DatasetCollection.add_adatas`, checked one by one."""
 
     sources: list[Source]

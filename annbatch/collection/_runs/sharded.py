@@ -15,8 +15,8 @@ from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
 from .._schema.survey import Survey
 from .._shuffle.in_memory import Streamed
-from .._shuffle.job import Job
-from .._shuffle.order import Kept
+from .._shuffle.job import ShuffleJob
+from .._shuffle.order import InputOrder
 from .._writing.dataset import Place, write_dataset
 from .._writing.tables import quiet_writing
 
@@ -65,7 +65,9 @@ def write_sharded(
     target = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
     folder = Path(target.store.root) / target.path if isinstance(target.store, LocalStore) else None
 
-    job = Job(rows, lambda _: nullcontext(found), Kept(adata.n_obs), max(1, adata.n_obs), form, narrow=False)
+    job = ShuffleJob(
+        rows, lambda _: nullcontext(found), InputOrder(adata.n_obs), max(1, adata.n_obs), form, narrow=False
+    )
     write_dataset(job, Streamed(job), 0, Place(target, folder), report=lambda _: None)
     with quiet_writing():
         write_elem(target, "obsp", dict(adata.obsp))

@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
     from .._resources.limit import Memory
-    from .._shuffle.job import Job
-    from .._state.location import Home
+    from .._shuffle.job import ShuffleJob
+    from .._state.location import Location
 
 _AT_A_TIME = 4
 """Files that are copied at a time. A large one goes in parts, many at a time, by itself."""
 
 
 def run_elsewhere(
-    home: Home, job: Job, names: list[str], memory: Memory, unchanged: Callable[[], None], progress: bool
+    home: Location, job: ShuffleJob, names: list[str], memory: Memory, unchanged: Callable[[], None], progress: bool
 ) -> dict[str, dict[str, Any]]:
     """Make the datasets of a job and copy them to their places; return what the manifest says of them."""
     root, added = home.store_path, dict[str, dict[str, Any]]()
@@ -96,7 +96,7 @@ def _content(path: Path, to: StorePath) -> Buffer:
 
 
 @contextmanager
-def writing(home: Home) -> Iterator[None]:
+def writing(home: Location) -> Iterator[None]:
     """Hold a collection in a store for writing, and see it as it is.
 
     An object names the writer. It is put there on condition that there is none, which the stores of S3, GCS and Azure

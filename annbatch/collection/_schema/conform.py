@@ -12,7 +12,7 @@ from .._blocks import DenseRows, SparseRows
 from .._inputs.columns import absent, convert
 from .._inputs.matrices import StoredCsr, sparsify
 from .._inputs.narrow import InexactError
-from .schema import NAMES, SOURCE, DenseElement, SparseElement, TableElement, column_key
+from .schema import NAMES, SOURCE, DenseSchema, SparseSchema, TableSchema, column_key
 from .variables import columns_of
 
 if TYPE_CHECKING:
@@ -55,16 +55,16 @@ class Conformed:
         matrices = {
             path: self._hands.beside.submit(self._matrix, path, element, start, stop)
             for path, element in self._schema.elements.items()
-            if not isinstance(element, TableElement) and path in self._input.matrices
+            if not isinstance(element, TableSchema) and path in self._input.matrices
         }
         block: Block = {NAMES: DenseRows(self._input.obs_names(start, stop))}
         for path, element in self._schema.elements.items():
-            if isinstance(element, TableElement):
+            if isinstance(element, TableSchema):
                 for name in element.columns:
                     block[column_key(path, name)] = DenseRows(self._column(path, name, element, start, stop))
             elif path in matrices:
                 continue
-            elif isinstance(element, SparseElement):
+            elif isinstance(element, SparseSchema):
                 block[path] = SparseRows(
                     np.empty(0, element.dtype), np.empty(0, element.index_dtype), np.zeros(n_rows + 1, np.int64)
                 )
@@ -73,7 +73,7 @@ class Conformed:
                 block[path] = DenseRows(self._narrowing[path].narrow(missing))
         return block | {path: coming.result() for path, coming in matrices.items()}
 
-    def _matrix(self, path: str, element: SparseElement | DenseElement, start: int, stop: int) -> Rows:
+    def _matrix(self, path: str, element: SparseSchema | DenseSchema, start: int, stop: int) -> Rows:
         try:
             return self._narrowed(path, element, start, stop)
         except InexactError as error:
@@ -82,17 +82,17 @@ class Conformed:
     def _inexact(self, where: str, error: InexactError) -> StoreError:
         return StoreError(f"{where} of {self._input.name} {error}: give all inputs one dtype with `load_adata`.")
 
-    def _narrowed(self, path: str, element: SparseElement | DenseElement, start: int, stop: int) -> Rows:
+    def _narrowed(self, path: str, element: SparseSchema | DenseSchema, start: int, stop: int) -> Rows:
         columns = None if path.startswith("obsm/") else self._columns
         reader, narrowing = self._input.matrices[path], self._narrowing[path]
-        if isinstance(reader, StoredCsr) and isinstance(element, SparseElement) and columns is None:
+        if isinstance(reader, StoredCsr) and isinstance(element, SparseSchema) and columns is None:
             return reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._hands)
         rows = _conform(reader.read(start, stop, self._hands), element, columns)
         if isinstance(rows, DenseRows):
             return DenseRows(narrowing.narrow(rows.values))
         return SparseRows(narrowing.narrow(rows.data), rows.indices, rows.indptr)
 
-    def _column(self, path: str, name: str, element: TableElement, start: int, stop: int) -> np.ndarray:
+    def _column(self, path: str, name: str, element: TableSchema, start: int, stop: int) -> np.ndarray:
         column = element.columns[name]
         reader = self._input.tables.get(path, {}).get(name)
         if path == "obs" and name == SOURCE and self._schema.with_source:
@@ -106,8 +106,8 @@ class Conformed:
             raise self._inexact(f"Column {name!r} of `{path}`", error) from None
 
 
-def _conform(rows: Rows, element: SparseElement | DenseElement, columns: np.ndarray | None) -> Rows:
-    if isinstance(element, DenseElement):
+def _conform(rows: Rows, element: SparseSchema | DenseSchema, columns: np.ndarray | None) -> Rows:
+    if isinstance(element, DenseSchema):
         assert isinstance(rows, DenseRows)
         if columns is None:
             return rows
@@ -122,7 +122,7 @@ def _conform(rows: Rows, element: SparseElement | DenseElement, columns: np.ndar
     return SparseRows(rows.data, rows.indices.astype(element.index_dtype, copy=False), rows.indptr)
 
 
-def _move_columns(rows: SparseRows, columns: np.ndarray, element: SparseElement) -> SparseRows:
+def _move_columns(rows: SparseRows, columns: np.ndarray, element: SparseSchema) -> SparseRows:
     indices, data, indptr = columns[rows.indices], rows.data, rows.indptr
     kept = indices >= 0
     if not kept.all():

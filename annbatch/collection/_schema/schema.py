@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ...errors import StoreError
-from .._inputs.columns import Column, unite
-from .._inputs.matrices import Matrix
+from .._inputs.columns import ColumnInfo, unite
+from .._inputs.matrices import MatrixInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ SOURCE = "src_path"
 
 
 @dataclass(frozen=True, slots=True)
-class SparseElement:
+class SparseSchema:
     """A CSR element: the dtype that its values come back in, and its number of columns."""
 
     dtype: np.dtype
@@ -37,7 +37,7 @@ class SparseElement:
 
 
 @dataclass(frozen=True, slots=True)
-class DenseElement:
+class DenseSchema:
     """A dense element: the dtype that its values come back in, and the shape of one row."""
 
     dtype: np.dtype
@@ -45,14 +45,14 @@ class DenseElement:
 
 
 @dataclass(frozen=True, slots=True)
-class TableElement:
+class TableSchema:
     """A data frame: its columns, in order, and what its index is called, if anything."""
 
-    columns: dict[str, Column]
+    columns: dict[str, ColumnInfo]
     index_name: str | None = None
 
 
-Element: TypeAlias = SparseElement | DenseElement | TableElement
+ElementSchema: TypeAlias = SparseSchema | DenseSchema | TableSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Described:
 
     name: str
     n_obs: int
-    elements: dict[str, Matrix | dict[str, Column]]
+    elements: dict[str, MatrixInfo | dict[str, ColumnInfo]]
     annotations: Annotations
     index_names: dict[str, str]
 
@@ -81,7 +81,9 @@ class Described:
     def nbytes(self) -> int:
         """What its rows take in memory as they are stored."""
         return sum(
-            elem.nbytes if isinstance(elem, Matrix) else self.n_obs * sum(column.row_bytes for column in elem.values())
+            elem.nbytes
+            if isinstance(elem, MatrixInfo)
+            else self.n_obs * sum(column.row_bytes for column in elem.values())
             for elem in self.elements.values()
         )
 
@@ -101,7 +103,7 @@ class Schema:
     """
 
     annotations: Annotations
-    elements: dict[str, Element]
+    elements: dict[str, ElementSchema]
     with_source: bool
 
 
@@ -112,7 +114,9 @@ def column_key(path: str, name: str) -> str:
 
 def describe(found: Input, annotations: Annotations) -> Described:
     """Return what the schema needs to know of an open input."""
-    elements: dict[str, Matrix | dict[str, Column]] = {path: reader.matrix for path, reader in found.matrices.items()}
+    elements: dict[str, MatrixInfo | dict[str, ColumnInfo]] = {
+        path: reader.matrix for path, reader in found.matrices.items()
+    }
     for path, table in found.tables.items():
         elements[path] = {name: reader.column for name, reader in table.items()}
     return Described(found.name, found.n_obs, elements, annotations, found.index_names)
@@ -143,12 +147,12 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
         If an element or a column of ``obs`` is in some inputs only; its rows are missing values there, zeros where it
         is sparse.
     """
-    elements: dict[str, Element] = {}
+    elements: dict[str, ElementSchema] = {}
     absent: list[str] = []
     paths = list(dict.fromkeys(path for one in inputs for path in one.elements))
     for path in paths:
         found = [one.elements.get(path) for one in inputs]
-        matrices = [elem for elem in found if isinstance(elem, Matrix)]
+        matrices = [elem for elem in found if isinstance(elem, MatrixInfo)]
         if None in found:
             if path == "X":
                 lacking = next(one.name for one in inputs if "X" not in one.elements)
@@ -171,14 +175,14 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
     if sources is None:
         return Schema(annotations, elements, False)
     obs = elements["obs"]
-    assert isinstance(obs, TableElement)
+    assert isinstance(obs, TableSchema)
     columns = {name: column for name, column in obs.columns.items() if name != SOURCE}
-    columns[SOURCE] = Column("categorical", np.dtype(np.int32), pd.Index(list(dict.fromkeys(sources))))
-    elements["obs"] = TableElement(columns, obs.index_name)
+    columns[SOURCE] = ColumnInfo("categorical", np.dtype(np.int32), pd.Index(list(dict.fromkeys(sources))))
+    elements["obs"] = TableSchema(columns, obs.index_name)
     return Schema(annotations, elements, True)
 
 
-def _matrix(path: str, matrices: list[Matrix], missing: bool, n_vars: int) -> Element:
+def _matrix(path: str, matrices: list[MatrixInfo], missing: bool, n_vars: int) -> ElementSchema:
     dtype = np.result_type(*(matrix.dtype for matrix in matrices))
     if path.startswith("obsm/"):
         shapes = {matrix.shape[1:] for matrix in matrices}
@@ -188,19 +192,19 @@ def _matrix(path: str, matrices: list[Matrix], missing: bool, n_vars: int) -> El
     else:
         shape = (n_vars, *matrices[0].shape[2:])
     if any(matrix.sparse for matrix in matrices):
-        return SparseElement(dtype, shape[0])
-    return DenseElement(np.result_type(dtype, np.float32) if missing else dtype, shape)
+        return SparseSchema(dtype, shape[0])
+    return DenseSchema(np.result_type(dtype, np.float32) if missing else dtype, shape)
 
 
 def _table(
-    path: str, tables: list[dict[str, Column]], inputs: list[str], names: list[str], absent: list[str]
-) -> TableElement:
+    path: str, tables: list[dict[str, ColumnInfo]], inputs: list[str], names: list[str], absent: list[str]
+) -> TableSchema:
     columns = {}
     for name in dict.fromkeys(name for table in tables for name in table):
         found = [table.get(name) for table in tables]
         if None in found and path not in absent and not (path == "obs" and name == SOURCE):
             absent.append(f"{path}[{name!r}]")
-        columns[name] = unite(found, f"Column {name!r} of `{path}`", inputs)
+        columns[name] = unite(found, f"ColumnInfo {name!r} of `{path}`", inputs)
     # The one name that inputs give to the index, unless a column has it too.
     index_name = names[0] if len(set(names)) == 1 and names[0] not in columns else None
-    return TableElement(columns, index_name)
+    return TableSchema(columns, index_name)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..._runtime.threads import n_threads
-from ..._sizes import spell_bytes
+from ..._sizes import format_bytes
 from ...errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .job import Job
+    from .job import ShuffleJob
 
 # Seconds of one core for a byte of rows as they are held, measured on an AMD EPYC: 200,000 cells with 1,603 non-zeros
 # each take 6 s within 4 GB and 9 s within 500 MB.
@@ -22,7 +22,7 @@ _IN_MEMORY, _THROUGH_DISK = 3e-9, 5e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Estimate:
     """What a conversion will take.
 
     Attributes
@@ -46,7 +46,7 @@ class Outlook:
     spills: bool
 
     @classmethod
-    def of(cls, job: Job, most_held: float) -> Outlook:
+    def of(cls, job: ShuffleJob, most_held: float) -> Estimate:
         """Return what a job will take that may hold so many bytes in memory."""
         n_obs = job.survey.n_obs
         held = n_obs * job.stored_bytes_per_row
@@ -61,10 +61,10 @@ class Outlook:
 
     def spell(self, spill: Path) -> str:
         """Say it in one line."""
-        through = f", {spell_bytes(self.held)} at most to shuffle through {spill}" if self.spills else ""
+        through = f", {format_bytes(self.held)} at most to shuffle through {spill}" if self.spills else ""
         return (
-            f"{self.n_obs:,} rows: {spell_bytes(self.read)} to read{through}, {spell_bytes(self.written)} at most to "
-            f"write; about {_spell_seconds(self.seconds)}."
+            f"{self.n_obs:,} rows: {format_bytes(self.read)} to read{through}, {format_bytes(self.written)} at most to "
+            f"write; about {_format_seconds(self.seconds)}."
         )
 
     def require_space(self, home: Path | None, spill: Path) -> None:
@@ -87,11 +87,12 @@ class Outlook:
             free = shutil.disk_usage(folder).free
             if n_bytes > free:
                 raise StoreError(
-                    errno.ENOSPC, f"{folder} needs about {spell_bytes(n_bytes)} of free disk, got {spell_bytes(free)}."
+                    errno.ENOSPC,
+                    f"{folder} needs about {format_bytes(n_bytes)} of free disk, got {format_bytes(free)}.",
                 )
 
 
-def _spell_seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     for unit, size in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -9,8 +9,8 @@ import pandas as pd
 
 from .._resources.threads import hands
 from .._schema.conform import Conformed
-from .._schema.schema import Schema, TableElement, column_key
-from .order import Kept, Placed, Shuffled
+from .._schema.schema import Schema, TableSchema, column_key
+from .order import GivenOrder, InputOrder, ShuffledOrder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +29,13 @@ def ordered(
     seed: int,
 ) -> Order:
     """Return the order that a call asks for: shuffled or not, sorted into groups or not."""
-    order: Order = Shuffled(seed) if shuffle else Kept(max(1, found.n_obs))
+    order: Order = ShuffledOrder(seed) if shuffle else InputOrder(max(1, found.n_obs))
     return order if groupby is None else grouped(found, open_source, groupby, order, rows_per_dataset)
 
 
-def grouped(found: Survey, open_source: Opener, groupby: Sequence[str], order: Order, rows_per_dataset: int) -> Placed:
+def grouped(
+    found: Survey, open_source: Opener, groupby: Sequence[str], order: Order, rows_per_dataset: int
+) -> GivenOrder:
     """Return the order in which each dataset has the rows that ``order`` gives it, sorted by columns of ``obs``.
 
     Rows of one group keep the order that they had. Categories are sorted as they stand, other values by size, and what
@@ -58,13 +60,13 @@ def grouped(found: Survey, open_source: Opener, groupby: Sequence[str], order: O
     sorted_rows = np.lexsort((place, *reversed(codes), place // rows_per_dataset))
     places = np.empty(n_obs, np.int64)
     places[sorted_rows] = np.arange(n_obs)
-    return Placed(places)
+    return GivenOrder(places)
 
 
 def _columns(found: Survey, open_source: Opener, groupby: Sequence[str]) -> list[pd.Series]:
     obs = found.schema.elements["obs"]
-    assert isinstance(obs, TableElement)
-    only = TableElement({name: obs.columns[name] for name in groupby})
+    assert isinstance(obs, TableSchema)
+    only = TableSchema({name: obs.columns[name] for name in groupby})
     schema = Schema(found.schema.annotations, {"obs": only}, found.schema.with_source)
     parts: list[list[np.ndarray]] = [[] for _ in groupby]
     with hands("group") as reading:

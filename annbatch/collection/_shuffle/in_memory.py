@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from .._blocks import Pick, SparseRows, gather
-from .._inputs.matrices import Matrix
+from .._inputs.matrices import MatrixInfo
 from .._resources.pages import RowMemory
 from .._schema.schema import NAMES
 from .job import Statistics
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .._blocks import Block
-    from .job import Job
+    from .job import ShuffleJob
 
 
 WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time
@@ -29,7 +29,7 @@ _PIECE_ROWS = 1 << 16
 _PIECE_BYTES = 16 << 20  # what is put in order at a time, at most: two of these and the encoder's queue are in memory
 
 
-class Shuffled(Protocol):
+class ShuffledRows(Protocol):
     """All rows, in their new order."""
 
     statistics: Statistics
@@ -71,7 +71,7 @@ def _row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
 class InMemory:
     """All rows held in memory."""
 
-    def __init__(self, job: Job, block_bytes: int, report: Callable[[int], None]) -> None:
+    def __init__(self, job: ShuffleJob, block_bytes: int, report: Callable[[int], None]) -> None:
         self.statistics, self._memory = Statistics.start(job), RowMemory(WINDOW_BLOCKS * block_bytes)
         self._most = block_bytes
         firsts: list[int] = []
@@ -97,12 +97,12 @@ class InMemory:
 class Streamed:
     """All rows in the order in which they lie, read as they are asked for; nothing is narrowed."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ShuffleJob) -> None:
         self._job = job
         self.statistics = Statistics.start(job)
         for path in self.statistics.nnz:
             found = [one.elements[path] for one in job.survey.inputs]
-            self.statistics.nnz[path] = sum(one.nnz for one in found if isinstance(one, Matrix))
+            self.statistics.nnz[path] = sum(one.nnz for one in found if isinstance(one, MatrixInfo))
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
         """Yield rows ``start:stop``."""

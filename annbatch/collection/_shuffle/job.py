@@ -9,7 +9,7 @@ import numpy as np
 
 from .._blocks import SparseRows
 from .._inputs.narrow import Narrowing
-from .._schema.schema import DenseElement, SparseElement, TableElement
+from .._schema.schema import DenseSchema, SparseSchema, TableSchema
 
 if TYPE_CHECKING:
     from .._blocks import Block
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ShuffleJob:
     """What is to be done.
 
     Attributes
@@ -60,12 +60,12 @@ class Job:
     def stored_bytes_per_row(self) -> float:
         """What a row takes while it is shuffled, at most: column numbers are small by then, values perhaps not."""
         total = 0.0
-        tables = [one for one in self.survey.schema.elements.values() if isinstance(one, TableElement)]
+        tables = [one for one in self.survey.schema.elements.values() if isinstance(one, TableSchema)]
         table_bytes = sum(column.row_bytes for table in tables for column in table.columns.values())
         for one in self.survey.inputs:
             for path, found in one.elements.items():
                 element = self.survey.schema.elements.get(path)
-                if isinstance(element, SparseElement) and not isinstance(found, dict):
+                if isinstance(element, SparseSchema) and not isinstance(found, dict):
                     width = element.dtype.itemsize + 4
                     total += found.nbytes * (element.dtype.itemsize + element.index_dtype.itemsize) / width
                 elif not isinstance(found, dict):
@@ -83,16 +83,16 @@ class Statistics:
     nnz: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, job: Job) -> Statistics:
+    def start(cls, job: ShuffleJob) -> Statistics:
         """Return the statistics of no rows."""
         matrices = {
             path: element
             for path, element in job.survey.schema.elements.items()
-            if isinstance(element, SparseElement | DenseElement)
+            if isinstance(element, SparseSchema | DenseSchema)
         }
         state = None if job.narrow else (False, 0, 0)
         narrowing = {path: Narrowing(element.dtype, state) for path, element in matrices.items()}
-        return cls(narrowing, {path: 0 for path, element in matrices.items() if isinstance(element, SparseElement)})
+        return cls(narrowing, {path: 0 for path, element in matrices.items() if isinstance(element, SparseSchema)})
 
     def count(self, block: Block) -> None:
         """Count the values that a block stores."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .._blocks import Block
-    from .job import Job
+    from .job import ShuffleJob
     from .order import Order
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
@@ -108,7 +108,13 @@ class Part:
 
 
 def spill(
-    job: Job, buckets: Buckets, folder: Path, number: int, rows: tuple[int, int], block_bytes: int, memory: RowMemory
+    job: ShuffleJob,
+    buckets: Buckets,
+    folder: Path,
+    number: int,
+    rows: tuple[int, int],
+    block_bytes: int,
+    memory: RowMemory,
 ) -> Part:
     """Read a range of rows and write them, bucket by bucket, to a file; its index stands beside it when it is complete.
 

@@ -50,7 +50,7 @@ def philox(seed: int, draw: int, start: int, stop: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Shuffled:
+class ShuffledOrder:
     """A uniform random order, given by a seed alone."""
 
     seed: int
@@ -96,7 +96,7 @@ def _tied(*keys: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class InputOrder:
     """The order in which the rows came."""
 
     span: int
@@ -111,7 +111,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Placed:
+class GivenOrder:
     """An order worked out beforehand: row ``i`` goes to ``places[i]``."""
 
     places: np.ndarray

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from .._inputs.open import Input
     from .._resources.pages import RowMemory
     from .._schema.schema import Described
-    from .job import Job, Statistics
+    from .job import ShuffleJob, Statistics
 
 _NAME_BYTES = 72  # of a row, as a ``str``
 _ROWS_AT_ONCE = 1 << 20  # whose sizes are looked at together
 
 
 def read_rows(
-    job: Job, statistics: Statistics, start: int, stop: int, block_bytes: int, memory: RowMemory
+    job: ShuffleJob, statistics: Statistics, start: int, stop: int, block_bytes: int, memory: RowMemory
 ) -> Iterator[tuple[int, Block]]:
     """Yield rows ``start:stop`` of all inputs as blocks of the collection's rows.
 

@@ -36,7 +36,7 @@ def checksum(path: Path) -> tuple[int, int]:
     return size, crc
 
 
-class Stored(Protocol):
+class CollectionFiles(Protocol):
     """Files by name, relative to where they all are. Safe to read on several threads."""
 
     @property

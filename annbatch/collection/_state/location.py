@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from .files import Stored
+    from .files import CollectionFiles
 
 
-class Home:
+class Location:
     """The place of a collection: a local folder, or a group of any zarr store."""
 
     def __init__(self, group: zarr.Group | str | os.PathLike[str], mode: Literal["a", "r", "r+"]) -> None:
@@ -84,7 +84,7 @@ class Home:
         return StorePath(self._store)
 
     @property
-    def stored(self) -> Stored:
+    def stored(self) -> CollectionFiles:
         """The collection's files."""
         return InStore(self.store_path) if self.folder is None else InFolder(self.folder)
 

@@ -78,7 +78,7 @@ def manifest_checksum(content: dict[str, Any]) -> int:
     return int(google_crc32c.value(json.dumps(content | {"attributes": attributes}, sort_keys=True).encode()))
 
 
-def spell_json(content: Any) -> bytes:
+def format_json(content: Any) -> bytes:
     """Return the bytes of a JSON file."""
     return json.dumps(content, indent=2).encode()
 
@@ -87,7 +87,7 @@ def replace_json(path: Path, content: Any) -> None:
     """Write a JSON file by replacing the old one, so that it is there whole or not at all, and on the disk."""
     fresh = path.with_name(f".{path.name}.new")
     with open(fresh, "wb") as file:
-        file.write(spell_json(content))
+        file.write(format_json(content))
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

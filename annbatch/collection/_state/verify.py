@@ -12,11 +12,11 @@ import google_crc32c
 from tqdm.auto import tqdm
 
 from ...errors import NotACollectionError, RemoteError
-from .manifest import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, manifest_checksum, spell_json
+from .manifest import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, format_json, manifest_checksum
 
 if TYPE_CHECKING:
-    from .files import Stored
-    from .location import Home
+    from .files import CollectionFiles
+    from .location import Location
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Report:
         return "\n  ".join([head, *self.problems])
 
 
-def verify(home: Home, progress: bool) -> Report:
+def verify(home: Location, progress: bool) -> Report:
     """Compare every byte of a collection with its checksums.
 
     Raises
@@ -96,7 +96,7 @@ def verify(home: Home, progress: bool) -> Report:
         return report
     report.n_files += 1
     # Some other bytes mean the same, as capital letters in an escape do. In a folder we know those that were written.
-    as_written = home.folder is None or spell_json(content) == bytes(written)
+    as_written = home.folder is None or format_json(content) == bytes(written)
     if not as_written or manifest_checksum(content) != attributes[OWN].get("crc32c"):
         report.problems.append("zarr.json: its checksum does not match")
         return report
@@ -120,14 +120,14 @@ def verify(home: Home, progress: bool) -> Report:
     return report
 
 
-def _datasets(stored: Stored) -> list[str]:
+def _datasets(stored: CollectionFiles) -> list[str]:
     try:
         return [name for name in stored.entries() if dataset_number(name) is not None]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _is_ours(stored: Stored, name: str) -> bool:
+def _is_ours(stored: CollectionFiles, name: str) -> bool:
     """Return whether the metadata of a dataset was written by this package; if it cannot be read, perhaps not."""
     try:
         return OWN in json.loads(stored.read(f"{name}/zarr.json"))["attributes"]
@@ -135,7 +135,7 @@ def _is_ours(stored: Stored, name: str) -> bool:
         return False
 
 
-def _strays(stored: Stored, home: Home, manifest: Manifest) -> list[str]:
+def _strays(stored: CollectionFiles, home: Location, manifest: Manifest) -> list[str]:
     """Return what lies beside a collection and is not of it; what a call under way puts there is no stray."""
     entries = stored.entries()
     under_way = WORK in entries or LOCK in entries
@@ -151,7 +151,7 @@ def _unreadable(shown: str, error: OSError) -> str:
 
 
 def _expected(
-    stored: Stored, name: str, folder: str, known: dict[str, Any], report: Report
+    stored: CollectionFiles, name: str, folder: str, known: dict[str, Any], report: Report
 ) -> list[tuple[str, str, int, int]]:
     report.n_files += 1
     try:
@@ -171,7 +171,7 @@ def _expected(
     return [(f"{name}/{file}", f"{folder}/{file}", size, crc) for file, (size, crc) in files.items()]
 
 
-def _check(stored: Stored, expected: tuple[str, str, int, int]) -> str | None:
+def _check(stored: CollectionFiles, expected: tuple[str, str, int, int]) -> str | None:
     shown, name, size, crc = expected
     try:
         found = stored.checksum(name, size)

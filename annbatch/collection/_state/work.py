@@ -60,19 +60,19 @@ class Work:
         # One writer at a time: if there is one call more than when this one began, it is this one.
         return len(manifest.history) == int(json.loads(self._call.read_bytes())["n_calls"]) + 1
 
-    def is_of(self, told_apart_by: dict[str, Any], seed: int | None) -> bool:
-        """Return whether the run that left the folder was of the call that ``told_apart_by`` and ``seed`` are."""
+    def is_of(self, call_key: dict[str, Any], seed: int | None) -> bool:
+        """Return whether the run that left the folder was of the call that ``call_key`` and ``seed`` are."""
         known = self._note
-        return known["call"] == json.loads(json.dumps(told_apart_by)) and seed in (None, known["seed"])
+        return known["call"] == json.loads(json.dumps(call_key)) and seed in (None, known["seed"])
 
-    def begin(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int | None) -> int | None:
+    def begin(self, manifest: Manifest, call_key: dict[str, Any], seed: int | None) -> int | None:
         """Take up what an earlier run of the same call left.
 
         Parameters
         ----------
         manifest
             What the collection says of itself.
-        told_apart_by
+        call_key
             What the call is; JSON.
         seed
             The seed of this call, where that is the caller's; None where any will do.
@@ -83,18 +83,18 @@ class Work:
             The seed to go on with; None if there is nothing to go on from.
         """
         self._refuse_strays(manifest.datasets)
-        if self._call.exists() and self.is_of(told_apart_by, seed):
+        if self._call.exists() and self.is_of(call_key, seed):
             known = self._note
             if known["n_calls"] == len(manifest.history):
                 return int(known["seed"])
         return None
 
-    def start(self, manifest: Manifest, told_apart_by: dict[str, Any], seed: int) -> None:
+    def start(self, manifest: Manifest, call_key: dict[str, Any], seed: int) -> None:
         """Start anew: remove what another call left, and the datasets that it put in place without finishing."""
         self.remove_strays(manifest.datasets)
         self.clear()
         self.spill.mkdir()
-        replace_json(self._call, {"call": told_apart_by, "n_calls": len(manifest.history), "seed": seed})
+        replace_json(self._call, {"call": call_key, "n_calls": len(manifest.history), "seed": seed})
 
     def _strays(self, keep: Iterable[str]) -> list[Path]:
         """Return the datasets in the collection's folder that do not belong to it."""
@@ -148,14 +148,14 @@ class Work:
                 ready.rename(self.home / name)
         flush(self.home)
 
-    def was_of(self, told_apart_by: dict[str, Any], seed: int | None) -> bool:
+    def was_of(self, call_key: dict[str, Any], seed: int | None) -> bool:
         """Return whether there is the note of a call, and it is of this one."""
-        return self._call.exists() and self.is_of(told_apart_by, seed)
+        return self._call.exists() and self.is_of(call_key, seed)
 
-    def note_files(self, told_apart_by: dict[str, Any], seed: int, names: list[str]) -> None:
+    def note_files(self, call_key: dict[str, Any], seed: int, names: list[str]) -> None:
         """Note a call whose files are finished: all that is left is to move them to their places."""
         flush(self.folder)
-        replace_json(self._call, {"call": told_apart_by, "seed": seed, "files": names})
+        replace_json(self._call, {"call": call_key, "seed": seed, "files": names})
 
     def publish_files(self) -> None:
         """Move the files of the call that is noted to their places, but for those that are there already."""

@@ -1,9 +1,9 @@
 """Arrays of a dataset, written from front to back: rows come in order, shards go out as they fill.
 
-:class:`LocalArray` appends each inner chunk to its shard's file as soon as it is encoded, on threads, so that no shard
+:class:`LocalWriter` appends each inner chunk to its shard's file as soon as it is encoded, on threads, so that no shard
 is ever whole in memory; the format is zarr's own ("sharding_indexed": the chunks one after the other, then offset and
-length of each as little-endian uint64, then a CRC-32C of those). :class:`ZarrArray` goes through zarr, to any store and
-codec.
+length of each as little-endian uint64, then a CRC-32C of those). :class:`ZarrWriter` goes through zarr, to any store
+and codec.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MISSING = np.uint64(2**64 - 1)
 
 
-class RowArray(Protocol):
+class ArrayWriter(Protocol):
     """An array that grows along its first axis."""
 
     def append(self, values: np.ndarray) -> None:
@@ -49,7 +49,7 @@ def grid(n: int, chunk: int, per_shard: int) -> tuple[int, int]:
     return chunk, chunk * max(1, min(per_shard, -(-n // chunk)))
 
 
-class ZarrArray:
+class ZarrWriter:
     """An array written through zarr with zarrs, a shard at a time."""
 
     def __init__(
@@ -149,7 +149,7 @@ def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], An
     return None
 
 
-class LocalArray:
+class LocalWriter:
     """An array written to local files, all on the disk at the end; its metadata comes last, and comes from zarr.
 
     Parameters

@@ -13,8 +13,8 @@ from ..._format.attributes import DTYPE
 from .._blocks import SparseRows
 from .._format import Format, codecs_for
 from .._resources.threads import ahead, hands
-from .._schema.schema import NAMES, DenseElement, SparseElement
-from .arrays import LocalArray, ZarrArray, encoder
+from .._schema.schema import NAMES, DenseSchema, SparseSchema
+from .arrays import LocalWriter, ZarrWriter, encoder
 from .tables import TABLE_CHUNK, TableWriter, quiet_writing
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from .._blocks import Block
     from .._schema.schema import Schema
-    from .._shuffle.in_memory import Shuffled
-    from .._shuffle.job import Job
-    from .arrays import RowArray
+    from .._shuffle.in_memory import ShuffledRows
+    from .._shuffle.job import ShuffleJob
+    from .arrays import ArrayWriter
 
 
 _INDEX_FORM = Format(TABLE_CHUNK, TABLE_CHUNK, "compact")  # `indptr` is compressed in every layout: it is read by range
@@ -85,14 +85,14 @@ class DatasetWriter:
     ) -> None:
         self._place, self._schema, self._form = place, schema, form
         self._pool = pool
-        self._arrays: dict[str, RowArray] = {}
+        self._arrays: dict[str, ArrayWriter] = {}
         self._nnz: dict[str, int] = {}
         self._tables: list[TableWriter] = []
         self._n_rows = n_rows
         for key in ("layers", "obsm"):
             write_elem(place.group, key, {})
         for path, element in schema.elements.items():
-            if isinstance(element, SparseElement):
+            if isinstance(element, SparseSchema):
                 place.group.create_group(path)
                 mean = nnz_per_row[path]
                 chunk = max(1, round(mean * form.n_obs_per_chunk))
@@ -102,7 +102,7 @@ class DatasetWriter:
                 indptr = self._array(f"{path}/indptr", np.dtype(np.int64), (), TABLE_CHUNK, 64, _INDEX_FORM)
                 indptr.append(np.zeros(1, np.int64))
                 self._arrays[f"{path}/indptr"], self._nnz[path] = indptr, 0
-            elif isinstance(element, DenseElement):
+            elif isinstance(element, DenseSchema):
                 width = int(np.prod(element.row_shape, dtype=np.int64)) * stored[path].itemsize
                 per_shard = form.chunks_per_shard(width)
                 self._arrays[path] = self._array(path, stored[path], element.row_shape, form.n_obs_per_chunk, per_shard)
@@ -112,14 +112,14 @@ class DatasetWriter:
 
     def _array(
         self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int, form: Format | None = None
-    ) -> RowArray:
+    ) -> ArrayWriter:
         place, form = self._place, form or self._form
         codecs = codecs_for(dtype, form.layout, form.compressors)
         # Column numbers gain little from the slower compression.
         encode = encoder(codecs, high=not path.endswith(("/indices", "/indptr")))
         if place.folder is None or encode is None:
-            return ZarrArray(place.group, path, dtype, tail, chunk, per_shard, codecs)
-        return LocalArray(
+            return ZarrWriter(place.group, path, dtype, tail, chunk, per_shard, codecs)
+        return LocalWriter(
             place.group,
             place.folder,
             path,
@@ -153,11 +153,11 @@ class DatasetWriter:
         for table in self._tables:
             table.close()
         for path, element in schema.elements.items():
-            if isinstance(element, SparseElement):
+            if isinstance(element, SparseSchema):
                 attributes: dict[str, Any] = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
                 attributes["shape"] = [self._n_rows, element.n_columns]
                 group[path].update_attributes(attributes | self._narrowed(path, element))
-            elif isinstance(element, DenseElement):
+            elif isinstance(element, DenseSchema):
                 attributes = {"encoding-type": "array", "encoding-version": "0.2.0"}
                 arrays[path].update_attributes(attributes | self._narrowed(path, element))
         with quiet_writing():
@@ -168,11 +168,13 @@ class DatasetWriter:
             write_elem(group, "obsp", {})
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
-    def _narrowed(self, path: str, element: SparseElement | DenseElement) -> dict[str, str]:
+    def _narrowed(self, path: str, element: SparseSchema | DenseSchema) -> dict[str, str]:
         return {DTYPE: element.dtype.name} if self._stored[path] != element.dtype else {}
 
 
-def write_dataset(job: Job, shuffled: Shuffled, number: int, place: Place, report: Callable[[int], None]) -> None:
+def write_dataset(
+    job: ShuffleJob, shuffled: ShuffledRows, number: int, place: Place, report: Callable[[int], None]
+) -> None:
     """Write one dataset: the rows at its places in the order.
 
     Parameters

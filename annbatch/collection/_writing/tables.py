@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 from anndata.io import write_elem
 
-from .._schema.schema import NAMES, TableElement, column_key
+from .._schema.schema import NAMES, TableSchema, column_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.Da
         Its columns and the rows' names, by their keys in a block; a table of no rows may lack them.
     """
     element = schema.elements[path]
-    assert isinstance(element, TableElement)
+    assert isinstance(element, TableSchema)
     index = pd.Index(columns.get(NAMES, np.empty(0, object)), dtype=object, name=element.index_name)
     assembled = {}
     for name, column in element.columns.items():

@@ -13,9 +13,9 @@ from scipy import sparse
 from zarr.codecs import GzipCodec, ZstdCodec
 
 from annbatch import DatasetCollection
-from annbatch.collection._inputs.columns import Column, unite
+from annbatch.collection._inputs.columns import ColumnInfo, unite
 from annbatch.collection._inputs.narrow import InexactError, cast
-from annbatch.collection._shuffle.order import Shuffled
+from annbatch.collection._shuffle.order import ShuffledOrder
 from annbatch.errors import StoreError
 
 from .conftest import assert_holds, make_counts, read
@@ -73,7 +73,7 @@ def test_columns_of_large_whole_numbers_beside_floats(tmp_path: Path, write: Wri
     cells = [make_counts(i, 2) for i in range(2)]
     cells[0].obs["n"], cells[1].obs["n"] = whole, [0.5, 1.5]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
-    with pytest.raises(StoreError, match=rf"Column 'n' of `obs` of .*0\.h5ad .*got {LARGE}"):
+    with pytest.raises(StoreError, match=rf"ColumnInfo 'n' of `obs` of .*0\.h5ad .*got {LARGE}"):
         convert(tmp_path / "c.zarr", paths)
 
 
@@ -88,30 +88,30 @@ def test_columns_of_large_whole_numbers_beside_floats(tmp_path: Path, write: Wri
     ],
 )
 def test_categories_of_several_kinds(first: list[object], second: list[object], got: str) -> None:
-    columns = [Column("categorical", np.dtype("i4"), pd.Index(one)) for one in (first, second)]
-    with pytest.raises(TypeError, match=f"Column 'c' must hold one kind of values in all inputs, got {got}"):
-        unite(columns, "Column 'c'", ["a", "b"])
+    columns = [ColumnInfo("categorical", np.dtype("i4"), pd.Index(one)) for one in (first, second)]
+    with pytest.raises(TypeError, match=f"ColumnInfo 'c' must hold one kind of values in all inputs, got {got}"):
+        unite(columns, "ColumnInfo 'c'", ["a", "b"])
 
 
 def test_the_error_names_files_and_what_they_hold() -> None:
     columns = [
         None,
-        Column("plain", np.dtype("f4")),
-        Column("string", np.dtype(object)),
-        Column("plain", np.dtype("f4")),
+        ColumnInfo("plain", np.dtype("f4")),
+        ColumnInfo("string", np.dtype(object)),
+        ColumnInfo("plain", np.dtype("f4")),
     ]
     with pytest.raises(TypeError, match=r"got float32 in b and strings in c: make them alike"):
-        unite(columns, "Column 'c'", list("abcd"))
+        unite(columns, "ColumnInfo 'c'", list("abcd"))
 
 
 def test_whole_categories_beside_fractions_stay_what_they_are() -> None:
-    columns = [Column("categorical", np.dtype("i4"), pd.Index(one)) for one in ([2, 1], [0.5, 1.0])]
+    columns = [ColumnInfo("categorical", np.dtype("i4"), pd.Index(one)) for one in ([2, 1], [0.5, 1.0])]
     assert unite(columns, "", ["a", "b"]).categories.tolist() == [2.0, 1.0, 0.5]
 
 
 @pytest.mark.parametrize("lists", [["acd", "abcd"], ["abcd", "bd"], ["abcd", "abcd", ""]])
 def test_categories_stay_ordered_where_one_order_holds_for_all(lists: list[str]) -> None:
-    columns = [Column("categorical", np.dtype("i4"), pd.Index(list(one), dtype=object), True) for one in lists]
+    columns = [ColumnInfo("categorical", np.dtype("i4"), pd.Index(list(one), dtype=object), True) for one in lists]
     united = unite(columns, "", lists)
     assert united.ordered
     assert united.categories.tolist() == list("abcd")
@@ -120,11 +120,11 @@ def test_categories_stay_ordered_where_one_order_holds_for_all(lists: list[str])
 @pytest.mark.parametrize(("lists", "ordered"), [(("ab", "ba"), (1, 1)), (("ab", "bc"), (1, 1)), (("ab", "ab"), (1, 0))])
 def test_losing_the_order_of_categories_is_said(lists: tuple[str, ...], ordered: tuple[int, ...]) -> None:
     columns = [
-        Column("categorical", np.dtype("i4"), pd.Index(list(one)), bool(yes))
+        ColumnInfo("categorical", np.dtype("i4"), pd.Index(list(one)), bool(yes))
         for one, yes in zip(lists, ordered, strict=True)
     ]
-    with pytest.warns(UserWarning, match="Column 'c' has ordered categories, but no one order in all inputs"):
-        assert not unite(columns, "Column 'c'", list(lists)).ordered
+    with pytest.warns(UserWarning, match="ColumnInfo 'c' has ordered categories, but no one order in all inputs"):
+        assert not unite(columns, "ColumnInfo 'c'", list(lists)).ordered
 
 
 def named(number: int, genes: list[str]) -> ad.AnnData:
@@ -177,7 +177,7 @@ def test_a_collection_is_in_the_order_that_its_seed_gives(tmp_path: Path, write:
     cells = [make_counts(i, n) for i, n in enumerate([900, 1, 1500])]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
     collection = convert(tmp_path / "c.zarr", paths, seed=11, dataset_size=1000, memory_limit=memory_limit)
-    order = Shuffled(int(np.random.default_rng(11).integers(2**63)))
+    order = ShuffledOrder(int(np.random.default_rng(11).integers(2**63)))
     names = np.concatenate([one.obs_names for one in cells])
     expected = names[order.arrange(order.keys(0, len(names)), np.arange(len(names)))]
     assert collection.obs().index.tolist() == expected.tolist()

@@ -10,7 +10,7 @@ import anndata as ad
 import pytest
 import zarr
 
-from annbatch.collection._runs.call_identity import fingerprint, spell_function
+from annbatch.collection._runs.call_identity import describe_function, fingerprint
 
 from .conftest import make_counts
 
@@ -31,20 +31,20 @@ def with_default(by: object) -> Callable[[object], object]:
 
 @pytest.mark.parametrize("make", [outer, with_default, lambda by: partial(twice, by=by)])
 def test_values_from_outside_tell_functions_apart(make: Callable[[object], Callable[[object], object]]) -> None:
-    assert spell_function(make(1)) == spell_function(make(1))
-    assert len({spell_function(make(by)) for by in (1, 2, 1.0, "1", [1], (1,), None, Path("a"), len)}) == 9
-    assert spell_function(make(object())) != spell_function(make(object()))
+    assert describe_function(make(1)) == describe_function(make(1))
+    assert len({describe_function(make(by)) for by in (1, 2, 1.0, "1", [1], (1,), None, Path("a"), len)}) == 9
+    assert describe_function(make(object())) != describe_function(make(object()))
 
 
 def test_code_tells_functions_apart() -> None:
     one, two = (lambda path: ad.read_h5ad(path)), (lambda path: ad.read_zarr(path))
-    assert spell_function(one) == spell_function(one)
-    assert spell_function(one) != spell_function(two)
+    assert describe_function(one) == describe_function(one)
+    assert describe_function(one) != describe_function(two)
     helped: dict[str, object] = {}
     seen = set()
     for number in (1, 2):
         exec(f"def helper(path): return path, {number}\ndef load(path): return helper(path)", helped)
-        seen.add(spell_function(helped["load"]))
+        seen.add(describe_function(helped["load"]))
     assert len(seen) == 2
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch.collection._shuffle.order import Kept, Placed, Shuffled, philox
+from annbatch.collection._shuffle.order import GivenOrder, InputOrder, ShuffledOrder, philox
 
 
-def order_of(order: Shuffled | Kept | Placed, n: int) -> np.ndarray:
+def order_of(order: ShuffledOrder | InputOrder | GivenOrder, n: int) -> np.ndarray:
     return order.arrange(order.keys(0, n), np.arange(n))
 
 
@@ -21,12 +21,12 @@ def test_keys_of_a_range_are_a_range_of_keys(seed: int, n: int, data: st.DataObj
 
 @given(seed=st.integers(0, 2**63 - 1), n=st.integers(0, 300))
 def test_it_is_a_permutation(seed: int, n: int) -> None:
-    assert np.array_equal(np.sort(order_of(Shuffled(seed), n)), np.arange(n))
+    assert np.array_equal(np.sort(order_of(ShuffledOrder(seed), n)), np.arange(n))
 
 
 @given(seed=st.integers(0, 2**63 - 1), bits=st.integers(0, 4), n=st.integers(0, 60), data=st.data())
 def test_rows_with_one_key_draw_again(seed: int, bits: int, n: int, data: st.DataObject) -> None:
-    order = Shuffled(seed, span=2**bits)
+    order = ShuffledOrder(seed, span=2**bits)
     keys, rows = order.keys(0, n), np.arange(n)
     whole = order.arrange(keys, rows)
     assert np.array_equal(np.sort(whole), rows)
@@ -37,7 +37,7 @@ def test_rows_with_one_key_draw_again(seed: int, bits: int, n: int, data: st.Dat
 
 @given(seed=st.integers(0, 2**63 - 1), n=st.integers(1, 300), n_buckets=st.integers(1, 9))
 def test_buckets_cut_the_same_order(seed: int, n: int, n_buckets: int) -> None:
-    order = Shuffled(seed)
+    order = ShuffledOrder(seed)
     keys = order.keys(0, n)
     bounds = np.array([2**64 * i // n_buckets for i in range(1, n_buckets)], np.uint64)
     bucket = np.searchsorted(bounds, keys, side="right")
@@ -69,7 +69,7 @@ def shuffle_blocks(seed: int, n: int, size: int) -> np.ndarray:
 
 def test_positions_are_uniform_and_a_block_shuffle_is_not() -> None:
     n, n_orders = 128, 640
-    orders = np.stack([order_of(Shuffled(seed), n) for seed in range(n_orders)])
+    orders = np.stack([order_of(ShuffledOrder(seed), n) for seed in range(n_orders)])
     freedom = n * 15 * (n - 1) / n
     bound = freedom + 5 * np.sqrt(2 * freedom)  # five standard deviations
     assert chi_square(orders) < bound
@@ -83,7 +83,7 @@ def test_neighbours_part_and_in_a_shuffle_of_blocks_they_do_not() -> None:
     def touching(order: np.ndarray) -> int:
         return int((np.abs(np.diff(order)) == 1).sum())
 
-    mean = np.mean([touching(order_of(Shuffled(seed), n)) for seed in range(n_orders)])
+    mean = np.mean([touching(order_of(ShuffledOrder(seed), n)) for seed in range(n_orders)])
     # Each of n - 1 pairs touches with probability 2/n: mean 2, variance about 2.
     assert abs(mean - 2) < 5 * np.sqrt(2 / n_orders)
     blocks = [np.concatenate(np.random.default_rng(s).permutation(np.arange(n).reshape(-1, size))) for s in range(10)]
@@ -92,6 +92,6 @@ def test_neighbours_part_and_in_a_shuffle_of_blocks_they_do_not() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 10])
 def test_kept_and_placed(n: int) -> None:
-    assert np.array_equal(order_of(Kept(n), n), np.arange(n))
+    assert np.array_equal(order_of(InputOrder(n), n), np.arange(n))
     places = np.arange(n)[::-1].copy()
-    assert np.array_equal(order_of(Placed(places), n), np.arange(n)[::-1])
+    assert np.array_equal(order_of(GivenOrder(places), n), np.arange(n)[::-1])

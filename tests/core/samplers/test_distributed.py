@@ -143,21 +143,21 @@ def test_other_ranks_take_up_the_rest_of_an_epoch(before, after, name, data):
     first = ranks_of(SAMPLERS[name], before, remainder=remainder)
     undisturbed = shares(first, n_obs, epoch)
     all_rows = sorted(flat(batches(SAMPLERS[name](3), n_obs, epoch)))
-    dealt, seen, world = (), [], before
+    assigned, seen, world = (), [], before
     for n_ranks in (before, after, data.draw(st.sampled_from(WORLDS))):
         samplers = ranks_of(SAMPLERS[name], n_ranks, remainder=remainder)
-        position = Position(epoch, dealt=dealt, ranks=n_ranks)
+        position = Position(epoch, assigned=assigned, ranks=n_ranks)
         rest = shares(samplers, n_obs, epoch, position=position)
         assert len({len(share) for share in rest}) == 1
         steps = data.draw(st.integers(0, len(rest[0])))
         if steps == len(rest[0]) and remainder != "drop":
             steps = max(0, steps - 1)  # before what is filled up
-        if dealt == ():
+        if assigned == ():
             assert rest == undisturbed
         seen += [batch for share in rest for batch in share[:steps]]
-        tail = shares(samplers, n_obs, epoch, position=Position(epoch, dealt=dealt, ranks=n_ranks, steps=steps))
+        tail = shares(samplers, n_obs, epoch, position=Position(epoch, assigned=assigned, ranks=n_ranks, steps=steps))
         assert tail == [share[steps:] for share in rest]
-        dealt, world = (*dealt, (n_ranks, steps)), n_ranks
+        assigned, world = (*assigned, (n_ranks, steps)), n_ranks
     seen += [batch for share in tail for batch in share]
     counts = np.bincount(flat(seen), minlength=n_obs)[all_rows]
     if remainder == "drop":

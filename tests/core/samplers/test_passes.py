@@ -270,8 +270,8 @@ def test_states_are_json_whatever_integers_were_given():
         (lambda: RandomSampler(4, 4, 4, num_samples=50.0), r"`num_samples` must be an integer, got 50.0"),
         (lambda: RandomSampler(4, 4, 4, mask=slice(0.0, 5)), r"`mask.start` must be an integer, got 0.0"),
         (lambda: loader_of(Attribute(0)).set_epoch(1.5), r"`epoch` must be an integer, got 1.5"),
-        (lambda: ranks_of_one(5), r"`sampler` must be a Sampler that is not dealt already, got int"),
-        (lambda: ranks_of_one(ranks_of_one(Attribute(0))), r"not dealt already, got DistributedSampler"),
+        (lambda: ranks_of_one(5), r"`sampler` must be a Sampler that is not assigned already, got int"),
+        (lambda: ranks_of_one(ranks_of_one(Attribute(0))), r"not assigned already, got DistributedSampler"),
     ],
 )
 def test_what_is_of_the_wrong_type_is_refused(wrong, message):
@@ -297,7 +297,7 @@ def test_the_state_says_mask_and_number_of_batches_of_ones_own():
 
 @pytest.mark.parametrize(
     "change",
-    [{"epoch": -3}, {"steps": -2}, {"new": 1}, {"dealt": None}, {"dealt": [[0, 5]]}, {"steps": 1.5}, {"ranks": 0}],
+    [{"epoch": -3}, {"steps": -2}, {"new": 1}, {"assigned": None}, {"assigned": [[0, 5]]}, {"steps": 1.5}, {"ranks": 0}],
 )
 def test_a_position_that_none_wrote_is_refused(change):
     state = loader_of(Attribute(0)).state_dict()
