@@ -2,8 +2,8 @@
 
 An epoch is a sequence of batches, numbered from 0, that depends on seed and epoch alone. Readers (ranks, or the workers
 of one) each take one contiguous part of it, all at the same pace. What is left at any time is therefore known from how
-many readers there were and how many steps they made; where others go on, the rest is assigned to them in turn. No list of
-what has been seen is kept, so a position is a few numbers however many rows there are.
+many readers there were and how many steps they made; where others go on, the rest is assigned to them in turn. No list
+of what has been seen is kept, so a position is a few numbers however many rows there are.
 """
 
 from __future__ import annotations

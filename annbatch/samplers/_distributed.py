@@ -211,7 +211,7 @@ class DistributedSampler(Sampler):
             yield self._filled_up(request, sampler, n_obs, epoch)
 
     def _of_epoch(self, n_obs: int, epoch: int) -> Sampler:
-        """Return the sampler that is assigned; in odd epochs one in order begins later, so that its last rows come too."""
+        """Return the sampler that is assigned; in odd epochs one in order begins later, so that its last rows come."""
         sampler = self._sampler
         if self._remainder == "drop" and epoch % 2 and isinstance(sampler, ChunkSampler) and not sampler.shuffle:
             sampler = copy(sampler)

@@ -7,9 +7,8 @@ import pytest
 import scipy.sparse as sp
 
 from annbatch import Loader
-from annbatch.abc import Adapter
+from annbatch.abc import Adapter, Sampler
 from annbatch.batch import CSR
-from annbatch.samplers._base import Sampler
 
 
 class Simple(Sampler):

@@ -121,3 +121,61 @@ def test_imports_run_downwards(edges):
 
 def test_no_modules_import_each_other_in_a_circle(edges):
     assert circle(edges) == []
+
+
+def test_an_upward_import_is_found(tmp_path):
+    (tmp_path / "_plan").mkdir()
+    (tmp_path / "_plan" / "__init__.py").touch()
+    (tmp_path / "loader.py").touch()
+    (tmp_path / "_plan" / "pieces.py").write_text("def late():\n    from ..loader import Loader\n    return Loader\n")
+    named = modules(tmp_path)
+
+    assert upward({name: imports(name, path, set(named)) for name, path in named.items() if name}) == [
+        "_plan.pieces imports loader"
+    ]
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d2"}, "d2": set()}) == ["a", "b", "c"]
+
+
+def test_compiled_code_stands_with_the_kernels():
+    decorated = {
+        name.partition(".")[0]
+        for name, path in modules(PACKAGE).items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and any("njit" in ast.unparse(one) or "intrinsic" in ast.unparse(one) for one in node.decorator_list)
+    }
+
+    assert decorated == {"_kernels"}
+
+
+def test_no_file_is_too_long_to_read_in_one_sitting(repository):
+    sources = [*(repository / "annbatch").rglob("*.py"), *(repository / "adapters").rglob("*.py")]
+
+    assert [str(path) for path in sources if len(path.read_text().splitlines()) > 400] == []
+
+
+# Tests of a stage as a whole; every other file of tests is named for the module that it tests.
+WHOLE_STAGES = {
+    "_anndata/test_mudata", "_arrays/test_conformance", "_elements/test_elements", "_elements/test_selected_damage",
+    "_loading/test_keys", "_plan/test_plan", "collection/_inputs/test_exact", "collection/_resources/test_memory",
+    "collection/_runs/test_killed", "collection/_writing/test_disk", "loader/test_errors", "loader/test_loader",
+    "loader/test_real_data", "testing/test_testing", "test_exports", "test_import", "test_large", "test_layout",
+    "test_readme",
+}  # fmt: skip
+
+
+def test_tests_mirror_the_package():
+    here = Path(__file__).parent
+    tests = {path.relative_to(here).with_suffix("").as_posix() for path in here.rglob("test_*.py")}
+    known = set(modules(PACKAGE))
+
+    def is_mirrored(test: str) -> bool:
+        folder, _, name = test.rpartition("/")
+        module = name.removeprefix("test_")
+        prefix = folder.replace("/", ".") + "." if folder else ""
+        return f"{prefix}{module}" in known or f"{prefix}_{module}" in known
+
+    assert {test for test in tests if not is_mirrored(test)} == WHOLE_STAGES

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch._plan.position import Position, cut, parts, rest_of
+from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, SequentialSampler
-from annbatch.samplers._base import Sampler
 
 from .conftest import batches, flat
 

@@ -21,6 +21,7 @@ from annbatch import DatasetCollection, Loader
 from annbatch._loading.progress import Progress
 from annbatch._plan.position import Position
 from annbatch._plan.window_rows import plan_window
+from annbatch.abc import Sampler
 from annbatch.samplers import (
     ChunkSampler,
     ClassSampler,
@@ -29,7 +30,6 @@ from annbatch.samplers import (
     SequentialSampler,
     WeightedClassSampler,
 )
-from annbatch.samplers._base import Sampler
 
 N_OBS = 50 * 12 - 3  # 50 windows of 12 rows, the last one short
 ROWS = np.arange(N_OBS, dtype="f4")[:, None] * [1, 2]

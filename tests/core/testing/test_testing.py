@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from annbatch.abc import Adapter
+from annbatch.abc import Adapter, Sampler
 from annbatch.samplers import (
     ClassSampler,
     DistributedSampler,
@@ -17,7 +17,6 @@ from annbatch.samplers import (
     SequentialSampler,
     WeightedClassSampler,
 )
-from annbatch.samplers._base import Sampler
 from annbatch.testing import AdapterTests, SamplerTests
 
 

@@ -17,7 +17,7 @@ from annbatch import DatasetCollection
 from annbatch.collection._state.work import working
 from annbatch.errors import NotACollectionError, StoreError
 
-from .conftest import GENES, assert_holds, files, make_cells, make_counts, read
+from ..conftest import GENES, assert_holds, files, make_cells, make_counts, read
 
 Write = Callable[..., str]
 

@@ -18,7 +18,7 @@ from annbatch.collection._inputs.narrow import InexactError, cast
 from annbatch.collection._shuffle.order import ShuffledOrder
 from annbatch.errors import StoreError
 
-from .conftest import assert_holds, make_counts, read
+from ..conftest import assert_holds, make_counts, read
 
 Write = Callable[..., str]
 LARGE = 2**53 + 1  # the first whole number that float64 has not

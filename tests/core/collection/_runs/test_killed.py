@@ -18,7 +18,7 @@ import pytest
 
 from annbatch import DatasetCollection
 
-from .conftest import files, make_counts
+from ..conftest import files, make_counts
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")]
 

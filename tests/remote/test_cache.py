@@ -148,8 +148,8 @@ _WRITE = """
 import sys
 from pathlib import Path
 import numpy as np
-from annbatch._objects.cache import ChunkCache
-from annbatch._objects.indexes import ShardIndex
+from annbatch._remote.cache import ChunkCache
+from annbatch._format.shard_index import ShardIndex
 cache = ChunkCache(sys.argv[1], 1 << 30)
 index = ShardIndex(np.arange(50) * 200_000, np.full(50, 200_000), "tag")
 while True:

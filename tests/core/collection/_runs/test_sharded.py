@@ -9,7 +9,7 @@ import zarr
 
 from annbatch import write_sharded
 
-from .conftest import dense, make_cells, values
+from ..conftest import dense, make_cells, values
 
 
 def assert_same(one: ad.AnnData, other: ad.AnnData) -> None:

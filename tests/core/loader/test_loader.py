@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import Loader, write_sharded
+from annbatch.abc import Sampler
 from annbatch.samplers import RandomSampler, SequentialSampler
-from annbatch.samplers._base import Sampler
 
 DTYPES = ["f4", "f8", "i8", "i4", "u2", "u8", "i1", "?", "c8"]
 

@@ -15,7 +15,7 @@ from annbatch.cli import main
 from annbatch.collection._state.work import working
 from annbatch.errors import StoreError
 
-from .conftest import assert_holds, files, make_counts
+from ..conftest import assert_holds, files, make_counts
 
 Write = Callable[..., str]
 BeforeStep = Callable[..., None]

@@ -17,7 +17,7 @@ import pytest
 from annbatch import DatasetCollection
 from annbatch.errors import StoreError
 
-from .conftest import files, make_counts
+from ..conftest import files, make_counts
 
 Write = Callable[..., str]
 

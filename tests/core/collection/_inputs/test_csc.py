@@ -17,7 +17,7 @@ from annbatch.collection._resources.pages import RowMemory
 from annbatch.collection._resources.threads import hands
 from annbatch.errors import CorruptDataError
 
-from .conftest import assert_holds, make_counts
+from ..conftest import assert_holds, make_counts
 
 Write = Callable[..., str]
 

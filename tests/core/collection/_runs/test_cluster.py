@@ -14,7 +14,7 @@ import pytest
 
 from annbatch import DatasetCollection
 
-from .conftest import make_cells
+from ..conftest import make_cells
 
 distributed = pytest.importorskip("distributed", reason="a cluster needs dask and distributed")
 

@@ -13,8 +13,8 @@ import pytest
 from annbatch import Loader, diversity
 from annbatch._plan.position import rest_of
 from annbatch._plan.window_rows import plan_window
+from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, RowSet
-from annbatch.samplers._base import Sampler
 
 from .conftest import batches, flat
 
@@ -297,7 +297,15 @@ def test_the_state_says_mask_and_number_of_batches_of_ones_own():
 
 @pytest.mark.parametrize(
     "change",
-    [{"epoch": -3}, {"steps": -2}, {"new": 1}, {"assigned": None}, {"assigned": [[0, 5]]}, {"steps": 1.5}, {"ranks": 0}],
+    [
+        {"epoch": -3},
+        {"steps": -2},
+        {"new": 1},
+        {"assigned": None},
+        {"assigned": [[0, 5]]},
+        {"steps": 1.5},
+        {"ranks": 0},
+    ],
 )
 def test_a_position_that_none_wrote_is_refused(change):
     state = loader_of(Attribute(0)).state_dict()

@@ -12,7 +12,7 @@ import zarr
 
 from annbatch.collection._runs.call_identity import describe_function, fingerprint
 
-from .conftest import make_counts
+from ..conftest import make_counts
 
 Write = Callable[..., str]
 
