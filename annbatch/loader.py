@@ -1,7 +1,7 @@
-"""The loader: what users call; wires the stages together, and holds no algorithm of its own.
+"""The loader that users call: it wires the stages together and holds no algorithm of its own.
 
-``_datasets``: what is read. ``samplers``: which rows come when. ``_epoch``: one pass over the rows. ``_reading``:
-threads and memory. ``_deliver``: what batches become. ``_resume``: where it stands.
+``_loading/datasets``: the data. ``samplers``: the order of rows. ``_loading/epoch``: one pass over the rows.
+``_loading/reader``: threads and memory. ``_loading/delivery``: batches. ``_loading/progress``: the position, to resume.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
+from ._elements.form import MatrixForm
 from ._loading.adapters import find_adapter
+from ._loading.adding import AddsDatasets
 from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
 from ._loading.epoch import Epoch
@@ -29,23 +30,16 @@ from .transforms import check_transform
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-
-    import h5py
-    import pandas as pd
-    import zarr
-    from anndata import AnnData
-    from mudata import MuData
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from ._loading.progress import Pass
     from .abc import Adapter
-    from .collection import DatasetCollection
     from .samplers._base import Sampler
     from .transforms import Transform
     from .types import LoaderOutput
 
 
-class Loader:
+class Loader(AddsDatasets):
     """Yields minibatches of the rows of one or many datasets.
 
     Rows are read in chunks of contiguous ones, as many chunks in memory at a time as make a window, and each row is
@@ -177,183 +171,20 @@ class Loader:
         elif preload_to_gpu and device is None:
             device = {"torch": "cuda", "jax": "gpu"}.get(to) if isinstance(to, str) else None
         adapter = find_adapter(to, device)
-        self._delivery = Delivery(adapter, densify=densify, obs_as=obs_as, return_index=return_index)
-        host_dtype, staging = self._delivery.staging(dtype)
-        self._datasets = Datasets(
-            Selection(
-                keys=(keys,) if isinstance(keys, str) else tuple(keys),
-                obs_columns=None if obs_columns is None else list(obs_columns),
-                obs_join=obs_join,
-                var_names=var_names,
-                var_join=var_join,
-                dtype=host_dtype,
-                densify=self._delivery.densifies_on_host,
-                transform=check_transform(transform),
-                staging=staging,
-            )
+        form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
+        self._delivery = Delivery(form, obs_as=obs_as, return_index=return_index)
+        selection = Selection(
+            keys=(keys,) if isinstance(keys, str) else tuple(keys),
+            obs_columns=None if obs_columns is None else list(obs_columns),
+            obs_join=obs_join,
+            var_names=var_names,
+            var_join=var_join,
         )
         self._prefetch = parse_size(prefetch, name="prefetch")
-        self._remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)
-        self._reading = Reading(None if adapter is None else adapter.allocate, self._remote)
-        self._collection_added = False
-        self._content: str | None = None
+        remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)
+        reading = Reading(None if adapter is None else adapter.allocate, remote)
+        super().__init__(Datasets(selection, form), remote=remote, reading=reading)
         self._progress = Progress()
-
-    # What is loaded ---------------------------------------------------------------------------------------------------
-
-    def use_collection(
-        self, collection: DatasetCollection, *, load_adata: Callable[[Any], AnnData] | None = None
-    ) -> Self:
-        """Load from a collection. Can be called once.
-
-        Parameters
-        ----------
-        collection
-            A finished :class:`~annbatch.DatasetCollection`, of this package or of scverse annbatch.
-        load_adata
-            Turns one dataset's ``zarr.Group`` into an AnnData, whose elements are then loaded; default, those of the
-            group, nothing of which is read before it is needed.
-
-        Returns
-        -------
-        Loader
-            This loader.
-
-        Raises
-        ------
-        KeyError
-            If a dataset lacks an element of ``keys``.
-        ValueError
-            If the collection is empty, or its datasets do not fit each other or what was added before: none is added.
-        RuntimeError
-            If a collection is in use already.
-        """
-        if collection.is_empty:
-            raise ValueError(f"`collection` must have datasets, got an empty one: {collection!r}.")
-        if self._collection_added:
-            raise RuntimeError(
-                "`use_collection` can be called once: collections that were shuffled apart do not mix well. "
-                "Make one collection of them, or add their datasets with `add_adatas`."
-            )
-        self._check_closed()
-        groups = (self._remote.adopt(group) for group in collection)
-        self._datasets.add_all(
-            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group), self._remote.adopt)
-            for group in groups
-        )
-        self._collection_added = True
-        self._content = collection.fingerprint
-        return self
-
-    def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
-        """Append AnnData objects, all or, if one is refused, none; see :meth:`add_adata`."""
-        if not len(adatas):
-            raise ValueError("`adatas` must hold at least one AnnData, got none.")
-        self._check_closed()
-        self._datasets.add_all(dataset_of(adata, self._remote.adopt) for adata in adatas)
-        return self
-
-    def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
-        """Append those elements of an AnnData or MuData object that ``keys`` name.
-
-        Parameters
-        ----------
-        adata
-            In memory, backed by a file or read lazily; or a zarr or HDF5 group that holds one, of which nothing is read
-            before it is needed. Matrices may be CSR or dense; ``obs`` without columns counts as none.
-
-        Returns
-        -------
-        Loader
-            This loader.
-
-        Raises
-        ------
-        KeyError
-            If it lacks an element of ``keys``.
-        TypeError
-            If a matrix cannot be read by rows (CSC, a sparse dask array).
-        ValueError
-            If its columns, or the presence of ``obs`` or ``var``, differ from those of what was added before.
-        """
-        self._check_closed()
-        self._datasets.add_all([dataset_of(adata, self._remote.adopt)])
-        return self
-
-    def add_datasets(
-        self,
-        datasets: Sequence[Any],
-        obs: Sequence[pd.DataFrame] | None = None,
-        var: Sequence[pd.DataFrame] | None = None,
-    ) -> Self:
-        """Append matrices, all or, if one is refused, none; see :meth:`add_dataset`."""
-        for name, frames in (("obs", obs), ("var", var)):
-            if frames is not None and len(frames) != len(datasets):
-                raise ValueError(f"`{name}` must have one DataFrame a dataset ({len(datasets)}), got {len(frames)}.")
-        all_obs = [None] * len(datasets) if obs is None else obs
-        all_var = [None] * len(datasets) if var is None else var
-        self._check_closed()
-        self._datasets.add_all(map(matrix_dataset, map(self._remote.adopt, datasets), all_obs, all_var))
-        return self
-
-    def add_dataset(self, dataset: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Self:
-        """Append a matrix, with annotations of its rows and columns if there are any.
-
-        Parameters
-        ----------
-        dataset
-            A NumPy array, a SciPy CSR matrix, a zarr array, or a CSR group or its :class:`anndata.abc.CSRDataset`.
-        obs
-            One row a row of ``dataset``.
-        var
-            One row a column of ``dataset``; must equal that of what was added before.
-
-        Returns
-        -------
-        Loader
-            This loader.
-
-        Raises
-        ------
-        TypeError
-            If ``dataset`` cannot be read by rows, or ``obs`` or ``var`` is not a DataFrame.
-        ValueError
-            If shapes or annotations do not fit each other or what was added before.
-        """
-        self._check_closed()
-        self._datasets.add_all([matrix_dataset(self._remote.adopt(dataset), obs, var)])
-        return self
-
-    def _check_closed(self) -> None:
-        if self._reading.is_open:
-            raise RuntimeError(
-                "Datasets cannot be added while the loader is being iterated: finish or close the iterator first."
-            )
-
-    @property
-    def dataset_type(self) -> type:
-        """Type of the matrices that were added."""
-        return self._datasets.first_type
-
-    @property
-    def n_obs(self) -> int:
-        """Number of rows of all datasets."""
-        return self._datasets.n_obs
-
-    @property
-    def n_var(self) -> int:
-        """Number of columns (size of the second axis)."""
-        return self._datasets.n_var
-
-    @property
-    def var(self) -> pd.DataFrame | None:
-        """Annotations of the columns, or None."""
-        return self._datasets.var
-
-    @property
-    def categories(self) -> dict[str, pd.Index]:
-        """Categories of each categorical column of ``obs``, over all datasets; codes in batches refer to them."""
-        return self._datasets.categories()
 
     @property
     def batch_sampler(self) -> Sampler:
@@ -489,6 +320,6 @@ class Loader:
         self.close()
 
     def __repr__(self) -> str:
-        adapter = self._delivery.adapter
+        adapter = self._delivery.form.adapter
         to = "NumPy" if adapter is None else adapter.name
         return f"Loader({self._datasets.describe()}, sampler={type(self._batch_sampler).__name__}, to={to})"

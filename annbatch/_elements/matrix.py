@@ -15,13 +15,14 @@ from .dense import DenseElement, DensifiedElement
 from .dense_selected import DenseSelectedElement
 from .element import Element
 from .selected import SelectedElement
+from .staged import staged_element
 from .transformed import TransformedElement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from .._arrays.open import RowSource
-    from .._loading.selection import Selection
+    from .form import MatrixForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,48 +69,44 @@ class MatrixSources:
                 f"dataset {number} has {source.shape[1:]}; `var_join` joins different genes."
             )
 
-    def element(self, variables: Variables | None, wanted: Selection, capacity: Callable[[int], int] | None) -> Element:
-        """Return what plans the reading of it.
+    def element(self, variables: Variables | None, form: MatrixForm) -> Element:
+        """Return the element that plans the reading of this matrix.
 
         Parameters
         ----------
         variables
-            The columns of batches; None: those that are stored.
-        wanted
-            Its dtype, whether it is made dense and where, and what is done to its values.
-        capacity
-            Elements that a sparse batch of so many non-zeros has room for; None for just those.
+            Columns of a batch; None: those that are stored.
+        form
+            Form of the matrix in batches.
 
         Raises
         ------
         ValueError
-            If what is asked for cannot be made of such data, or not in the dtype.
+            If the data cannot be made into that form, or not in its dtype.
         """
         if variables is None:
             variables = Variables(None, None, (*self.first.shape, 1)[1])
-        dtype, transform = wanted.dtype, wanted.transform
+        dtype, transform = form.dtype, form.transform
         if dtype is None:
             dtype = _common_dtype([source.dtype for source in self.sources.values()], self.key)
         if transform is not None:
             made = transform.dtype(dtype)
-            if wanted.dtype not in (None, made):
+            if form.dtype not in (None, made):
                 raise ValueError(f"`dtype` must be {made}, which {transform!r} makes of it, got {dtype}.")
             dtype = made
-        if wanted.staging is not None:
+        if form.dense == "window":
             sparse = tuple(source for source in self._every() if isinstance(source, CsrSource))
-            staged = wanted.staging.element(sparse, variables, dtype, transform)
+            staged = staged_element(sparse, variables, dtype, form)
             if staged is not None:
                 return staged
-        element = self._untransformed(variables, dtype, densify=wanted.densify, capacity=capacity)
+        element = self._untransformed(variables, dtype, form)
         if transform is None:
             return element
         if isinstance(element, DensifiedElement) and isinstance(transform, NormalizeLog1p):
             return replace(element, target_sum=transform.target_sum)
         return TransformedElement(element, transform)
 
-    def _untransformed(
-        self, variables: Variables, dtype: np.dtype, *, densify: bool, capacity: Callable[[int], int] | None
-    ) -> Element:
+    def _untransformed(self, variables: Variables, dtype: np.dtype, form: MatrixForm) -> Element:
         from .._kernels.scatter import kernels_cast
 
         every, columns, width = self._every(), variables.columns, variables.count
@@ -123,18 +120,21 @@ class MatrixSources:
             return DenseSelectedElement(dense, columns, width, dtype)
         if dense:
             return DenseElement(dense, dense[0].shape[1:], dtype)
-        # Kernels have no float16: it is made dense when a batch is handed over.
-        if columns is None and not (densify and kernels_cast(dtype, dtype)):
-            return CsrElement(sparse, width, dtype, capacity)
-        if not kernels_cast(dtype, dtype):
+        has_kernels, on_host = kernels_cast(dtype, dtype), form.dense == "host"
+        if columns is None and not (on_host and has_kernels):
+            if dtype == np.float16 and form.adapter is None and form.dense == "no":
+                raise ValueError(
+                    "`dtype` must not be float16 for SciPy matrices, which have no such dtype: ask for float32."
+                )
+            return CsrElement(sparse, width, dtype, form.capacity)  # float16, without kernels, is densified later
+        if not has_kernels:
             raise ValueError(f"`dtype` must be bool, integer, float32 or float64 to choose columns, got {dtype}.")
-        if columns is not None and not densify and all((np.diff(one, prepend=-1) > 0).all() for one in columns):
-            return CsrElement(sparse, width, dtype, capacity, columns)  # none is left out, and their order stays
-        if densify:
+        if columns is None or on_host:
             unchanged = (np.empty(0, dtype=np.int32),) * len(sparse)
             return DensifiedElement(sparse, unchanged if columns is None else columns, width, dtype)
-        assert columns is not None
-        return SelectedElement(sparse, columns, width, dtype, capacity)
+        if all((np.diff(one, prepend=-1) > 0).all() for one in columns):
+            return CsrElement(sparse, width, dtype, form.capacity, columns)  # all are kept, in their order
+        return SelectedElement(sparse, columns, width, dtype, form.capacity)
 
     def describe(self) -> str:
         """Say how it is read."""

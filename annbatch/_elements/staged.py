@@ -10,6 +10,7 @@ import numpy as np
 from ..batch import CompactWindow
 from .csr import place_rows, pointer_dtype
 from .element import followed_by, lend
+from .form import HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,52 +23,37 @@ if TYPE_CHECKING:
     from .._runtime.buffers import BufferPool
     from ..abc import Adapter
     from ..transforms import Transform
-
-HALVES = ("bfloat16", "float16")
-"""Dtypes that devices make and hosts do not: NumPy has no bfloat16, numba no float16."""
+    from .form import MatrixForm
 
 
-@dataclass(frozen=True, slots=True)
-class Staging:
-    """That sparse data is to become dense on a device.
+def staged_element(
+    sources: tuple[CsrSource, ...], variables: Variables, dtype: np.dtype, form: MatrixForm
+) -> StagedElement | None:
+    """Return the element that travels by windows; None where that cannot be, and the host must do more.
 
-    Attributes
-    ----------
-    adapter
-        One that stages.
-    half
-        Name of the dtype of batches where the host lacks it, and computes with float32 instead; None elsewhere.
+    Raises
+    ------
+    ValueError
+        If the host cannot make the dtype either.
     """
-
-    adapter: Adapter
-    half: str | None
-
-    def element(
-        self, sources: tuple[CsrSource, ...], variables: Variables, dtype: np.dtype, transform: Transform | None
-    ) -> StagedElement | None:
-        """Return the element that is made so; None where that cannot be, and the host must do more.
-
-        Raises
-        ------
-        ValueError
-            If the host cannot make the dtype either.
-        """
-        every = variables.columns
-        why = (
-            "the data is dense"
-            if not sources
-            else f"the adapter {self.adapter.name!r} does not apply {transform!r}"
-            if transform is not None and not self.adapter.applies(transform)
-            else "datasets have different columns"
-            if every is not None and any(not np.array_equal(every[0], columns) for columns in every[1:])
-            else None
-        )
-        if why is None and dtype.kind in "biuf":
-            columns = None if every is None else every[0]
-            return StagedElement(sources, columns, variables.count, self.half or dtype.name, transform, self.adapter)
-        if self.half is not None:
-            raise ValueError(f"`dtype` must be one that the host can make, as float32, where {why}, got {self.half}.")
-        return None
+    assert form.adapter is not None, "windows are densified by an adapter"
+    every = variables.columns
+    why = (
+        "the data is dense"
+        if not sources
+        else f"the adapter {form.adapter.name!r} does not apply {form.transform!r}"
+        if form.transform is not None and not form.adapter.applies(form.transform)
+        else "datasets have different columns"
+        if every is not None and any(not np.array_equal(every[0], columns) for columns in every[1:])
+        else None
+    )
+    if why is None and dtype.kind in "biuf":
+        columns = None if every is None else every[0]
+        half = form.half or dtype.name
+        return StagedElement(sources, columns, variables.count, half, form.transform, form.adapter)
+    if form.half is not None:
+        raise ValueError(f"`dtype` must be one that the host can make, as float32, where {why}, got {form.half}.")
+    return None
 
 
 @dataclass(frozen=True, slots=True)

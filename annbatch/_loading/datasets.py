@@ -16,15 +16,16 @@ from .._anndata.variables import Variables, join_variables
 from .._arrays.sources import CsrSource, DenseSource
 from .._elements.matrix import MatrixSources
 from .modalities import Presence
-from .selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from .._anndata.columns import Values
     from .._anndata.frames import ObsFrame
     from .._arrays.open import RowSource
     from .._elements.element import Element
+    from .._elements.form import MatrixForm
+    from .selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,15 @@ class Datasets:
 
     Parameters
     ----------
-    wanted
-        What is read of them.
+    selection
+        Elements and columns that are read.
+    form
+        Form of X and layers in batches.
     """
 
-    def __init__(self, wanted: Selection) -> None:
-        self._wanted = wanted
+    def __init__(self, selection: Selection, form: MatrixForm) -> None:
+        self._selection = selection
+        self._form = form
         self._opened: list[_Opened] = []
         self._variables: dict[str, Variables] = {}
         self._tables: dict[str, ObsTable] = {}
@@ -70,7 +74,7 @@ class Datasets:
         if not self._opened:
             raise ValueError("`n_var` is known once a dataset has been added; got none yet.")
         if not self._prefixes():
-            raise ValueError(f"`n_var` is known where `keys` have X or a layer, got {list(self._wanted.keys)}.")
+            raise ValueError(f"`n_var` is known where `keys` have X or a layer, got {list(self._selection.keys)}.")
         return sum(self.variables(prefix).count for prefix in self._prefixes())
 
     @property
@@ -149,7 +153,7 @@ class Datasets:
     def _keys_in(self, dataset: Dataset) -> list[str]:
         """Return which of the wanted elements to open in a dataset; X and layers of a MuData are its modalities'."""
         found = []
-        for key in self._wanted.keys:
+        for key in self._selection.keys:
             keys = [key]
             if dataset.modalities and has_var_axis(key) and not split_key(key)[0]:
                 keys = [prefix + key for prefix in dataset.modalities if dataset.parts[prefix].has(key)]
@@ -172,14 +176,14 @@ class Datasets:
         number = self.count
         if not number:
             return
-        joined = self._wanted.var_join != "exact"
+        joined = self._selection.var_join != "exact"
         for key, element in new.elements.items():
             if isinstance(element, CsrSource | DenseSource):
                 self._matrix(key).check_another(element, number, joined=joined and has_var_axis(key))
             elif any(_shape(one.elements[key]) for one in self._opened if key in one.elements):
                 raise ValueError(f"`{key}` must be a matrix in all datasets, got a data frame in dataset {number}.")
         first = self._opened[0]
-        if "obs" in self._wanted.keys:
+        if "obs" in self._selection.keys:
             _check_both("obs", "obs" in first.elements, "obs" in new.elements, number)
         for prefix, var in new.var.items():
             one = next((opened.var[prefix] for opened in self._opened if prefix in opened.var), var)
@@ -192,26 +196,25 @@ class Datasets:
     def keys(self) -> list[str]:
         """Return the keys of all elements that batches have, in the order in which they were asked for."""
         found = dict.fromkeys(key for one in self._opened for key in one.elements)
-        missing = [key for key in self._wanted.keys if split_key(key)[0] and key not in found]
+        missing = [key for key in self._selection.keys if split_key(key)[0] and key not in found]
         if missing and self._opened:
             there = sorted({prefix.strip("/") for one in self._opened for prefix in one.modalities})
             raise KeyError(f"`keys` must be elements of the data, got {missing}; the datasets have {there}.")
-        order = {key: number for number, key in enumerate(self._wanted.keys)}
+        order = {key: number for number, key in enumerate(self._selection.keys)}
         return sorted(found, key=lambda key: order.get(key, order.get(split_key(key)[1], 0)))
 
-    def elements(self, capacity: Callable[[int], int] | None) -> dict[str, Element]:
-        """Return the matrices over all datasets; see :meth:`MatrixSources.element` for ``capacity`` and errors."""
-        return {key: self._element(key, capacity) for key in self.keys() if key not in self._tables}
+    def elements(self) -> dict[str, Element]:
+        """Return the matrices over all datasets; see :meth:`MatrixSources.element` for the errors it raises."""
+        return {key: self._element(key) for key in self.keys() if key not in self._tables}
 
-    def matrix(self, capacity: Callable[[int], int] | None) -> Element:
+    def matrix(self) -> Element:
         """Return X over all datasets."""
-        return self._element("X", capacity)
+        return self._element("X")
 
-    def _element(self, key: str, capacity: Callable[[int], int] | None) -> Element:
-        matrix, wanted = self._matrix(key), self._wanted
+    def _element(self, key: str) -> Element:
         if has_var_axis(key):
-            return matrix.element(self.variables(split_key(key)[0]), wanted, capacity)
-        return matrix.element(None, Selection(), capacity)
+            return self._matrix(key).element(self.variables(split_key(key)[0]), self._form)
+        return self._matrix(key).element(None, self._form.as_stored())
 
     def _matrix(self, key: str) -> MatrixSources:
         sources: dict[int, RowSource] = {}
@@ -246,13 +249,13 @@ class Datasets:
                 [one.var[prefix] for one in have],
                 [self._width(one, prefix) for one in have],
                 names=names,
-                join=self._wanted.var_join,
+                join=self._selection.var_join,
             )
             self._variables[prefix] = joined.spread([prefix in one.var for one in self._opened])
         return self._variables[prefix]
 
     def _names_of(self, prefix: str) -> list[str] | None:
-        names = self._wanted.var_names
+        names = self._selection.var_names
         if names is None:
             return None
         if isinstance(names, str) or isinstance(names, Mapping) != bool(prefix):
@@ -279,11 +282,11 @@ class Datasets:
         for key in dict.fromkeys(key for one in self._opened for key in one.elements):
             frames = [one.elements.get(key) for one in self._opened]
             if any(frame is not None and not _shape(frame) for frame in frames):
-                columns = self._wanted.obs_columns if key == "obs" else None
+                columns = self._selection.obs_columns if key == "obs" else None
                 tables[key] = ObsTable(
                     frames,  # type: ignore[arg-type]  # those without a shape are frames; checked above
                     columns,
-                    join=self._wanted.obs_join,
+                    join=self._selection.obs_join,
                     partial=bool(split_key(key)[0]),
                     key=key,
                 )

@@ -71,8 +71,7 @@ class Epoch:
                 f"The loader must have rows to iterate over, got {self.datasets.count} datasets with none."
             )
         self.sampler.validate(n_obs)
-        for element in self.datasets.elements(None).values():
-            self.delivery.check(element)
+        self.datasets.elements()
 
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
         """Yield the batches, with windows read ahead within ``budget`` bytes."""
@@ -90,8 +89,7 @@ class Epoch:
     def _plans(self, log: WorkLog) -> Generator[WindowPlan, None, None]:
         """Plan the windows. Runs on the planning thread, ahead of the user."""
         datasets, n_obs = self.datasets, self.datasets.n_obs
-        capacity = None if self.delivery.adapter is None else self.delivery.adapter.capacity
-        elements, tables, starts = datasets.elements(capacity), datasets.tables(), datasets.starts
+        elements, tables, starts = datasets.elements(), datasets.tables(), datasets.starts
         presence = {key: datasets.presence(key) for key in (*elements, *tables)}
         self.sampler.set_epoch(self.position.epoch)
         requests = self.sampler.sample(n_obs, position=self.position, worker=self.worker)

@@ -1,4 +1,4 @@
-"""What a loader is asked to yield of its datasets."""
+"""The part of its datasets that a loader yields."""
 
 from __future__ import annotations
 
@@ -10,36 +10,23 @@ from .._anndata.variables import JOINS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
-
-    from .._elements.staged import Staging
-    from ..transforms import Transform
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of the datasets a loader yields.
+    """Keys, columns and joins that a loader was asked for; see its parameters of the same names.
 
     Attributes
     ----------
     keys
-        Elements.
+        Keys of the elements.
     obs_columns
         Columns of ``obs``; None for all.
     obs_join
-        See :class:`~annbatch._obs.ObsTable`.
+        Whether and how different columns of ``obs`` are joined.
     var_names
         Columns of X and layers; None for all. Where there are modalities, by modality.
     var_join
-        See :func:`~annbatch._variables.join_variables`.
-    dtype
-        Of X's and layers' values in batches; None for what the data had.
-    densify
-        Whether sparse X and layers are made dense as they are decoded.
-    transform
-        Changes the values of X and layers; None for none.
-    staging
-        Makes sparse X and layers dense on a device; None: not so.
+        Whether and how different columns of X and layers are joined.
     """
 
     keys: tuple[str, ...] = ("X", "obs")
@@ -47,10 +34,6 @@ class Selection:
     obs_join: str = "exact"
     var_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None
     var_join: str = "exact"
-    dtype: np.dtype | None = None
-    densify: bool = False
-    transform: Transform | None = None
-    staging: Staging | None = None
 
     def __post_init__(self) -> None:
         if not self.keys:

@@ -13,12 +13,13 @@ from anndata.io import sparse_dataset, write_elem
 from annbatch._anndata.dataset import matrix_dataset, stored_dataset
 from annbatch._elements.csr import CsrElement
 from annbatch._elements.dense import DenseElement
+from annbatch._elements.form import MatrixForm
 from annbatch._loading.datasets import Datasets
 from annbatch._loading.selection import Selection
 
 
-def datasets(**options) -> Datasets:
-    return Datasets(Selection(**options))
+def datasets(dtype=None, **options) -> Datasets:
+    return Datasets(Selection(**options), MatrixForm(dtype=dtype))
 
 
 CSR = sp.csr_matrix(np.eye(4, 3, dtype="f4"))
@@ -42,19 +43,19 @@ def test_the_dtype_holds_the_values_of_all():
     held = datasets()
     held.add_all([matrix_dataset(CSR.astype("u2"), None, None)])
     held.add_all([matrix_dataset(CSR.astype("i4"), None, None)])
-    assert held.matrix(None).dtype == np.int32
+    assert held.matrix().dtype == np.int32
     assert datasets(dtype=np.dtype("f8")).n_obs == 0
     chosen = datasets(dtype=np.dtype("f8"))
     chosen.add_all([matrix_dataset(CSR, None, None)])
-    assert chosen.matrix(None).dtype == np.float64
+    assert chosen.matrix().dtype == np.float64
 
 
 def test_sparse_and_dense_elements():
     sparse, dense = datasets(), datasets()
     sparse.add_all([matrix_dataset(CSR, None, None)])
     dense.add_all([matrix_dataset(np.zeros((4, 3, 2)), None, None)])
-    assert isinstance(sparse.matrix(None), CsrElement)
-    element = dense.matrix(None)
+    assert isinstance(sparse.matrix(), CsrElement)
+    element = dense.matrix()
     assert isinstance(element, DenseElement)
     assert element.item == (3, 2)
 

@@ -15,6 +15,7 @@ from anndata.io import write_elem
 
 from annbatch import DatasetCollection, Loader
 from annbatch._anndata.dataset import stored_dataset
+from annbatch._elements.form import MatrixForm
 from annbatch._loading.datasets import Datasets
 from annbatch._loading.selection import Selection
 from annbatch.abc import Adapter
@@ -234,6 +235,6 @@ def test_a_loader_of_many_elements_is_pickled(folder):
 
 def test_a_group_of_an_h5ad_file(folder):
     with h5py.File(folder / "0.h5ad") as file:
-        held = Datasets(Selection(keys=KEYS))
+        held = Datasets(Selection(keys=KEYS), MatrixForm())
         held.add_all([stored_dataset(file)])
         assert held.n_obs == SIZES[0]

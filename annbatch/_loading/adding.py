@@ -1,0 +1,196 @@
+"""What a loader reads from: datasets are added here, and described."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from .._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import h5py
+    import pandas as pd
+    import zarr
+    from anndata import AnnData
+    from mudata import MuData
+
+    from .._remote.stores import RemoteStores
+    from ..collection import DatasetCollection
+    from .datasets import Datasets
+    from .reader import Reading
+
+
+class AddsDatasets:
+    """The part of a loader that adds datasets and describes them.
+
+    Parameters
+    ----------
+    datasets
+        Empty at first.
+    remote
+        Object stores that are read from.
+    reading
+        Threads and memory of the loader.
+    """
+
+    def __init__(self, datasets: Datasets, *, remote: RemoteStores, reading: Reading) -> None:
+        self._datasets = datasets
+        self._remote = remote
+        self._reading = reading
+        self._collection_added = False
+        self._content: str | None = None
+
+    def use_collection(
+        self, collection: DatasetCollection, *, load_adata: Callable[[Any], AnnData] | None = None
+    ) -> Self:
+        """Load from a collection. Can be called once.
+
+        Parameters
+        ----------
+        collection
+            A finished :class:`~annbatch.DatasetCollection`, of this package or of scverse annbatch.
+        load_adata
+            Turns one dataset's ``zarr.Group`` into an AnnData, whose elements are then loaded; default, those of the
+            group, nothing of which is read before it is needed.
+
+        Returns
+        -------
+        Loader
+            This loader.
+
+        Raises
+        ------
+        KeyError
+            If a dataset lacks an element of ``keys``.
+        ValueError
+            If the collection is empty, or its datasets do not fit each other or what was added before: none is added.
+        RuntimeError
+            If a collection is in use already.
+        """
+        if collection.is_empty:
+            raise ValueError(f"`collection` must have datasets, got an empty one: {collection!r}.")
+        if self._collection_added:
+            raise RuntimeError(
+                "`use_collection` can be called once: collections that were shuffled apart do not mix well. "
+                "Make one collection of them, or add their datasets with `add_adatas`."
+            )
+        self._check_closed()
+        groups = (self._remote.adopt(group) for group in collection)
+        self._datasets.add_all(
+            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group), self._remote.adopt)
+            for group in groups
+        )
+        self._collection_added = True
+        self._content = collection.fingerprint
+        return self
+
+    def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
+        """Append AnnData objects, all or, if one is refused, none; see :meth:`add_adata`."""
+        if not len(adatas):
+            raise ValueError("`adatas` must hold at least one AnnData, got none.")
+        self._check_closed()
+        self._datasets.add_all(dataset_of(adata, self._remote.adopt) for adata in adatas)
+        return self
+
+    def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
+        """Append those elements of an AnnData or MuData object that ``keys`` name.
+
+        Parameters
+        ----------
+        adata
+            In memory, backed by a file or read lazily; or a zarr or HDF5 group that holds one, of which nothing is read
+            before it is needed. Matrices may be CSR or dense; ``obs`` without columns counts as none.
+
+        Returns
+        -------
+        Loader
+            This loader.
+
+        Raises
+        ------
+        KeyError
+            If it lacks an element of ``keys``.
+        TypeError
+            If a matrix cannot be read by rows (CSC, a sparse dask array).
+        ValueError
+            If its columns, or the presence of ``obs`` or ``var``, differ from those of what was added before.
+        """
+        self._check_closed()
+        self._datasets.add_all([dataset_of(adata, self._remote.adopt)])
+        return self
+
+    def add_datasets(
+        self,
+        datasets: Sequence[Any],
+        obs: Sequence[pd.DataFrame] | None = None,
+        var: Sequence[pd.DataFrame] | None = None,
+    ) -> Self:
+        """Append matrices, all or, if one is refused, none; see :meth:`add_dataset`."""
+        for name, frames in (("obs", obs), ("var", var)):
+            if frames is not None and len(frames) != len(datasets):
+                raise ValueError(f"`{name}` must have one DataFrame a dataset ({len(datasets)}), got {len(frames)}.")
+        all_obs = [None] * len(datasets) if obs is None else obs
+        all_var = [None] * len(datasets) if var is None else var
+        self._check_closed()
+        self._datasets.add_all(map(matrix_dataset, map(self._remote.adopt, datasets), all_obs, all_var))
+        return self
+
+    def add_dataset(self, dataset: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Self:
+        """Append a matrix, with annotations of its rows and columns if there are any.
+
+        Parameters
+        ----------
+        dataset
+            A NumPy array, a SciPy CSR matrix, a zarr array, or a CSR group or its :class:`anndata.abc.CSRDataset`.
+        obs
+            One row a row of ``dataset``.
+        var
+            One row a column of ``dataset``; must equal that of what was added before.
+
+        Returns
+        -------
+        Loader
+            This loader.
+
+        Raises
+        ------
+        TypeError
+            If ``dataset`` cannot be read by rows, or ``obs`` or ``var`` is not a DataFrame.
+        ValueError
+            If shapes or annotations do not fit each other or what was added before.
+        """
+        self._check_closed()
+        self._datasets.add_all([matrix_dataset(self._remote.adopt(dataset), obs, var)])
+        return self
+
+    def _check_closed(self) -> None:
+        if self._reading.is_open:
+            raise RuntimeError(
+                "Datasets cannot be added while the loader is being iterated: finish or close the iterator first."
+            )
+
+    @property
+    def dataset_type(self) -> type:
+        """Type of the matrices that were added."""
+        return self._datasets.first_type
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows of all datasets."""
+        return self._datasets.n_obs
+
+    @property
+    def n_var(self) -> int:
+        """Number of columns (size of the second axis)."""
+        return self._datasets.n_var
+
+    @property
+    def var(self) -> pd.DataFrame | None:
+        """Annotations of the columns, or None."""
+        return self._datasets.var
+
+    @property
+    def categories(self) -> dict[str, pd.Index]:
+        """Categories of each categorical column of ``obs``, over all datasets; codes in batches refer to them."""
+        return self._datasets.categories()
