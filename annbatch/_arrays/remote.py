@@ -133,7 +133,7 @@ class RemoteArray(NativeArray):
 
     def arrived(self, requests: list[Request]) -> list[np.ndarray | None]:
         """Wait for requests; return the bytes of each, None where there is no such object."""
-        self._store.requests.hurry(requests)
+        self._store.requests.prioritize(requests)
         answers = []
         for request in requests:
             try:
@@ -318,7 +318,6 @@ class Fetched(Located):
 
 def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredArray, limit: int | None) -> RemoteArray:
     """Return what reads an array in an object store."""
-    from .._arrays.remote import RemoteArray
     from .._remote.store import RemoteStore
 
     given: Any = array.store

@@ -112,7 +112,7 @@ class Requests:
             self._loop.call_soon_threadsafe(self._take, self._waiting, requests)
         return requests
 
-    def hurry(self, requests: Sequence[Request]) -> None:
+    def prioritize(self, requests: Sequence[Request]) -> None:
         """Have requests begun before others: somebody waits for them."""
         late = [request for request in requests if not request.future.done()]
         if late:

@@ -15,21 +15,29 @@ from .fetch import ByteRange
 from .requests import ObjectRange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._format.layout import ChunkLayout
     from .requests import Request
-    from .store import RemoteStore
 
 _MOST_BYTES = 64 << 20
 """Of the indexes of a store: those of 4 million chunks, which are some 250 million cells of 64 a chunk."""
 
 
 class ShardIndexes:
-    """The shard indexes of one store. Thread-safe."""
+    """The shard indexes of one store. Thread-safe.
 
-    def __init__(self, store: RemoteStore) -> None:
-        self._store = store
+    Parameters
+    ----------
+    url
+        URL of the store, for errors.
+    submit
+        Submits requests, ahead of all others.
+    """
+
+    def __init__(self, url: str, submit: Callable[[Sequence[ObjectRange]], list[Request]]) -> None:
+        self._url = url
+        self._submit = submit
         self._lock = threading.Lock()
         self._known: OrderedDict[str, ShardIndex] = OrderedDict()
         self._bytes = 0
@@ -50,8 +58,7 @@ class ShardIndexes:
             for path in found:
                 self._known.move_to_end(path)
         missing = [path for path in paths if path not in found]
-        requests = self._store.requests.submit([self._wanted(layout, path) for path in missing])
-        self._store.requests.hurry(requests)
+        requests = self._submit([self._range(layout, path) for path in missing])
         for path, request in zip(missing, requests, strict=True):
             found[path] = index = self._parse(layout, path, request)
             self._keep(path, index)
@@ -71,17 +78,17 @@ class ShardIndexes:
             while self._bytes > _MOST_BYTES and len(self._known) > 1:
                 self._bytes -= _size(self._known.popitem(last=False)[1])
 
-    def _wanted(self, layout: ChunkLayout, path: str) -> ObjectRange:
+    def _range(self, layout: ChunkLayout, path: str) -> ObjectRange:
         n_bytes = layout.index_bytes
-        place = f"{self._store.url}/{path}"
+        place = f"{self._url}/{path}"
         asked = ByteRange(0, n_bytes) if layout.index_first else ByteRange(suffix=n_bytes)
         return ObjectRange(path, asked, None, n_bytes, partial("{}, the index of its chunks,".format, place))
 
     def _parse(self, layout: ChunkLayout, path: str, request: Request) -> ShardIndex:
-        answer, place = request.result(), f"{self._store.url}/{path}"
+        answer, place = request.result(), f"{self._url}/{path}"
         if answer is None:
             if layout.complete:
-                raise CorruptDataError(f"{place} is missing, with chunks of array {self._store.url}/{layout.folder}.")
+                raise CorruptDataError(f"{place} is missing, with chunks of array {self._url}/{layout.folder}.")
             return ShardIndex(np.full(layout.per_file, ABSENT), np.zeros(layout.per_file, dtype=np.int64), None)
         offset, nbytes = parse_index(bytes(answer.data), layout, answer.size, place)
         return ShardIndex(offset, nbytes, answer.tag)

@@ -14,7 +14,7 @@ from .._sizes import parse_size
 from ..errors import RemoteError
 from .cache import ChunkCache
 from .fetch import Answer, ByteRange, RetryPolicy, get, retry
-from .requests import ObjectRange, Requests
+from .requests import ObjectRange, Request, Requests
 from .shard_indexes import ShardIndexes
 from .urls import open_object_store, url_of
 
@@ -109,7 +109,7 @@ class RemoteStore(ObjectStore[Any]):
 
     def _begin(self) -> None:
         """Set up what belongs to a process."""
-        self.indexes = ShardIndexes(self)
+        self.indexes = ShardIndexes(self.url, self._submit_first)
         self._counting = threading.Lock()
         self._sent = 0
         self._received = 0
@@ -167,6 +167,11 @@ class RemoteStore(ObjectStore[Any]):
                 most, most_bytes = self._limits
                 self._requests = Requests(self._answer, most=most, most_bytes=most_bytes)
             return self._requests
+
+    def _submit_first(self, ranges: Sequence[ObjectRange]) -> list[Request]:
+        requests = self.requests.submit(ranges)
+        self.requests.prioritize(requests)
+        return requests
 
     def cancel(self) -> None:
         """Drop the native reader's requests."""
