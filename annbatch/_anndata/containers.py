@@ -81,7 +81,7 @@ class Annotated:
     ----------
     adata
         The object.
-    adopt
+    rebind
         Takes each matrix that is opened, and returns what is read in its place.
     """
 
@@ -89,9 +89,9 @@ class Annotated:
         "X",
     )  # also where it is None: the error that says so is better than that there is no such element
 
-    def __init__(self, adata: AnnData, adopt: Callable[[Any], Any]) -> None:
+    def __init__(self, adata: AnnData, rebind: Callable[[Any], Any]) -> None:
         self._adata = adata
-        self._adopt = adopt
+        self._rebind = rebind
         self.n_obs = int(adata.n_obs)
 
     @property
@@ -126,7 +126,7 @@ class Annotated:
             return MemoryFrame(value)
         if hasattr(value, "true_index"):
             return LazyFrame(value)
-        return open_rows(self._adopt(value), name=key)
+        return open_rows(self._rebind(value), name=key)
 
 
 class SharedRows(Annotated):

@@ -57,14 +57,14 @@ class Dataset:
         return [prefix + key for prefix, part in self.parts.items() for key in part.elements()]
 
 
-def multimodal(mdata: Any, adopt: Callable[[Any], Any]) -> Dataset:
-    """Return the dataset that a MuData object is; ``adopt`` is as for :class:`Annotated`."""
+def multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:
+    """Return the dataset that a MuData object is; ``rebind`` is as for :class:`Annotated`."""
     _check_axis(mdata.axis)
-    parts: dict[str, Container] = {"": SharedRows(mdata, adopt)}
+    parts: dict[str, Container] = {"": SharedRows(mdata, rebind)}
     rows: dict[str, Values] = {}
     for name, adata in mdata.mod.items():
         prefix = f"{MODALITIES}{name}/"
-        parts[prefix] = Annotated(adata, adopt)
+        parts[prefix] = Annotated(adata, rebind)
         rows[prefix] = ObsMap(HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1)))
     return Dataset(parts, rows)
 
@@ -113,19 +113,19 @@ def matrix_dataset(matrix: Any, obs: pd.DataFrame | None = None, var: pd.DataFra
     return Dataset.of(BareMatrix(matrix, obs, var))
 
 
-def dataset_of(adata: Any, adopt: Callable[[Any], Any]) -> Dataset:
+def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
     """Return the dataset that an AnnData or MuData object, or a stored group of one, is.
 
     Parameters
     ----------
     adata
         The object or group.
-    adopt
+    rebind
         Takes it if it is a group, or else each matrix that is opened, and returns what is read in its place.
     """
     if hasattr(adata, "attrs"):
-        return stored_dataset(adopt(adata))
-    return multimodal(adata, adopt) if hasattr(adata, "mod") else Dataset.of(Annotated(adata, adopt))
+        return stored_dataset(rebind(adata))
+    return multimodal(adata, rebind) if hasattr(adata, "mod") else Dataset.of(Annotated(adata, rebind))
 
 
 def stored_dataset(group: Any) -> Dataset:

@@ -27,7 +27,7 @@ class RemoteStores:
         self._cache = None if cache_dir is None else ChunkCache(cache_dir, most_bytes)
         self._stores: list[tuple[Any, RemoteStore]] = []
 
-    def adopt(self, node: Any) -> Any:
+    def rebind(self, node: Any) -> Any:
         """Return a zarr group or array in an object store as one over a store of the loader's own; others as they are.
 
         Parameters
