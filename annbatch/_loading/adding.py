@@ -76,9 +76,9 @@ class AddsDatasets:
                 "Make one collection of them, or add their datasets with `add_adatas`."
             )
         self._check_closed()
-        groups = (self._remote.adopt(group) for group in collection)
+        groups = (self._remote.rebind(group) for group in collection)
         self._datasets.add_all(
-            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group), self._remote.adopt)
+            stored_dataset(group) if load_adata is None else dataset_of(load_adata(group), self._remote.rebind)
             for group in groups
         )
         self._collection_added = True
@@ -90,7 +90,7 @@ class AddsDatasets:
         if not len(adatas):
             raise ValueError("`adatas` must hold at least one AnnData, got none.")
         self._check_closed()
-        self._datasets.add_all(dataset_of(adata, self._remote.adopt) for adata in adatas)
+        self._datasets.add_all(dataset_of(adata, self._remote.rebind) for adata in adatas)
         return self
 
     def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
@@ -117,7 +117,7 @@ class AddsDatasets:
             If its columns, or the presence of ``obs`` or ``var``, differ from those of what was added before.
         """
         self._check_closed()
-        self._datasets.add_all([dataset_of(adata, self._remote.adopt)])
+        self._datasets.add_all([dataset_of(adata, self._remote.rebind)])
         return self
 
     def add_datasets(
@@ -133,7 +133,7 @@ class AddsDatasets:
         all_obs = [None] * len(datasets) if obs is None else obs
         all_var = [None] * len(datasets) if var is None else var
         self._check_closed()
-        self._datasets.add_all(map(matrix_dataset, map(self._remote.adopt, datasets), all_obs, all_var))
+        self._datasets.add_all(map(matrix_dataset, map(self._remote.rebind, datasets), all_obs, all_var))
         return self
 
     def add_dataset(self, dataset: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Self:
@@ -161,7 +161,7 @@ class AddsDatasets:
             If shapes or annotations do not fit each other or what was added before.
         """
         self._check_closed()
-        self._datasets.add_all([matrix_dataset(self._remote.adopt(dataset), obs, var)])
+        self._datasets.add_all([matrix_dataset(self._remote.rebind(dataset), obs, var)])
         return self
 
     def _check_closed(self) -> None:
