@@ -1,9 +1,10 @@
-"""zarr arrays in an object store, read by the package's own kernels from what requests brought."""
+"""zarr arrays in an object store: chunks are requested as byte ranges, and decoded by the package's own kernels."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,26 +33,26 @@ if TYPE_CHECKING:
     from .read_plan import Reads
 
 _JOB_BYTES = 1 << 20
-"""About the bytes that one job waits for. Jobs of four times as many left a link of 100 MB/s idle at times, while they
-decoded and nothing more could be held: 81 MB/s instead of 93."""
+"""About the bytes that one job waits for. With jobs of four times as many, a link of 100 MB/s idled at times, as jobs
+decoded and no more responses could be held: 81 MB/s instead of 93."""
 
 IN_MEMORY = -1
-"""Instead of a file descriptor: the offset is an address."""
+"""In place of a file descriptor: the offset is an address."""
 
 
 class RemoteArray(NativeArray):
-    """A zarr array in an object store: byte ranges of chunks, many requests at a time, straight to their place.
+    """A zarr array in an object store, with many requests at a time, decoded straight to its destination.
 
     Parameters
     ----------
     layout
-        How the array lies in the store.
+        Layout of the array in the store.
     store
-        The store.
+        The object store.
     block
-        Bytes of a Blosc block, where the metadata tell; 0 otherwise.
+        Bytes of a Blosc block, if the metadata give them; 0 otherwise.
     other, limit
-        As for :class:`~annbatch._sources.native.NativeArray`.
+        As for :class:`~annbatch._arrays.native.NativeArray`.
     """
 
     def __init__(
@@ -63,19 +64,19 @@ class RemoteArray(NativeArray):
         self._given = (layout, store, block)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made, (*self._given, self._other, self._limit)
+        return partial(RemoteArray, other=self._other, limit=self._limit), self._given
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return f"zarr (native, {'Blosc' if self.layout.blosc else 'uncompressed'}, object store)"
 
-    def locate(self, reads: Reads) -> Fetched:
-        """Find where reads lie, and have requests made for the bytes."""
+    def locate(self, reads: Reads) -> RemoteChunks:
+        """Locate the chunks of reads, and request their bytes."""
         layout = self.layout
         if not layout.sharded:
-            fetched = Fetched(self, np.zeros(len(reads), dtype=np.int64))
-            fetched.ask_whole(reads)
-            return fetched
+            chunks = RemoteChunks(self, np.zeros(len(reads), dtype=np.int64))
+            chunks.request_objects(reads)
+            return chunks
         number, within = np.divmod(reads.chunk, layout.per_file)
         shards, shard = np.unique(number, return_inverse=True)
         indexes = self._store.indexes.get(layout, shards.tolist())
@@ -84,85 +85,83 @@ class RemoteArray(NativeArray):
         for i, index in enumerate(indexes):
             here = shard == i
             offset[here], nbytes[here] = index.offset[within[here]], index.nbytes[within[here]]
-        fetched = Fetched(self, nbytes)
-        wanted = np.flatnonzero(offset >= 0)
+        chunks = RemoteChunks(self, nbytes)
+        missing = np.flatnonzero(offset >= 0)
         if self._store.cache is not None:
-            wanted = fetched.look_up(reads, shards, shard, indexes, wanted)
-        fetched.ask_ranges(reads, shards, shard, offset, [index.tag for index in indexes], wanted)
-        return fetched
+            missing = chunks.find_in_cache(reads, shards, shard, indexes, missing)
+        chunks.request_ranges(reads, shards, shard, offset, [index.tag for index in indexes], missing)
+        return chunks
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
-        """Return the error that a kernel's status means, with the object, the chunk and the array."""
+        """Return the error for a kernel's status, with the object, the chunk and the array."""
         from .._kernels.clib import forget_context
 
         forget_context()
         number, within = divmod(chunk, self.layout.per_file)
         path = str(self.layout.file(number))
-        if self.cache is not None and self.layout.sharded:  # another reading may bring what this one did not
+        if self.cache is not None and self.layout.sharded:  # so that the next read requests it again
             (index,) = self._store.indexes.get(self.layout, [number])
-            self.cache.extent(self.name(number), index, within).drop(within)
+            self.cache.extent(self.shard_url(number), index, within).drop(within)
         self._store.indexes.forget(path)
-        return CorruptDataError(f"{self._store.url}/{path} {WHAT_FAILED[status]}: {self.spell(chunk, chunk)}.")
+        return CorruptDataError(f"{self.shard_url(number)} {WHAT_FAILED[status]}: {self._chunk_names(chunk, chunk)}.")
 
-    def spell(self, first: int, last: int) -> str:
-        """Name chunks."""
+    def _chunk_names(self, first: int, last: int) -> str:
         chunks = f"chunk {first}" if first == last else f"chunks {first}..{last}"
         return f"{chunks} of array {self._store.url}/{self.layout.folder}"
 
     @property
     def cache(self) -> ChunkCache | None:
-        """Where chunks are kept, if they are."""
+        """The cache of chunks, if there is one."""
         return self._store.cache
 
-    def name(self, shard: int) -> str:
+    def shard_url(self, shard: int) -> str:
         """Return the URL of a chunk file."""
         return f"{self._store.url}/{self.layout.file(shard)}"
 
-    def request(self, wanted: list[ObjectRange]) -> list[Request]:
-        """Hand requests in."""
-        return self._store.requests.submit(wanted)
+    def submit(self, ranges: list[ObjectRange]) -> list[Request]:
+        """Submit requests."""
+        return self._store.requests.submit(ranges)
 
-    def wanted(
-        self, number: int, asked: ByteRange, tag: str | None, nbytes: int, chunks: tuple[int, int]
+    def object_range(
+        self, shard: int, part: ByteRange, tag: str | None, nbytes: int, chunks: tuple[int, int]
     ) -> ObjectRange:
-        """Return what a request for part of a chunk file asks for."""
-        path = str(self.layout.file(number))
+        """Return the range to request for part of a chunk file, which holds the first to the last of ``chunks``."""
         return ObjectRange(
-            path, asked, tag, nbytes, lambda: f"{self._store.url}/{path}, {asked} ({self.spell(*chunks)}),"
+            str(self.layout.file(shard)),
+            part,
+            tag,
+            nbytes,
+            lambda: f"Reading {part} of {self.shard_url(shard)} ({self._chunk_names(*chunks)})",
         )
 
-    def arrived(self, requests: list[Request]) -> list[np.ndarray | None]:
-        """Wait for requests; return the bytes of each, None where there is no such object."""
+    def responses(self, requests: list[Request]) -> list[np.ndarray | None]:
+        """Wait for requests; return the bytes of each, None for a missing object."""
         self._store.requests.prioritize(requests)
-        answers = []
+        responses = []
         for request in requests:
             try:
-                answer = request.result()
+                response = request.result()
             except ReplacedObjectError:
-                self._store.indexes.forget(request.wanted.path)
+                self._store.indexes.forget(request.range.path)
                 raise CorruptDataError(
-                    f"{self._store.url}/{request.wanted.path} was replaced while it was open: open the store again."
+                    f"{self._store.url}/{request.range.path} was replaced while it was open: open the store again."
                 ) from None
-            answers.append(None if answer is None else np.frombuffer(answer.data, dtype=np.uint8))
-        return answers
+            responses.append(None if response is None else np.frombuffer(response.data, dtype=np.uint8))
+        return responses
 
 
-def _made(layout: ChunkLayout, store: RemoteStore, block: int, other: StoredArray, limit: int) -> RemoteArray:
-    return RemoteArray(layout, store, block, other=other, limit=limit)
-
-
-class Fetched(Located):
-    """Where the chunks of some reads will lie, once their requests are answered: in memory, or in a cache's files.
+class RemoteChunks(Located):
+    """Where the chunks of reads lie once their requests are answered: in memory, or in files of the cache.
 
     Attributes
     ----------
     fd
-        ``(n_reads,)`` int64: ``IN_MEMORY``, or a file of the cache.
+        ``(n_reads,)`` int64: ``IN_MEMORY``, or a file descriptor of the cache.
     offset
-        ``(n_reads,)`` int64: addresses, or offsets in files; ``ABSENT`` for a chunk that was never written. There once
+        ``(n_reads,)`` int64: addresses, or offsets in files; ``ABSENT`` for a chunk that was never written. Valid while
         :meth:`opened`.
     nbytes
-        ``(n_reads,)`` int64.
+        ``(n_reads,)`` int64 bytes of the encoded chunks.
     """
 
     def __init__(self, array: RemoteArray, nbytes: np.ndarray) -> None:
@@ -170,154 +169,154 @@ class Fetched(Located):
         self._array = array
         self._layout = array.layout
         self._requests: list[Request] = []
-        self._of = np.full(n_reads, -1, dtype=np.int64)  # which request a read waits for; -1 for none
-        self._skip = np.zeros(n_reads, dtype=np.int64)  # where in its answer the chunk would begin
-        self._data: list[np.ndarray | None] = []
-        self._keep: list[tuple[Extent, int] | None] = [None] * n_reads  # where a chunk goes that the cache lacks
-        self._extents: set[Extent] = set()  # whose files stay open
+        self._request = np.full(n_reads, -1, dtype=np.int64)  # request that a read waits for; -1 for none
+        self._skip = np.zeros(n_reads, dtype=np.int64)  # bytes of its response before the chunk would begin
+        self._responses: list[np.ndarray | None] = []
+        self._to_cache: list[tuple[Extent, int] | None] = [None] * n_reads  # where a chunk goes that the cache lacks
+        self._extents: set[Extent] = set()  # their files stay open
         self.fd = np.full(n_reads, IN_MEMORY, dtype=np.int64)
         self.offset = np.full(n_reads, ABSENT, dtype=np.int64)
         self.nbytes = nbytes
 
-    def look_up(
-        self, reads: Reads, shards: np.ndarray, shard: np.ndarray, indexes: list[ShardIndex], wanted: np.ndarray
+    def find_in_cache(
+        self, reads: Reads, shards: np.ndarray, shard: np.ndarray, indexes: list[ShardIndex], selection: np.ndarray
     ) -> np.ndarray:
-        """Find chunks in the cache; return the reads whose chunks it lacks."""
+        """Find the chunks of selected reads in the cache; return the reads whose chunks it lacks."""
         cache, per_file = self._array.cache, self._layout.per_file
         assert cache is not None
         missing = []
         within = reads.chunk % per_file
         for i, index in enumerate(indexes):
-            here = wanted[shard[wanted] == i]
-            if index.tag is None:  # nothing would tell a shard from the one that replaced it
+            here = selection[shard[selection] == i]
+            if index.tag is None:  # without a tag, a replaced shard would go unnoticed
                 missing.append(here)
                 continue
-            name, count = self._array.name(int(shards[i])), index.chunks_within(EXTENT_BYTES)
+            url, count = self._array.shard_url(int(shards[i])), index.chunks_within(EXTENT_BYTES)
             number = within[here] // count
             for first in np.unique(number).tolist():
                 inside = here[number == first]
-                extent = cache.extent(name, index, first * count)
+                extent = cache.extent(url, index, first * count)
                 position = extent.find(within[inside])
                 self.fd[inside], self.offset[inside] = np.where(position < 0, IN_MEMORY, extent.fd), position
                 self._extents.add(extent)
                 lacking = inside[position < 0]
                 missing.append(lacking)
                 for r in lacking.tolist():
-                    self._keep[r] = extent, int(within[r])
-        return np.concatenate(missing) if missing else wanted
+                    self._to_cache[r] = extent, int(within[r])
+        return np.concatenate(missing) if missing else selection
 
-    def ask_ranges(
+    def request_ranges(
         self,
         reads: Reads,
         shards: np.ndarray,
         shard: np.ndarray,
         offset: np.ndarray,
         tags: list[str | None],
-        there: np.ndarray,
+        selection: np.ndarray,
     ) -> None:
-        """Ask for the byte ranges of chunks in shards.
+        """Request the byte ranges of chunks in shards.
 
         Parameters
         ----------
         reads
             Stretches of the array.
         shards
-            ``(n_shards,)`` their numbers.
+            ``(n_shards,)`` numbers of the shards.
         shard
-            ``(n_reads,)`` which of them a stretch lies in.
+            ``(n_reads,)`` position in ``shards`` of the shard of each stretch.
         offset
-            ``(n_reads,)`` where in the shard its chunk lies.
+            ``(n_reads,)`` offset in the shard of the chunk of each stretch.
         tags
             Entity tags of the shards.
-        there
-            Which reads to ask for.
+        selection
+            Numbers of the reads to request.
         """
         from .._kernels.decode import NOT_THE_CHUNK
 
         array, layout, nbytes = self._array, self._layout, self.nbytes
-        begin, end = offset[there], offset[there] + nbytes[there]
-        low = np.zeros(len(there), dtype=np.int64)
-        if not layout.blosc and array.cache is None:  # a stretch of a plain chunk is a range of its own
-            size, chunk = layout.dtype.itemsize, reads.chunk[there]
-            wrong = np.flatnonzero(nbytes[there] != layout.chunk * size)
+        begin, end = offset[selection], offset[selection] + nbytes[selection]
+        low = np.zeros(len(selection), dtype=np.int64)
+        if not layout.blosc and array.cache is None:  # of an uncompressed chunk, only the stretch itself
+            size, chunk = layout.dtype.itemsize, reads.chunk[selection]
+            wrong = np.flatnonzero(nbytes[selection] != layout.chunk * size)
             if len(wrong):
                 raise array.error(NOT_THE_CHUNK, int(chunk[wrong[0]]))
-            low = (reads.start[there] - chunk * layout.chunk) * size
-            begin, end = begin + low, begin + (reads.stop[there] - chunk * layout.chunk) * size
-        plan = plan_requests(shard[there], begin, end)
+            low = (reads.start[selection] - chunk * layout.chunk) * size
+            begin, end = begin + low, begin + (reads.stop[selection] - chunk * layout.chunk) * size
+        plan = plan_requests(shard[selection], begin, end)
         first = np.full(len(plan), np.iinfo(np.int64).max)
         last = np.zeros(len(plan), dtype=np.int64)
-        np.minimum.at(first, plan.of, reads.chunk[there])
-        np.maximum.at(last, plan.of, reads.chunk[there])
+        np.minimum.at(first, plan.request, reads.chunk[selection])
+        np.maximum.at(last, plan.request, reads.chunk[selection])
         fields = (plan.file, plan.start, plan.stop, first, last)
-        self._requests = array.request(
+        self._requests = array.submit(
             [
-                array.wanted(int(shards[file]), ByteRange(a, b), tags[file], b - a, (i, j))
+                array.object_range(int(shards[file]), ByteRange(a, b), tags[file], b - a, (i, j))
                 for file, a, b, i, j in zip(*(values.tolist() for values in fields), strict=True)
             ]
         )
-        self._of[there], self._skip[there] = plan.of, begin - low - plan.start[plan.of]
+        self._request[selection], self._skip[selection] = plan.request, begin - low - plan.start[plan.request]
 
-    def ask_whole(self, reads: Reads) -> None:
-        """Ask for whole objects, of one chunk each."""
-        most = self._layout.chunk * self._layout.dtype.itemsize
-        chunks, of = np.unique(reads.chunk, return_inverse=True)
-        self._of = of.astype(np.int64)
-        self._requests = self._array.request(
-            [self._array.wanted(number, ByteRange(), None, most, (number, number)) for number in chunks.tolist()]
+    def request_objects(self, reads: Reads) -> None:
+        """Request whole objects of one chunk each."""
+        largest = self._layout.chunk * self._layout.dtype.itemsize
+        chunks, request = np.unique(reads.chunk, return_inverse=True)
+        self._request = request.astype(np.int64)
+        self._requests = self._array.submit(
+            [self._array.object_range(chunk, ByteRange(), None, largest, (chunk, chunk)) for chunk in chunks.tolist()]
         )
 
     def n_jobs(self, n_jobs: int) -> int:
-        """Cut the reading into more jobs where their requests' answers are held until the last has come."""
-        asked = sum(request.wanted.nbytes for request in self._requests)
-        return max(n_jobs, asked // _JOB_BYTES)
+        """Return a number of jobs so that each waits for few bytes, as it holds its responses until the last comes."""
+        requested = sum(request.range.nbytes for request in self._requests)
+        return max(n_jobs, requested // _JOB_BYTES)
 
-    def part(self, part: slice) -> Fetched:
-        """Return some of the reads, which hold on to no other's bytes."""
+    def part(self, part: slice) -> RemoteChunks:
+        """Return some of the reads, without the responses of others."""
         one = copy(self)
-        used, of = np.unique(self._of[part], return_inverse=True)
+        used, request = np.unique(self._request[part], return_inverse=True)
         n_without = int(len(used) > 0 and used[0] < 0)
-        one._of = of.astype(np.int64) - n_without
+        one._request = request.astype(np.int64) - n_without
         one._requests = [self._requests[i] for i in used[n_without:].tolist()]
-        one._keep = self._keep[part]
+        one._to_cache = self._to_cache[part]
         one.fd, one.offset, one.nbytes, one._skip = (
             values[part] for values in (self.fd, self.offset, self.nbytes, self._skip)
         )
         return one
 
     @contextmanager
-    def opened(self) -> Iterator[Fetched]:
-        """Give the same when all bytes are there; raise what their requests raised."""
+    def opened(self) -> Iterator[RemoteChunks]:
+        """Wait for the responses; raise what their requests raised."""
         if self._requests:
             self._await()
         yield self
 
     def _await(self) -> None:
-        self._data = self._array.arrived(self._requests)
-        address = np.array([ABSENT if data is None else data.ctypes.data for data in self._data], dtype=np.int64)
-        for request, data in zip(self._requests, self._data, strict=True):
+        self._responses = self._array.responses(self._requests)
+        address = np.array([ABSENT if data is None else data.ctypes.data for data in self._responses], dtype=np.int64)
+        for request, data in zip(self._requests, self._responses, strict=True):
             if data is None and (self._layout.sharded or self._layout.complete):
-                raise CorruptDataError(f"{request.wanted.what()} must be there, and is missing.")
-        there = (self._of >= 0) & (address[self._of] >= 0)
-        self.offset = np.where(there, address[self._of] + self._skip, self.offset)
+                raise CorruptDataError(f"{request.range.what()} failed: the object is missing.")
+        arrived = (self._request >= 0) & (address[self._request] >= 0)
+        self.offset = np.where(arrived, address[self._request] + self._skip, self.offset)
         if not self._layout.sharded:
-            length = np.array([0 if data is None else len(data) for data in self._data], dtype=np.int64)
-            self.nbytes = length[self._of]
-        self._keep_chunks()
+            length = np.array([0 if data is None else len(data) for data in self._responses], dtype=np.int64)
+            self.nbytes = length[self._request]
+        self._fill_cache()
 
-    def _keep_chunks(self) -> None:
-        """Hand what came to the cache, each chunk once."""
-        cache, kept = self._array.cache, -1
-        for r, place in enumerate(self._keep):
-            data = None if self._of[r] < 0 else self._data[self._of[r]]
-            if cache is not None and place is not None and data is not None and place[1] != kept:
-                extent, kept = place
+    def _fill_cache(self) -> None:
+        """Put the chunks that arrived into the cache, each once."""
+        cache, latest = self._array.cache, -1
+        for r, target in enumerate(self._to_cache):
+            data = None if self._request[r] < 0 else self._responses[self._request[r]]
+            if cache is not None and target is not None and data is not None and target[1] != latest:
+                extent, latest = target
                 start = int(self._skip[r])
-                cache.put(extent, kept, data[start : start + int(self.nbytes[r])])
+                cache.put(extent, latest, data[start : start + int(self.nbytes[r])])
 
 
 def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredArray, limit: int | None) -> RemoteArray:
-    """Return what reads an array in an object store."""
+    """Return the reader of an array in an object store."""
     from .._remote.store import RemoteStore
 
     given: Any = array.store
@@ -326,7 +325,7 @@ def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredAr
 
 
 def _block_bytes(metadata: dict[str, Any]) -> int:
-    """Return the bytes of a Blosc block as the metadata have them; 0 where Blosc chose them."""
+    """Return the bytes of a Blosc block in the metadata; 0 if Blosc chooses them."""
     codecs = metadata["codecs"]
     if codecs[0]["name"] == "sharding_indexed":
         codecs = codecs[0]["configuration"]["codecs"]

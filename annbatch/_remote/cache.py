@@ -1,11 +1,10 @@
-"""Inner chunks of remote shards, kept on the local disk: shared by processes, bounded, right whatever is killed.
+"""Inner chunks of remote shards, cached on the local disk: shared by processes, bounded, and safe when they are killed.
 
-A file holds an extent: neighbouring chunks of one shard, at the distances that they have there, so that a chunk is
-read from it as it would be from the shard. Before them stands a table of a slot a chunk: a mark and the CRC-32C of its
-bytes. Bytes are written first, the slot afterwards, each by one call: a chunk that a process was killed in the middle
-of has no slot, and one that a machine lost contradicts its checksum. Two processes that write the same chunk write the
-same bytes, for the shard's entity tag is part of the name. So readers and writers need no lock; only who evicts takes
-one.
+Each file holds an extent: neighbouring chunks of one shard, at the same distances as in the shard, so that a chunk is
+read from it as from the shard. A table before them has one slot per chunk: a mark and the CRC-32C of its bytes. The
+bytes are written first and the slot afterwards, each by one call: if a process is killed while it writes a chunk, the
+slot stays empty; if the machine crashes, the checksum does not match. Processes that write the same chunk write the
+same bytes, as the shard's entity tag is part of the file name. So readers and writers need no lock; only eviction does.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
     from .._format.shard_index import ShardIndex
 
 EXTENT_BYTES = 8 << 20
-"""About the bytes of an extent, which is evicted whole. Chunks are some 100 KB: files of their own would be ten million
-for a terabyte, and whole shards, of hundreds of MB, would mostly hold what is not wanted."""
+"""About the bytes of an extent, which is evicted as a whole. One file per chunk of some 100 KB would be ten million
+files per terabyte; one per shard of hundreds of MB would mostly keep chunks that nobody reads."""
 
-_MOST_OPEN = 256
-"""Open extents; processes may have 1,024 open files by default."""
+_MAX_OPEN = 256
+"""Extents that stay open; by default, a process may have 1,024 open files."""
 
 _BLOCK = 4096
-"""Bytes that file systems hand out at a time."""
+"""Bytes that file systems allocate at a time."""
 
 _MARK = 1 << 32
 _SUFFIX = ".chunks"
@@ -59,20 +58,20 @@ class Extent:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         weakref.finalize(self, os.close, self.fd)
         with contextlib.suppress(OSError):
-            os.utime(path)  # of least use is what was opened longest ago
+            os.utime(path)  # the extents opened longest ago are evicted first
 
     @property
     def is_gone(self) -> bool:
-        """Whether the file was evicted, so that nobody will find what is written to it."""
+        """Whether the file was evicted, so that nobody would find what is written to it."""
         return os.fstat(self.fd).st_nlink == 0
 
     def find(self, chunks: np.ndarray) -> np.ndarray:
-        """Return where in the file chunks begin; -1 for one that is not there, or not as it was written.
+        """Return where chunks begin in the file; -1 for one that is missing or damaged.
 
         Parameters
         ----------
         chunks
-            ``(n,)`` numbers in the shard.
+            ``(n,)`` numbers of chunks within the shard.
         """
         slots = chunks - self._first
         raw = os.pread(self.fd, 8 * len(self._nbytes), 0)
@@ -108,23 +107,23 @@ class ChunkCache:
     Parameters
     ----------
     folder
-        Made if it is not there. Nothing else may be in it.
-    most_bytes
-        Of all that is in it. It is exceeded by an eighth for each process that writes, until one evicts.
+        Folder for the cache alone; created if needed.
+    max_bytes
+        Most bytes in the folder. Each writing process may exceed it by an eighth before it evicts.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], most_bytes: int) -> None:
-        if most_bytes < 1:
-            raise ValueError(f"`cache_size` must be positive, got {most_bytes}.")
+    def __init__(self, folder: str | os.PathLike[str], max_bytes: int) -> None:
+        if max_bytes < 1:
+            raise ValueError(f"`cache_size` must be positive, got {max_bytes}.")
         self._folder = Path(folder)
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[str, str | None, int], Extent] = OrderedDict()
         self._written = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._folder, self._most_bytes)
+        return type(self), (self._folder, self._max_bytes)
 
     def extent(self, name: str, index: ShardIndex, chunk: int) -> Extent:
         """Return the extent that a chunk of a shard belongs to.
@@ -132,11 +131,11 @@ class ChunkCache:
         Parameters
         ----------
         name
-            Of the shard: its URL.
+            URL of the shard.
         index
-            Of the shard.
+            Index of the shard.
         chunk
-            Number in the shard.
+            Number of the chunk within the shard.
         """
         count = index.chunks_within(EXTENT_BYTES)
         first = chunk // count * count
@@ -146,33 +145,33 @@ class ChunkCache:
             if extent is None or extent.is_gone:
                 path = self._folder / (hashlib.sha256(repr(key).encode()).hexdigest()[:40] + _SUFFIX)
                 self._open[key] = extent = Extent(path, first, index, count)
-                if len(self._open) > _MOST_OPEN:
+                if len(self._open) > _MAX_OPEN:
                     self._open.popitem(last=False)
             self._open.move_to_end(key)
         return extent
 
     def put(self, extent: Extent, chunk: int, data: Any) -> None:
-        """Keep a chunk; where the disk does not take it, go without."""
+        """Keep a chunk; ignore a disk that refuses it."""
         try:
             written = extent.put(chunk, data)
         except OSError:
             return
         with self._lock:
-            self._written += (written // _BLOCK + 2) * _BLOCK  # a table's block and one begun
-            full = self._written > self._most_bytes // 8
+            self._written += (written // _BLOCK + 2) * _BLOCK  # the block of the table, and a partial one
+            full = self._written > self._max_bytes // 8
             if full:
                 self._written = 0
         if full:
             self.evict()
 
     def evict(self) -> None:
-        """Remove extents, those of least use first, until a tenth of the space is free; unless another process does."""
+        """Delete the extents opened longest ago until a tenth of the space is free, unless another process does."""
         with self._folder.joinpath("lock").open("a") as lock:
             try:
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (ImportError, OSError):  # Windows has no such locks: two that evict only evict too much
+            except (ImportError, OSError):  # Windows has no such locks: two processes would only evict too much
                 return
             found = []
             for path in self._folder.glob(f"*{_SUFFIX}"):
@@ -180,12 +179,12 @@ class ChunkCache:
                     stat = path.stat()
                     found.append((stat.st_mtime_ns, stat.st_blocks * 512, path))
             total = sum(size for _, size, _ in found)
-            if total <= self._most_bytes:
+            if total <= self._max_bytes:
                 return
             for _, size, path in sorted(found):
                 path.unlink(missing_ok=True)
                 total -= size
-                if total <= 0.9 * self._most_bytes:
+                if total <= 0.9 * self._max_bytes:
                     return
 
 

@@ -1,4 +1,4 @@
-"""Which bytes are asked for together: integers only, no I/O."""
+"""Which byte ranges share a request: integers only, no I/O."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 GAP_BYTES = 64 << 10
-"""Unwanted bytes that it is cheaper to fetch than to skip. A request of its own costs a client about 0.4 ms of a core,
-and whatever the store bills for it; at 100 MB/s these bytes take 0.6 ms."""
+"""Unneeded bytes that are cheaper to fetch than to skip. Another request costs a client about 0.4 ms of a core, and
+what the store bills for it; at 100 MB/s these bytes take 0.6 ms."""
 
 LARGEST_BYTES = 4 << 20
-"""The most that ranges are joined to. At 20 ms to the first byte and 100 MB/s a request of this size waits for a third
-of its time, which others fill; a larger one would only cost more to repeat."""
+"""Most bytes of joined ranges. At 20 ms to the first byte and 100 MB/s, a request of this size waits for a third of its
+time, which others fill; a larger one would only cost more to retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +22,23 @@ class RequestPlan:
     Attributes
     ----------
     file, start, stop
-        ``(n_requests,)`` int64: which object, and which of its bytes.
-    of
-        ``(n_ranges,)`` int64: the request that covers each range.
+        ``(n_requests,)`` int64 object of each request, and its bytes.
+    request
+        ``(n_ranges,)`` int64 request that covers each range.
     """
 
     file: np.ndarray
     start: np.ndarray
     stop: np.ndarray
-    of: np.ndarray
+    request: np.ndarray
 
     def __len__(self) -> int:
         return len(self.file)
 
 
+# `obstore.get_ranges` joins ranges, too, but makes at most 10 requests at a time, returns nothing before all have come,
+# and checks no entity tag. For windows of 16,384 rows over a link of 100 MB/s with 20 ms to the first byte, it took 6
+# to 19 % longer, the first bytes came after 0.3 to 1.5 s, not 0.03 to 0.7 s, and up to 185 MB were held, not 67 MB.
 def plan_requests(
     file: np.ndarray, start: np.ndarray, stop: np.ndarray, *, gap: int = GAP_BYTES, largest: int = LARGEST_BYTES
 ) -> RequestPlan:
@@ -44,17 +47,17 @@ def plan_requests(
     Parameters
     ----------
     file, start, stop
-        ``(n_ranges,)`` int64, in any order. Ranges may overlap.
+        ``(n_ranges,)`` int64 object of each range, and its bytes, in any order. Ranges may overlap.
     gap
-        Ranges that lie no further apart are joined.
+        Largest distance of ranges that are joined.
     largest
-        Joined up to this many bytes; one that is longer by itself stays whole.
+        Most bytes of joined ranges; a longer single range stays whole.
     """
     order = np.lexsort((start, file))
     files: list[int] = []
     starts: list[int] = []
     stops: list[int] = []
-    of = np.empty(len(order), dtype=np.int64)
+    request = np.empty(len(order), dtype=np.int64)
     for i, number, a, b in zip(
         order.tolist(), file[order].tolist(), start[order].tolist(), stop[order].tolist(), strict=True
     ):
@@ -65,5 +68,5 @@ def plan_requests(
             files.append(number)
             starts.append(a)
             stops.append(b)
-        of[i] = len(files) - 1
-    return RequestPlan(np.array(files, np.int64), np.array(starts, np.int64), np.array(stops, np.int64), of)
+        request[i] = len(files) - 1
+    return RequestPlan(np.array(files, np.int64), np.array(starts, np.int64), np.array(stops, np.int64), request)

@@ -1,7 +1,7 @@
-"""What a failed request means: whether another attempt may help, and how to say it without quoting any secret.
+"""Which errors of requests are worth a retry, and their reasons in words, without secrets.
 
-obstore tells most failures apart in its message only, which quotes the whole URL, with a password or a signature if
-there is one. So messages are searched, and never shown.
+obstore distinguishes most errors by their messages only, which quote the whole URL, with any password or signature in
+it. So messages are searched, but never shown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 _STATUS = re.compile(r"status code: (\d{3})")
 
 _BUSY = (408, 425, 429)
-"""Statuses below 500 that ask to be tried again."""
+"""Statuses below 500 that ask for a retry."""
 
 _NO_ROUTE = ("dns error", "failed to lookup address", "NetworkUnreachable", "HostUnreachable", "No route to host")
 
@@ -21,20 +21,20 @@ _METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "metadata/i
 _CONNECTION = (
     ("Connection refused", "the connection was refused"),
     ("Connection reset", "the connection was reset"),
-    ("timed out", "the server did not answer in time"),
-    ("TimedOut", "the server did not answer in time"),
-    ("response body", "the answer broke off"),
-    ("IncompleteMessage", "the answer broke off"),
-    ("incomplete message", "the answer broke off"),
+    ("timed out", "the request timed out"),
+    ("TimedOut", "the request timed out"),
+    ("response body", "the response broke off"),
+    ("IncompleteMessage", "the response broke off"),
+    ("incomplete message", "the response broke off"),
 )
 
 
-class TruncatedAnswerError(Exception):
-    """An answer held fewer bytes than were asked for."""
+class TruncatedResponseError(Exception):
+    """A response held fewer bytes than were requested."""
 
 
 class ReplacedObjectError(Exception):
-    """An object is no longer the one whose index was read."""
+    """An object was replaced after its index was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Fault:
     Attributes
     ----------
     reason
-        In words, without the URL.
+        The cause in words, without the URL.
     transient
         Whether another attempt may succeed.
     """
@@ -57,20 +57,20 @@ MISSING = Fault("there is no such object (404)", False)
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Return what an error of obstore, or of waiting for it, means.
+    """Return what an error of obstore, or a timeout, means.
 
     Examples
     --------
     >>> fault_of(TimeoutError())
-    Fault(reason='the server did not answer in time', transient=True)
+    Fault(reason='the request timed out', transient=True)
     """
     name, text = type(error).__name__, str(error)
     if isinstance(error, FileNotFoundError):
         return MISSING
     if isinstance(error, TimeoutError):
-        return Fault("the server did not answer in time", True)
-    if isinstance(error, TruncatedAnswerError):
-        return Fault("the answer was truncated", True)
+        return Fault("the request timed out", True)
+    if isinstance(error, TruncatedResponseError):
+        return Fault("the response was truncated", True)
     if any(service in text for service in _METADATA_SERVICES):
         return Fault("no credentials were found where obstore looks for them", False)
     if name == "PermissionDeniedError":
@@ -80,9 +80,9 @@ def fault_of(error: BaseException) -> Fault:
     if name in ("NotSupportedError", "NotImplementedError"):
         return Fault("the server does not support such a request", False)
     if "didn't return partial" in text or "NotPartial" in text:
-        return Fault("the server ignores ranges of bytes, which are needed", False)
+        return Fault("the server ignores byte ranges, which are required", False)
     if any(phrase in text for phrase in _NO_ROUTE):
-        return Fault("no route leads to the host, or its name is unknown", False)
+        return Fault("the host is unknown or unreachable", False)
     if "BadScheme" in text:
         return Fault("plain HTTP was not allowed (obstore's `allow_http`)", False)
     status = _STATUS.search(text)

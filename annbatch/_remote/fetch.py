@@ -1,4 +1,4 @@
-"""One answer of an object store, however many attempts it takes."""
+"""One request to an object store, with its retries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import RemoteError
-from .faults import MISSING, ReplacedObjectError, TruncatedAnswerError, fault_of
+from .faults import MISSING, ReplacedObjectError, TruncatedResponseError, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,10 +24,10 @@ _LONGEST_PAUSE = 5.0
 that failed together do not come back together, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter)."""
 
 _SLOWEST = 1e6
-"""Bytes a second that a link must carry at least for large objects to be written: a shard of 500 MB takes 8 minutes
-then, and obstore gives up by itself on a part of one that takes 30 s."""
+"""Bytes per second that a link must carry for large objects to be written: a shard of 500 MB then takes 8 minutes.
+obstore itself gives up on a part that takes 30 s."""
 
-_jitter = random.Random()  # one of its own: drawing from the global one would change a user's seeded numbers
+_jitter = random.Random()  # drawing from the global generator would change a user's seeded numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RetryPolicy:
     Attributes
     ----------
     timeout
-        Seconds that one attempt may take.
+        Seconds per attempt.
     deadline
         Seconds after which no further attempt is made.
     """
@@ -51,23 +51,18 @@ class RetryPolicy:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
 
     def for_bytes(self, nbytes: int) -> RetryPolicy:
-        """Return the policy for an object of so many bytes that goes as a whole."""
+        """Return the policy for writing an object of a given size in one request."""
         more = nbytes / _SLOWEST
         return RetryPolicy(self.timeout + more, self.deadline + more)
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Which bytes of an object: ``start`` to ``stop``, the last ``suffix``, or all where both are None."""
+    """Bytes of an object: ``start`` to ``stop``, the last ``suffix``, or all if none of them is given."""
 
     start: int | None = None
     stop: int | None = None
     suffix: int | None = None
-
-    @property
-    def length(self) -> int | None:
-        """Bytes; None for all, however many they are."""
-        return self.suffix if self.start is None or self.stop is None else self.stop - self.start
 
     def __str__(self) -> str:
         if self.suffix is not None:
@@ -76,17 +71,17 @@ class ByteRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Bytes of an object, and what the store says of the object.
+class Response:
+    """Bytes of an object, with its size and its version.
 
     Attributes
     ----------
     data
-        Supports the buffer protocol.
+        The bytes; supports the buffer protocol.
     size
         Bytes of the whole object.
     tag
-        Its entity tag, which changes with its content; None where the store gives none.
+        Entity tag of the object, which changes with its content; None if the store gives none.
     """
 
     data: Any
@@ -94,58 +89,62 @@ class Answer:
     tag: str | None
 
 
+# obstore's `retry_config` cannot replace this (0.12, with faults injected before an S3 server). Under 5 % of stalls,
+# resets, truncations or 503s, 400 reads took as long with either. But obstore did not retry truncated lists, bulk
+# deletes, conditional writes, status 425, or truncated objects without entity tag; it ended 0.5 s after a deadline of
+# 2 s (it lets the last attempt finish); it does not report attempts; and it cannot be set for a store that users made.
 async def retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], policy: RetryPolicy) -> T:
-    """Return what ``attempt`` returns, after as many attempts as it takes within the deadline.
+    """Return the result of ``attempt``, retried after transient faults until the deadline.
 
     Parameters
     ----------
     attempt
         Makes one request.
     what
-        Returns what is asked for, for the error.
+        Returns what is done, for errors: "Reading s3://bucket/key".
     policy
-        How long.
+        Limits in time.
 
     Raises
     ------
     FileNotFoundError
         If there is no such object.
     annbatch.errors.RemoteError
-        If it was refused, or not answered within the deadline.
+        If the store refuses, or the deadline has passed.
     """
     begin, attempts, bound = time.monotonic(), 0, _FIRST_PAUSE
     while True:
-        left = policy.deadline - (time.monotonic() - begin)
+        remaining = policy.deadline - (time.monotonic() - begin)
         attempts += 1
         try:
-            async with asyncio.timeout(min(policy.timeout, left)):
+            async with asyncio.timeout(min(policy.timeout, remaining)):
                 return await attempt()
         except ReplacedObjectError:
             raise
         except Exception as error:
             fault = fault_of(error)
-        # Raised outside of the handler: what was caught there quotes the URL, and would be shown as the context.
+        # Raised outside the handler: the caught error quotes the URL, and would be shown as the context.
         if fault is MISSING:
-            raise FileNotFoundError(f"{what()} could not be had: {fault.reason}.")
+            raise FileNotFoundError(f"{what()} failed: {fault.reason}.")
         if not fault.transient:
-            raise RemoteError(f"{what()} could not be had: {fault.reason}.")
+            raise RemoteError(f"{what()} failed: {fault.reason}.")
         pause = _jitter.uniform(0, bound)
         if time.monotonic() - begin + pause >= policy.deadline:
             raise RemoteError(
-                f"{what()} could not be had within the deadline of {policy.deadline:g} s, in {attempts} "
-                f"attempt{'s' if attempts > 1 else ''}: in the last, {fault.reason}."
+                f"{what()} failed after {attempts} attempt{'s' if attempts > 1 else ''} within the deadline of "
+                f"{policy.deadline:g} s; last error: {fault.reason}."
             )
         await asyncio.sleep(pause)
         bound = min(2 * bound, _LONGEST_PAUSE)
 
 
-async def get(store: ObjectStore, path: str, wanted: ByteRange, tag: str | None) -> Answer:
-    """Make one attempt at getting bytes of an object.
+async def get(store: ObjectStore, path: str, byte_range: ByteRange, tag: str | None) -> Response:
+    """Read bytes of an object, in one attempt.
 
     Raises
     ------
-    TruncatedAnswerError
-        If fewer bytes came than were asked for and than there are.
+    TruncatedResponseError
+        If fewer bytes came than were requested and exist.
     ReplacedObjectError
         If the object's tag is not ``tag``, unless that is None.
     """
@@ -153,24 +152,24 @@ async def get(store: ObjectStore, path: str, wanted: ByteRange, tag: str | None)
     from obstore.exceptions import NotSupportedError
 
     options: dict[str, Any] = {}
-    if wanted.suffix is not None:
-        options["range"] = {"suffix": wanted.suffix}
-    elif wanted.start is not None and wanted.stop is not None:
-        options["range"] = (wanted.start, wanted.stop)
+    if byte_range.suffix is not None:
+        options["range"] = {"suffix": byte_range.suffix}
+    elif byte_range.start is not None and byte_range.stop is not None:
+        options["range"] = (byte_range.start, byte_range.stop)
     try:
         result = await obstore.get_async(store, path, options=options)  # type: ignore[arg-type]  # a TypedDict
     except NotSupportedError:
-        if wanted.suffix is None:
+        if byte_range.suffix is None:
             raise
         result = None
-    if result is None:  # Azure has no such ranges: the size is asked for first
+    if result is None:  # Azure has no suffix ranges: ask for the size first
         size = int((await obstore.head_async(store, path))["size"])
-        return await get(store, path, ByteRange(max(0, size - (wanted.suffix or 0)), size), tag)
+        return await get(store, path, ByteRange(max(0, size - (byte_range.suffix or 0)), size), tag)
     meta = result.meta
     if tag is not None and meta["e_tag"] != tag:
         raise ReplacedObjectError(path)
     data = await result.bytes_async()
     first, stop = result.range
     if len(data) != stop - first:
-        raise TruncatedAnswerError(f"{len(data)} bytes instead of {stop - first}")
-    return Answer(data, int(meta["size"]), meta["e_tag"])
+        raise TruncatedResponseError(f"{len(data)} bytes instead of {stop - first}")
+    return Response(data, int(meta["size"]), meta["e_tag"])

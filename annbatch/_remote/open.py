@@ -1,4 +1,4 @@
-"""Open a zarr group of an object store."""
+"""Zarr groups in object stores, by URL."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def open_group(url: str) -> zarr.Group:
-    """Return the zarr group at a URL, for reading.
+    """Open the zarr group at a URL, for reading.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no zarr group.
     """
     import zarr
 
@@ -30,16 +30,16 @@ def open_group(url: str) -> zarr.Group:
     except FileNotFoundError:
         pass
     hint = ": copy h5ad files to a disk first" if without_secrets(url).endswith(".h5ad") else ""
-    raise FileNotFoundError(f"{without_secrets(url)} must be a zarr group, and there is none{hint}.")
+    raise FileNotFoundError(f"{without_secrets(url)} is not a zarr group{hint}.")
 
 
-def size_of(place: str | Path) -> int | None:
-    """Return the bytes of a file, of all files under a folder, or of all objects under a URL; None for a web server."""
-    if not is_url(place):
-        return size_on_disk(place)
+def size_of(location: str | Path) -> int | None:
+    """Return the bytes of a file, of all files in a folder, or of all objects under a URL; None for a web server."""
+    if not is_url(location):
+        return size_on_disk(location)
     from zarr.core.sync import sync
 
     from .store import RemoteStore
 
-    store = RemoteStore(str(place), read_only=True)
+    store = RemoteStore(str(location), read_only=True)
     return sync(store.getsize_prefix("")) if store.supports_listing else None

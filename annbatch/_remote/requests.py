@@ -1,7 +1,7 @@
-"""Many requests at a time, within a bound on their number and on their bytes, answered on a thread of their own.
+"""Many requests at a time, within bounds on their number and their bytes, made on a thread of their own.
 
-All that is here but :meth:`Requests.submit` and what :class:`Request` offers runs on one event loop, so that no lock is
-needed: a request's memory comes back wherever its last holder dies, garbage collection included.
+Everything but :meth:`Requests.submit` and the methods of :class:`Request` runs on one event loop, so no lock is needed:
+a response's memory is released on any thread on which its last holder dies, garbage collection included.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from .fetch import Answer, ByteRange
+    from .fetch import ByteRange, Response
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRange:
-    """What one request asks for.
+    """Bytes of an object to request.
 
     Attributes
     ----------
     path
-        Of the object.
+        Path of the object.
     bytes
-        Which of it.
+        Range of its bytes.
     tag
-        The entity tag that the object must have; None for any.
+        Entity tag that the object must have; None for any.
     nbytes
-        What the answer is expected to take in memory.
+        Memory that the response is expected to take.
     what
-        Returns what this is, for errors: object, bytes, chunks, array.
+        Returns what is done, for errors: "Reading bytes 0..9 of s3://bucket/key (chunk 0 of array s3://bucket/X)".
     """
 
     path: str
@@ -47,125 +47,125 @@ class ObjectRange:
 
 
 class Request:
-    """A request that was handed in; its answer's memory is booked until the last holder of this object is gone."""
+    """A submitted request; the memory of its response stays reserved until the last holder of this object is gone."""
 
-    def __init__(self, wanted: ObjectRange, requests: Requests) -> None:
-        self.wanted = wanted
+    def __init__(self, object_range: ObjectRange, requests: Requests) -> None:
+        self.range = object_range
         self._requests = requests
-        self.future: Future[Answer | None] = Future()
-        self.begun = False
-        self.booked = 0  # bytes; as `begun`, the loop's own
+        self.future: Future[Response | None] = Future()
+        self.started = False
+        self.reserved = 0  # bytes; like `started`, changed on the loop only
 
-    def result(self) -> Answer | None:
-        """Wait for the answer; None if there is no such object.
+    def result(self) -> Response | None:
+        """Wait for the response; None if there is no such object.
 
         Raises
         ------
         concurrent.futures.CancelledError
-            If the reading was stopped.
+            If the request was cancelled.
         annbatch.errors.RemoteError
-            If it was refused, or not answered within the deadline.
+            If the store refuses, or the deadline has passed.
         """
         return self.future.result()
 
     def __del__(self) -> None:
-        if self.booked:
-            self._requests.give_back(self.booked)
+        if self.reserved:
+            self._requests.release(self.reserved)
 
 
 class Requests:
-    """The requests of one store.
+    """The requests to one store.
 
-    Requests are begun in the order in which they were handed in, while fewer than ``most`` are under way and answers
-    that nobody has let go of take no more than ``most_bytes``. One that is waited for comes first, and whatever the
-    bytes: so that what waits never depends on the end of something behind it.
+    Requests start in the order in which they were submitted, while fewer than ``max_requests`` are under way and the
+    responses that are under way or held take at most ``max_bytes``. Requests that a thread waits for start first, and
+    regardless of the bytes, so that no thread waits for a request behind its own.
 
     Parameters
     ----------
-    answer
-        Answers one.
-    most
-        Requests at a time.
-    most_bytes
-        Bytes of answers under way or held.
+    fetch
+        Makes one request, with its retries.
+    max_requests
+        Requests under way at a time.
+    max_bytes
+        Bytes of responses under way or held.
     """
 
     def __init__(
-        self, answer: Callable[[ObjectRange], Coroutine[Any, Any, Answer | None]], *, most: int, most_bytes: int
+        self, fetch: Callable[[ObjectRange], Coroutine[Any, Any, Response | None]], *, max_requests: int, max_bytes: int
     ) -> None:
-        self._answer = answer
-        self._most = most
-        self._most_bytes = most_bytes
+        self._fetch = fetch
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
         self._loop = event_loop()
-        # Ordered, and left by a request that begins: one that stayed would hold its answer's memory.
-        self._waiting: dict[Request, None] = {}
-        self._first: dict[Request, None] = {}
-        self._tasks: set[asyncio.Task[Answer | None]] = set()
-        self._held_bytes = 0
+        # Ordered sets. Requests leave them when they start: one that stayed would hold its response's memory.
+        self._queue: dict[Request, None] = {}
+        self._urgent: dict[Request, None] = {}
+        self._tasks: set[asyncio.Task[Response | None]] = set()
+        self._reserved_bytes = 0
         self.peak_bytes = 0
         self.peak_requests = 0
 
-    def submit(self, wanted: Sequence[ObjectRange]) -> list[Request]:
-        """Hand requests in; return at once."""
-        requests = [Request(one, self) for one in wanted]
+    def submit(self, ranges: Sequence[ObjectRange]) -> list[Request]:
+        """Submit requests; return at once."""
+        requests = [Request(one, self) for one in ranges]
         if requests:
-            self._loop.call_soon_threadsafe(self._take, self._waiting, requests)
+            self._loop.call_soon_threadsafe(self._enqueue, self._queue, requests)
         return requests
 
     def prioritize(self, requests: Sequence[Request]) -> None:
-        """Have requests begun before others: somebody waits for them."""
-        late = [request for request in requests if not request.future.done()]
-        if late:
-            self._loop.call_soon_threadsafe(self._take, self._first, late)
+        """Start requests before others, as a thread waits for them."""
+        pending = [request for request in requests if not request.future.done()]
+        if pending:
+            self._loop.call_soon_threadsafe(self._enqueue, self._urgent, pending)
 
     @property
     def busy(self) -> bool:
         """Whether requests are under way or waiting."""
-        return bool(self._tasks or self._first or self._waiting)
+        return bool(self._tasks or self._urgent or self._queue)
 
     def cancel(self) -> None:
-        """Drop all requests; those who wait for one get a ``CancelledError``. Safe wherever garbage is collected."""
+        """Cancel all requests: waiting threads get a ``CancelledError``. Safe during garbage collection."""
         with contextlib.suppress(RuntimeError):  # the loop is closed when the interpreter ends
             self._loop.call_soon_threadsafe(self._cancel)
 
-    def give_back(self, nbytes: int) -> None:
-        """Book the memory of an answer as free. Called from wherever its last holder dies."""
+    def release(self, nbytes: int) -> None:
+        """Release the memory of a response. Called on any thread, where its last holder dies."""
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._free, nbytes)
+            self._loop.call_soon_threadsafe(self._release, nbytes)
 
     # On the loop ------------------------------------------------------------------------------------------------------
 
-    def _take(self, queue: dict[Request, None], requests: list[Request]) -> None:
-        queue.update(dict.fromkeys(request for request in requests if not request.begun))
-        self._begin()
+    def _enqueue(self, queue: dict[Request, None], requests: list[Request]) -> None:
+        queue.update(dict.fromkeys(request for request in requests if not request.started))
+        self._start()
 
-    def _begin(self) -> None:
-        while len(self._tasks) < self._most:
+    def _start(self) -> None:
+        while len(self._tasks) < self._max_requests:
             request = self._next()
             if request is None:
                 return
-            request.begun, request.booked = True, request.wanted.nbytes
-            self._held_bytes += request.booked
-            task = self._loop.create_task(self._answer(request.wanted))
+            request.started, request.reserved = True, request.range.nbytes
+            self._reserved_bytes += request.reserved
+            task = self._loop.create_task(self._fetch(request.range))
             self._tasks.add(task)
-            task.add_done_callback(partial(self._ended, request))
-            self.peak_bytes = max(self.peak_bytes, self._held_bytes)
+            task.add_done_callback(partial(self._finish, request))
+            self.peak_bytes = max(self.peak_bytes, self._reserved_bytes)
             self.peak_requests = max(self.peak_requests, len(self._tasks))
 
     def _next(self) -> Request | None:
-        request = next(iter(self._first), None)
+        request = next(iter(self._urgent), None)
         if request is None:
-            request = next(iter(self._waiting), None)
+            request = next(iter(self._queue), None)
             if request is None or not self._fits(request):
                 return None
-        self._first.pop(request, None)
-        self._waiting.pop(request, None)
+        self._urgent.pop(request, None)
+        self._queue.pop(request, None)
         return request
 
     def _fits(self, request: Request) -> bool:
-        return self._held_bytes == 0 or self._held_bytes + request.wanted.nbytes <= self._most_bytes
+        return self._reserved_bytes == 0 or self._reserved_bytes + request.range.nbytes <= self._max_bytes
 
-    def _ended(self, request: Request, task: asyncio.Task[Answer | None]) -> None:
+    def _finish(self, request: Request, task: asyncio.Task[Response | None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if task.cancelled():
@@ -175,16 +175,16 @@ class Requests:
         else:
             request.future.set_result(task.result())
         if request.future.cancelled() or error is not None:
-            self._held_bytes -= request.booked
-            request.booked = 0
-        self._begin()
+            self._reserved_bytes -= request.reserved
+            request.reserved = 0
+        self._start()
 
-    def _free(self, nbytes: int) -> None:
-        self._held_bytes -= nbytes
-        self._begin()
+    def _release(self, nbytes: int) -> None:
+        self._reserved_bytes -= nbytes
+        self._start()
 
     def _cancel(self) -> None:
-        for queue in (self._first, self._waiting):
+        for queue in (self._urgent, self._queue):
             for request in queue:
                 request.future.cancel()
             queue.clear()
@@ -197,12 +197,12 @@ _starting = threading.Lock()
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop of this process on which requests are made; start its thread at the first call."""
+    """Return this process's event loop for requests; the first call starts its thread."""
     global _started
     with _starting:
         if _started is None or _started[0] != os.getpid():
             loop = asyncio.new_event_loop()
-            # A daemon: an iterator that was abandoned must not keep the interpreter from ending.
+            # A daemon: an abandoned iterator must not keep the interpreter from exiting.
             threading.Thread(target=loop.run_forever, name="annbatch-requests", daemon=True).start()
             _started = (os.getpid(), loop)
         return _started[1]

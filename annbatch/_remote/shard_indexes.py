@@ -1,4 +1,4 @@
-"""Where the chunks of shards lie, fetched once, and kept within a bound."""
+"""Indexes of shards: fetched once, and kept within a bound."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .._format.layout import ChunkLayout
     from .requests import Request
 
-_MOST_BYTES = 64 << 20
-"""Of the indexes of a store: those of 4 million chunks, which are some 250 million cells of 64 a chunk."""
+_MAX_BYTES = 64 << 20
+"""Bytes of indexes per store: 4 million chunks, or some 250 million cells at 64 per chunk."""
 
 
 class ShardIndexes:
@@ -43,14 +43,14 @@ class ShardIndexes:
         self._bytes = 0
 
     def get(self, layout: ChunkLayout, shards: Sequence[int]) -> list[ShardIndex]:
-        """Return the indexes of some shards of an array; those not known are fetched, all at a time.
+        """Return the indexes of some shards of an array; unknown ones are fetched together.
 
         Raises
         ------
         annbatch.errors.CorruptDataError
-            If an index contradicts its checksum, or a shard is missing of an array that is complete.
+            If an index contradicts its checksum, or a shard of a complete array is missing.
         annbatch.errors.RemoteError
-            If one could not be had.
+            If the store refuses, or the deadline has passed.
         """
         paths = [str(layout.file(shard)) for shard in shards]
         with self._lock:
@@ -65,7 +65,7 @@ class ShardIndexes:
         return [found[path] for path in paths]
 
     def forget(self, path: str) -> None:
-        """Drop an index: the shard is another than it was."""
+        """Drop an index, as its shard was replaced."""
         with self._lock:
             index = self._known.pop(path, None)
             self._bytes -= 0 if index is None else _size(index)
@@ -75,23 +75,23 @@ class ShardIndexes:
             if path not in self._known:
                 self._known[path] = index
                 self._bytes += _size(index)
-            while self._bytes > _MOST_BYTES and len(self._known) > 1:
+            while self._bytes > _MAX_BYTES and len(self._known) > 1:
                 self._bytes -= _size(self._known.popitem(last=False)[1])
 
     def _range(self, layout: ChunkLayout, path: str) -> ObjectRange:
         n_bytes = layout.index_bytes
-        place = f"{self._url}/{path}"
-        asked = ByteRange(0, n_bytes) if layout.index_first else ByteRange(suffix=n_bytes)
-        return ObjectRange(path, asked, None, n_bytes, partial("{}, the index of its chunks,".format, place))
+        index = ByteRange(0, n_bytes) if layout.index_first else ByteRange(suffix=n_bytes)
+        what = partial("Reading the chunk index of {}/{}".format, self._url, path)
+        return ObjectRange(path, index, None, n_bytes, what)
 
     def _parse(self, layout: ChunkLayout, path: str, request: Request) -> ShardIndex:
-        answer, place = request.result(), f"{self._url}/{path}"
-        if answer is None:
+        response, shard = request.result(), f"{self._url}/{path}"
+        if response is None:
             if layout.complete:
-                raise CorruptDataError(f"{place} is missing, with chunks of array {self._url}/{layout.folder}.")
+                raise CorruptDataError(f"{shard} is missing, with chunks of array {self._url}/{layout.folder}.")
             return ShardIndex(np.full(layout.per_file, ABSENT), np.zeros(layout.per_file, dtype=np.int64), None)
-        offset, nbytes = parse_index(bytes(answer.data), layout, answer.size, place)
-        return ShardIndex(offset, nbytes, answer.tag)
+        offset, nbytes = parse_index(bytes(response.data), layout, response.size, shard)
+        return ShardIndex(offset, nbytes, response.tag)
 
 
 def _size(index: ShardIndex) -> int:

@@ -1,4 +1,4 @@
-"""An object store as a zarr store: patient, counted, and silent about its credentials."""
+"""An object store as a zarr store that retries, counts its requests, and never shows credentials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zarr.storage import ObjectStore
 from .._sizes import parse_size
 from ..errors import RemoteError
 from .cache import ChunkCache
-from .fetch import Answer, ByteRange, RetryPolicy, get, retry
+from .fetch import ByteRange, Response, RetryPolicy, get, retry
 from .requests import ObjectRange, Request, Requests
 from .shard_indexes import ShardIndexes
 from .urls import open_object_store, url_of
@@ -28,51 +28,50 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = 20.0
-"""Seconds that an attempt may take. As no more than ``REQUEST_BYTES`` are under way, a link of 3.4 MB/s is enough."""
+"""Seconds per attempt. With at most ``REQUEST_BYTES`` under way, a link of 3.4 MB/s is enough."""
 
 DEADLINE = 120.0
-"""Seconds after which an error is raised; services that were restarted are back by then."""
+"""Seconds until an error is raised; services that restart are back by then."""
 
 REQUESTS = 64
-"""Requests under way at a time. At 20 ms to the first byte, 64 of 128 KB fill a link of 400 MB/s."""
+"""Requests under way. At 20 ms to the first byte, 64 of 128 KB fill a link of 400 MB/s."""
 
 REQUEST_BYTES = 64 << 20
-"""Bytes of answers under way or not yet decoded, beside the windows that ``prefetch`` bounds."""
-
+"""Bytes of responses under way or not yet decoded, in addition to the windows that ``prefetch`` bounds."""
 
 CACHE_SIZE = "20GB"
-"""What a cache may take where nothing else is said: less than what laptops and nodes have free."""
+"""Default size of a cache: less than laptops and nodes have free."""
 
 
 class RemoteStore(ObjectStore[Any]):
-    """Objects in S3, GCS or Azure, or on a web server, as a zarr store that waits, tries again, and counts.
+    """Objects in S3, GCS or Azure, or on a web server, as a zarr store with retries, limits and counts.
 
-    Made for you where a URL is given to :class:`~annbatch.DatasetCollection`; make it yourself to choose its limits.
+    :class:`~annbatch.DatasetCollection` makes one for a URL; make your own to choose its limits.
 
     Parameters
     ----------
     store
-        A URL such as ``"s3://bucket/prefix"``, a store of obstore, or zarr's ``ObjectStore``. Credentials come from
-        where obstore finds them: the environment, the machine's role, or the arguments of its stores.
+        A URL such as ``"s3://bucket/prefix"``, an obstore store, or zarr's ``ObjectStore``. obstore finds the
+        credentials: in the environment, the machine's role, or the arguments of its stores.
     read_only
-        Whether writing is refused.
+        Whether to refuse writing.
     timeout
-        Seconds that one attempt at a request may take.
+        Seconds per attempt at a request.
     deadline
-        Seconds after which a request that failed is not tried again.
+        Seconds after which a failed request is not retried.
     requests
-        How many requests may be under way.
+        Most requests under way.
     request_bytes
-        How many bytes of answers may be under way or not yet decoded.
+        Most bytes of responses under way or not yet decoded.
     cache_dir
-        Folder in which chunks are kept that were read; processes may share it. None: nothing is kept.
+        Folder that keeps chunks once they are read; processes may share it. None for no cache.
     cache_size
-        Bytes (``"20GB"`` or an int) that it may take; chunks of least use go first.
+        Most bytes in the folder (``"20GB"`` or an int); chunks that were not opened for longest are evicted first.
 
     Raises
     ------
     ValueError
-        If the URL is not one of an object store, or a limit is not positive.
+        If the URL does not name an object store, or a limit is not positive.
     annbatch.errors.MissingDependencyError
         If obstore is not installed.
 
@@ -105,10 +104,10 @@ class RemoteStore(ObjectStore[Any]):
         self._policy = RetryPolicy(timeout, deadline)
         self._limits = (requests, request_bytes)
         self.cache = None if cache_dir is None else ChunkCache(cache_dir, parse_size(cache_size, name="cache_size"))
-        self._begin()
+        self._set_up()
 
-    def _begin(self) -> None:
-        """Set up what belongs to a process."""
+    def _set_up(self) -> None:
+        """Set up the state that belongs to a process."""
         self.indexes = ShardIndexes(self.url, self._submit_first)
         self._counting = threading.Lock()
         self._sent = 0
@@ -124,10 +123,10 @@ class RemoteStore(ObjectStore[Any]):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        self._begin()
+        self._set_up()
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """Return this store, read-only or not; with counts of its own."""
+        """Return this store, read-only or not, with its own counts."""
         requests, request_bytes = self._limits
         other = type(self)(
             self.store,
@@ -140,16 +139,16 @@ class RemoteStore(ObjectStore[Any]):
         other.cache = self.cache
         return other
 
-    # What was done ----------------------------------------------------------------------------------------------------
+    # Counts -----------------------------------------------------------------------------------------------------------
 
     @property
     def sent(self) -> int:
-        """Requests that were made, further attempts included."""
+        """Requests that were sent, retries included."""
         return self._sent
 
     @property
     def received(self) -> int:
-        """Bytes that came."""
+        """Bytes that were received."""
         return self._received
 
     def _count(self, *, sent: int = 0, received: int = 0) -> None:
@@ -157,15 +156,15 @@ class RemoteStore(ObjectStore[Any]):
             self._sent += sent
             self._received += received
 
-    # Bulk, for the native reader --------------------------------------------------------------------------------------
+    # Bulk reads, for the native reader --------------------------------------------------------------------------------
 
     @property
     def requests(self) -> Requests:
         """The requests of the native reader."""
         with self._counting:
             if self._requests is None:
-                most, most_bytes = self._limits
-                self._requests = Requests(self._answer, most=most, most_bytes=most_bytes)
+                max_requests, max_bytes = self._limits
+                self._requests = Requests(self._fetch, max_requests=max_requests, max_bytes=max_bytes)
             return self._requests
 
     def _submit_first(self, ranges: Sequence[ObjectRange]) -> list[Request]:
@@ -174,56 +173,58 @@ class RemoteStore(ObjectStore[Any]):
         return requests
 
     def cancel(self) -> None:
-        """Drop the native reader's requests."""
+        """Cancel the requests of the native reader."""
         if self._requests is not None:
             self._requests.cancel()
 
-    async def _answer(self, wanted: ObjectRange) -> Answer | None:
+    async def _fetch(self, requested: ObjectRange) -> Response | None:
+        attempt = partial(self._get, requested.path, requested.bytes, requested.tag)
         try:
-            return await retry(partial(self._get, wanted.path, wanted.bytes, wanted.tag), wanted.what, self._policy)
+            return await retry(attempt, requested.what, self._policy)
         except FileNotFoundError:
             return None
 
-    async def _get(self, path: str, wanted: ByteRange, tag: str | None) -> Answer:
+    async def _get(self, path: str, byte_range: ByteRange, tag: str | None) -> Response:
         self._count(sent=1)
-        answer = await get(self.store, path, wanted, tag)
-        self._count(received=len(answer.data))
-        return answer
+        response = await get(self.store, path, byte_range, tag)
+        self._count(received=len(response.data))
+        return response
 
-    # zarr's own reading and writing -----------------------------------------------------------------------------------
+    # zarr's interface -------------------------------------------------------------------------------------------------
 
-    async def _retry(self, doing: Callable[[], Awaitable[T]], what: str, policy: RetryPolicy | None = None) -> T:
+    async def _retry(self, request: Callable[[], Awaitable[T]], what: str, policy: RetryPolicy | None = None) -> T:
         async def attempt() -> T:
             self._count(sent=1)
-            return await doing()
+            return await request()
 
         return await retry(attempt, lambda: what, policy or self._policy)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return an object's bytes; None if there is none."""
-        wanted = await self._wanted(key, byte_range)
-        answer = await self._answer(ObjectRange(key, wanted, None, 0, lambda: f"{self._place(key)}, {wanted},"))
-        return None if answer is None else prototype.buffer.from_bytes(answer.data)
+        """Return an object's bytes; None if there is no such object."""
+        part = await self._part(key, byte_range)
+        what = partial("Reading {} of {}".format, part, self._name(key))
+        response = await self._fetch(ObjectRange(key, part, None, 0, what))
+        return None if response is None else prototype.buffer.from_bytes(response.data)
 
-    async def _wanted(self, key: str, asked: ByteRequest | None) -> ByteRange:
-        if isinstance(asked, RangeByteRequest):
-            return ByteRange(asked.start, asked.end)
-        if isinstance(asked, SuffixByteRequest):
-            return ByteRange(suffix=asked.suffix)
-        if isinstance(asked, OffsetByteRequest):
-            return ByteRange(asked.offset, await self.getsize(key))
+    async def _part(self, key: str, request: ByteRequest | None) -> ByteRange:
+        if isinstance(request, RangeByteRequest):
+            return ByteRange(request.start, request.end)
+        if isinstance(request, SuffixByteRequest):
+            return ByteRange(suffix=request.suffix)
+        if isinstance(request, OffsetByteRequest):
+            return ByteRange(request.offset, await self.getsize(key))
         return ByteRange()
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """Return several parts of objects."""
+        """Return the bytes of several parts of objects."""
         import asyncio
 
-        return list(await asyncio.gather(*(self.get(key, prototype, asked) for key, asked in key_ranges)))
+        return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
 
     async def exists(self, key: str) -> bool:
-        """Say whether there is an object."""
+        """Return whether there is such an object."""
         try:
             await self.getsize(key)
         except FileNotFoundError:
@@ -231,43 +232,43 @@ class RemoteStore(ObjectStore[Any]):
         return True
 
     async def getsize(self, key: str) -> int:
-        """Return the bytes of an object."""
+        """Return the size of an object, in bytes."""
         import obstore
 
-        head = await self._retry(lambda: obstore.head_async(self.store, key), f"The size of {self._place(key)}")
+        head = await self._retry(lambda: obstore.head_async(self.store, key), f"Reading the size of {self._name(key)}")
         return int(head["size"])
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write an object, by replacing it whole."""
+        """Write an object; replace it if there is one."""
         policy = self._policy.for_bytes(len(value))
-        await self._retry(partial(super().set, key, value), f"Writing {self._place(key)}", policy)
+        await self._retry(partial(super().set, key, value), f"Writing {self._name(key)}", policy)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write an object unless there is one."""
-        await self._retry(partial(super().set_if_not_exists, key, value), f"Writing {self._place(key)}")
+        """Write an object, unless there is one already."""
+        await self._retry(partial(super().set_if_not_exists, key, value), f"Writing {self._name(key)}")
 
     async def delete(self, key: str) -> None:
-        """Remove an object, if there is one."""
-        await self._retry(partial(super().delete, key), f"Removing {self._place(key)}")
+        """Delete an object, if there is one."""
+        await self._retry(partial(super().delete, key), f"Deleting {self._name(key)}")
 
     async def delete_dir(self, prefix: str) -> None:
-        """Remove all objects below a prefix."""
+        """Delete all objects below a prefix."""
         import obstore
 
         self._check_writable()
         if keys := [key async for key in self.list_prefix(prefix)]:
-            await self._retry(lambda: obstore.delete_async(self.store, keys), f"Removing {self._place(prefix)}")
+            await self._retry(lambda: obstore.delete_async(self.store, keys), f"Deleting {self._name(prefix)}")
 
     @property
     def supports_listing(self) -> bool:
-        """Whether the store can say what it holds; web servers cannot."""
+        """Whether the store can list its objects; web servers cannot."""
         return not self.url.startswith(("http://", "https://"))
 
     def _require_listing(self, prefix: str) -> None:
         if not self.supports_listing:
             raise RemoteError(
-                f"{self._place(prefix)} cannot be listed: web servers do not say what they hold. Name what is wanted, "
-                "or have it in an object store."
+                f"{self._name(prefix)} cannot be listed: web servers have no listings. Name what to read, or use an "
+                "object store."
             )
 
     def list(self) -> AsyncGenerator[str, None]:
@@ -287,13 +288,13 @@ class RemoteStore(ObjectStore[Any]):
         below = prefix.rstrip("/")
         found = await self._retry(
             lambda: obstore.list_with_delimiter_async(self.store, prefix=below or None),
-            f"The list of what is in {self._place(below)}",
+            f"Listing {self._name(below)}",
         )
         for path in [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]:
             yield path[len(below) :].strip("/")
 
     async def getsize_prefix(self, prefix: str) -> int:
-        """Return the bytes of all objects below a prefix."""
+        """Return the size of all objects below a prefix, in bytes."""
         return sum(entry["size"] for entry in await self._entries(prefix))
 
     async def _entries(self, prefix: str) -> Sequence[Any]:
@@ -305,7 +306,7 @@ class RemoteStore(ObjectStore[Any]):
         async def collect() -> Sequence[Any]:
             return await obstore.list(self.store, prefix=below or None).collect_async()
 
-        return await self._retry(collect, f"The list of what is in {self._place(below)}")
+        return await self._retry(collect, f"Listing {self._name(below)}")
 
-    def _place(self, key: str) -> str:
+    def _name(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")

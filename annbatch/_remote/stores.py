@@ -1,4 +1,4 @@
-"""Zarr nodes in object stores, seen through stores of the loader's own."""
+"""The object stores that one loader reads from."""
 
 from __future__ import annotations
 
@@ -14,50 +14,44 @@ if TYPE_CHECKING:
 
 
 class RemoteStores:
-    """The object stores that one loader reads from: counted, and cancelled, with it.
+    """Object stores whose requests are counted and cancelled with one loader.
 
     Parameters
     ----------
     cache_dir, cache_size
-        Where chunks are kept, and how many bytes of them; None for what each store has.
+        Folder and bytes of the chunk cache; without a folder, each store keeps its own cache.
     """
 
     def __init__(self, *, cache_dir: str | os.PathLike[str] | None, cache_size: int | str) -> None:
-        most_bytes = parse_size(cache_size, name="cache_size")
-        self._cache = None if cache_dir is None else ChunkCache(cache_dir, most_bytes)
+        max_bytes = parse_size(cache_size, name="cache_size")
+        self._cache = None if cache_dir is None else ChunkCache(cache_dir, max_bytes)
         self._stores: list[tuple[Any, RemoteStore]] = []
 
     def rebind(self, node: Any) -> Any:
-        """Return a zarr group or array in an object store as one over a store of the loader's own; others as they are.
-
-        Parameters
-        ----------
-        node
-            Anything.
-        """
+        """Return a zarr group or array in an object store, bound to the loader's own store; anything else unchanged."""
         import zarr
         from zarr.storage import ObjectStore
 
         if isinstance(node, zarr.Group | zarr.Array) and isinstance(node.store, ObjectStore):
-            return over(node, self._store(node.store))
+            return _bound(node, self._store(node.store))
         inner = getattr(node, "group", None)  # anndata's wrapper of a sparse matrix
         if isinstance(inner, zarr.Group) and isinstance(inner.store, ObjectStore):
-            return over(inner, self._store(inner.store))
+            return _bound(inner, self._store(inner.store))
         return node
 
     def cancel(self) -> None:
-        """Drop the requests that are under way."""
+        """Cancel the requests that are under way."""
         for _, store in self._stores:
             store.cancel()
 
     @property
     def sent(self) -> int:
-        """Requests that were made, further attempts included."""
+        """Requests that were sent, retries included."""
         return sum(store.sent for _, store in self._stores)
 
     @property
     def received(self) -> int:
-        """Bytes that came."""
+        """Bytes that were received."""
         return sum(store.received for _, store in self._stores)
 
     def _store(self, given: Any) -> RemoteStore:
@@ -72,14 +66,14 @@ class RemoteStores:
         return own
 
 
-def over(node: Any, store: RemoteStore) -> Any:
-    """Return a zarr group or array as one over another store of the same objects; nothing is read."""
+def _bound(node: Any, store: RemoteStore) -> Any:
+    """Return a zarr group or array, bound to another store of the same objects; nothing is read."""
     import zarr
     from zarr.core.group import AsyncGroup
     from zarr.storage import StorePath
 
-    place = StorePath(store, node.path)
+    path = StorePath(store, node.path)
     if isinstance(node, zarr.Array):
         given = node.async_array
-        return zarr.Array(type(given)(given.metadata, place, given.config))
-    return zarr.Group(AsyncGroup(node.metadata, place))
+        return zarr.Array(type(given)(given.metadata, path, given.config))
+    return zarr.Group(AsyncGroup(node.metadata, path))

@@ -1,4 +1,4 @@
-"""How an object store is opened, and what it is called: never by its credentials."""
+"""URLs of object stores: opening them, and showing them without credentials."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "http", "https")
-"""Of the URLs that are object stores."""
+"""Schemes of URLs that are object stores."""
 
 
-def is_url(place: object) -> bool:
-    """Say whether a place is the URL of an object store, rather than a path.
+def is_url(location: object) -> bool:
+    """Return whether a location is the URL of an object store, not a path.
 
     Examples
     --------
     >>> is_url("s3://bucket/cells.zarr"), is_url("cells.zarr"), is_url("C:/cells.zarr")
     (True, False, False)
     """
-    scheme, separator, _ = str(place).partition("://")
+    scheme, separator, _ = str(location).partition("://")
     return bool(separator) and scheme.lower() in SCHEMES
 
 
 def open_object_store(url: str) -> ObjectStore:
-    """Return obstore's store for a URL, with credentials from where obstore finds them.
+    """Return obstore's store for a URL; obstore finds the credentials.
 
     Raises
     ------
     annbatch.errors.MissingDependencyError
         If obstore is not installed.
     ValueError
-        If it is no URL that obstore knows.
+        If obstore does not know such a URL.
     """
     try:
         from obstore.exceptions import BaseError
@@ -45,21 +45,21 @@ def open_object_store(url: str) -> ObjectStore:
         raise MissingDependencyError(f"{without_secrets(url)} needs obstore: `pip install 'annbatch[remote]'`") from exc
     problem = None
     try:
-        # Attempts are counted, spaced and bounded by `fetch`; obstore's own, within each, would multiply them.
-        if url.lower().startswith("http://"):  # obstore wants to be told twice
+        # `fetch.retry` retries; obstore's own retries would multiply them.
+        if url.lower().startswith("http://"):  # obstore wants a second confirmation
             return from_url(url, retry_config={"max_retries": 0}, client_options={"allow_http": True})
         return from_url(url, retry_config={"max_retries": 0})
     except (BaseError, ValueError) as exc:
         problem = type(exc).__name__
-    # Raised out here: obstore's own error would be its context, and quotes the URL with all that is in it.
+    # Raised outside the handler: obstore's error quotes the whole URL, and would be shown as the context.
     raise ValueError(
-        f"`url` must be that of an object store ({', '.join(SCHEMES)}), with a bucket, and an account for Azure; "
+        f"`url` must name an object store ({', '.join(SCHEMES)}), with a bucket, and an account for Azure; "
         f"got {without_secrets(url)!r} ({problem})."
     )
 
 
 def url_of(store: ObjectStore) -> str:
-    """Return the URL of what a store's keys are relative to, without credentials.
+    """Return the URL that a store's keys are relative to, without credentials.
 
     Examples
     --------
@@ -73,18 +73,18 @@ def url_of(store: ObjectStore) -> str:
     if kind == "HTTPStore":
         return without_secrets(str(getattr(store, "url", "")))
     if kind == "S3Store":
-        home = f"s3://{config.get('bucket', '')}"
+        root = f"s3://{config.get('bucket', '')}"
     elif kind == "GCSStore":
-        home = f"gs://{config.get('bucket', '')}"
+        root = f"gs://{config.get('bucket', '')}"
     elif kind == "AzureStore":
-        home = f"az://{config.get('container_name', '')}"
+        root = f"az://{config.get('container_name', '')}"
     else:
-        home = f"{kind.removesuffix('Store').lower()}://"
-    return f"{home}/{prefix}" if prefix else home
+        root = f"{kind.removesuffix('Store').lower()}://"
+    return f"{root}/{prefix}" if prefix else root
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL without user, password, query and fragment, any of which may hold a secret.
+    """Return a URL without user, password, query and fragment, which may hold secrets.
 
     Examples
     --------
@@ -93,11 +93,11 @@ def without_secrets(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # no URL at all
+    except ValueError:  # not a URL
         return url.partition("?")[0].rpartition("@")[2]
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 
-def shown_path(place: str | Path) -> str:
+def shown_path(location: str | Path) -> str:
     """Return a path, or a URL without secrets."""
-    return without_secrets(str(place)) if "://" in str(place) else str(place)
+    return without_secrets(str(location)) if "://" in str(location) else str(location)

@@ -30,11 +30,11 @@ def test_requests_cover_all_ranges_and_nothing_else_but_gaps(drawn, gap, largest
 
     plan = plan_requests(file, start, stop, gap=gap, largest=largest)
 
-    assert (plan.file[plan.of] == file).all()
-    assert (plan.start[plan.of] <= start).all()
-    assert (plan.stop[plan.of] >= stop).all()
+    assert (plan.file[plan.request] == file).all()
+    assert (plan.start[plan.request] <= start).all()
+    assert (plan.stop[plan.request] >= stop).all()
     for i in range(len(plan)):
-        inside = np.flatnonzero(plan.of == i)
+        inside = np.flatnonzero(plan.request == i)
         begin, end = np.sort(start[inside]), np.sort(stop[inside])
         assert plan.start[i] == begin[0]
         assert plan.stop[i] == end[-1]
@@ -51,7 +51,7 @@ def test_no_byte_is_asked_for_twice_and_no_two_neighbours_could_be_one(drawn, ga
         if plan.file[i] == plan.file[i + 1]:
             assert plan.stop[i] <= plan.start[i + 1]
             near = plan.start[i + 1] - plan.stop[i] <= gap
-            first = np.flatnonzero(plan.of == i + 1)
+            first = np.flatnonzero(plan.request == i + 1)
             length = drawn[2][first][np.argmin(drawn[1][first])] - plan.start[i]
             assert not near or length > largest
 
@@ -66,5 +66,5 @@ def test_a_range_longer_than_the_limit_stays_whole():
 def test_a_range_asked_for_twice_is_one_request():
     plan = plan_requests(np.array([0, 0]), np.array([5, 5]), np.array([50, 50]), gap=0, largest=10)
 
-    assert plan.of.tolist() == [0, 0]
+    assert plan.request.tolist() == [0, 0]
     assert len(plan) == 1

@@ -52,7 +52,7 @@ def test_a_conversion_that_was_cut_off_leaves_no_collection_and_can_be_made_agai
         return "403" if late else ""
 
     proxy.choose = gone_after_a_while
-    with pytest.raises(RemoteError, match=r"Writing s3://bucket/cut/dataset_0/X/data/c/\d+ could not be had.*403"):
+    with pytest.raises(RemoteError, match=r"Writing s3://bucket/cut/dataset_0/X/data/c/\d+ failed.*403"):
         DatasetCollection("s3://bucket/cut").add_adatas([cells], rng=np.random.default_rng(1), progress=False)
     proxy.choose = lambda seen: ""
     with pytest.raises(NotACollectionError, match="must be a finished collection"):
@@ -141,12 +141,10 @@ def test_a_command_says_in_one_line_what_is_wrong(environment, capsys):
     lines = said.err.splitlines()
     assert len(lines) == 4
     assert "s3://bucket/no-such must be a finished collection" in lines[0]
-    assert "must be that of an object store" in lines[1]
+    assert "must name an object store" in lines[1]
     assert "`group` must be a path, or a URL of s3, s3a, " in lines[2]
     assert lines[2].endswith("got 'ftp://host/cells'.")
-    assert lines[3].endswith(
-        "s3://bucket/cells.h5ad must be a zarr group, and there is none: copy h5ad files to a disk first."
-    )
+    assert lines[3].endswith("s3://bucket/cells.h5ad is not a zarr group: copy h5ad files to a disk first.")
 
 
 @pytest.mark.parametrize(
