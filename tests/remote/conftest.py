@@ -1,4 +1,4 @@
-"""A real S3-protocol server in a process of its own, a proxy before it, and collections in it."""
+"""A real S3-protocol server in a separate process, a proxy in front of it, and collections in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def secret() -> str:
 
 @pytest.fixture(scope="session")
 def proxies() -> ModuleType:
-    """The module of the proxy, which tests have no package to import from."""
+    """The proxy's module, imported by its path as tests are not a package."""
     spec = importlib.util.spec_from_file_location("annbatch_proxy", Path(__file__).with_name("proxy.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -72,7 +72,7 @@ def s3() -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def environment(s3: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Have ``s3://bucket`` mean the server, seen through a port, by the means that obstore has for it."""
+    """Point ``s3://bucket`` at a port of the server, through obstore's environment variables."""
 
     def point_at(port: int) -> None:
         settings = {
@@ -91,7 +91,7 @@ def environment(s3: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 @pytest.fixture
 def proxy(proxies: ModuleType, s3: tuple[str, int], environment: Callable[[int], None]) -> Iterator[Any]:
-    """A proxy that ``s3://bucket`` is seen through; without faults until it is given some."""
+    """A proxy in front of ``s3://bucket``, without faults at first."""
     one = proxies.Proxy(s3)
     environment(one.port)
     yield one
@@ -120,7 +120,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bucket(s3: tuple[str, int]) -> Any:
-    """The bucket, by obstore alone."""
+    """The bucket, opened with obstore."""
     from obstore.store import S3Store
 
     return S3Store(
@@ -135,7 +135,7 @@ def bucket(s3: tuple[str, int]) -> Any:
 
 @pytest.fixture(scope="session")
 def stored(bucket: Any, cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Return the name of a collection of a layout, which is in a local folder and in the bucket, byte for byte."""
+    """Store a collection of a given layout in a folder and, byte for byte, in the bucket; return the folder."""
     folder = tmp_path_factory.mktemp("stored")
     names: dict[str, str] = {}
 

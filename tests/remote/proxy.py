@@ -1,7 +1,7 @@
-"""A TCP proxy before an S3 server that does what networks and busy services do.
+"""A TCP proxy in front of an S3 server that injects the faults of networks and busy services.
 
-Each request gets a connection of its own to the server, and its whole answer is held before any of it is handed on:
-so a fault can be placed exactly, and every request is seen.
+Each request gets its own connection to the server, and its whole response is held before any of it is passed on: so
+faults are placed exactly, and every request is seen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAULTS = ("stall", "reset", "truncate", "slow", "503")
 
 @dataclass
 class Seen:
-    """A request that came through, with the fault that it met."""
+    """A request that passed the proxy, with its fault."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Seen:
 
 @dataclass
 class Proxy:
-    """Listens on a port of loopback; ``upstream`` is where requests go.
+    """Listens on a loopback port and forwards requests to ``upstream``.
 
     ``choose(seen)`` returns a fault of ``FAULTS``, a status such as ``"403"``, or ``""``.
     """
@@ -51,14 +51,14 @@ class Proxy:
         self.start()
 
     def start(self) -> None:
-        """Listen, on the port of before if there was one."""
+        """Listen, on the previous port if there was one."""
         self._going = True
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
         self.port = self._listener.getsockname()[1]
         self._spawn(self._accept)
 
     def stop(self) -> None:
-        """Be gone: refuse connections and drop those that there are."""
+        """Refuse new connections and drop open ones."""
         self._going = False
         for connection in (self._listener, *list(self._connections)):
             with contextlib.suppress(OSError):
@@ -91,7 +91,7 @@ class Proxy:
         self._connections.discard(connection)
 
     def _answer(self, connection: socket.socket, head: bytes, body: bytes) -> bool:
-        """Answer a request; return whether the connection stays."""
+        """Answer a request; return whether the connection stays open."""
         method, path = head.decode("latin-1").split(" ")[:2]
         seen = Seen(method, path, _header(head, "range"), "")
         self.seen.append(seen)
@@ -124,9 +124,9 @@ class Proxy:
 
 
 def faults(rate: float, seed: int, kinds: tuple[str, ...] = FAULTS) -> Callable[[Seen], str]:
-    """Return a choice of a fault for a share of the requests: of which ones is drawn, the kinds come in turn."""
-    numbers, turns = random.Random(seed), cycle(kinds)
-    return lambda seen: next(turns) if numbers.random() < rate else ""
+    """Choose a fault for a random share of the requests, each kind in turn."""
+    numbers, kind = random.Random(seed), cycle(kinds)
+    return lambda seen: next(kind) if numbers.random() < rate else ""
 
 
 def _read_head(stream: BinaryIO) -> bytes:

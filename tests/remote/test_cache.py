@@ -1,4 +1,4 @@
-"""Chunks that were read once are read from the disk, and are right whatever happened to it or to who wrote them."""
+"""Chunks are read from the cache the second time, and are correct after damage to the disk and killed processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def data_requests(proxy):
 
 
 @pytest.mark.parametrize("layout", ["compact", "random_access"])
-def test_a_second_pass_and_a_second_process_ask_for_no_chunk_again(stored, proxy, load, same_batches, tmp_path, layout):
+def test_a_second_pass_and_a_second_process_request_no_chunk_again(stored, proxy, load, same_batches, tmp_path, layout):
     local = load(stored(layout))
     with load(f"s3://bucket/{layout}", cache_dir=tmp_path) as loader:
         same_batches(loader, local)
@@ -55,7 +55,7 @@ def test_a_second_pass_and_a_second_process_ask_for_no_chunk_again(stored, proxy
         assert not data_requests(proxy)
 
 
-def test_a_store_with_a_cache_of_its_own(stored, proxy, load, same_batches, tmp_path):
+def test_a_store_with_its_own_cache(stored, proxy, load, same_batches, tmp_path):
     store = RemoteStore("s3://bucket/compact", cache_dir=tmp_path / "new" / "folder", cache_size="1GB")
     with load(store) as loader, load(stored("compact")) as local:
         same_batches(loader, local)
@@ -64,7 +64,7 @@ def test_a_store_with_a_cache_of_its_own(stored, proxy, load, same_batches, tmp_
     assert not data_requests(proxy)
 
 
-def test_damage_on_the_disk_is_found_and_mended(stored, proxy, load, same_batches, tmp_path):
+def test_damage_on_the_disk_is_found_and_repaired(stored, proxy, load, same_batches, tmp_path):
     with load(stored("compact")) as local, load("s3://bucket/compact", cache_dir=tmp_path) as loader:
         same_batches(loader, local)
     files = sorted(tmp_path.glob("*.chunks"))
@@ -82,7 +82,7 @@ def test_damage_on_the_disk_is_found_and_mended(stored, proxy, load, same_batche
         assert not data_requests(proxy)
 
 
-def test_a_chunk_that_was_replaced_in_the_store_is_not_taken_for_the_one_in_the_cache(environment, tmp_path):
+def test_a_chunk_that_was_replaced_in_the_store_is_not_read_from_the_cache(environment, tmp_path):
     form = {"shape": (500, 10), "dtype": "f4", "chunks": (10, 10), "shards": (500, 10), "compressors": None}
     for value in (1, 2):
         group = zarr.open_group(RemoteStore("s3://bucket/rewritten"), mode="a")
@@ -96,7 +96,7 @@ def test_a_chunk_that_was_replaced_in_the_store_is_not_taken_for_the_one_in_the_
 def test_the_oldest_extents_go_first_and_the_size_is_kept(tmp_path):
     large = ShardIndex(np.arange(100) * (EXTENT_BYTES // 2), np.full(100, N_BYTES), "tag")
     cache = ChunkCache(tmp_path, 20 * 8192)
-    # Every chunk in an extent of its own, of two blocks: a table and the chunk.
+    # Every chunk in a separate extent of two blocks: a table and the chunk.
     for chunk in range(60):
         of = ShardIndex(large.offset, large.nbytes, f"tag {chunk}")
         put(cache, chunk, of)
@@ -107,7 +107,7 @@ def test_the_oldest_extents_go_first_and_the_size_is_kept(tmp_path):
     assert (found(cache, 59, ShardIndex(large.offset, large.nbytes, "tag 59")) == 59).all()
 
 
-def test_what_another_process_evicts_stays_readable_and_is_written_anew(tmp_path):
+def test_an_extent_that_another_process_evicts_stays_readable_and_is_written_again(tmp_path):
     cache, other = ChunkCache(tmp_path, 1 << 20), ChunkCache(tmp_path, 1)
     put(cache, 3)
     extent = cache.extent("shard", index(), 3)
@@ -119,7 +119,7 @@ def test_what_another_process_evicts_stays_readable_and_is_written_anew(tmp_path
     assert (found(ChunkCache(tmp_path, 1 << 20), 3) == 3).all()
 
 
-def test_a_chunk_without_its_mark_or_with_another_one_is_not_there(tmp_path):
+def test_a_chunk_without_its_mark_or_with_a_wrong_one_is_missing(tmp_path):
     cache = ChunkCache(tmp_path, 1 << 20)
     put(cache, 3)
     (path,) = tmp_path.glob("*.chunks")
@@ -131,7 +131,7 @@ def test_a_chunk_without_its_mark_or_with_another_one_is_not_there(tmp_path):
     assert (found(ChunkCache(tmp_path, 1 << 20), 3) == 3).all()
 
 
-def test_a_disk_that_takes_nothing_is_no_error(tmp_path):
+def test_a_disk_that_refuses_writes_is_no_error(tmp_path):
     cache = ChunkCache(tmp_path, 1 << 20)
     extent = cache.extent("shard", index(), 3)
     os.close(os.dup(extent.fd))
@@ -161,7 +161,7 @@ while True:
 """
 
 
-def test_killed_while_they_write_processes_leave_what_is_right_or_nothing(tmp_path):
+def test_processes_killed_while_they_write_leave_correct_chunks_or_none(tmp_path):
     of = ShardIndex(np.arange(50) * 200_000, np.full(50, 200_000), "tag")
     rng = np.random.default_rng(0)
     held = 0
@@ -197,7 +197,7 @@ for number, batch in enumerate(loader):
 """
 
 
-def test_a_loader_killed_while_it_fills_the_cache_leaves_one_that_is_right(stored, proxy, load, same_batches, tmp_path):
+def test_a_loader_killed_while_it_fills_the_cache_leaves_a_correct_one(stored, proxy, load, same_batches, tmp_path):
     stored("compact")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     child = subprocess.Popen([sys.executable, "-c", _LOAD, str(tmp_path)], stdout=subprocess.PIPE, env=environment)

@@ -1,4 +1,4 @@
-"""Ranges are joined as the limits say, and each is covered by its request."""
+"""Ranges are joined within the limits, and each is covered by its request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from annbatch._remote.coalesce import plan_requests
 
 @st.composite
 def ranges(draw):
-    """Draw ranges of chunks that do not overlap, as those of shards, in any order."""
+    """Draw ranges in any order that do not overlap, like the chunks of shards."""
     parts = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 500), st.integers(1, 900)), max_size=30))
     ends = [0, 0, 0, 0]
     drawn = []
@@ -44,7 +44,7 @@ def test_requests_cover_all_ranges_and_nothing_else_but_gaps(drawn, gap, largest
 
 @settings(deadline=None, max_examples=100)
 @given(ranges(), st.integers(0, 400), st.integers(1, 3000))
-def test_no_byte_is_asked_for_twice_and_no_two_neighbours_could_be_one(drawn, gap, largest):
+def test_no_byte_is_requested_twice_and_no_two_neighbours_could_be_one(drawn, gap, largest):
     plan = plan_requests(*drawn, gap=gap, largest=largest)
 
     for i in range(len(plan) - 1):
@@ -63,7 +63,7 @@ def test_a_range_longer_than_the_limit_stays_whole():
     assert plan.stop.tolist() == [505]
 
 
-def test_a_range_asked_for_twice_is_one_request():
+def test_a_repeated_range_is_one_request():
     plan = plan_requests(np.array([0, 0]), np.array([5, 5]), np.array([50, 50]), gap=0, largest=10)
 
     assert plan.request.tolist() == [0, 0]

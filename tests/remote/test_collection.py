@@ -1,4 +1,4 @@
-"""Converting into a bucket, and the commands, with URLs."""
+"""Converting into a bucket, and the commands with URLs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_conversion_that_was_cut_off_leaves_no_collection_and_can_be_made_agai
 
 
 def test_two_writers_at_once_are_one_too_many(cells, proxy, bucket):
-    """The second is refused from the moment on when the first begins, and sees what that made when it is done."""
+    """The second is refused once the first has begun, and sees its result when it is done."""
     refused = []
 
     def meanwhile(seen):
@@ -90,7 +90,7 @@ MESSAGE = (
 )
 
 
-def test_a_lock_whose_answer_was_lost_is_known_as_ones_own(cells, proxy):
+def test_a_writer_recognizes_its_lock_if_the_response_was_lost(cells, proxy):
     lost = []
 
     def lose(seen):
@@ -150,7 +150,7 @@ def test_a_command_says_in_one_line_what_is_wrong(environment, capsys):
 @pytest.mark.parametrize(
     ("place", "url"), [("s3://b/k", True), ("GS://b", True), ("a/b", False), ("C://x", False), ("file:///a", False)]
 )
-def test_urls_of_object_stores_are_told_from_paths(place, url):
+def test_urls_of_object_stores_are_distinguished_from_paths(place, url):
     assert is_url(place) == url
 
 
@@ -163,7 +163,7 @@ def test_urls_of_object_stores_are_told_from_paths(place, url):
         ("https://me:pass@host/a?sig=pass", "https://host/a"),
     ],
 )
-def test_a_store_is_called_by_its_url_without_secrets(url, name):
+def test_a_store_is_named_by_its_url_without_secrets(url, name):
     from obstore.store import from_url
 
     account = {"account_name": "me"} if url.startswith("az") else {}

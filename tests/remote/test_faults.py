@@ -1,4 +1,4 @@
-"""What networks and busy services do is outlived; what does not pass is an error that names what, where and why."""
+"""Transient faults of networks and services are retried; permanent ones are errors that name what, where and why."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HASTY = RetryPolicy(timeout=0.2, deadline=0.4)
 
 
 def opened(load, **limits):
-    """Return a loader of the compact collection in the bucket, and a way to its own store."""
+    """Return a loader of the compact collection in the bucket, and its store."""
     loader = load(RemoteStore("s3://bucket/compact", **limits))
     (store,) = [own for _, own in loader._remote._stores]
     return loader, store
 
 
 @pytest.mark.parametrize("kind", ["stall", "reset", "truncate", "slow", "503"])
-def test_a_fault_of_each_kind_is_outlived(stored, proxy, proxies, load, same_batches, kind):
+def test_a_fault_of_each_kind_is_retried(stored, proxy, proxies, load, same_batches, kind):
     stored("compact")
     loader, _ = opened(load, **PATIENT)
     proxy.choose = proxies.faults(0.05, 0, (kind,))
@@ -62,7 +62,7 @@ def test_a_server_that_is_gone_is_an_error_within_the_deadline_and_the_loader_re
     with loader, load(stored("compact")) as local:
         same_batches(loader, local)
         proxy.stop()
-        patient, store._policy = store._policy, HASTY  # only now: a machine under load takes its time before
+        patient, store._policy = store._policy, HASTY  # not earlier: a busy machine needs longer for the first pass
         with pytest.raises(RemoteError, match=r"within the deadline of 0\.4 s.*connection was refused") as error:
             for _ in loader:
                 pass
@@ -85,7 +85,7 @@ def test_a_server_that_only_stalls_is_an_error_within_the_deadline(stored, proxy
 
 
 @pytest.mark.parametrize(("status", "reason"), [("403", "access was denied"), ("401", "not accepted")])
-def test_what_does_not_pass_is_not_tried_again(stored, proxy, load, status, reason):
+def test_permanent_faults_are_not_retried(stored, proxy, load, status, reason):
     stored("compact")
     loader, _ = opened(load, **PATIENT)
     proxy.choose = lambda seen: status if "/X/data/c/" in seen.path else ""
@@ -113,7 +113,7 @@ def test_an_error_names_object_bytes_chunk_and_array(stored, proxy, load):
             pass
 
 
-def test_a_shard_that_is_missing_of_a_complete_array_is_damage(stored, proxy, load):
+def test_a_missing_shard_of_a_complete_array_is_damage(stored, proxy, load):
     stored("compact")
     loader, _ = opened(load, **PATIENT)
     proxy.choose = lambda seen: "404" if "dataset_1/X/data/c/0" in seen.path else ""
@@ -153,11 +153,11 @@ def test_a_name_that_no_host_has_is_an_error_at_once(environment, monkeypatch):
         DatasetCollection("s3://bucket/compact", mode="r")
 
 
-def test_stopping_drops_the_requests_that_are_under_way(stored, proxy, load, same_batches):
+def test_stopping_cancels_the_requests_under_way(stored, proxy, load, same_batches):
     stored("compact")
     loader, store = opened(load, **FOR_EVER, requests=8)
     ranges = count()
-    # Enough for the indexes, the small arrays and the first window, of the four that are read ahead.
+    # Enough for the indexes, the small arrays and the first of four windows that are read ahead.
     proxy.choose = lambda seen: "stall" if seen.range.startswith("bytes=") and next(ranges) > 24 else ""
     with loader, load(stored("compact")) as local:
         batches = iter(loader)
@@ -196,7 +196,7 @@ def test_closing_ends_a_wait_in_another_thread(stored, proxy, load):
     assert not store.requests.busy
 
 
-def test_credentials_are_in_no_text_that_leaves(stored, proxy, load, secret, caplog, capfd):
+def test_credentials_appear_in_no_text(stored, proxy, load, secret, caplog, capfd):
     stored("compact")
     caplog.set_level("DEBUG")
     loader, store = opened(load)

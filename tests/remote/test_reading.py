@@ -1,4 +1,4 @@
-"""A collection in a bucket gives the rows that it gives from a folder, for the requests that its plan says."""
+"""A collection in a bucket gives the same rows as in a folder, with the planned requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_batches_are_those_of_the_same_collection_in_a_folder(stored, environmen
         assert "object store" in repr(remote)
 
 
-def test_a_group_of_zarrs_own_object_store_is_read_likewise(stored, environment, load, same_batches):
+def test_a_group_of_zarrs_own_object_store_is_read_too(stored, environment, load, same_batches):
     from obstore.store import from_url
 
     stored("compact")
@@ -36,7 +36,7 @@ def test_a_group_of_zarrs_own_object_store_is_read_likewise(stored, environment,
 
 
 @pytest.mark.parametrize("how", ["group", "object"])
-def test_a_group_and_an_object_with_a_matrix_in_a_bucket_are_counted_likewise(stored, environment, how):
+def test_a_group_and_an_object_with_a_matrix_in_a_bucket_are_counted_too(stored, environment, how):
     import anndata as ad
     from obstore.store import from_url
 
@@ -92,7 +92,7 @@ def test_dense_arrays_with_chunks_that_were_never_written(environment, compresse
 
 
 def ranges_seen(proxy):
-    """Return the ranges of data that were asked for, by object."""
+    """Return the requested ranges of data, per object."""
     found: dict[str, list[tuple[int, int]]] = {}
     for seen in proxy.seen:
         if seen.method == "GET" and "/c/" in seen.path and seen.range:
@@ -107,7 +107,7 @@ def ranges_seen(proxy):
 def test_no_byte_of_a_window_is_fetched_twice_and_requests_are_counted(stored, proxy, load, layout, how):
     stored(layout)
     with load(f"s3://bucket/{layout}", prefetch=0, preload_nchunks=200, **how) as loader:
-        for _ in loader:  # one window; indexes and small arrays are known from now on
+        for _ in loader:  # one window; reads indexes and small arrays
             pass
         before = loader.stats
         proxy.seen.clear()
@@ -124,7 +124,7 @@ def test_no_byte_of_a_window_is_fetched_twice_and_requests_are_counted(stored, p
 
 @pytest.fixture(scope="session")
 def wide(bucket, make_cells, tmp_path_factory):
-    """Rows so long that a window of them is read by several threads."""
+    """A collection of rows long enough for several threads to read one window."""
     folder = tmp_path_factory.mktemp("wide")
     cells = make_cells(600, 2000)
     cells.layers["levels"] = cells.X.toarray()
@@ -137,7 +137,7 @@ def wide(bucket, make_cells, tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", [{}, {"densify": True}, {"var_names": [f"gene{i}" for i in range(0, 2000, 7)]}])
-def test_a_chunk_that_several_threads_want_is_fetched_once(wide, proxy, load, same_batches, how):
+def test_a_chunk_that_several_threads_need_is_fetched_once(wide, proxy, load, same_batches, how):
     given = {"preload_nchunks": 60, "obs_columns": [], "prefetch": 0} | how
     with load("s3://bucket/wide", **given) as remote, load(wide, **given) as local:
         same_batches(remote, local)
@@ -157,7 +157,7 @@ def test_a_chunk_of_dense_rows_is_fetched_once_for_some_columns(wide, proxy, loa
     assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
 
 
-def test_what_is_read_stays_within_the_bounds(stored, environment, load):
+def test_reading_stays_within_the_bounds(stored, environment, load):
     stored("compact")
     store = RemoteStore("s3://bucket/compact", requests=3, request_bytes=20_000)
     with load(store, prefetch=0) as loader:
@@ -165,7 +165,7 @@ def test_what_is_read_stays_within_the_bounds(stored, environment, load):
             pass
         (own,) = [own for _, own in loader._remote._stores]
         assert own.requests.peak_requests <= 3
-        # Beyond the bound go only requests that a thread waits for: at most those of one of the four windows.
+        # Only requests that a thread waits for exceed the bound: at most those of one of the four windows.
         assert own.requests.peak_bytes < 20_000 + loader.stats.bytes_received / 2
 
 

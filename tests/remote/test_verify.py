@@ -1,4 +1,4 @@
-"""What was written into a bucket carries checksums, and damage to it is found and named."""
+"""Objects written to a bucket have checksums, and damage to them is found and named."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def written(cells, environment):
 
 @pytest.fixture
 def altered(bucket):
-    """Change an object, and change it back at the end."""
+    """Change an object, and restore it at the end."""
     before = {}
 
     def alter(name, change):
@@ -45,7 +45,7 @@ def flip(data):
     return data
 
 
-def test_all_is_well_at_first_and_every_object_was_read(written, proxy):
+def test_an_undamaged_collection_has_no_problem_and_every_object_is_read(written, proxy):
     report = DatasetCollection(URL).verify()
 
     assert report.ok
@@ -66,7 +66,7 @@ def test_one_flipped_bit_is_found_and_named(written, altered, name, capsys):
     )
 
 
-def test_what_is_missing_cut_short_or_too_much_is_named(written, altered, bucket):
+def test_missing_truncated_and_superfluous_objects_are_named(written, altered, bucket):
     altered("dataset_1/X/indices/c/0", lambda data: None)
     altered("dataset_0/X/data/c/0", lambda data: data[:-1])
     bucket.put("verified/dataset_0/more", b"more")
@@ -118,7 +118,7 @@ def test_the_bytes_are_those_of_a_local_collection(written, cells, tmp_path):
     assert written.fingerprint == local.fingerprint
 
 
-def test_what_is_half_made_is_no_collection(environment, bucket, tmp_path, cells):
+def test_an_unfinished_collection_is_none(environment, bucket, tmp_path, cells):
     local = DatasetCollection(tmp_path / "c").add_adatas([cells], progress=False)
     root = json.loads((tmp_path / "c" / "zarr.json").read_bytes())
     bucket.put("half/zarr.json", json.dumps(root | {"attributes": {"annbatch-unfinished": True}}).encode())

@@ -1,4 +1,4 @@
-"""A collection on a web server, which answers ranges of bytes and cannot say what it holds."""
+"""A collection on a web server, which supports byte ranges and cannot list its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from annbatch.errors import RemoteError
 
 
 def forget_who_wrote(folder):
-    """Leave what another program would have written: nothing that is annbatch's own."""
+    """Remove what only annbatch writes."""
     for path in [folder / "zarr.json", *folder.glob("dataset_*/zarr.json")]:
         content = json.loads(path.read_bytes())
         content["attributes"].pop("annbatch", None)
@@ -51,7 +51,7 @@ def test_it_is_read_described_and_verified(served, stored, load, same_batches, c
 
 
 @pytest.mark.parametrize("served", ["ours"], indirect=True)
-def test_what_cannot_be_done_there_is_an_error_that_says_so(served, cells):
+def test_impossible_operations_are_errors_that_say_so(served, cells):
     with pytest.raises(RemoteError, match=r"^http://127\.0\.0\.1:\d+ cannot be listed: web servers have no listings"):
         sync(RemoteStore(served).list_dir("").__anext__())
     with pytest.raises(RemoteError, match=r"^Writing http://127\.0\.0\.1:\d+/\.annbatch-lock failed") as error:
