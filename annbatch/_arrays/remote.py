@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .._format.layout import ChunkLayout
     from .._format.shard_index import ShardIndex
-    from .._remote.cache import ChunkCache, Extent
+    from .._remote.cache import Extent
     from .._remote.requests import Request
     from .._remote.store import RemoteStore
     from .array import StoredArray
@@ -59,7 +59,7 @@ class RemoteArray(NativeArray):
         self, layout: ChunkLayout, store: RemoteStore, block: int, *, other: StoredArray, limit: int | None = None
     ) -> None:
         super().__init__(layout, other=other, limit=limit)
-        self._store = store
+        self.store = store
         self._block = min(layout.chunk, block // layout.dtype.itemsize) or (layout.chunk if layout.blosc else 1)
         self._given = (layout, store, block)
 
@@ -79,7 +79,7 @@ class RemoteArray(NativeArray):
             return chunks
         number, within = np.divmod(reads.chunk, layout.per_file)
         shards, shard = np.unique(number, return_inverse=True)
-        indexes = self._store.indexes.get(layout, shards.tolist())
+        indexes = self.store.indexes.get(layout, shards.tolist())
         offset = np.empty(len(reads), dtype=np.int64)
         nbytes = np.empty(len(reads), dtype=np.int64)
         for i, index in enumerate(indexes):
@@ -87,7 +87,7 @@ class RemoteArray(NativeArray):
             offset[here], nbytes[here] = index.offset[within[here]], index.nbytes[within[here]]
         chunks = RemoteChunks(self, nbytes)
         missing = np.flatnonzero(offset >= 0)
-        if self._store.cache is not None:
+        if self.store.cache is not None:
             missing = chunks.find_in_cache(reads, shards, shard, indexes, missing)
         chunks.request_ranges(reads, shards, shard, offset, [index.tag for index in indexes], missing)
         return chunks
@@ -99,28 +99,19 @@ class RemoteArray(NativeArray):
         forget_context()
         number, within = divmod(chunk, self.layout.per_file)
         path = str(self.layout.file(number))
-        if self.cache is not None and self.layout.sharded:  # so that the next read requests it again
-            (index,) = self._store.indexes.get(self.layout, [number])
-            self.cache.extent(self.shard_url(number), index, within).drop(within)
-        self._store.indexes.forget(path)
+        if self.store.cache is not None and self.layout.sharded:  # so that the next read requests it again
+            (index,) = self.store.indexes.get(self.layout, [number])
+            self.store.cache.extent(self.shard_url(number), index, within).drop(within)
+        self.store.indexes.forget(path)
         return CorruptDataError(f"{self.shard_url(number)} {WHAT_FAILED[status]}: {self._chunk_names(chunk, chunk)}.")
 
     def _chunk_names(self, first: int, last: int) -> str:
         chunks = f"chunk {first}" if first == last else f"chunks {first}..{last}"
-        return f"{chunks} of array {self._store.url}/{self.layout.folder}"
-
-    @property
-    def cache(self) -> ChunkCache | None:
-        """The cache of chunks, if there is one."""
-        return self._store.cache
+        return f"{chunks} of array {self.store.url}/{self.layout.folder}"
 
     def shard_url(self, shard: int) -> str:
         """Return the URL of a chunk file."""
-        return f"{self._store.url}/{self.layout.file(shard)}"
-
-    def submit(self, ranges: list[ObjectRange]) -> list[Request]:
-        """Submit requests."""
-        return self._store.requests.submit(ranges)
+        return f"{self.store.url}/{self.layout.file(shard)}"
 
     def object_range(
         self, shard: int, part: ByteRange, tag: str | None, nbytes: int, chunks: tuple[int, int]
@@ -136,15 +127,15 @@ class RemoteArray(NativeArray):
 
     def responses(self, requests: list[Request]) -> list[np.ndarray | None]:
         """Wait for requests; return the bytes of each, None for a missing object."""
-        self._store.requests.prioritize(requests)
+        self.store.requests.prioritize(requests)
         responses = []
         for request in requests:
             try:
                 response = request.result()
             except ReplacedObjectError:
-                self._store.indexes.forget(request.range.path)
+                self.store.indexes.forget(request.range.path)
                 raise CorruptDataError(
-                    f"{self._store.url}/{request.range.path} was replaced while it was open: open the store again."
+                    f"{self.store.url}/{request.range.path} was replaced while it was open: open the store again."
                 ) from None
             responses.append(None if response is None else np.frombuffer(response.data, dtype=np.uint8))
         return responses
@@ -182,7 +173,7 @@ class RemoteChunks(Located):
         self, reads: Reads, shards: np.ndarray, shard: np.ndarray, indexes: list[ShardIndex], selection: np.ndarray
     ) -> np.ndarray:
         """Find the chunks of selected reads in the cache; return the reads whose chunks it lacks."""
-        cache, per_file = self._array.cache, self._layout.per_file
+        cache, per_file = self._array.store.cache, self._layout.per_file
         assert cache is not None
         missing = []
         within = reads.chunk % per_file
@@ -236,7 +227,7 @@ class RemoteChunks(Located):
         array, layout, nbytes = self._array, self._layout, self.nbytes
         begin, end = offset[selection], offset[selection] + nbytes[selection]
         low = np.zeros(len(selection), dtype=np.int64)
-        if not layout.blosc and array.cache is None:  # of an uncompressed chunk, only the stretch itself
+        if not layout.blosc and array.store.cache is None:  # of an uncompressed chunk, only the stretch itself
             size, chunk = layout.dtype.itemsize, reads.chunk[selection]
             wrong = np.flatnonzero(nbytes[selection] != layout.chunk * size)
             if len(wrong):
@@ -249,7 +240,7 @@ class RemoteChunks(Located):
         np.minimum.at(first, plan.request, reads.chunk[selection])
         np.maximum.at(last, plan.request, reads.chunk[selection])
         fields = (plan.file, plan.start, plan.stop, first, last)
-        self._requests = array.submit(
+        self._requests = array.store.requests.submit(
             [
                 array.object_range(int(shards[file]), ByteRange(a, b), tags[file], b - a, (i, j))
                 for file, a, b, i, j in zip(*(values.tolist() for values in fields), strict=True)
@@ -262,7 +253,7 @@ class RemoteChunks(Located):
         largest = self._layout.chunk * self._layout.dtype.itemsize
         chunks, request = np.unique(reads.chunk, return_inverse=True)
         self._request = request.astype(np.int64)
-        self._requests = self._array.submit(
+        self._requests = self._array.store.requests.submit(
             [self._array.object_range(chunk, ByteRange(), None, largest, (chunk, chunk)) for chunk in chunks.tolist()]
         )
 
@@ -306,7 +297,7 @@ class RemoteChunks(Located):
 
     def _fill_cache(self) -> None:
         """Put the chunks that arrived into the cache, each once."""
-        cache, latest = self._array.cache, -1
+        cache, latest = self._array.store.cache, -1
         for r, target in enumerate(self._to_cache):
             data = None if self._request[r] < 0 else self._responses[self._request[r]]
             if cache is not None and target is not None and data is not None and target[1] != latest:
