@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..._runtime.threads import n_threads
+from ..._runtime.threads import usable_cores
 from .pages import RowMemory
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Hands:
 def hands(doing: str, memory: RowMemory | None = None) -> Iterator[Hands]:
     """Have threads, until the end."""
     with (
-        ThreadPoolExecutor(n_threads(), thread_name_prefix=f"annbatch-{doing}") as pool,
+        ThreadPoolExecutor(usable_cores(), thread_name_prefix=f"annbatch-{doing}") as pool,
         ThreadPoolExecutor(1, thread_name_prefix=f"annbatch-{doing}-beside") as beside,
     ):
         yield Hands(pool, beside, RowMemory() if memory is None else memory)

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..._runtime.threads import n_threads
+from ..._runtime.threads import usable_cores
 from ..._sizes import format_bytes
 from ...errors import StoreError
 
@@ -57,7 +57,7 @@ class Estimate:
     @property
     def seconds(self) -> float:
         """About how long it takes on this machine's cores, where disks keep up."""
-        return self.held * (_THROUGH_DISK if self.spills else _IN_MEMORY) / n_threads()
+        return self.held * (_THROUGH_DISK if self.spills else _IN_MEMORY) / usable_cores()
 
     def spell(self, spill: Path) -> str:
         """Say it in one line."""

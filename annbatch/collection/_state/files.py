@@ -12,7 +12,7 @@ from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ..._runtime.threads import n_threads
+from ..._runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -61,7 +61,7 @@ class InFolder:
     """Files in a folder."""
 
     folder: Path
-    n_readers: int = n_threads()
+    n_readers: int = usable_cores()
 
     def entries(self) -> list[str]:
         """Return the names of the files and folders at the top."""
