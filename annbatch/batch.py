@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ._runtime.buffers import ALIGNMENT
+from ._runtime.buffers import allocate_aligned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,9 +94,7 @@ class CSR:
         n_rows, n_columns = self.shape
         dtype = self.data.dtype
         nbytes = n_rows * n_columns * dtype.itemsize
-        block = np.zeros(nbytes + ALIGNMENT, dtype=np.uint8)
-        skip = -block.ctypes.data % ALIGNMENT
-        out = block[skip : skip + nbytes].view(dtype).reshape(self.shape)
+        out = allocate_aligned(nbytes, zeroed=True).view(dtype).reshape(self.shape)
         if dtype == np.float16:  # numba has no float16 on the CPU
             rows = np.repeat(np.arange(n_rows), np.diff(self.indptr))
             np.add.at(out, (rows, self.indices[: self.nnz]), self.data[: self.nnz])

@@ -17,6 +17,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ALIGNMENT = 64
+"""Bytes. XLA on the CPU aliases host memory only at this alignment, and copies otherwise."""
+
 _PASSED_OVER = 64
 """A block that this many lends passed over is of a size no longer asked for, and is freed."""
 
@@ -24,9 +27,9 @@ _SLACK = 1.25
 """Room above what a window asks for, so that a block fits the next windows too, whose nnz differs by a few percent."""
 
 
-def allocate_aligned(nbytes: int) -> np.ndarray:
-    """Return ``(nbytes,)`` uint8 of ordinary memory on a 64-byte boundary, contents undefined."""
-    block = np.empty(nbytes + ALIGNMENT, dtype=np.uint8)
+def allocate_aligned(nbytes: int, *, zeroed: bool = False) -> np.ndarray:
+    """Return ``(nbytes,)`` uint8 of ordinary memory on a 64-byte boundary, contents undefined unless ``zeroed``."""
+    block = (np.zeros if zeroed else np.empty)(nbytes + ALIGNMENT, dtype=np.uint8)
     skip = -block.ctypes.data % ALIGNMENT
     return block[skip : skip + nbytes]
 
@@ -89,6 +92,3 @@ class BufferPool:
         self._held_bytes += block.nbytes
         self.peak_bytes = max(self.peak_bytes, self._held_bytes)
         return block
-
-
-ALIGNMENT = 64  # bytes: XLA on the CPU aliases host memory at this alignment only, and copies elsewhere
