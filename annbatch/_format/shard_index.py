@@ -1,38 +1,56 @@
-"""The index of a shard: where each inner chunk lies in it."""
+"""The index of a shard: where each inner chunk lies in it.
+
+zarr's "sharding_indexed" codec (version 1.0) stores offset and size of each chunk as little-endian uint64, both
+2^64 - 1 for a chunk that was never written, then a CRC-32C of these.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import google_crc32c
 import numpy as np
 
 from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
-    from .layout import ChunkLayout
+    from collections.abc import Sequence
 
+    from .layout import ChunkLayout
 
 ABSENT = -1
 """Offset of a chunk that was never written; it holds the fill value."""
 
+_STORED_ABSENT = np.iinfo(np.uint64).max
 
-_INDEX_ABSENT = np.iinfo(np.uint64).max  # what the shard index says of such a chunk (zarr v3, sharding codec 1.0)
+
+def format_index(chunks: Sequence[tuple[int, int]], per_file: int) -> bytes:
+    """Return the index of a shard with room for ``per_file`` chunks, given offset and size of its first ones."""
+    index = np.full((per_file, 2), _STORED_ABSENT, dtype="<u8")
+    index[: len(chunks)] = chunks
+    raw = index.tobytes()
+    return raw + int(google_crc32c.value(raw)).to_bytes(4, "little")
 
 
 def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tuple[np.ndarray, np.ndarray]:
-    """Return offset and size of each chunk of a shard, as its index says.
+    """Return offset and size of each chunk of a shard.
 
     Parameters
     ----------
     raw
-        The index: offset and size as pairs of little-endian uint64, then a CRC-32C of them.
+        The index.
     layout
-        Of the array.
+        Layout of the array.
     size
-        Bytes of the shard.
+        Size of the shard in bytes.
     where
-        What errors call it.
+        Name of the shard in errors.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        ``(per_file,)`` int64 offset and size in bytes; the offset is ``ABSENT`` for a chunk that was never written.
 
     Raises
     ------
@@ -42,22 +60,16 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
     n_bytes = layout.index_bytes
     if size < n_bytes or len(raw) != n_bytes:
         raise CorruptDataError(f"{where} must hold an index of {n_bytes} bytes, got {size} in all: truncated?")
-    if layout.index_checksum and crc32c(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+    if layout.index_checksum and google_crc32c.value(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
         raise CorruptDataError(f"{where} has a chunk index that contradicts its checksum: damaged, truncated?")
     index = np.frombuffer(raw, dtype="<u8", count=2 * layout.per_file).reshape(-1, 2)
-    written = index[:, 0] != _INDEX_ABSENT
+    written = index[:, 0] != _STORED_ABSENT
     if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
         raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes: truncated?")
     offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
     nbytes = np.zeros(layout.per_file, dtype=np.int64)
     offset[written], nbytes[written] = index[written, 0].astype(np.int64), index[written, 1].astype(np.int64)
     return offset, nbytes
-
-
-def crc32c(data: bytes) -> int:
-    from google_crc32c import value  # zarr itself depends on it
-
-    return int(value(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class ShardIndex:
     offset, nbytes
         ``(per_file,)`` int64; ``offset`` is ``ABSENT`` for a chunk that was never written.
     tag
-        Entity tag of the shard that the index is of.
+        Entity tag of the shard, None if the store gives none.
     """
 
     offset: np.ndarray
@@ -77,6 +89,6 @@ class ShardIndex:
     tag: str | None
 
     def chunks_within(self, nbytes: int) -> int:
-        """Return how many chunks take about so many bytes; the same for all who read this index."""
+        """Return how many chunks take about ``nbytes`` in total; every reader of this index gets the same number."""
         written = self.nbytes[self.offset >= 0]
         return max(1, nbytes * len(written) // max(1, int(written.sum()))) if len(written) else 1

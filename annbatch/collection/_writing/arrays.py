@@ -1,9 +1,8 @@
 """Arrays of a dataset, written from front to back: rows come in order, shards go out as they fill.
 
 :class:`LocalWriter` appends each inner chunk to its shard's file as soon as it is encoded, on threads, so that no shard
-is ever whole in memory; the format is zarr's own ("sharding_indexed": the chunks one after the other, then offset and
-length of each as little-endian uint64, then a CRC-32C of those). :class:`ZarrWriter` goes through zarr, to any store
-and codec.
+is ever whole in memory; the format is zarr's own ("sharding_indexed": the chunks one after the other, then their
+index). :class:`ZarrWriter` goes through zarr, to any store and codec.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import google_crc32c
 import numpy as np
 from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from ..._format.attributes import COMPLETE_ATTRIBUTE
+from ..._format.shard_index import format_index
 from ..._kernels.encode import encode
 from ..._runtime.zarrs import through_zarrs
 from .._resources.direct_io import NewFile
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     import zarr
-
-_MISSING = np.uint64(2**64 - 1)
 
 
 class ArrayWriter(Protocol):
@@ -231,11 +228,7 @@ class LocalWriter:
         return self._folder.joinpath("c", str(number), *("0" for _ in self._tail))
 
     def _finish_shard(self, file: NewFile, per_shard: int) -> None:
-        index = np.full((per_shard, 2), _MISSING, "<u8")
-        if self._index:
-            index[: len(self._index)] = self._index
-        tail = index.tobytes()
-        file.append(tail + google_crc32c.value(tail).to_bytes(4, "little"))
+        file.append(format_index(self._index, per_shard))
         crc = file.close(flush=True)
         self._checksums[str(self._shard_path(self._n_files))] = (file.size, crc)
         self._n_files += 1
