@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._format.attributes import DTYPE_ATTRIBUTE
 from .errors import AnnbatchError, CorruptDataError, StoreError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _spell_element(element: Any) -> str:
     kind = element.attrs.get("encoding-type", "array")
     values = element["data"] if kind == "csr_matrix" else element
     stored = str(getattr(values, "dtype", ""))  # a table has none
-    original = element.attrs.get("annbatch-dtype", stored)
+    original = element.attrs.get(DTYPE_ATTRIBUTE, stored)
     return f"{kind} {original}" + (f", stored as {stored}" if original != stored else "")
 
 

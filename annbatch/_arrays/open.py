@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .._format.attributes import STORED_DTYPE_ATTRIBUTE
+from .._format.attributes import DTYPE_ATTRIBUTE
 from .dask import LazyArray, is_lazy, stored_behind
 from .memory import MemoryArray
 from .sources import CsrSource, DenseSource
@@ -119,7 +119,7 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
 
 
 def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:
-    stored: str | None = attributes.get(STORED_DTYPE_ATTRIBUTE)
+    stored: str | None = attributes.get(DTYPE_ATTRIBUTE)
     return array.dtype if stored is None else np.dtype(stored)
 
 

@@ -1,14 +1,9 @@
-"""The attributes that this package adds to arrays and groups."""
+"""Attributes that this package adds to zarr arrays and groups; readers that do not know them lose nothing but these."""
 
 from __future__ import annotations
 
 COMPLETE_ATTRIBUTE = "annbatch-complete"
-"""Attribute of an array of which every chunk was written."""
+"""On an array: true if every chunk was written, so that a missing chunk is damage and not the fill value."""
 
-
-STORED_DTYPE_ATTRIBUTE = "annbatch-dtype"
-"""Attribute of an element that was narrowed for storage: the name of the dtype that it had."""
-
-
-DTYPE = "annbatch-dtype"
-"""The attribute in which a narrowed element remembers the dtype that its values had."""
+DTYPE_ATTRIBUTE = "annbatch-dtype"
+"""On an array or CSR group whose values were narrowed for storage: name of their original dtype, e.g. "float32"."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from .._format.attributes import DTYPE_ATTRIBUTE
 from .._sizes import format_bytes, parse_size
 from ..loader import Loader
 from ..samplers import RandomSampler
@@ -145,11 +146,11 @@ def _bytes_per_row(collection: DatasetCollection) -> float:
     for dataset in collection:
         x = dataset["X"]
         if isinstance(x, zarr.Array):
-            dtype = np.dtype(str(x.attrs.get("annbatch-dtype", x.dtype)))
+            dtype = np.dtype(str(x.attrs.get(DTYPE_ATTRIBUTE, x.dtype)))
             n_bytes += math.prod(x.shape) * dtype.itemsize
         else:
             data = x["data"]
             assert isinstance(data, zarr.Array)
-            dtype = np.dtype(str(x.attrs.get("annbatch-dtype", data.dtype)))
+            dtype = np.dtype(str(x.attrs.get(DTYPE_ATTRIBUTE, data.dtype)))
             n_bytes += data.shape[0] * (dtype.itemsize + 4)
     return max(1.0, n_bytes / collection.n_obs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._format.attributes import DTYPE
+from ..._format.attributes import DTYPE_ATTRIBUTE
 from ..._kernels.transpose import transpose
 from ...errors import CorruptDataError
 from .._blocks import SparseRows
@@ -38,7 +38,7 @@ class StoredCsc:
             raise CorruptDataError(f"{where} must have {shape[1]} columns and as many values as `indptr` says.")
         if (np.diff(self._indptr) < 0).any():
             raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
-        dtype = np.dtype(group.attrs.get(DTYPE, self._data.dtype))
+        dtype = np.dtype(group.attrs.get(DTYPE_ATTRIBUTE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * shape[0]
         self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
         self._edges: np.ndarray | None = None  # of rows, as `indptr` of the same matrix in CSR

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import sparse
 
-from ..._format.attributes import DTYPE
+from ..._format.attributes import DTYPE_ATTRIBUTE
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
 from .flat_array import FlatArray
@@ -79,7 +79,7 @@ class StoredCsr:
             )
         if (np.diff(self._indptr) < 0).any():
             raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
-        dtype = np.dtype(group.attrs.get(DTYPE, self._data.dtype))
+        dtype = np.dtype(group.attrs.get(DTYPE_ATTRIBUTE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
         self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
 

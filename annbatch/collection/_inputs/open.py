@@ -16,7 +16,7 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
-from ..._format.attributes import DTYPE
+from ..._format.attributes import DTYPE_ATTRIBUTE
 from ...errors import StoreError
 from .annotations import Annotations
 from .columns import Group, MemoryColumn, StoredColumn, strings
@@ -150,7 +150,7 @@ def _from_group(group: Group, name: str) -> Input:
         elif encoding == "csc_matrix":
             found.matrices[path] = StoredCsc(elem, f"`{path}` of {name}")
         elif encoding in ("array", "") and hasattr(elem, "shape"):
-            found.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE))
+            found.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE_ATTRIBUTE))
         elif encoding != "null":
             raise StoreError(f"`{path}` of {name} must be a dense or sparse matrix or a data frame, got {encoding!r}.")
     found.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata.io import write_elem
 
-from ..._format.attributes import DTYPE
+from ..._format.attributes import DTYPE_ATTRIBUTE
 from .._blocks import SparseRows
 from .._format import Format, codecs_for
 from .._resources.threads import ahead, hands
@@ -169,7 +169,7 @@ class DatasetWriter:
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
     def _narrowed(self, path: str, element: SparseSchema | DenseSchema) -> dict[str, str]:
-        return {DTYPE: element.dtype.name} if self._stored[path] != element.dtype else {}
+        return {DTYPE_ATTRIBUTE: element.dtype.name} if self._stored[path] != element.dtype else {}
 
 
 def write_dataset(
