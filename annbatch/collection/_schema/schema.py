@@ -204,7 +204,7 @@ def _table(
         found = [table.get(name) for table in tables]
         if None in found and path not in absent and not (path == "obs" and name == SOURCE):
             absent.append(f"{path}[{name!r}]")
-        columns[name] = unite(found, f"ColumnInfo {name!r} of `{path}`", inputs)
+        columns[name] = unite(found, f"Column {name!r} of `{path}`", inputs)
     # The one name that inputs give to the index, unless a column has it too.
     index_name = names[0] if len(set(names)) == 1 and names[0] not in columns else None
     return TableSchema(columns, index_name)

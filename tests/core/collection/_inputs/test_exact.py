@@ -73,7 +73,7 @@ def test_columns_of_large_whole_numbers_beside_floats(tmp_path: Path, write: Wri
     cells = [make_counts(i, 2) for i in range(2)]
     cells[0].obs["n"], cells[1].obs["n"] = whole, [0.5, 1.5]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
-    with pytest.raises(StoreError, match=rf"ColumnInfo 'n' of `obs` of .*0\.h5ad .*got {LARGE}"):
+    with pytest.raises(StoreError, match=rf"Column 'n' of `obs` of .*0\.h5ad .*got {LARGE}"):
         convert(tmp_path / "c.zarr", paths)
 
 
@@ -89,8 +89,8 @@ def test_columns_of_large_whole_numbers_beside_floats(tmp_path: Path, write: Wri
 )
 def test_categories_of_several_kinds(first: list[object], second: list[object], got: str) -> None:
     columns = [ColumnInfo("categorical", np.dtype("i4"), pd.Index(one)) for one in (first, second)]
-    with pytest.raises(TypeError, match=f"ColumnInfo 'c' must hold one kind of values in all inputs, got {got}"):
-        unite(columns, "ColumnInfo 'c'", ["a", "b"])
+    with pytest.raises(TypeError, match=f"Column 'c' must hold one kind of values in all inputs, got {got}"):
+        unite(columns, "Column 'c'", ["a", "b"])
 
 
 def test_the_error_names_files_and_what_they_hold() -> None:
@@ -101,7 +101,7 @@ def test_the_error_names_files_and_what_they_hold() -> None:
         ColumnInfo("plain", np.dtype("f4")),
     ]
     with pytest.raises(TypeError, match=r"got float32 in b and strings in c: make them alike"):
-        unite(columns, "ColumnInfo 'c'", list("abcd"))
+        unite(columns, "Column 'c'", list("abcd"))
 
 
 def test_whole_categories_beside_fractions_stay_what_they_are() -> None:
@@ -123,8 +123,8 @@ def test_losing_the_order_of_categories_is_said(lists: tuple[str, ...], ordered:
         ColumnInfo("categorical", np.dtype("i4"), pd.Index(list(one)), bool(yes))
         for one, yes in zip(lists, ordered, strict=True)
     ]
-    with pytest.warns(UserWarning, match="ColumnInfo 'c' has ordered categories, but no one order in all inputs"):
-        assert not unite(columns, "ColumnInfo 'c'", list(lists)).ordered
+    with pytest.warns(UserWarning, match="Column 'c' has ordered categories, but no one order in all inputs"):
+        assert not unite(columns, "Column 'c'", list(lists)).ordered
 
 
 def named(number: int, genes: list[str]) -> ad.AnnData:
