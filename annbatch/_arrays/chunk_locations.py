@@ -34,7 +34,7 @@ class Files(Protocol):
         """Return one, open."""
 
 
-class Located:
+class ChunkLocations:
     """Where the chunks of some reads lie.
 
     Nothing is open at first, however many files there are: :meth:`opened` opens those of a part, for a while.
@@ -54,14 +54,14 @@ class Located:
         self._files = files
         self._chunk = reads.chunk
 
-    def part(self, part: slice) -> Located:
+    def part(self, part: slice) -> ChunkLocations:
         """Return where some of the reads lie."""
         one = copy(self)
         one._chunk = self._chunk[part]
         return one
 
     @contextmanager
-    def opened(self) -> Iterator[Located]:
+    def opened(self) -> Iterator[ChunkLocations]:
         """Give the same, open until the end of the block: with many files, no others may be open meanwhile."""
         one, held = copy(self), list[Chunks]()
         number, within = np.divmod(self._chunk, self._layout.per_file)

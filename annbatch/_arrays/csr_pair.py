@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .array import StoredArray
-    from .chunk_locations import Located
+    from .chunk_locations import ChunkLocations
     from .read_plan import Reads
 
     Kernel = Callable[..., tuple[int, int, int]]
@@ -43,7 +43,7 @@ class Share:
     data: NativeArray
     indices: NativeArray
     reads: Reads
-    located: tuple[Located, Located]
+    located: tuple[ChunkLocations, ChunkLocations]
 
 
 class CsrPair:

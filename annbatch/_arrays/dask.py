@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .library import SpanArray
+from .library import LibraryArray
 
 
-def is_lazy(array: Any) -> bool:
+def is_dask(array: Any) -> bool:
     """Say whether an object is a dask array, without importing dask."""
     return hasattr(array, "dask") and hasattr(array, "compute")
 
@@ -44,7 +44,7 @@ def _element(source: Any, name: str) -> Any:
     return getattr(source, "group", source)
 
 
-class LazyArray(SpanArray):
+class DaskArray(LibraryArray):
     """A dense dask array; its blocks are computed on the reading threads, one after the other in each."""
 
     def __init__(self, array: Any) -> None:

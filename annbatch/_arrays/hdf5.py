@@ -22,14 +22,14 @@ from .._format.layout import ChunkLayout
 from .._kernels.inflate import inflate_chunks
 from .._plan.ranges import item_size
 from ..errors import CorruptDataError
-from .library import SpanArray
+from .library import LibraryArray
 
 if TYPE_CHECKING:
     from .array import StoredArray
 
 
 def open_hdf5(dataset: h5py.Dataset, *, limit: int | None) -> StoredArray:
-    """Return the fastest way to read a dataset; ``limit`` as for :class:`~annbatch._sources.spans.SpanArray`."""
+    """Return the fastest way to read a dataset; ``limit`` as for :class:`~annbatch._arrays.library.LibraryArray`."""
     library = H5Array(dataset, limit=limit)
     if not hasattr(os, "pread") or dataset.size == 0:
         return library
@@ -37,12 +37,12 @@ def open_hdf5(dataset: h5py.Dataset, *, limit: int | None) -> StoredArray:
     if plain is not None:
         from .native import NativeArray
 
-        return NativeArray(plain.layout, other=library, limit=limit, files=plain)
+        return NativeArray(plain.layout, fallback=library, limit=limit, files=plain)
     table = ChunkTable.of(dataset)
     return library if table is None else GzipArray(dataset, table, limit=limit)
 
 
-class H5Array(SpanArray):
+class H5Array(LibraryArray):
     """An HDF5 dataset, read through h5py, whose library takes one caller at a time."""
 
     _lock = threading.Lock()

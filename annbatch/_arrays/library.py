@@ -27,7 +27,7 @@ _SPAN_BYTES = 4 << 20
 """About the largest stretch read at once: it outweighs a library's overhead a call, and several fit in memory."""
 
 
-class SpanArray(ABC):
+class LibraryArray(ABC):
     """Reads pieces that lie in the same or adjoining chunks together, through ``_read``.
 
     Parameters
@@ -109,7 +109,7 @@ class SpanArray(ABC):
         return read.nbytes
 
 
-class ZarrLibraryArray(SpanArray):
+class ZarrLibraryArray(LibraryArray):
     """A zarr array of any format, codec and store, read with the zarrs codec pipeline where that knows it."""
 
     def __init__(self, array: zarr.Array[Any], *, limit: int | None = None) -> None:

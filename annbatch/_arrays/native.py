@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
 from .chunk_files import ChunkFiles
-from .chunk_locations import Located
-from .page_cache import reading_waits_for_it
+from .chunk_locations import ChunkLocations
+from .page_cache import is_cold
 from .read_plan import plan_reads
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class NativeArray:
     ----------
     layout
         How the array lies on disk.
-    other
+    fallback
         Reads the same array where a cast is asked for that kernels do not have (from and to float16, to complex).
     limit
         Values must be below it; an error otherwise. For column numbers, which become addresses.
@@ -56,19 +56,19 @@ class NativeArray:
     """
 
     def __init__(
-        self, layout: ChunkLayout, *, other: StoredArray, limit: int | None = None, files: Files | None = None
+        self, layout: ChunkLayout, *, fallback: StoredArray, limit: int | None = None, files: Files | None = None
     ) -> None:
         self.shape = layout.shape
         self.dtype = layout.dtype
         self.layout = layout
-        self._other = other
+        self._fallback = fallback
         self._limit = -1 if limit is None else limit
         self._other_files = files
         self._files: Files = ChunkFiles(layout) if files is None else files
         self._block: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"layout": self.layout, "other": self._other, "limit": self._limit, "files": self._other_files}
+        return {"layout": self.layout, "fallback": self._fallback, "limit": self._limit, "files": self._other_files}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # made as it was; open files stay with the process
@@ -82,7 +82,7 @@ class NativeArray:
         from .._kernels.scatter import kernels_cast
 
         if out.dtype != self.dtype and not kernels_cast(self.dtype, out.dtype):
-            return self._other.jobs(pieces, out, n_jobs=n_jobs)
+            return self._fallback.jobs(pieces, out, n_jobs=n_jobs)
         pieces = pieces.in_elements(self.layout.item)
         if not len(pieces):
             return []
@@ -102,14 +102,14 @@ class NativeArray:
         gap = max(block if self.layout.blosc else 0, _GAP_BYTES // size)
         return gap, min(self.layout.chunk, max(1, _STRETCH_BYTES // size // block) * block)
 
-    def locate(self, reads: Reads) -> Located:
+    def locate(self, reads: Reads) -> ChunkLocations:
         """Say where reads lie, and announce them if it is a disk that is waited for."""
-        located = Located(self.layout, self._files, reads)
-        if reading_waits_for_it(int((reads.stop - reads.start).sum()) * self.dtype.itemsize):
+        located = ChunkLocations(self.layout, self._files, reads)
+        if is_cold(int((reads.stop - reads.start).sum()) * self.dtype.itemsize):
             located.announce(reads)
         return located
 
-    def kernel_input(self, reads: Reads, located: Located, *, stored: np.dtype, scratch: str) -> tuple[Any, ...]:
+    def kernel_input(self, reads: Reads, located: ChunkLocations, *, stored: np.dtype, scratch: str) -> tuple[Any, ...]:
         """Return what kernels need to read this array on the calling thread.
 
         Parameters
@@ -147,7 +147,7 @@ class NativeArray:
             self._limit,
         )
 
-    def _read(self, reads: Reads, located: Located, pieces: Pieces, stored: np.dtype, out: np.ndarray) -> int:
+    def _read(self, reads: Reads, located: ChunkLocations, pieces: Pieces, stored: np.dtype, out: np.ndarray) -> int:
         from .._kernels.decode import DONE, read_pieces
 
         fields, total = (pieces.start, pieces.length, pieces.dest), 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .._format.attributes import DTYPE_ATTRIBUTE
-from .dask import LazyArray, is_lazy, stored_behind
+from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
 from .sources import CsrSource, DenseSource
 from .values import HeldValues, StoredValues
@@ -39,7 +39,7 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
     import scipy.sparse as sp
     import zarr
 
-    if is_lazy(matrix):
+    if is_dask(matrix):
         return _lazy(matrix, name)
     if isinstance(matrix, np.ndarray):
         return _dense(MemoryArray(_numeric(matrix, name)), {})
@@ -63,7 +63,7 @@ def _lazy(array: Any, name: str) -> RowSource:
     if not isinstance(array._meta, np.ndarray):
         advice = "only those that anndata read lazily have rows that can be found; `.compute()` it, or store it"
         raise _not_rows(name, f"a sparse dask array ({type(array._meta).__name__})", advice)
-    return _dense(LazyArray(_numeric(array, name)), {})
+    return _dense(DaskArray(_numeric(array, name)), {})
 
 
 def _csr_group(group: Any, name: str) -> CsrSource:
@@ -106,16 +106,16 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
         from .hdf5 import open_hdf5
 
         return open_hdf5(array, limit=limit)
-    layout, other = chunk_layout(array), ZarrLibraryArray(array, limit=limit)
+    layout, fallback = chunk_layout(array), ZarrLibraryArray(array, limit=limit)
     if layout is None:
-        return other
+        return fallback
     if not isinstance(layout.folder, Path):
         from .remote import remote_array
 
-        return remote_array(array, layout, other=other, limit=limit)
+        return remote_array(array, layout, fallback=fallback, limit=limit)
     from .native import NativeArray
 
-    return NativeArray(layout, other=other, limit=limit)
+    return NativeArray(layout, fallback=fallback, limit=limit)
 
 
 def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:

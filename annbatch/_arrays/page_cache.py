@@ -1,42 +1,42 @@
-"""How much reading waits for a disk, and how much finds in the page cache."""
+"""Whether reads come from a disk or from the page cache."""
 
 from __future__ import annotations
 
 import threading
 
 _BLOCK = 512
-"""Bytes that ``ru_inblock`` counts in, on every platform that has it."""
+"""Bytes per block of ``ru_inblock``, on every platform that has it."""
 
-_COLD = 0.1
-"""Reading is cold where more than this share of what was wanted lately came from a disk."""
+_COLD_SHARE = 0.1
+"""The cache is cold where more than this share of the bytes requested recently came from a disk."""
 
-_LATELY = 64 << 20
-"""Bytes wanted between two looks: a few dozen milliseconds of reading, and more than one array of a window."""
+_INTERVAL = 64 << 20
+"""Bytes requested between two checks: a few dozen milliseconds of reading, and more than one array of a window."""
 
 _lock = threading.Lock()
-_cold, _wanted, _seen = True, 0, 0  # what a new process wants is on the disk more often than not
+_cold, _requested, _blocks = True, 0, 0  # a new process mostly reads data that is not cached
 
 
-def reading_waits_for_it(n_bytes: int) -> bool:
-    """Say whether what is read lately comes from a disk rather than from the page cache, as the kernel counts.
+def is_cold(n_bytes: int) -> bool:
+    """Return whether recent reads missed the page cache, as the kernel counts for this process.
 
-    Announcing reads (``posix_fadvise``) lets a cold disk work ahead, but costs a microsecond or two each, which is
-    lost when all is cached already.
+    Announcing reads (``posix_fadvise``) lets a cold disk work ahead, but costs 1 to 2 microseconds each, which is
+    wasted where everything is cached.
 
     Parameters
     ----------
     n_bytes
-        That are wanted now.
+        Bytes about to be requested.
     """
-    global _cold, _wanted, _seen
+    global _cold, _requested, _blocks
     try:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:  # Windows
         return False
     with _lock:
-        _wanted += n_bytes
-        if _wanted >= _LATELY:
+        _requested += n_bytes
+        if _requested >= _INTERVAL:
             blocks = getrusage(RUSAGE_SELF).ru_inblock
-            _cold = (blocks - _seen) * _BLOCK > _COLD * _wanted
-            _wanted, _seen = 0, blocks
+            _cold = (blocks - _blocks) * _BLOCK > _COLD_SHARE * _requested
+            _requested, _blocks = 0, blocks
         return _cold

@@ -16,7 +16,7 @@ from .._remote.faults import ReplacedObjectError
 from .._remote.fetch import ByteRange
 from .._remote.requests import ObjectRange
 from ..errors import CorruptDataError
-from .chunk_locations import Located
+from .chunk_locations import ChunkLocations
 from .native import WHAT_FAILED, NativeArray
 
 if TYPE_CHECKING:
@@ -51,20 +51,20 @@ class RemoteArray(NativeArray):
         The object store.
     block
         Bytes of a Blosc block, if the metadata give them; 0 otherwise.
-    other, limit
+    fallback, limit
         As for :class:`~annbatch._arrays.native.NativeArray`.
     """
 
     def __init__(
-        self, layout: ChunkLayout, store: RemoteStore, block: int, *, other: StoredArray, limit: int | None = None
+        self, layout: ChunkLayout, store: RemoteStore, block: int, *, fallback: StoredArray, limit: int | None = None
     ) -> None:
-        super().__init__(layout, other=other, limit=limit)
+        super().__init__(layout, fallback=fallback, limit=limit)
         self.store = store
         self._block = min(layout.chunk, block // layout.dtype.itemsize) or (layout.chunk if layout.blosc else 1)
         self._given = (layout, store, block)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(RemoteArray, other=self._other, limit=self._limit), self._given
+        return partial(RemoteArray, fallback=self._fallback, limit=self._limit), self._given
 
     def describe(self) -> str:
         """Describe how the array is read."""
@@ -141,7 +141,7 @@ class RemoteArray(NativeArray):
         return responses
 
 
-class RemoteChunks(Located):
+class RemoteChunks(ChunkLocations):
     """Where the chunks of reads lie once their requests are answered: in memory, or in files of the cache.
 
     Attributes
@@ -306,13 +306,15 @@ class RemoteChunks(Located):
                 cache.put(extent, latest, data[start : start + int(self.nbytes[r])])
 
 
-def remote_array(array: zarr.Array[Any], layout: ChunkLayout, *, other: StoredArray, limit: int | None) -> RemoteArray:
+def remote_array(
+    array: zarr.Array[Any], layout: ChunkLayout, *, fallback: StoredArray, limit: int | None
+) -> RemoteArray:
     """Return the reader of an array in an object store."""
     from .._remote.store import RemoteStore
 
     given: Any = array.store
     store = given if isinstance(given, RemoteStore) else RemoteStore(given, read_only=True)
-    return RemoteArray(layout, store, _block_bytes(array.metadata.to_dict()), other=other, limit=limit)
+    return RemoteArray(layout, store, _block_bytes(array.metadata.to_dict()), fallback=fallback, limit=limit)
 
 
 def _block_bytes(metadata: dict[str, Any]) -> int:

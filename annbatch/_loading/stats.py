@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from .._arrays.byte_count import take_count
-from .._arrays.library import SpanArray
+from .._arrays.library import LibraryArray
 from .._arrays.sources import CsrSource
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def warn_of_price(sources: Iterable[RowSource]) -> bool:
     how: dict[str, None] = {}
     for source in sources:
         for array in (source.data, source.indices) if isinstance(source, CsrSource) else (source.array,):
-            if isinstance(array, SpanArray):
+            if isinstance(array, LibraryArray):
                 wanted += array.wanted_bytes
                 decoded += array.decoded_bytes
                 how[array.describe()] = None

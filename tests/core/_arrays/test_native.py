@@ -31,7 +31,7 @@ from annbatch.errors import CorruptDataError
 def native(array: zarr.Array, **options: Any) -> NativeArray:
     layout = chunk_layout(array)
     assert layout is not None
-    return NativeArray(layout, other=ZarrLibraryArray(array), **options)
+    return NativeArray(layout, fallback=ZarrLibraryArray(array), **options)
 
 
 def read(source: Any, start: list[int], length: list[int], dtype: Any = None, n_jobs: int = 3) -> np.ndarray:
