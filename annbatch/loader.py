@@ -42,20 +42,20 @@ if TYPE_CHECKING:
 class Loader(AddsDatasets):
     """Yields minibatches of the rows of one or many datasets.
 
-    Rows are read in chunks of contiguous ones, as many chunks in memory at a time as make a window, and each row is
-    written once, to its place in its batch. While the user works on one window the next ones are read. Batches are the
-    user's: they stay as they are for as long as they are kept.
+    Chunks of contiguous rows are read, one window of chunks at a time, and each row is copied once, to its place in its
+    batch. While the user works on one window the next ones are read. Batches belong to the user: they never change,
+    however long they are kept.
 
     Parameters
     ----------
     batch_sampler
-        Says which rows come when. Excludes ``chunk_size``, ``preload_nchunks``, ``batch_size``, ``shuffle``,
-        ``drop_last``, ``rng`` and ``seed``, from which otherwise a :class:`~annbatch.samplers.RandomSampler`
-        (``shuffle=True``) or :class:`~annbatch.samplers.SequentialSampler` is made.
+        Order of the rows. Excludes ``chunk_size``, ``preload_nchunks``, ``batch_size``, ``shuffle``,
+        ``drop_last``, ``rng`` and ``seed``, from which a :class:`~annbatch.samplers.RandomSampler`
+        (``shuffle=True``) or :class:`~annbatch.samplers.SequentialSampler` is made otherwise.
     chunk_size
-        Contiguous rows that are read at once. Default 512.
+        Contiguous rows per chunk. Default 512.
     preload_nchunks
-        Chunks in a window. Default 32. ``chunk_size * preload_nchunks`` must be a multiple of ``batch_size``.
+        Chunks per window. Default 32. ``chunk_size * preload_nchunks`` must be a multiple of ``batch_size``.
     shuffle
         Whether chunks, and the rows within a window, are shuffled. Default False.
     return_index
@@ -63,49 +63,49 @@ class Loader(AddsDatasets):
     batch_size
         Rows per batch. Default 1.
     preload_to_gpu
-        Whether batches are put on the GPU: with ``to=None`` as CuPy arrays, else as ``to`` has them.
+        Whether batches are put on the GPU: with ``to=None`` as CuPy arrays, else as arrays of the framework ``to``.
     drop_last
         Whether a last batch of fewer than ``batch_size`` rows is left out. Default False.
     to
-        What X becomes: None for SciPy CSR matrices and NumPy arrays, ``"torch"``, ``"jax"``, ``"cupy"``, the name
-        of any installed adapter, or an :class:`~annbatch.abc.Adapter`.
+        Framework of the arrays: None for SciPy CSR matrices and NumPy arrays, ``"torch"``, ``"jax"``, ``"cupy"``, the
+        name of any installed adapter, or an :class:`~annbatch.abc.Adapter`.
     rng
         One integer is drawn from it when the sampler is made, and is the seed from then on.
     seed
         The same as ``rng=np.random.default_rng(seed)``.
     keys
-        Which elements to yield: ``"X"``, ``"layers/counts"``, ``"obsm/X_pca"``, ``"obs"``, all of the same rows. A
+        Elements to yield: ``"X"``, ``"layers/counts"``, ``"obsm/X_pca"``, ``"obs"``, all of the same rows. A
         batch holds them in dicts as their keys do: ``batch["layers"]["counts"]``. Data frames in ``obsm`` come as
-        ``obs`` does. Of a MuData ``"X"`` and layers are those of every modality; ``"mod/rna/X"`` names one.
+        ``obs`` does. For a MuData, ``"X"`` and layers mean those of every modality; ``"mod/rna/X"`` names one.
     obs_columns
-        Which columns of ``obs`` to yield; default, all.
+        Columns of ``obs`` to yield; default, all.
     obs_join
         ``"exact"``: all datasets have the same columns in ``obs``. ``"inner"``, ``"outer"``: the columns that all
         datasets have, or any; what a dataset lacks is missing in its rows.
     obs_as
-        ``"dataframe"``, or ``"arrays"``: a dict of one array a column, categoricals as codes (see ``categories``),
+        ``"dataframe"``, or ``"arrays"``: a dict of one array per column, categoricals as codes (see ``categories``),
         numbers and booleans converted as X is; then ``var`` is None in batches, so that they are dicts of arrays.
     var_names
-        Which columns of X and of layers to yield, in this order; default, all. Of a MuData, a dict by modality.
+        Columns of X and layers to yield, in this order; default, all. For a MuData, a dict by modality.
     var_join
         ``"exact"``: all datasets have the same columns. ``"inner"``, ``"outer"``: the columns that all datasets have,
         or any; what a dataset lacks is 0 in its rows, and ``var`` says which dataset has which.
     dtype
-        Of the values of X and of layers; default, the dtype that the data had before it was narrowed for storage.
-        ``"bfloat16"`` where a device makes them dense.
+        Dtype of the values of X and layers; default, the dtype that the data had before it was narrowed for storage.
+        ``"bfloat16"`` where a device densifies.
     densify
         Whether a sparse X or layer is yielded dense, made on the device where there is one.
     transform
-        What is done to the values of X and of layers while they are read:
+        Change of the values of X and layers while they are read:
         :class:`~annbatch.transforms.NormalizeLog1p`, or any :class:`~annbatch.transforms.Transform`.
     device
-        Passed to the adapter.
+        Device that is passed to the adapter.
     prefetch
-        Bytes (``"1GB"`` or an int) of windows read ahead; one is, whatever its size; 0 turns reading ahead off.
+        Bytes (``"1GB"`` or an int) of windows read ahead, at least one window; 0 turns reading ahead off.
     cache_dir
-        Folder in which chunks from object stores are kept, for later epochs and other processes; None: nothing is.
+        Folder that caches chunks from object stores, for later epochs and other processes; None: no cache.
     cache_size
-        Bytes (``"20GB"`` or an int) that it may take.
+        Maximum size of the cache in bytes (``"20GB"`` or an int).
 
     Raises
     ------
@@ -165,7 +165,7 @@ class Loader(AddsDatasets):
             rng=rng,
             seed=seed,
         )
-        self._batch_sampler.draw_seed()  # once, here: workers of a DataLoader have copies, which are to agree
+        self._batch_sampler.draw_seed()  # once, here: the copies in workers of a DataLoader must agree
         if preload_to_gpu and to is None:
             to = "cupy"
         elif preload_to_gpu and device is None:
@@ -188,18 +188,18 @@ class Loader(AddsDatasets):
 
     @property
     def batch_sampler(self) -> Sampler:
-        """What says which rows come when."""
+        """The sampler: which rows, in which order."""
         return self._batch_sampler
 
     # Iteration --------------------------------------------------------------------------------------------------------
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that the next iteration yields; a full iteration adds one."""
+        """Number of the next iteration's epoch; a full iteration adds one."""
         return self._progress.position.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields: the order is a function of seed and epoch alone.
+        """Choose the epoch of the next iteration: the order is a function of seed and epoch alone.
 
         A position within this epoch that :meth:`load_state_dict` restored stays.
         """
@@ -209,13 +209,13 @@ class Loader(AddsDatasets):
         self._progress.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where this loader stands: after the batch that it yielded last.
+        """Return the position of this loader: after the batch that it yielded last.
 
         Returns
         -------
         dict
             JSON-able, less than 10 KB however many rows there are: the epoch, how many batches of it were taken, and
-            what the sampler and the rows are to be recognized by. The same on every rank, so that one saves it for all.
+            how to recognize the sampler and the rows. It is the same on every rank, so that one saves it for all.
 
         Examples
         --------
@@ -236,32 +236,32 @@ class Loader(AddsDatasets):
         return write_state(self._progress.position, self._batch_sampler, self._data())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another loader stood: the next iteration yields exactly what was to come.
+        """Continue where another loader stopped: the next iteration yields exactly the remaining batches.
 
-        Only the window that was open is read again, and of it only what was to come. The loader needs the same rows and
-        the same sampler; one that was made without a seed takes over that of the state. Of a
-        :class:`~annbatch.samplers.DistributedSampler` the number of ranks may differ: the rest of the epoch is then
-        assigned to those that there are now.
+        Only the remaining rows of the open window are read again. The loader needs the same rows and the same sampler;
+        a sampler that was made without a seed takes over that of the state. The number of ranks of a
+        :class:`~annbatch.samplers.DistributedSampler` may differ: the rest of the epoch is assigned to those present.
 
         Parameters
         ----------
         state
-            What :meth:`state_dict` returned.
+            Return value of :meth:`state_dict`.
 
         Raises
         ------
         ValueError
-            If it is no such state, of a later version, or that of other rows or another sampler, with what differs.
+            If it is not such a state, or of a later version, other rows or another sampler; the message names what
+            differs.
         """
         self._progress.resume(read_state(state, self._batch_sampler, self._data()))
 
     def _data(self) -> dict[str, Any]:
-        """Return what must be equal for a state to be of the same rows."""
+        """Return facts that are equal for loaders of the same rows."""
         return {"n_obs": self.n_obs, "datasets": digest(self._datasets.starts), "content": self._content}
 
     @property
     def stats(self) -> LoaderStats:
-        """What this loader has done since it was made."""
+        """Counts since this loader was made."""
         return self._reading.stats
 
     def __len__(self) -> int:
@@ -309,7 +309,7 @@ class Loader(AddsDatasets):
     def close(self) -> None:
         """Stop open iterations and all threads. Batches stay valid; a later iteration starts threads again.
 
-        An iteration that was open may yield what is left of its window before it ends.
+        An open iteration may yield the rest of its window before it ends.
         """
         self._reading.close()
 

@@ -1,5 +1,6 @@
-"""One element (X, a layer, an obsm) over all datasets: its share of a window, planned, begun, and cut into batches.
+"""One element (X, a layer, an obsm) over all datasets: planned, started, and cut into batches.
 
-``csr`` and ``dense``: as it is stored. ``densified``: stored sparse, dense in batches. ``selected`` and
-``dense_selected``: with other columns. ``transformed``: with other values.
+``element``: the interface. ``form``: whether and where sparse becomes dense. ``matrix``: chooses the element. ``csr``
+and ``dense``: stored and yielded alike, or stored sparse and yielded dense. ``selected`` and ``dense_selected``: other
+columns. ``staged``: densified on a device, by windows. ``transformed``: other values.
 """

@@ -1,4 +1,4 @@
-"""A sparse element, as it is stored, or with all its columns among others."""
+"""A sparse element with all its columns: as stored, or renumbered among those of other datasets."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class CsrElement:
     Attributes
     ----------
     sources
-        One a dataset.
+        One per dataset.
     n_columns
-        Width of a batch.
+        Number of columns of a batch.
     dtype
-        Of the values in a batch.
+        Dtype of the values in a batch.
     capacity
-        Elements to reserve for a batch of so many non-zeros; None for just those.
+        Elements to reserve for a batch of a given number of non-zeros; None: just those.
     columns
-        One a dataset: ``(n_stored_columns,)`` int32 new number of each stored column, ascending; None: no change.
+        One per dataset: ``(n_stored_columns,)`` int32 new number of each stored column, ascending; None: unchanged.
     """
 
     sources: tuple[CsrSource, ...]
@@ -52,7 +52,7 @@ class CsrElement:
 
 @dataclass(frozen=True, slots=True)
 class CsrPlan:
-    """Where each stored row goes, and where each batch's arrays lie."""
+    """Destination of each stored row, and position of each batch's arrays."""
 
     element: CsrElement
     edges: np.ndarray
@@ -82,7 +82,7 @@ class CsrPlan:
 
 @dataclass(frozen=True, slots=True)
 class CsrWindow:
-    """A window's buffers, and where each batch begins in them."""
+    """Buffers of a window, and the start of each batch in them."""
 
     data: np.ndarray
     indices: np.ndarray
@@ -128,21 +128,21 @@ def place_rows(
     shares: Sequence[DatasetRows],
     capacity: Callable[[int], int] | None = None,
 ) -> tuple[np.ndarray, WindowLayout, tuple[tuple[int, Pieces], ...]]:
-    """Find how long each row of a window is, where it goes, and which elements of which dataset it is.
+    """Return length and destination of each row of a window, and the stored elements that it is read from.
 
     Parameters
     ----------
     sources
-        One a dataset.
+        One per dataset.
     window, shares
-        The rows, and which of them are of which dataset; those of none are empty.
+        Rows of the window, and the same by dataset; rows of no dataset are empty.
     capacity
-        Elements to reserve for a batch of so many non-zeros; None for just those.
+        Elements to reserve for a batch of a given number of non-zeros; None: just those.
 
     Returns
     -------
     tuple
-        ``(n_rows,)`` lengths; the layout; number of the dataset and its pieces, for each share.
+        ``(n_rows,)`` lengths; the layout; per share, the number of the dataset and its pieces.
     """
     lengths = np.zeros(len(window.rows), dtype=np.int64)
     starts = []

@@ -1,4 +1,4 @@
-"""A dense element of any number of dimensions, as it is stored; and what all dense elements share."""
+"""Elements that are dense in batches: stored dense, in any number of dimensions, or stored sparse."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class DenseElement:
     Attributes
     ----------
     sources
-        One a dataset.
+        One per dataset.
     item
         Shape of one row.
     dtype
-        Of the values in a batch.
+        Dtype of the values in a batch.
     """
 
     sources: tuple[DenseSource, ...]
@@ -52,7 +52,7 @@ class DenseElement:
 
 
 class Fill(Protocol):
-    """Makes the jobs that write one dataset's rows."""
+    """Function that returns the jobs that write one dataset's rows."""
 
     def __call__(self, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the jobs, about ``n_jobs`` of them."""
@@ -60,18 +60,18 @@ class Fill(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DensePlaces:
-    """Where each dense row of a window goes.
+    """Destination of each dense row of a window.
 
     Attributes
     ----------
     edges
         ``(n_batches + 1,)`` first row of each batch.
     layout
-        Where rows and batches begin.
+        Start of rows and batches.
     item
         Shape of one row.
     absent
-        Where the rows begin that no dataset holds.
+        Start of the rows that no dataset holds.
     """
 
     edges: np.ndarray
@@ -91,14 +91,14 @@ class DensePlaces:
         return DensePlaces(window.edges, layout, item, absent)
 
     def of_share(self, share: DatasetRows) -> np.ndarray:
-        """Return where each row of a dataset begins."""
+        """Return the start of each of a dataset's rows."""
         places: np.ndarray = self.layout.offset[share.positions]
         return places
 
 
 @dataclass(frozen=True, slots=True)
 class DensePlan:
-    """Where each row goes, and what writes it there; rows that no dataset holds become zeros."""
+    """Destination of each row, and the jobs that write it; rows that no dataset holds become zeros."""
 
     places: DensePlaces
     dtype: np.dtype
@@ -121,7 +121,7 @@ class DensePlan:
 
 @dataclass(frozen=True, slots=True)
 class DenseWindow:
-    """A window's buffer, and where each batch begins in it."""
+    """Buffer of a window, and the start of each batch in it."""
 
     out: np.ndarray
     edges: np.ndarray
@@ -147,16 +147,16 @@ class DensifiedElement:
     Attributes
     ----------
     sources
-        One a dataset.
+        One per dataset.
     columns
-        One a dataset: ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere; empty: no
-        change.
+        One per dataset: ``(n_stored_columns,)`` int32, destination of each stored column, -1 for none; empty:
+        unchanged.
     width
-        Columns of a batch.
+        Number of columns of a batch.
     dtype
-        Of the values in a batch; a dtype that kernels can cast to.
+        Dtype of the values in a batch; kernels must be able to cast to it.
     target_sum
-        Where rows are to be normalised to a total and their logarithm taken: the total.
+        Total to which rows are normalised before log1p; None: they are not.
     """
 
     sources: tuple[CsrSource, ...]

@@ -1,4 +1,4 @@
-"""A dense element of which some columns are kept, in an order of their own."""
+"""A dense element with selected columns, in any order."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from .._plan.window_rows import DatasetRows, WindowRows
 
 _READ_BYTES = 4 << 20
-"""Whole rows that a job holds at once: enough that chunks are seldom decoded twice, little beside a window."""
+"""Bytes of whole rows that a job holds at once: chunks are seldom decoded twice, and a window is far larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class DenseSelectedElement:
-    """A dense matrix with other columns than are stored; rows are read whole, then picked from.
+    """A dense matrix with selected columns; rows are read whole, then the columns are picked.
 
     Attributes
     ----------
     sources
-        One a dataset, of two dimensions.
+        One per dataset, of two dimensions.
     columns
-        One a dataset: ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere.
+        One per dataset: ``(n_stored_columns,)`` int32, destination of each stored column, -1 for none.
     width
-        Columns of a batch; those that a dataset lacks are 0 in its rows.
+        Number of columns of a batch; those that a dataset lacks are 0 in its rows.
     dtype
-        Of the values in a batch.
+        Dtype of the values in a batch.
     """
 
     sources: tuple[DenseSource, ...]
@@ -121,7 +121,7 @@ def _read_and_pick(
 
 
 def _cuts(edges: np.ndarray, most: int) -> list[int]:
-    """Return which of ``edges``, from 0 to the last, leave at most so many rows between them where that can be."""
+    """Return a subset of ``edges``, first and last included, at most ``most`` rows apart where possible."""
     cuts = [0]
     while cuts[-1] < edges[-1]:
         far = np.searchsorted(edges, cuts[-1] + most, side="right") - 1

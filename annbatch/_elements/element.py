@@ -1,4 +1,4 @@
-"""What an element is to the rest of the pipeline: planned, begun, and cut into batches."""
+"""The interface of elements: each is planned, started, and cut into batches."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ElementWindow(Protocol):
-    """An element's rows of one window, complete once the jobs of its reading have run."""
+    """One element's rows of one window, complete once the jobs that read them have run."""
 
     def batch(self, i: int) -> CSR | np.ndarray:
         """Return batch ``i`` as views of the window's memory."""
 
 
 class ElementPlan(Protocol):
-    """What reading an element's rows of one window will take."""
+    """A plan of reading one element's rows of one window."""
 
     @property
     def nbytes(self) -> int:
@@ -40,7 +40,7 @@ class Element(Protocol):
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> ElementPlan:
         """Plan the reading of one window.
 
-        ``shares`` are its rows by dataset; rows that are in none of them are empty or zero.
+        ``shares`` are its rows by dataset; rows in none of them are empty or zero.
         """
 
 
@@ -50,9 +50,9 @@ def lend(pool: BufferPool, size: int, dtype: np.dtype) -> np.ndarray:
 
 
 def followed_by(jobs: Sequence[Job], last: Callable[[], None]) -> list[Job]:
-    """Return the jobs, changed so that whichever ends last then runs ``last``, on its thread; if there are none, one.
+    """Return the jobs, the last of which to end also runs ``last``; one job that runs it if there are none.
 
-    The other threads go on with the next window meanwhile.
+    Meanwhile the other threads work on the next window.
     """
     lock, left = threading.Lock(), max(1, len(jobs))
 

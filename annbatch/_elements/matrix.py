@@ -1,4 +1,4 @@
-"""One sparse or dense element over all datasets: that they fit together, and what batches are made of them."""
+"""One matrix over all datasets: checks that they fit together, and chooses the element that reads it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MatrixSources:
-    """An element of the datasets that have it.
+    """One matrix, sparse or dense, of all datasets that have it.
 
     Attributes
     ----------
     key
-        What errors call it.
+        Key of the element, which errors name.
     sources
-        By dataset.
+        Source of each dataset that has it, by the number of the dataset.
     """
 
     key: str
@@ -42,7 +42,7 @@ class MatrixSources:
 
     @property
     def first(self) -> RowSource:
-        """That of the first dataset that has it."""
+        """Source of the first dataset that has one."""
         return next(iter(self.sources.values()))
 
     def check_another(self, source: RowSource, number: int, *, joined: bool) -> None:
@@ -51,21 +51,21 @@ class MatrixSources:
         Parameters
         ----------
         number
-            Of its dataset.
+            Number of its dataset.
         joined
             Whether datasets may differ in their columns.
         """
         if not self.sources:
             return
-        first, place = self.first, next(iter(self.sources))
+        first, number_of_first = self.first, next(iter(self.sources))
         if isinstance(source, CsrSource) != isinstance(first, CsrSource):
             raise ValueError(
-                f"`{self.key}` must be sparse in all datasets, or dense in all: all must be sparse or all dense: "
-                f"dataset {place} is {first.describe()}, dataset {number} is {source.describe()}."
+                f"`{self.key}` must be sparse in all datasets or dense in all: "
+                f"dataset {number_of_first} is {first.describe()}, dataset {number} is {source.describe()}."
             )
         if source.shape[1:] != first.shape[1:] and not (joined and len(source.shape) == len(first.shape) == 2):
             raise ValueError(
-                f"`{self.key}` must have rows of one shape: dataset {place} has {first.shape[1:]}, "
+                f"`{self.key}` must have rows of one shape: dataset {number_of_first} has {first.shape[1:]}, "
                 f"dataset {number} has {source.shape[1:]}; `var_join` joins different genes."
             )
 
@@ -137,17 +137,17 @@ class MatrixSources:
         return SelectedElement(sparse, columns, width, dtype, form.capacity)
 
     def describe(self) -> str:
-        """Say how it is read."""
+        """Describe how it is read."""
         return "; ".join(dict.fromkeys(source.describe() for source in self.sources.values()))
 
     def _every(self) -> list[RowSource]:
-        """Return one source a dataset; where there is none, one that is never asked for rows."""
+        """Return one source per dataset; where there is none, one that is never asked for rows."""
         return [self.sources.get(number, self.first) for number in range(max(self.sources) + 1)]
 
 
 def _common_dtype(dtypes: list[np.dtype], key: str) -> np.dtype:
     dtype = np.result_type(*dtypes)
-    if dtype.kind == "f" and all(one.kind in "biu" for one in dtypes):  # int64 beside uint64: NumPy would round
+    if dtype.kind == "f" and all(one.kind in "biu" for one in dtypes):  # int64 and uint64: NumPy would round
         names = sorted({str(one) for one in dtypes})
         raise ValueError(
             f"`dtype` must be given where datasets hold `{key}` of {' and '.join(names)}, which none holds exactly."

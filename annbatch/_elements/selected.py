@@ -1,4 +1,4 @@
-"""A sparse element of which some columns are kept, in an order of their own."""
+"""A sparse element with selected columns, in any order."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SelectedElement:
-    """A sparse element with other columns than are stored.
+    """A sparse element with selected columns.
 
-    How many elements of a row are wanted is known when it has been read. So what is kept is written one row after the
-    other, into memory with room for all of it (what is not written to is not taken from the system), and goes from
-    there, once all rows are read, to its place: a second pass over what is kept, and only that.
+    The number of selected elements in a row is known only after it has been read. So selected elements are first
+    written row after row, into memory with room for whole rows (untouched pages cost nothing), and copied to their
+    final place once all rows are read: a second pass, over selected elements only.
 
     Attributes
     ----------
     sources
-        One a dataset.
+        One per dataset.
     columns
-        One a dataset: ``(n_stored_columns,)`` int32 new number of each stored column, -1 for those not wanted.
+        One per dataset: ``(n_stored_columns,)`` int32 new number of each stored column, -1 for those left out.
     n_columns
-        Columns of a batch.
+        Number of columns of a batch.
     dtype
-        Of the values in a batch; a dtype that kernels can cast to.
+        Dtype of the values in a batch; kernels must be able to cast to it.
     capacity
-        Elements to reserve for a batch of so many non-zeros; None for just those.
+        Elements to reserve for a batch of a given number of non-zeros; None: just those.
     """
 
     sources: tuple[CsrSource, ...]
@@ -50,7 +50,7 @@ class SelectedElement:
     capacity: Callable[[int], int] | None
 
     def n_sorted(self, dataset: int) -> int:
-        """Return how many columns the elements of a dataset's row must be sorted among; 0 where they are sorted."""
+        """Return the number of columns among which a row's elements must be sorted; 0 if their order is kept."""
         columns = self.columns[dataset]
         return self.n_columns if (np.diff(columns[columns >= 0]) <= 0).any() else 0
 
@@ -71,18 +71,18 @@ class SelectedElement:
 
 @dataclass(frozen=True, slots=True)
 class SelectedRows:
-    """Rows of one dataset.
+    """Rows of one dataset that are read for a window.
 
     Attributes
     ----------
     dataset
-        Which dataset.
+        Number of the dataset.
     pieces
-        Its rows, none empty, none twice.
+        Its rows; none is empty or repeated.
     positions
-        ``(n,)`` rows of the window that are not empty.
+        ``(n,)`` positions in the window of rows that are not empty.
     piece
-        ``(n,)`` which piece each of them is.
+        ``(n,)`` number of the piece that each of them is.
     """
 
     dataset: int
@@ -93,7 +93,7 @@ class SelectedRows:
 
 @dataclass(frozen=True, slots=True)
 class SelectedPlan:
-    """Which rows are read, and which row of the window each is."""
+    """Rows to read, and their positions in the window."""
 
     element: SelectedElement
     edges: np.ndarray
@@ -102,7 +102,7 @@ class SelectedPlan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes if all of every row is kept, and of what is kept once more: known for less when all is read."""
+        """Upper bound in bytes, reached if whole rows are selected: room to read them, and as much for batches."""
         return 2 * self.room * (self.element.dtype.itemsize + index_dtype(self.element.n_columns).itemsize)
 
     def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[SelectedWindow, list[Job]]:
@@ -124,7 +124,7 @@ class SelectedPlan:
 
 
 class SelectedWindow:
-    """What was kept of a window's rows, and then its batches."""
+    """Selected elements of a window's rows, and once all are read, its batches."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A sparse element that travels to a device in compact form, a window at a time, and becomes dense there."""
+"""A sparse element that is copied to a device in compact form, one window at a time, and densified there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def staged_element(
     sources: tuple[CsrSource, ...], variables: Variables, dtype: np.dtype, form: MatrixForm
 ) -> StagedElement | None:
-    """Return the element that travels by windows; None where that cannot be, and the host must do more.
+    """Return the element that is densified by windows; None where that is not possible and the host must do more.
 
     Raises
     ------
@@ -58,22 +58,22 @@ def staged_element(
 
 @dataclass(frozen=True, slots=True)
 class StagedElement:
-    """A sparse element, dense in batches, which the adapter makes.
+    """A sparse element whose dense batches the adapter makes.
 
     Attributes
     ----------
     sources
-        One a dataset, all of one width.
+        One per dataset, all of one width.
     columns
-        ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere; None for no change.
+        ``(n_stored_columns,)`` int32, destination of each stored column, -1 for none; None: unchanged.
     width
-        Columns of a batch.
+        Number of columns of a batch.
     dtype
         Name of the dtype of a batch.
     transform
-        One that the adapter applies; None for none.
+        Transform that the adapter applies; None for none.
     adapter
-        One that stages.
+        Adapter that stages windows.
     """
 
     sources: tuple[CsrSource, ...]
@@ -91,7 +91,7 @@ class StagedElement:
 
 @dataclass(frozen=True, slots=True)
 class StagedPlan:
-    """Where each stored row goes."""
+    """Destination of each stored row."""
 
     element: StagedElement
     edges: np.ndarray
@@ -101,23 +101,23 @@ class StagedPlan:
 
     @property
     def value_dtype(self) -> np.dtype:
-        """Of the values on their way: what all datasets store, or what is asked for where that is smaller."""
+        """Dtype of values in transit: the stored one, or that of batches where it is smaller."""
         stored = np.result_type(*(source.data.dtype for source in self.element.sources))
-        wanted = np.dtype(np.float32 if self.element.dtype in HALVES else self.element.dtype)
-        return wanted if wanted.itemsize < stored.itemsize else stored
+        requested = np.dtype(np.float32 if self.element.dtype in HALVES else self.element.dtype)
+        return requested if requested.itemsize < stored.itemsize else stored
 
     @property
     def index_dtype(self) -> np.dtype:
-        """Of column numbers on their way."""
+        """Dtype of column numbers in transit."""
         return np.dtype(np.uint16 if self.element.sources[0].shape[1] <= 1 << 16 else np.int32)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that travel."""
+        """Bytes in transit."""
         return self.layout.size * (self.value_dtype.itemsize + self.index_dtype.itemsize)
 
     def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[StagedWindow, list[Job]]:
-        """Take the memory and return the window with the jobs that fill it; the last to end sends it off."""
+        """Take the memory and return the window with the jobs that fill it; the last to end sends it."""
         element, n_batches = self.element, len(self.edges) - 1
         compact = CompactWindow(
             data=lend(pool, self.layout.size, self.value_dtype),
@@ -146,7 +146,7 @@ class StagedPlan:
 
 
 class StagedWindow:
-    """A window that the adapter makes batches of, once it has been read."""
+    """A window of which the adapter makes batches, once it has been read."""
 
     def __init__(self, compact: CompactWindow, adapter: Adapter) -> None:
         self._compact: CompactWindow | None = compact

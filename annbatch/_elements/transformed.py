@@ -27,9 +27,9 @@ class TransformedElement:
     Attributes
     ----------
     element
-        Reads values of the dtype that the transform wants.
+        Reads values, in the dtype that the transform takes.
     transform
-        Changes them in place.
+        Changes values in place.
     """
 
     element: Element
@@ -42,7 +42,7 @@ class TransformedElement:
 
 @dataclass(frozen=True, slots=True)
 class TransformedPlan:
-    """The reading of the element as it is, and what comes after."""
+    """The plan of the element, followed by the transform."""
 
     plan: ElementPlan
     transform: Transform

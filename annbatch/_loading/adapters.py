@@ -1,4 +1,4 @@
-"""Adapters by name: the shipped three come through the same door as anyone else's."""
+"""Find adapters by name; the three that are shipped use the same entry points as any other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_adapter(to: str | Adapter | None, device: object) -> Adapter | None:
     to
         The name of an installed adapter, an adapter, or None.
     device
-        What the adapter is made with; None, its default, where ``to`` is no name.
+        Device that is passed to the adapter; must be None unless ``to`` is a name.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def find_adapter(to: str | Adapter | None, device: object) -> Adapter | None:
     ValueError
         If no adapter of that name is installed or more than one is, or ``device`` is given without a name.
     TypeError
-        If ``to`` is something else, or the entry point makes something that is no adapter.
+        If ``to`` is something else, or the entry point returns something that is not an adapter.
     annbatch.errors.MissingDependencyError
         If the adapter's framework is not installed.
     """
@@ -50,7 +50,7 @@ def find_adapter(to: str | Adapter | None, device: object) -> Adapter | None:
 
 def _entry_point(name: str) -> EntryPoint:
     installed = entry_points(group=GROUP)
-    # One value may be listed twice: an editable install beside a copy of its metadata.
+    # One value may be listed twice: by an editable install and a copy of its metadata.
     named = {entry_point.value: entry_point for entry_point in installed if entry_point.name == name}
     if not named:
         names = ", ".join(sorted({repr(entry_point.name) for entry_point in installed}))

@@ -1,4 +1,4 @@
-"""What a loader reads from: datasets are added here, and described."""
+"""The part of a loader that adds datasets and describes them."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class AddsDatasets:
         collection
             A finished :class:`~annbatch.DatasetCollection`, of this package or of scverse annbatch.
         load_adata
-            Turns one dataset's ``zarr.Group`` into an AnnData, whose elements are then loaded; default, those of the
-            group, nothing of which is read before it is needed.
+            Function that turns one dataset's ``zarr.Group`` into an AnnData, whose elements are then loaded. By
+            default the elements of the group are, and nothing is read before it is needed.
 
         Returns
         -------
@@ -72,7 +72,7 @@ class AddsDatasets:
             raise ValueError(f"`collection` must have datasets, got an empty one: {collection!r}.")
         if self._collection_added:
             raise RuntimeError(
-                "`use_collection` can be called once: collections that were shuffled apart do not mix well. "
+                "`use_collection` can be called once: collections that were shuffled separately do not mix well. "
                 "Make one collection of them, or add their datasets with `add_adatas`."
             )
         self._check_closed()
@@ -86,7 +86,7 @@ class AddsDatasets:
         return self
 
     def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
-        """Append AnnData objects, all or, if one is refused, none; see :meth:`add_adata`."""
+        """Append AnnData objects; none is added if one is refused. See :meth:`add_adata`."""
         if not len(adatas):
             raise ValueError("`adatas` must hold at least one AnnData, got none.")
         self._check_closed()
@@ -94,12 +94,12 @@ class AddsDatasets:
         return self
 
     def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
-        """Append those elements of an AnnData or MuData object that ``keys`` name.
+        """Append the elements of an AnnData or MuData object that ``keys`` name.
 
         Parameters
         ----------
         adata
-            In memory, backed by a file or read lazily; or a zarr or HDF5 group that holds one, of which nothing is read
+            In memory, backed by a file or lazy; or a zarr or HDF5 group that holds one, from which nothing is read
             before it is needed. Matrices may be CSR or dense; ``obs`` without columns counts as none.
 
         Returns
@@ -114,7 +114,7 @@ class AddsDatasets:
         TypeError
             If a matrix cannot be read by rows (CSC, a sparse dask array).
         ValueError
-            If its columns, or the presence of ``obs`` or ``var``, differ from those of what was added before.
+            If its columns, or the presence of ``obs`` or ``var``, differ from the datasets that were added before.
         """
         self._check_closed()
         self._datasets.add_all([dataset_of(adata, self._remote.rebind)])
@@ -126,10 +126,10 @@ class AddsDatasets:
         obs: Sequence[pd.DataFrame] | None = None,
         var: Sequence[pd.DataFrame] | None = None,
     ) -> Self:
-        """Append matrices, all or, if one is refused, none; see :meth:`add_dataset`."""
+        """Append matrices; none is added if one is refused. See :meth:`add_dataset`."""
         for name, frames in (("obs", obs), ("var", var)):
             if frames is not None and len(frames) != len(datasets):
-                raise ValueError(f"`{name}` must have one DataFrame a dataset ({len(datasets)}), got {len(frames)}.")
+                raise ValueError(f"`{name}` must have one DataFrame per dataset ({len(datasets)}), got {len(frames)}.")
         all_obs = [None] * len(datasets) if obs is None else obs
         all_var = [None] * len(datasets) if var is None else var
         self._check_closed()
@@ -144,9 +144,9 @@ class AddsDatasets:
         dataset
             A NumPy array, a SciPy CSR matrix, a zarr array, or a CSR group or its :class:`anndata.abc.CSRDataset`.
         obs
-            One row a row of ``dataset``.
+            One row per row of ``dataset``.
         var
-            One row a column of ``dataset``; must equal that of what was added before.
+            One row per column of ``dataset``; must equal ``var`` of the datasets that were added before.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class AddsDatasets:
         TypeError
             If ``dataset`` cannot be read by rows, or ``obs`` or ``var`` is not a DataFrame.
         ValueError
-            If shapes or annotations do not fit each other or what was added before.
+            If shapes or annotations do not fit each other or the datasets that were added before.
         """
         self._check_closed()
         self._datasets.add_all([matrix_dataset(self._remote.rebind(dataset), obs, var)])

@@ -1,4 +1,4 @@
-"""What a loader reads from: datasets, which of their elements, and the checks that they fit together."""
+"""The datasets of a loader: the elements that are read of each, and the checks that they fit together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What has been opened of one dataset; the object that it came from is let go, and need not be pickled."""
+    """The opened elements of one dataset. The object they came from is released, so that it need not be pickled."""
 
     n_obs: int
     kind: type
@@ -102,12 +102,12 @@ class Datasets:
     # Adding -----------------------------------------------------------------------------------------------------------
 
     def add_all(self, datasets: Iterable[Dataset]) -> None:
-        """Add datasets: all of them, or none if one is refused.
+        """Add datasets; none is added if one is refused.
 
         Raises
         ------
         KeyError
-            If a dataset lacks an element that is wanted.
+            If a dataset lacks a requested element.
         TypeError
             If an element cannot be read by rows.
         ValueError
@@ -145,13 +145,13 @@ class Datasets:
             var[prefix] = frame = dataset.parts[prefix].var
             shape = _shape(elements[key])
             if frame is not None and len(shape) > 1 and len(frame) != shape[1]:
-                raise ValueError(f"`var` must have one row a column of the matrix ({shape[1]}), got {len(frame)}.")
+                raise ValueError(f"`var` must have one row per column of the matrix ({shape[1]}), got {len(frame)}.")
         main = dataset.parts[dataset.modalities[0] if dataset.modalities else ""]
         kind = main.kind if not self._opened else self._opened[0].kind  # looking it up may take a request
         return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var)
 
     def _keys_in(self, dataset: Dataset) -> list[str]:
-        """Return which of the wanted elements to open in a dataset; X and layers of a MuData are its modalities'."""
+        """Return the requested elements to open in a dataset; X and layers of a MuData are its modalities'."""
         found = []
         for key in self._selection.keys:
             keys = [key]
@@ -191,10 +191,10 @@ class Datasets:
             if one is not None and var is not None and not joined:
                 _check_same_var(one, var, number)
 
-    # What batches are made of -----------------------------------------------------------------------------------------
+    # Batches ----------------------------------------------------------------------------------------------------------
 
     def keys(self) -> list[str]:
-        """Return the keys of all elements that batches have, in the order in which they were asked for."""
+        """Return the keys of all elements of a batch, in the order in which they were requested."""
         found = dict.fromkeys(key for one in self._opened for key in one.elements)
         missing = [key for key in self._selection.keys if split_key(key)[0] and key not in found]
         if missing and self._opened:
@@ -232,7 +232,7 @@ class Datasets:
         return [element for element in every if isinstance(element, CsrSource | DenseSource)]
 
     def presence(self, key: str) -> Presence | None:
-        """Return which rows an element's modality has; None where all have them."""
+        """Return the rows that an element's modality has; None if it has all."""
         prefix, _ = split_key(key)
         if not prefix:
             return None
@@ -241,7 +241,7 @@ class Datasets:
         )
 
     def variables(self, prefix: str) -> Variables:
-        """Return the columns of a batch, over all datasets."""
+        """Return the columns of a batch over all datasets."""
         if prefix not in self._variables:
             have = [one for one in self._opened if prefix in one.var]
             names = self._names_of(prefix)
@@ -309,7 +309,7 @@ class Datasets:
         }
 
     def describe(self) -> str:
-        """Say what is loaded and how it is read."""
+        """Describe the data and how it is read."""
         if not self._opened:
             return "no datasets"
         datasets = f"{self.count} dataset{'s' if self.count > 1 else ''}"

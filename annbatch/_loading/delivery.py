@@ -1,4 +1,4 @@
-"""From a window that was read to the user's batches: converted by the adapter, dense if asked, obs as it was asked."""
+"""Turn a window that was read into the user's batches, converted by the adapter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OBS_AS = ("dataframe", "arrays")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What batches are made into.
+    """The form of batches.
 
     Attributes
     ----------
@@ -45,22 +45,22 @@ class Delivery:
             raise ValueError(f"`obs_as` must be 'dataframe' or 'arrays', got {self.obs_as!r}.")
 
     def gather(self, table: ObsTable, shares: list[DatasetRows], n_rows: int) -> ObsWindow:
-        """Gather the annotations of a window's rows, in the form in which they will be handed over."""
+        """Gather the annotations of a window's rows, in the form that batches have them."""
         return table.frame(shares, n_rows) if self.obs_as == "dataframe" else table.arrays(shares, n_rows)
 
     def batches(self, window: LoadedWindow, annotations: VarTables) -> Iterator[LoaderOutput]:
-        """Yield the batches of a window, some of them converted ahead where the adapter wants that."""
+        """Yield the batches of a window; those that the adapter wants in advance are converted in advance."""
         ahead = 0 if self.form.adapter is None else self.form.adapter.ahead
         made: deque[LoaderOutput] = deque()
         for number in range(window.rows.n_batches):
             made.append(self.batch(window, number, annotations))
             if len(made) > ahead:
                 yield made.popleft()
-        while made:  # a popped batch is the user's alone: its memory comes back when they drop it
+        while made:  # a popped batch is the user's alone: its memory is returned when they drop it
             yield made.popleft()
 
     def batch(self, window: LoadedWindow, number: int, annotations: VarTables) -> LoaderOutput:
-        """Return a batch of a window as the user gets it: elements in dicts as deep as their keys."""
+        """Return a batch as the user gets it: elements in dicts as deep as their keys."""
         start, stop = int(window.rows.edges[number]), int(window.rows.edges[number + 1])
         batch: dict[str, Any] = {}
         for key in window.elements:
@@ -85,14 +85,14 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class VarTables:
-    """What every batch says of its columns.
+    """``var`` of every batch.
 
     Attributes
     ----------
     var
-        Of X and layers; None where there is none.
+        Annotations of the columns of X and layers; None where there are none.
     modalities
-        The same by the beginning of a modality's keys.
+        The same for each modality, by the prefix of its keys.
     """
 
     var: pd.DataFrame | None
@@ -101,6 +101,6 @@ class VarTables:
 
 def _put(batch: dict[str, Any], key: str, value: Any) -> None:
     *outer, name = path_of(key)
-    for place in outer:
-        batch = batch.setdefault(place, {})
+    for part in outer:
+        batch = batch.setdefault(part, {})
     batch[name] = value

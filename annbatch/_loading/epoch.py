@@ -35,15 +35,15 @@ class Epoch:
     Attributes
     ----------
     position
-        Which epoch, on which the sampler's order depends, and where in it the pass begins.
+        Number of the epoch, on which the order depends, and the batch at which the pass begins.
     worker
-        Number of this worker and how many there are, each of which yields a part.
+        Number of this worker, and number of workers; each yields a part.
     datasets
-        What is read.
+        Data that is read.
     sampler
-        Which rows come when.
+        Order of the rows.
     delivery
-        What batches are made into.
+        Form of batches.
     """
 
     position: Position
@@ -58,12 +58,12 @@ class Epoch:
         return self.sampler.n_remaining(self.datasets.n_obs, position=self.position, worker=self.worker)
 
     def check(self) -> None:
-        """Refuse here, before any thread works, what cannot be sampled or made.
+        """Refuse, before any thread starts, what cannot be sampled or converted.
 
         Raises
         ------
         ValueError
-            If there are no rows, the sampler cannot sample from so many, or an element cannot be made as asked.
+            If there are no rows, the sampler cannot sample from that many, or an element cannot have its form.
         """
         n_obs = self.datasets.n_obs
         if n_obs < 1:

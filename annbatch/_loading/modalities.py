@@ -1,4 +1,4 @@
-"""Which rows of a loader a modality has: the rest of the pipeline sees those rows only, and a mask says which."""
+"""The rows that a modality has: the rest of the pipeline sees only those, and a mask marks them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Presence:
     Attributes
     ----------
     rows
-        One a dataset: which row of the modality each row is, -1 where it lacks the row; None where the dataset lacks
-        the modality.
+        One per dataset: the modality's own number of each row, -1 where it lacks the row; None where the dataset
+        lacks the modality.
     """
 
     rows: tuple[Values | None, ...]
 
     def shares(self, shares: Sequence[DatasetRows]) -> list[DatasetRows]:
-        """Return a window's rows as the modality numbers them, without those that it lacks; ascending."""
+        """Return a window's rows by the modality's own numbers, ascending, without those that it lacks."""
         found = []
         for share in shares:
             values = self.rows[share.dataset]
@@ -60,7 +60,7 @@ def mask_key(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MaskPlan:
-    """Which rows of a window a modality has. Known before anything is read, so there is nothing left to plan.
+    """The rows of a window that a modality has; known before anything is read.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class MaskPlan:
         return self.there.nbytes
 
     def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[DenseWindow, list[Job]]:
-        """Put the mask into memory of the pool, where each batch's part is aligned."""
+        """Copy the mask to memory of the pool, in which each batch's part is aligned."""
         layout = lay_out(np.ones(len(self.there), dtype=np.int64), self.edges)
         out = lend(pool, layout.size, self.there.dtype)
         out[layout.offset] = self.there

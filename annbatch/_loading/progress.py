@@ -1,4 +1,4 @@
-"""Where a loader stands, as a small JSON-able state, and the checks that one belongs to the loader that is given it."""
+"""The position of a loader, saved as a small JSON-able state and checked when it is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT, VERSION = "annbatch.Loader", 1
 
 
 class Progress:
-    """Where a loader stands, and where its next iteration begins."""
+    """The position of a loader, and of its next iteration."""
 
     def __init__(self) -> None:
         self.position = Position()
@@ -25,12 +25,12 @@ class Progress:
         self._chosen = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin with this epoch; a position that was loaded stays if it is in it."""
+        """Continue with this epoch; a loaded position within it is kept."""
         if epoch != self.position.epoch or not self._resumed:
             self._choose(Position(epoch), loaded=False)
 
     def resume(self, position: Position) -> None:
-        """Begin the next iteration there."""
+        """Begin the next iteration at this position."""
         self._choose(position, loaded=True)
 
     def _choose(self, position: Position, *, loaded: bool) -> None:
@@ -38,19 +38,19 @@ class Progress:
         self._chosen += 1
 
     def begin(self, *, ranks: int, workers: int) -> Pass:
-        """Return where an iteration by so many ranks and workers begins; the one after it begins its epoch anew."""
+        """Return the pass that starts now. Unless it ends, the next one starts the same epoch from the beginning."""
         start = self.position if self._resumed else Position(self.position.epoch)
         self.position, self._resumed = start.taken_up_by(ranks, workers), False
         return Pass(self, self.position, self._chosen)
 
-    def book(self, position: Position, chosen: int) -> None:
-        """Stand where an iteration has come to, unless where to begin was chosen since it began."""
+    def record(self, position: Position, chosen: int) -> None:
+        """Record how far a pass has come, unless another position was chosen since it began."""
         if chosen == self._chosen:
             self.position = position
 
 
 class Pass:
-    """An iteration that tells a loader's progress how far it has come."""
+    """One iteration, which reports how far it has come."""
 
     def __init__(self, progress: Progress, position: Position, chosen: int) -> None:
         self.position = position
@@ -58,45 +58,45 @@ class Pass:
         self._chosen = chosen
 
     def step(self) -> Position:
-        """Book a batch; return what comes after it."""
+        """Record that a batch was taken; return the position after it."""
         self.position = replace(self.position, steps=self.position.steps + 1)
-        self._progress.book(self.position, self._chosen)
+        self._progress.record(self.position, self._chosen)
         return self.position
 
     def finish(self) -> None:
-        """Book the end of the epoch."""
-        self._progress.book(Position(self.position.epoch + 1), self._chosen)
+        """Record the end of the epoch."""
+        self._progress.record(Position(self.position.epoch + 1), self._chosen)
 
 
 def write_state(position: Position, sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state: where the loader stands, in which order of which rows.
+    """Return a state: position, order and rows of a loader.
 
     Parameters
     ----------
     position
-        Where it stands.
+        Position of the loader.
     sampler
-        Its sampler.
+        Sampler of the loader.
     data
-        What must be equal for two loaders to have the same rows.
+        Facts that are equal for two loaders of the same rows.
     """
-    place = asdict(position) | {"assigned": [list(part) for part in position.assigned]}
+    stored = asdict(position) | {"assigned": [list(part) for part in position.assigned]}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "position": place,
+        "position": stored,
         "sampler": _identity(sampler, data),
         "data": dict(data),
     }
 
 
 def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, Any]) -> Position:
-    """Return where a state says that a loader stood; the sampler takes over its seed where it was given none.
+    """Return the position in a state; a sampler that was given no seed takes over that of the state.
 
     Raises
     ------
     ValueError
-        If it is no state, of a later version, or that of other rows or another sampler, with what differs.
+        If it is not a state, or of a later version, other rows or another sampler; the message names the difference.
     """
     if not hasattr(state, "get") or state.get("format") != FORMAT:
         raise ValueError(f"`state` must be what `state_dict` of a loader returned, got {_short(state)}.")
@@ -107,7 +107,7 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
         )
     lacking = [name for name in ("position", "sampler", "data") if name not in state]
     if lacking:
-        raise ValueError(f"`state` must have position, sampler and data, got none of {', '.join(lacking)}.")
+        raise ValueError(f"`state` must have position, sampler and data, got no {', '.join(lacking)}.")
     _check_same("rows", state["data"], data)
     own, said = _identity(sampler, data), dict(state["sampler"])
     takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler.seed_is_given
@@ -122,22 +122,22 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
 
 
 def _identity(sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes a sampler's batches of so many rows; a sampler of one's own may not say all of it itself."""
+    """Return the identity of a sampler, with its number of batches: a user's sampler may not describe itself fully."""
     n_obs = data["n_obs"]
     return sampler.identity() | ({"n_batches": int(sampler.n_batches_of_epoch(n_obs))} if n_obs else {})
 
 
-def _position(place: Any) -> Position:
+def _position(stored: Any) -> Position:
     try:
-        assigned = tuple((int(ranks), int(steps)) for ranks, steps in place["assigned"])
-        position = Position(**{**place, "assigned": assigned})
+        assigned = tuple((int(ranks), int(steps)) for ranks, steps in stored["assigned"])
+        position = Position(**{**stored, "assigned": assigned})
         numbers = [position.epoch, position.steps, *(steps for _, steps in assigned)]
         readers = [position.ranks, position.workers, *(ranks for ranks, _ in assigned)]
         right = min(map(operator.index, numbers)) >= 0 and min(map(operator.index, readers)) >= 1
     except (KeyError, TypeError, ValueError):
         right = False
     if not right:
-        raise ValueError(f"`state` must have a position as `state_dict` writes it, got {_short(place)}.")
+        raise ValueError(f"`state` must have a position as `state_dict` writes it, got {_short(stored)}.")
     return position
 
 

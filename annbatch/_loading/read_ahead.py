@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Plan(Protocol):
-    """What is known of a window before any memory is taken for it."""
+    """The plan of a window, before any memory is taken for it."""
 
     @property
     def nbytes(self) -> int:
@@ -24,7 +24,7 @@ class Plan(Protocol):
 
 
 class Window(Protocol):
-    """A window whose reading has begun."""
+    """A window that is being read."""
 
     @property
     def nbytes(self) -> int:
@@ -34,7 +34,7 @@ class Window(Protocol):
         """Return when all of it has been read; raise what the reading raised."""
 
     def cancel(self) -> None:
-        """Drop the reading that has not begun."""
+        """Cancel jobs that have not started."""
 
 
 PlanT = TypeVar("PlanT", bound=Plan)
@@ -101,7 +101,7 @@ class ReadAhead(Generic[PlanT, WindowT]):
         """Start no more windows and drop what has been started.
 
         Safe wherever garbage is collected and after the executors were shut down: it takes no lock that its own
-        thread cannot take twice, so it hands nothing to an executor.
+        thread cannot take twice, so it submits nothing to an executor.
         """
         if os.getpid() != self._process:
             return  # a forked child's copy: the lock may be held by a thread that is not here to release it

@@ -1,4 +1,4 @@
-"""What a loader holds of its process: the threads that read, the memory of windows, the count of what was done."""
+"""Process-bound resources of a loader: reading threads, memory of windows, and counters."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """The threads and the window memory of one loader. A pickled one starts anew in its process.
+    """Threads and window memory of one loader. An unpickled copy starts threads of its own.
 
     Parameters
     ----------
     allocate
-        Makes 64-byte aligned host memory of so many bytes; None for ordinary memory.
+        Function that returns 64-byte aligned host memory of a given size; None: ordinary memory.
     remote
-        The object stores that are read from.
+        Object stores that are read from.
 
     Attributes
     ----------
     log
-        Counts what is done.
+        Counters.
     warned
-        Whether the user has been told that rows at random are dear.
+        Whether the read-amplification warning was already issued.
     """
 
     def __init__(self, allocate: Callable[[int], np.ndarray] | None, remote: RemoteStores) -> None:
@@ -54,12 +54,12 @@ class Reading:
 
     @property
     def is_open(self) -> bool:
-        """Whether an iteration has begun and neither ended nor been closed."""
+        """Whether an iteration is open: begun, and neither ended nor closed."""
         return len(self._open) > 0
 
     @property
     def stats(self) -> LoaderStats:
-        """What was done so far."""
+        """Counts so far."""
         return self.log.stats(
             peak_buffer_bytes=self._pool.peak_bytes, requests=self._remote.sent, bytes_received=self._remote.received
         )
@@ -67,7 +67,7 @@ class Reading:
     def windows(self, plans: Iterator[WindowPlan], *, budget: int) -> ReadAhead[WindowPlan, LoadedWindow]:
         """Return the windows that ``plans`` describes, read ahead within ``budget`` bytes.
 
-        :meth:`end` is to be called with them when they are no longer needed.
+        Call :meth:`end` with them when they are no longer needed.
         """
         workers, planner = self._start_threads()
 

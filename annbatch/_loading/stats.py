@@ -1,4 +1,4 @@
-"""What a loader has done: counted by the threads that read and by the one that iterates."""
+"""Counters of a loader, and the warning about read amplification."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LoaderStats:
-    """What a loader has done since it was made.
+    """Counts since a loader was made.
 
     Attributes
     ----------
     rows, batches
-        Handed to the user.
+        Rows and batches that the user got.
     bytes_read
-        Fetched from storage, annotations and row extents included; in memory none.
+        Bytes fetched from storage, annotations and row extents included; 0 for data in memory.
     wait_seconds
-        That the user waited for a window to be read.
+        Seconds that the user waited for windows.
     read_seconds
-        That the reading threads worked, added up over threads.
+        Seconds that the reading threads worked, summed over threads.
     peak_buffer_bytes
-        The most memory that windows held at once, read-ahead and kept batches included.
+        Largest memory of windows at one time, read-ahead and kept batches included.
     requests, bytes_received
-        Sent to object stores, further attempts at the same included, and what came back.
+        Requests sent to object stores, retries included, and bytes received.
     """
 
     rows: int
@@ -52,7 +52,7 @@ class LoaderStats:
 
 
 class WorkLog:
-    """Counts what is read, waited for and handed over. The reading threads' part is thread-safe."""
+    """Counts reads, waits and batches. The methods that reading threads call are thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,38 +63,38 @@ class WorkLog:
         self._read_seconds = 0.0
 
     def run(self, job: Job) -> None:
-        """Run a job of a reading thread, and book its bytes and seconds."""
+        """Run a job of a reading thread, and count its bytes and seconds."""
         begin = time.perf_counter()
-        self._book(job(), time.perf_counter() - begin)
+        self._count(job(), time.perf_counter() - begin)
 
     def gather(self, gather: Callable[[], T]) -> T:
-        """Gather annotations on a reading thread, and book the bytes and seconds that it takes."""
+        """Gather annotations on a reading thread, and count the bytes and seconds that it takes."""
         begin = time.perf_counter()
         gathered = gather()
-        self._book(0, time.perf_counter() - begin)
+        self._count(0, time.perf_counter() - begin)
         return gathered
 
     def planned(self) -> None:
-        """Book the bytes that the planning thread has read to know where rows lie."""
-        self._book(0, 0.0)
+        """Count the bytes that the planning thread has read to locate rows."""
+        self._count(0, 0.0)
 
-    def _book(self, n_bytes: int, seconds: float) -> None:
+    def _count(self, n_bytes: int, seconds: float) -> None:
         n_bytes += take_count()
         with self._lock:
             self._bytes_read += n_bytes
             self._read_seconds += seconds
 
     def waited(self, seconds: float) -> None:
-        """Book time that the user waited."""
+        """Count time that the user waited."""
         self._wait_seconds += seconds
 
     def handed_over(self, n_rows: int) -> None:
-        """Book a batch."""
+        """Count a batch."""
         self._rows += n_rows
         self._batches += 1
 
     def stats(self, *, peak_buffer_bytes: int, requests: int, bytes_received: int) -> LoaderStats:
-        """Return the counts so far, with those that others keep."""
+        """Return the counts so far, with those that are kept elsewhere."""
         return LoaderStats(
             rows=self._rows,
             batches=self._batches,

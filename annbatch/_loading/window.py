@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """What a window holds and how it will be read; no memory is taken yet.
+    """Rows of a window and how they will be read; no memory is taken yet.
 
     Attributes
     ----------
     number
-        Its place in the epoch.
+        Number of the window in the epoch.
     rows
-        Its rows, in batch order.
+        Rows of the window, in the order of batches.
     elements
-        What each element's reading will take, by key.
+        Plan of each element, by key.
     frames
-        Gather the annotations of its rows, by key.
+        Functions that gather the annotations of its rows, by key.
     """
 
     number: int
@@ -45,7 +45,7 @@ class WindowPlan:
 
 
 class LoadedWindow:
-    """A window whose reading has begun; its batches are right after :meth:`wait`."""
+    """A window that is being read; its batches are complete after :meth:`wait`."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class LoadedWindow:
         return self.frames[key].result().batch(start, stop)
 
     def wait(self) -> None:
-        """Return when everything has been read; raise what the reading raised."""
+        """Wait until everything has been read; raise what the reading raised."""
         done, _ = wait(self._futures(), return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()
 
     def cancel(self) -> None:
-        """Drop the reading that has not begun."""
+        """Cancel jobs that have not started."""
         for future in self._futures():
             future.cancel()
 

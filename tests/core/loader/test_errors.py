@@ -85,7 +85,7 @@ DATASETS = {
     "var of another length": (
         ValueError,
         lambda loader: loader.add_dataset(CSR, None, VAR[:1]),
-        r"`var` must have one row a column of the matrix \(2\), got 1",
+        r"`var` must have one row per column of the matrix \(2\), got 1",
     ),
     "obs that is no DataFrame": (
         TypeError,
