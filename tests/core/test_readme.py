@@ -40,3 +40,11 @@ def test_links_lead_to_files(repository):
     for page in [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+def test_files_that_the_map_names_exist(repository):
+    roots = [repository, repository / "annbatch", repository / "annbatch" / "collection"]
+    for page in ["CONTRIBUTING.md", "docs/architecture.md", "docs/architecture.svg"]:
+        text = (repository / page).read_text()
+        for path in re.findall(r"(?m)(?:`|^  |>| )([\w/.]*\w(?:/|\.py))(?=`|<|\s)", text):
+            assert any((root / path).exists() for root in roots), f"{page} names {path}, which is not there"
