@@ -291,7 +291,7 @@ class Loader(AddsDatasets):
         """
         worker = this_worker()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
-        progress = self._progress.begin(ranks=self._batch_sampler.n_ranks, workers=worker[1])
+        progress = self._progress.begin(ranks=self._batch_sampler.assigned_ranks, workers=worker[1])
         epoch = Epoch(progress.position, worker, self._datasets, self._batch_sampler, self._delivery)
         return self._iterate(epoch, progress)
 

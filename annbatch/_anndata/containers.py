@@ -1,4 +1,4 @@
-"""What a dataset is made of: elements by key, in memory, backed, lazily read or stored; one container a kind.
+"""Containers of elements by key, one per kind: in memory, backed, lazy or stored.
 
 A key is where an element lies in an AnnData: ``X``, ``layers/counts``, ``obsm/X_pca``, ``obs``. In a MuData the
 elements of a modality begin with its place: ``mod/rna/X``.
@@ -37,7 +37,7 @@ class Container(Protocol):
         """Return the keys of what there is to open."""
 
     def has(self, key: str) -> bool:
-        """Say whether there is an element, without listing all."""
+        """Return whether there is an element, without listing all."""
 
     def open(self, key: str) -> RowSource | ObsFrame:
         """Open one element; nothing of its rows is read yet."""
@@ -63,7 +63,7 @@ class BareMatrix:
         return ["X"] if self._obs is None else ["X", "obs"]
 
     def has(self, key: str) -> bool:
-        """Say whether there is an element."""
+        """Return whether there is an element."""
         return key in self.elements()
 
     def open(self, key: str) -> RowSource | ObsFrame:
@@ -113,7 +113,7 @@ class Annotated:
         return [*self._matrix, *named, *(["obs"] if len(adata.obs.columns) else [])]
 
     def has(self, key: str) -> bool:
-        """Say whether there is an element."""
+        """Return whether there is an element."""
         return key in self.elements()
 
     def open(self, key: str) -> RowSource | ObsFrame:
@@ -130,7 +130,7 @@ class Annotated:
 
 
 class SharedRows(Annotated):
-    """What a MuData object has beside its modalities: obs and obsm."""
+    """The elements of a MuData object outside its modalities: obs and obsm."""
 
     _matrix = ()
 
@@ -173,7 +173,7 @@ class StoredAnnData:
         return [*(["X"] if "X" in group else []), *named, *(["obs"] if self._obs.columns else [])]
 
     def has(self, key: str) -> bool:
-        """Say whether there is an element."""
+        """Return whether there is an element."""
         if key == "obs":
             return bool(self._obs.columns)
         return key.partition("/")[0] in ("X", "layers", "obsm") and key in self._group

@@ -29,9 +29,9 @@ class Dataset:
     Attributes
     ----------
     parts
-        Its containers by the beginning of their elements' keys: ``""``, and those of the modalities beside it.
+        Containers by the prefix of their elements' keys: ``""``, and those of the modalities.
     rows
-        Which row of a modality each row of the dataset is, -1 where the modality lacks it; by the same beginnings.
+        The modality's own number of each row, -1 where the modality lacks it; by the same prefixes.
     """
 
     parts: Mapping[str, Container]
@@ -49,7 +49,7 @@ class Dataset:
 
     @property
     def modalities(self) -> list[str]:
-        """What the keys of each modality begin with."""
+        """Prefix of the keys of each modality."""
         return [prefix for prefix in self.parts if prefix]
 
     def elements(self) -> list[str]:
@@ -87,7 +87,7 @@ def stored_multimodal(group: Any) -> Dataset:
 
 
 def is_multimodal(group: Any) -> bool:
-    """Say whether a stored group is a MuData."""
+    """Return whether a stored group is a MuData."""
     return bool(group.attrs.get("encoding-type") == "MuData" or "mod" in group)
 
 

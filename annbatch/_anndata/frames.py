@@ -105,6 +105,7 @@ def stored_frame(element: Any) -> StoredFrame:
     if element.attrs.get("encoding-type") != "dataframe" or "column-order" not in element.attrs:
         raise TypeError(
             f"`{element.name.strip('/')}` must be a data frame in anndata's encoding, got "
-            f"{element.attrs.get('encoding-type')!r}: write the file anew with anndata, or load it and add that."
+            f"{element.attrs.get('encoding-type')!r}: rewrite the file with a current "
+            "anndata, or load it and add the loaded object."
         )
     return StoredFrame(element)

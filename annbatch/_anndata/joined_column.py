@@ -27,7 +27,7 @@ class UnitedColumn:
     Parameters
     ----------
     parts
-        One a dataset; None where a dataset has no such column, so that its rows' values are missing.
+        One per dataset; None where a dataset has no such column, so that its values are missing.
     partial
         Whether windows may have rows of no dataset, whose values are missing.
     """
@@ -122,7 +122,7 @@ _MISSING: dict[str, Any] = {
     "M": "NaT",
     "m": "NaT",
 }
-"""What stands for a missing value, by the kind of dtype that has one."""
+"""Missing value per kind of dtype."""
 
 
 def unite_dtypes(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
@@ -135,7 +135,7 @@ def unite_dtypes(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
     Parameters
     ----------
     dtypes
-        Of the columns.
+        Dtypes of the columns.
     missing
         Whether some rows have no value.
     """
@@ -154,14 +154,14 @@ def unite_dtypes(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
 
 
 def is_masked(dtype: Any) -> bool:
-    """Say whether a dtype is one of pandas' numbers or booleans with a mask; all of them have ``numpy_dtype``."""
+    """Return whether a dtype is one of pandas' nullable numbers or booleans; all of them have ``numpy_dtype``."""
     return isinstance(dtype, pd.api.extensions.ExtensionDtype) and isinstance(
         getattr(dtype, "numpy_dtype", None), np.dtype
     )
 
 
 def _number(dtype: Any) -> np.dtype:
-    """Return NumPy's dtype for the numbers of a column."""
+    """Return the NumPy dtype of a column's numbers."""
     number: np.dtype = dtype.numpy_dtype if is_masked(dtype) else dtype
     return number
 

@@ -21,5 +21,5 @@ def path_of(key: str) -> tuple[str, ...]:
 
 
 def has_var_axis(key: str) -> bool:
-    """Say whether an element's columns are those of ``var``: X's and layers' are, and only theirs."""
+    """Return whether an element's columns are those of ``var``: true of X and layers only."""
     return split_key(key)[1].partition("/")[0] in ("X", "layers")

@@ -23,16 +23,16 @@ class ObsTable:
     Parameters
     ----------
     frames
-        One a dataset; None where a dataset has none, so that its rows' values are missing.
+        One per dataset; None where a dataset has none, so that its values are missing.
     columns
-        Which columns; default, all.
+        Names of the columns; default, all.
     join
         ``"exact"``: all datasets have the columns. ``"inner"``, ``"outer"``: those that all have, or any has; what a
         dataset lacks is missing in its rows.
     partial
         Whether windows may have rows of no dataset, whose values are missing.
     key
-        What errors call it.
+        Key of the element, which errors name.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class ObsTable:
         return FrameWindow(pd.DataFrame(gathered, index=index, copy=False))
 
     def arrays(self, shares: Sequence[DatasetRows], n_rows: int) -> ArraysWindow:
-        """Gather a window's ``n_rows`` rows as one array a column, categoricals as codes."""
+        """Gather a window's ``n_rows`` rows as one array per column, categoricals as codes."""
         return ArraysWindow({name: self.column(name).array(shares, n_rows) for name in self.columns})
 
 
@@ -105,13 +105,13 @@ class FrameWindow:
 
     def batch(self, start: int, stop: int) -> pd.DataFrame:
         """Return the rows as a DataFrame of their own."""
-        # The shallow copy lets go of the window: pandas 2 would warn of a slice when the user adds a column.
+        # The shallow copy releases the window: pandas 2 would warn of a slice when the user adds a column.
         return self.frame[start:stop].copy(deep=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ArraysWindow:
-    """As one array a column."""
+    """One array per column."""
 
     columns: dict[str, np.ndarray]
 
@@ -129,21 +129,21 @@ def join_columns(frames: Sequence[ObsFrame | None], chosen: Sequence[str] | None
             have += [name for name in columns if name not in have]
         else:
             have = [name for name in have if name in columns]
-    wanted = have if chosen is None else list(chosen)
+    names = have if chosen is None else list(chosen)
     if join != "exact":
-        unknown = [name for name in wanted if name not in have]
+        unknown = [name for name in names if name not in have]
         if unknown:
             raise KeyError(f"`obs_columns` must be columns of `{key}`, got {unknown}; there are {have}.")
-        return wanted
+        return names
     for number, columns in present:
-        missing = [name for name in wanted if name not in columns]
+        missing = [name for name in names if name not in columns]
         if missing and chosen is not None:
             raise KeyError(f"`obs_columns` must be columns of {key}, got {missing}; dataset {number} has {columns}.")
-        extra = [] if chosen is not None else [name for name in columns if name not in wanted]
+        extra = [] if chosen is not None else [name for name in columns if name not in names]
         if missing or extra:
             raise ValueError(
                 f"`{key}` must have the same columns in every dataset: dataset {number} lacks {missing} and adds "
                 f"{extra} to those of dataset {present[0][0]}; choose common ones with `obs_columns`, or join them "
                 "with `obs_join`."
             )
-    return wanted
+    return names

@@ -1,4 +1,4 @@
-"""Which columns a loader yields, and where each stored column of each dataset goes: names only, no I/O."""
+"""The columns of a batch, and the destination of each stored column of each dataset: names only, no I/O."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Variables:
     var
         Their annotations; None where the data has none.
     columns
-        One a dataset: ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere. None where every
+        One per dataset: ``(n_stored_columns,)`` int32 destination of each stored column, -1 for none. None where every
         column of every dataset stays where it is.
     count
         How many there are.
@@ -45,7 +45,7 @@ class Variables:
 def join_variables(
     frames: Sequence[pd.DataFrame | None], widths: Sequence[int], *, names: list[str] | None, join: str
 ) -> Variables:
-    """Decide the columns of a batch.
+    """Determine the columns of a batch.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def join_variables(
     widths
         Number of columns of each dataset.
     names
-        The columns wanted, in that order; None for all.
+        Selected columns, in that order; None for all.
     join
         ``"exact"``: datasets have the same columns. ``"inner"``, ``"outer"``: those that all have, in the order of the
         first dataset, or any has, in an order that keeps that of every dataset if there is one, and else as they first
@@ -80,12 +80,12 @@ def join_variables(
             have = _merged(indexes)
         for index in indexes[1:] if join == "inner" else []:
             have = have[have.isin(index)]
-    wanted = have if names is None else _chosen(names, have)
-    columns = tuple(_places(index, wanted) for index in indexes)
+    selected = have if names is None else _chosen(names, have)
+    columns = tuple(_positions(index, selected) for index in indexes)
     if join == "exact" and frames[0] is not None:
-        return Variables(frames[0].loc[wanted], columns, len(wanted))
-    origin = {f"in_dataset_{number}": wanted.isin(index) for number, index in enumerate(indexes)}
-    return Variables(pd.DataFrame(origin, index=wanted), columns, len(wanted))
+        return Variables(frames[0].loc[selected], columns, len(selected))
+    origin = {f"in_dataset_{number}": selected.isin(index) for number, index in enumerate(indexes)}
+    return Variables(pd.DataFrame(origin, index=selected), columns, len(selected))
 
 
 def _index(frame: pd.DataFrame | None, number: int) -> pd.Index:
@@ -95,19 +95,19 @@ def _index(frame: pd.DataFrame | None, number: int) -> pd.Index:
 
 
 def _chosen(names: list[str], have: pd.Index) -> pd.Index:
-    wanted = pd.Index(names)
-    _check_unique(wanted, "`var_names`", "each can be yielded once")
-    unknown = wanted[~wanted.isin(have)]
+    selected = pd.Index(names)
+    _check_unique(selected, "`var_names`", "each can be yielded once")
+    unknown = selected[~selected.isin(have)]
     if len(unknown):
         raise KeyError(f"`var_names` must be variables of the data, got {len(unknown)} that are not: {_some(unknown)}.")
     repeated = have[have.duplicated()]
-    ambiguous = wanted[wanted.isin(repeated)]
+    ambiguous = selected[selected.isin(repeated)]
     if len(ambiguous):
         raise ValueError(
             f"`var_names` must name one column each, got {len(ambiguous)} that name several: {_some(ambiguous)}; "
             "`var_names_make_unique` numbers them."
         )
-    return wanted
+    return selected
 
 
 def _check_unique(index: pd.Index, what: str, advice: str) -> None:
@@ -119,7 +119,7 @@ def _check_unique(index: pd.Index, what: str, advice: str) -> None:
 def _merged(indexes: Sequence[pd.Index]) -> pd.Index:
     """Return all names, in an order that keeps that of each index; where they contradict, as they first appear.
 
-    Columns that keep their order need not be sorted anew in every row. Kahn's algorithm, the first to appear first.
+    Columns that keep their order need not be sorted in every row. Kahn's algorithm, the first to appear first.
     """
     every = indexes[0]
     for index in indexes[1:]:
@@ -141,9 +141,9 @@ def _merged(indexes: Sequence[pd.Index]) -> pd.Index:
     return every[order] if len(order) == len(every) else every
 
 
-def _places(index: pd.Index, wanted: pd.Index) -> np.ndarray:
-    """Return where each stored column goes among the wanted ones, -1 for nowhere."""
-    return wanted.get_indexer(index).astype(np.int32)
+def _positions(index: pd.Index, selected: pd.Index) -> np.ndarray:
+    """Return the position of each stored column among the selected ones, -1 for none."""
+    return selected.get_indexer(index).astype(np.int32)
 
 
 def _some(names: pd.Index) -> str:

@@ -115,7 +115,7 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
         own["seed"] = said["seed"]
     _check_same("sampler", said, own)
     position = _position(state["position"])
-    position.taken_up_by(sampler.n_ranks, position.workers)
+    position.taken_up_by(sampler.assigned_ranks, position.workers)
     if takes_seed:
         sampler.take_seed(said["seed"])
     return position

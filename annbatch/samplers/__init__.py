@@ -1,4 +1,4 @@
-"""Which rows are read together and in which order: one sampler per file.
+"""The order of rows: one sampler per file.
 
 All draw their randomness from NumPy generators; ``torch.manual_seed`` has no effect. The order of an epoch is a
 function of the sampler's seed and the epoch's number alone.

@@ -1,4 +1,7 @@
-"""The contract that every sampler fulfils."""
+"""The base of all samplers; and below it one pass: a copy in which seed and epoch decide everything random.
+
+Passes that are open at the same time do not disturb each other, and an abandoned one leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from .._plan.position import Position, cut, parts
 from .._plan.ranges import split_every
 from .._plan.window_rows import n_requested
 from ._row_set import mask_text
-from ._seeding import _ATTRIBUTES, _SAMPLERS, keyed_rng, window_rng
+from ._seeding import ATTRIBUTES, SAMPLERS, keyed_rng, window_rng
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Sampler(ABC):
-    """Which rows are read together, in which order, and how they split into batches.
+    """The order of rows: which are read together, and how they split into batches.
 
     Subclasses supply ``batch_size``, ``shuffle``, ``n_batches``, ``validate`` and ``_sample``. Requests may be made
     ahead of the batches that the user has seen, on another thread, and are made again (without reading) to
@@ -64,9 +67,12 @@ class Sampler(ABC):
     _epoch: int = 0
     _seed: int | None = None
     seed_is_given: bool = False
+    """Whether the seed comes from the user, not from the system."""
     _pass_rng: np.random.Generator | None = None
     _is_assigned: bool = False
-    n_ranks: int = 1
+    """Whether each rank has a share of the batches of an epoch."""
+    assigned_ranks: int = 1
+    """Number of ranks that share an epoch."""
 
     @property
     def mask(self) -> slice | RowSet:
@@ -117,35 +123,6 @@ class Sampler(ABC):
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
         """Yield the requests of one epoch; ``splits`` may be left out."""
 
-    def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches.
-
-        Returns
-        -------
-        dict
-            JSON-able and small. A state says it, and the number of batches, so that a loader refuses the state of
-            another sampler and names what differs. Subclasses add sizes and settings of their own:
-            ``super().identity() | {"window": self.window}``.
-        """
-        seed, inner = self.draw_seed(), samplers_in(self)
-        random = self.seed_is_given or self.shuffle or inner
-        return {
-            "name": type(self).__name__,
-            "batch_size": _plain(self.batch_size, int),
-            "shuffle": _plain(self.shuffle, bool),
-            "mask": mask_text(self.mask),
-            **({"seed": seed} if random else {}),
-            **(
-                {"samplers": {name: sampler.identity_without_seed() for name, sampler in inner.items()}}
-                if inner
-                else {}
-            ),
-        }
-
-    def identity_without_seed(self) -> dict[str, Any]:
-        """Return the identity without the seed, which that of the sampler around this one is made of."""
-        return {name: value for name, value in self.identity().items() if name != "seed"}
-
     def sample(
         self, n_obs: int, *, position: Position | None = None, worker: tuple[int, int] = (0, 1)
     ) -> Iterator[LoadRequest]:
@@ -156,9 +133,9 @@ class Sampler(ABC):
         n_obs
             Number of rows to sample from.
         position
-            Where to begin; default, at the beginning of the epoch. What comes before is not yielded.
+            Where to begin; default, at the start of the epoch. Earlier batches are not yielded.
         worker
-            Number of this worker and how many there are: each takes a part of the batches.
+            Number of this worker, and number of workers: each takes a part of the batches.
 
         Yields
         ------
@@ -178,24 +155,45 @@ class Sampler(ABC):
         if not self._is_assigned and worker[1] == 1:  # no need to trust that `n_batches` is right
             stretches = [range(position.steps + sum(steps for _, steps in position.assigned), sys.maxsize)]
         for stretch in stretches:
-            yield from self._between(n_obs, epoch, stretch)
+            yield from self.requests_between(n_obs, epoch, stretch)
+
+    # What the loader, and samplers around this one, call --------------------------------------------------------------
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for two samplers to make the same batches.
+
+        Returns
+        -------
+        dict
+            JSON-able and small. A state holds it, and the number of batches, so that a loader refuses the state of
+            another sampler and names the difference. Subclasses add sizes and settings of their own:
+            ``super().identity() | {"window": self.window}``.
+        """
+        seed, inner = self.draw_seed(), samplers_in(self)
+        random = self.seed_is_given or self.shuffle or inner
+        return {
+            "name": type(self).__name__,
+            "batch_size": _plain(self.batch_size, int),
+            "shuffle": _plain(self.shuffle, bool),
+            "mask": mask_text(self.mask),
+            **({"seed": seed} if random else {}),
+            **(
+                {"samplers": {name: sampler.identity_without_seed() for name, sampler in inner.items()}}
+                if inner
+                else {}
+            ),
+        }
+
+    def identity_without_seed(self) -> dict[str, Any]:
+        """Return the identity without the seed, for the identity of a sampler around this one."""
+        return {name: value for name, value in self.identity().items() if name != "seed"}
 
     def n_remaining(self, n_obs: int, *, position: Position, worker: tuple[int, int] = (0, 1)) -> int:
-        """Return how many batches ``sample`` yields from a position on."""
+        """Return the number of batches that ``sample`` yields from a position on."""
         return sum(map(len, self._remaining(n_obs, position, worker)))
 
-    def _remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> Stretches:
-        share = self._share(n_obs, position)
-        if worker[1] > 1:
-            share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
-        return cut(share, position.steps, sys.maxsize)
-
-    def _share(self, n_obs: int, position: Position) -> Stretches:
-        """Return which batches are for this rank, those included that it has taken."""
-        return [range(sum(steps for _, steps in position.assigned), self.n_batches(n_obs))]
-
-    def _between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
-        """Yield the requests of a stretch of batches."""
+    def requests_between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
+        """Yield the requests of consecutive batches of an epoch."""
         window, batch, requests = self._seek(n_obs, epoch, batches.start)
         try:
             for number, request in enumerate(requests, window):
@@ -204,16 +202,47 @@ class Sampler(ABC):
                 if "splits" not in request:
                     request = {**request, "splits": self._default_splits(request, epoch, number)}
                 splits = request["splits"]
-                wanted = splits[max(0, batches.start - batch) : batches.stop - batch]
+                chosen = splits[max(0, batches.start - batch) : batches.stop - batch]
                 batch += len(splits)
-                if len(wanted) < len(splits):
-                    request = {**request, "splits": wanted}
-                if wanted:
+                if len(chosen) < len(splits):
+                    request = {**request, "splits": chosen}
+                if chosen:
                     yield request
         finally:
             close = getattr(requests, "close", None)  # an abandoned epoch ends in the sampler's own finally
             if close is not None:
                 close()
+
+    def n_batches_of_epoch(self, n_obs: int) -> int:
+        """Return the number of batches of an epoch, on all ranks."""
+        return self.n_batches(n_obs)
+
+    def n_rows_short(self, n_obs: int) -> int:
+        """Return the number of rows of a last batch that is shorter than the others; 0 where there is none."""
+        return 0
+
+    def draw_seed(self) -> int:
+        """Return the seed: drawn once from the generators, again if ``rng`` is replaced; else from the system."""
+        if self._seed is None or self._rng is not self._pass_rng:
+            self._seed, self.seed_is_given = seed_of(self)
+            self._pass_rng = self._rng
+        return self._seed
+
+    def take_seed(self, seed: int) -> None:
+        """Take over the seed of a state or of other ranks, if none was given."""
+        self._seed = seed
+
+    # Steps of `sample` ------------------------------------------------------------------------------------------------
+
+    def _remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> Stretches:
+        share = self._share(n_obs, position)
+        if worker[1] > 1:
+            share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
+        return cut(share, position.steps, sys.maxsize)
+
+    def _share(self, n_obs: int, position: Position) -> Stretches:
+        """Return the batches for this rank, including those that it has taken."""
+        return [range(sum(steps for _, steps in position.assigned), self.n_batches(n_obs))]
 
     def _seek(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
         """Return the requests from one at or before ``batch``, that one's number, and that of its first batch.
@@ -222,27 +251,7 @@ class Sampler(ABC):
         """
         return 0, 0, pass_of(self, epoch)._sample(n_obs)
 
-    def n_batches_of_epoch(self, n_obs: int) -> int:
-        """Return the number of batches of an epoch, on all ranks."""
-        return self.n_batches(n_obs)
-
-    def n_rows_short(self, n_obs: int) -> int:
-        """Return how many rows a last batch has that is shorter than the others; 0 where there is none."""
-        return 0
-
-    def draw_seed(self) -> int:
-        """Return the integer that is drawn once: from its generators, anew where ``rng`` is replaced, or the system."""
-        if self._seed is None or self._rng is not self._pass_rng:
-            self._seed, self.seed_is_given = seed_of(self)
-            self._pass_rng = self._rng
-        return self._seed
-
-    def take_seed(self, seed: int) -> None:
-        """Take over the seed of a state or of other ranks, where none was given."""
-        self._seed = seed
-
     def _default_splits(self, request: LoadRequest, epoch: int, position: int) -> list[np.ndarray]:
-
         batch_size, shuffle = self.batch_size, self.shuffle
         if batch_size is None or shuffle is None:
             name = "batch_size" if batch_size is None else "shuffle"
@@ -255,7 +264,7 @@ class Sampler(ABC):
 
 
 def _plain(value: Any, kind: type) -> Any:
-    """Return a NumPy scalar as JSON has it."""
+    """Return a NumPy scalar as a JSON-able number."""
     return None if value is None else kind(value)
 
 
@@ -265,8 +274,8 @@ _OWN = frozenset({"_pass_rng"})  # the base class's note of which generator the 
 def seed_of(sampler: Sampler) -> tuple[int, bool]:
     """Return the seed of everything random in a sampler, and whether it was given.
 
-    Each generator that the sampler holds is asked for one integer, and each sampler within it for its seed; those
-    without one say nothing. Where nobody says anything, the seed is from the system.
+    Each generator that the sampler holds gives one integer, and each sampler within it its seed, if it was given one.
+    Where there is neither, the seed comes from the system.
     """
     seeds = []
     for source in {id(source): source for _, source in _sources(sampler)}.values():
@@ -302,11 +311,11 @@ def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
     Parameters
     ----------
     sampler
-        Stays as it is.
+        Not changed.
     epoch
-        Which one.
+        Number of the epoch.
     seed
-        In place of the sampler's own.
+        Seed to use instead of the sampler's own.
     """
     one = copy(sampler)
     if seed is None:
@@ -327,9 +336,9 @@ def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
 def _renewed(source: Any, seed: int, epoch: int, name: int) -> Any:
     if _is_sampler(source):
         own = source.draw_seed()
-        derived = int(keyed_rng(seed, _SAMPLERS, name).integers(2**63))
+        derived = int(keyed_rng(seed, SAMPLERS, name).integers(2**63))
         return pass_of(source, epoch, own if source.seed_is_given else derived)
-    rng = keyed_rng(seed, epoch, _ATTRIBUTES, name)
+    rng = keyed_rng(seed, epoch, ATTRIBUTES, name)
     return np.random.RandomState(rng.bit_generator) if isinstance(source, np.random.RandomState) else rng
 
 

@@ -1,4 +1,4 @@
-"""Checks of arguments that samplers share, and where their randomness comes from."""
+"""Checks of arguments that samplers share."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import operator
 from typing import Any
 
 import numpy as np
-
-from ._seeding import keyed_rng as keyed_rng
 
 
 def check_positive(**values: int) -> None:
@@ -19,7 +17,7 @@ def check_positive(**values: int) -> None:
 
 
 def whole(value: Any, name: str) -> int:
-    """Return an integer of any kind as Python's; raise ``TypeError`` naming what is none."""
+    """Return an integer of any type as a Python int; raise ``TypeError`` for anything else."""
     try:
         return operator.index(value)
     except TypeError:
@@ -27,7 +25,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None:
-    """Raise ``ValueError`` unless a window divides into whole batches, ``TypeError`` for what is no integer."""
+    """Raise ``ValueError`` unless a window divides into whole batches, ``TypeError`` unless all are integers."""
     chunk_size, preload_nchunks = whole(chunk_size, "chunk_size"), whole(preload_nchunks, "preload_nchunks")
     batch_size = whole(batch_size, "batch_size")
     check_positive(chunk_size=chunk_size, preload_nchunks=preload_nchunks, batch_size=batch_size)
@@ -41,7 +39,7 @@ def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None
 
 def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
     """Return weights as float64, the largest 1; raise ``ValueError`` unless finite, none negative and some positive."""
-    checked = np.array(weights, dtype=np.float64)  # ours: what it held when a state was taken
+    checked = np.array(weights, dtype=np.float64)  # a copy: later changes must not reach it
     if checked.ndim != 1:
         raise ValueError(f"`{name}` must have one dimension, got {checked.ndim}.")
     wrong = ~(np.isfinite(checked) & (checked >= 0))
@@ -53,14 +51,6 @@ def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
     return checked
 
 
-def draw_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generator, int]:
-    """Return a generator and the one integer drawn from it, which is the sampler's seed from then on."""
-    if isinstance(rng, int | np.integer) and rng < 0:
-        raise ValueError(f"`rng` must not be negative, got {rng}.")
-    generator = np.random.default_rng(rng)
-    return generator, int(generator.integers(2**63))
-
-
 def digest(array: np.ndarray) -> str:
-    """Return a short text that stands for an array's values, in this process and any other."""
+    """Return a short hash of an array's values, the same in every process."""
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=12).hexdigest()

@@ -1,16 +1,17 @@
-"""Every row once, by chunks of contiguous rows: what RandomSampler and SequentialSampler have in common."""
+"""Chunks of contiguous rows, each once: the common base of RandomSampler and SequentialSampler."""
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .._plan.ranges import split_every
 from .._plan.window_rows import n_requested
-from ._checks import keyed_rng
 from ._permutation import Natural, Permutation, random_order
+from ._seeding import keyed_rng
 from ._window_sampler import WindowSampler
 
 if TYPE_CHECKING:
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from ._row_set import RowSet, RowsLike
     from ._window_sampler import Draw
 
-CHUNKS, ROWS = 0, 1  # what a keyed generator is for: which chunks, or the order of rows within a window
+CHUNKS, ROWS = 0, 1  # purposes of keyed generators: the order of chunks, and of rows within a window
 
 
 class ChunkSampler(WindowSampler):
     """Reads chunks of contiguous rows, in order or shuffled; the spelling of older programs.
 
-    ``shuffle=False`` is :class:`SequentialSampler`, ``shuffle=True`` is :class:`RandomSampler`, which say more.
+    ``shuffle=False`` is :class:`SequentialSampler`, ``shuffle=True`` is :class:`RandomSampler`: clearer names.
 
     Parameters
     ----------
@@ -80,6 +81,12 @@ class ChunkSampler(WindowSampler):
         """Return what must be equal for two samplers to make the same batches."""
         return super().identity() | {"shuffle": self._shuffle} | ({"seed": self.draw_seed()} if self._shuffle else {})
 
+    def starting_late(self, n_obs: int) -> Self:
+        """Return a copy that leaves out the first rows instead of the last ones that fill no batch."""
+        made = copy(self)
+        made._first = self._n_samples(n_obs) % self._batch_size
+        return made
+
     def _n_samples(self, n_obs: int) -> int:
         return len(self._rows(n_obs)) - self._first
 
@@ -89,13 +96,13 @@ class ChunkSampler(WindowSampler):
         order: Permutation = Natural(n_chunks)
         if self._shuffle:
             order = random_order(n_chunks, keyed_rng(self.draw_seed(), epoch, CHUNKS))
-        return partial(self._assigned, rows, order, epoch)
+        return partial(self._draw, rows, order, epoch)
 
-    def _assigned(self, rows: RowSet, order: Permutation, epoch: int, window: int, n_rows: int) -> LoadRequest:
+    def _draw(self, rows: RowSet, order: Permutation, epoch: int, window: int, n_rows: int) -> LoadRequest:
         """Return the next chunks in the order.
 
         Where ``chunk_size`` does not divide the rows, the short chunk is read last, so that every window but the last
-        divides into whole batches. Which rows it holds changes with the order: chunks behind it move up.
+        divides into whole batches. Its rows depend on the order: chunks after it move up.
         """
         first, chunk_size = window * self._preload_nchunks, self._chunk_size
         chunks = order.at(np.arange(first, min(first + self._preload_nchunks, len(order))))

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from .._plan.ranges import concatenated_ranges, split_every
-from ._checks import check_positive, check_weights, digest, keyed_rng, whole
+from ._checks import check_positive, check_weights, digest, whole
 from ._chunk import chunk_lengths
 from ._row_set import RowSet, RowsLike, Runs, check_mask
+from ._seeding import keyed_rng
 from ._window_sampler import WindowSampler
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class _Drawable:
         return rng.choice(self._classes, size=n, p=self._share)
 
     def draw(self, classes: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return row numbers: for each class, so many consecutive rows of it, from a place drawn uniformly."""
+        """Return row numbers: for each class, consecutive rows of it that start at a random row."""
         counts = self._counts[classes]
         places = concatenated_ranges(rng.integers(counts), lengths) % np.repeat(counts, lengths)
         return self._runs.at(np.repeat(self._first[classes], lengths) + places)

@@ -1,4 +1,4 @@
-"""One epoch assigned to many processes."""
+"""One epoch shared by many processes."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class DistributedSampler(Sampler):
     every row on one rank only. Ranks have the same number of batches of the same size.
 
     The sampler must be the same on every rank: **give it the same seed everywhere**. One without a seed gets the same
-    on all. What is left of an epoch can be taken up by another number of ranks; see
+    on all. The rest of an epoch can be taken over by another number of ranks; see
     :meth:`annbatch.Loader.state_dict`.
 
     Parameters
     ----------
     sampler
-        What is assigned. It is copied.
+        Sampler whose batches are shared; it is copied.
     dist_info
         Where rank and number of ranks are from: ``"torch"`` (``torch.distributed``, initialized), ``"jax"``
         (``jax.distributed``, initialized), ``"env"`` (the variables that torchrun, SLURM or MPI set), or a callable
         that returns the two.
     enforce_equal_batches
         Whether ranks have the same number of batches of the same size (in the middle of an epoch, of the size that the
-        sampler makes them). If not, they have every batch of the sampler as it is, and some ranks one more than others:
+        sampler makes them). If not, every batch is yielded unchanged, and some ranks have one more than others:
         at its end their states differ, and that of a rank with the most is the one to save.
     remainder
-        What becomes of rows that are not enough for one more batch on each rank. ``"drop"``: they are left out, fewer
+        Treatment of rows that are too few for one more batch on each rank. ``"drop"``: they are left out, fewer
         than ``batch_size * world_size``; other rows in every epoch. ``"wrap"``: they are filled up with batches, and
         the last batch with rows, from the beginning of the epoch. ``"pad"``: a rank that lacks a batch repeats its last
         one, and a short batch its last row, so that what is extra is seen by its ``index``.
@@ -83,14 +83,16 @@ class DistributedSampler(Sampler):
         remainder: Literal["drop", "pad", "wrap"] = "drop",
     ) -> None:
         if not isinstance(sampler, Sampler) or isinstance(sampler, DistributedSampler):
-            raise TypeError(f"`sampler` must be a Sampler that is not assigned already, got {type(sampler).__name__}.")
+            raise TypeError(
+                f"`sampler` must be a Sampler that is not distributed already, got {type(sampler).__name__}."
+            )
         if remainder not in ("drop", "pad", "wrap"):
             raise ValueError(f"`remainder` must be 'drop', 'pad' or 'wrap', got {remainder!r}.")
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
-        self._rank, self.n_ranks = find_rank(dist_info)
+        self._rank, self.assigned_ranks = find_rank(dist_info)
         self._remainder = remainder if enforce_equal_batches else "uneven"
-        sampler.draw_seed()  # before it is copied: whoever else copies it draws the same
+        sampler.draw_seed()  # before it is copied, so that all copies share the seed
         self._sampler = copy(sampler)
         self.seed_is_given = sampler.seed_is_given
         if not self.seed_is_given:
@@ -103,13 +105,13 @@ class DistributedSampler(Sampler):
 
     @property
     def rank(self) -> int:
-        """Which of the ranks this is."""
+        """Number of this rank."""
         return self._rank
 
     @property
     def world_size(self) -> int:
         """Number of ranks."""
-        return self.n_ranks
+        return self.assigned_ranks
 
     @property
     def batch_size(self) -> int | None:
@@ -132,7 +134,7 @@ class DistributedSampler(Sampler):
 
     @property
     def rng(self) -> np.random.Generator | None:
-        """The generator of the sampler that is assigned."""
+        """The generator of the distributed sampler."""
         return self._sampler.rng
 
     @rng.setter
@@ -153,18 +155,18 @@ class DistributedSampler(Sampler):
         """Raise ``ValueError`` if the sampler refuses ``n_obs`` rows, or they are too few for a batch on each rank."""
         self._sampler.validate(n_obs)
         n_batches = self._n_assigned(n_obs)
-        if self._remainder == "drop" and n_batches < self.n_ranks:
+        if self._remainder == "drop" and n_batches < self.assigned_ranks:
             raise ValueError(
-                f"`n_obs` must make a batch for each of the {self.n_ranks} ranks, got {n_batches} whole batches of "
-                f"{n_obs} rows; remainder='wrap' or 'pad' fills up."
+                f"`n_obs` must make a batch for each of the {self.assigned_ranks} ranks, got {n_batches} whole "
+                f"batches of {n_obs} rows; remainder='wrap' or 'pad' fills up."
             )
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches; ranks need not."""
+        """Return what must be equal for two samplers to make the same batches; the number of ranks may differ."""
         return self._sampler.identity() | {"remainder": self._remainder}
 
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
-        raise NotImplementedError  # `_between` asks the sampler that is assigned
+        raise NotImplementedError  # `requests_between` asks the distributed sampler
 
     def n_batches_of_epoch(self, n_obs: int) -> int:
         return self._sampler.n_batches_of_epoch(n_obs)
@@ -176,7 +178,7 @@ class DistributedSampler(Sampler):
         self._sampler.take_seed(seed)
 
     def _n_assigned(self, n_obs: int) -> int:
-        """Return how many batches are assigned: a short one is not where all are to be equal and none is filled up."""
+        """Return the number of assigned batches, without a short one if all must be equal and none is padded."""
         whole_only = self._remainder == "drop" and self._sampler.n_rows_short(n_obs) > 0
         return self._sampler.n_batches(n_obs) - whole_only
 
@@ -188,38 +190,37 @@ class DistributedSampler(Sampler):
         return self._assigned(left, position.epoch, n_batches)
 
     def _parts(self, batches: Stretches, n_ranks: int, epoch: int) -> list[tuple[int, int]]:
-        # Who is left out changes sides in odd epochs: in an order that stays the same it would always be the last.
+        # In odd epochs the remainder is left out at the other end: in a fixed order it would always be the same rows.
         equal = self._remainder == "drop"
         return parts(sum(map(len, batches)), n_ranks, equal=equal, from_end=bool(epoch % 2))
 
     def _assigned(self, batches: Stretches, epoch: int, n_batches: int) -> Stretches:
-        """Return this rank's share, filled up to the size of the largest one where that is asked for."""
-        of_ranks = self._parts(batches, self.n_ranks, epoch)
+        """Return this rank's share, filled up to the largest share if requested."""
+        of_ranks = self._parts(batches, self.assigned_ranks, epoch)
         share = cut(batches, *of_ranks[self._rank])
         largest = max(stop - start for start, stop in of_ranks)
         if sum(map(len, share)) == largest or self._remainder not in ("wrap", "pad"):
             return share
         if self._remainder == "wrap":  # the ranks that lack one are the last, and begin the epoch again together
-            filler = (self._rank - sum(map(len, batches)) % self.n_ranks) % n_batches
+            filler = (self._rank - sum(map(len, batches)) % self.assigned_ranks) % n_batches
         else:
             filler = share[-1][-1] if share else batches[-1][-1]
         return [*share, range(filler, filler + 1)]
 
-    def _between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
+    def requests_between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
         sampler = self._of_epoch(n_obs, epoch)
-        for request in sampler._between(n_obs, epoch, batches):
+        for request in sampler.requests_between(n_obs, epoch, batches):
             yield self._filled_up(request, sampler, n_obs, epoch)
 
     def _of_epoch(self, n_obs: int, epoch: int) -> Sampler:
-        """Return the sampler that is assigned; in odd epochs one in order begins later, so that its last rows come."""
+        """Return the sampler of an epoch; in odd ones a sequential sampler starts late, so that its last rows come."""
         sampler = self._sampler
         if self._remainder == "drop" and epoch % 2 and isinstance(sampler, ChunkSampler) and not sampler.shuffle:
-            sampler = copy(sampler)
-            sampler._first = sampler._n_samples(n_obs) % sampler.batch_size
+            return sampler.starting_late(n_obs)
         return sampler
 
     def _filled_up(self, request: LoadRequest, sampler: Sampler, n_obs: int, epoch: int) -> LoadRequest:
-        """Return the request with a short batch filled up, where all are to be equal."""
+        """Return the request with a short batch filled up, where all must be equal."""
         size, splits = sampler.batch_size, request["splits"]
         if self._remainder not in ("wrap", "pad") or size is None or len(splits[-1]) >= size:
             return request
@@ -227,7 +228,7 @@ class DistributedSampler(Sampler):
         if self._remainder == "pad":
             return {**request, "splits": [*splits[:-1], np.append(last, np.repeat(last[-1:], lacking))]}
         rows = _rows_of(request)
-        first = next(iter(sampler._between(n_obs, epoch, range(1))))
+        first = next(iter(sampler.requests_between(n_obs, epoch, range(1))))
         more = np.resize(_rows_of(first)[first["splits"][0]], lacking)
         last = np.append(last, np.arange(len(rows), len(rows) + lacking))
         return {**request, "requests": np.append(rows, more), "splits": [*splits[:-1], last]}

@@ -27,7 +27,7 @@ def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling:
     if batch_sampler is not None:
         if given:
             raise ValueError(
-                f"`batch_sampler` excludes the sampling arguments, which are its own; got {', '.join(given)} beside it."
+                f"`batch_sampler` excludes the sampling arguments, which it has itself; got {', '.join(given)}, too."
             )
         return batch_sampler
     if seed is not None and "rng" in given:

@@ -27,7 +27,7 @@ class Permutation(Protocol):
 
 
 class Natural:
-    """``0..n`` as it is."""
+    """``0..n`` unchanged."""
 
     def __init__(self, n: int) -> None:
         self._n = n
@@ -60,9 +60,9 @@ class Keyed:
 
     A Feistel network on pairs of residues, as in Black and Rogaway, "Ciphers with arbitrary finite domains" (2002): a
     position is ``left * b + right`` with ``a * b`` just above ``n``; each round adds a keyed hash of one half to the
-    other. What falls between ``n`` and ``a * b`` is sent through again until it falls below ``n``, which keeps it a
+    other. Values between ``n`` and ``a * b`` are mapped again until they fall below ``n``, which keeps it a
     permutation; less than ``1 / sqrt(n)`` of the positions need that. The hash is the finalizer of SplitMix64 (Steele
-    et al. 2014), scaled down by a multiplication instead of a remainder. Four rounds look random to whoever asks for
+    et al. 2014), scaled down by a multiplication instead of a remainder. Four rounds look random to anyone who asks for
     fewer than ``sqrt(n)`` entries (Luby and Rackoff 1988); there are twice as many.
 
     Parameters

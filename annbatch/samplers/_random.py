@@ -1,4 +1,4 @@
-"""Shuffled chunks, each once or drawn anew."""
+"""Random chunks, with or without replacement, and rows drawn by weight."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plan.ranges import concatenated_ranges
-from ._checks import check_positive, check_weights, digest, keyed_rng, whole
+from ._checks import check_positive, check_weights, digest, whole
 from ._chunk import CHUNKS, ChunkSampler, chunk_lengths
+from ._seeding import keyed_rng
 
 if TYPE_CHECKING:
     from ..types import LoadRequest
@@ -182,7 +183,7 @@ class WeightedRows:
             raise ValueError(f"`weights` must be positive for a row of the mask, got {len(rows)} rows of weight 0.")
 
     def draw(self, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return row numbers: for each entry of ``lengths``, so many drawn from one chunk."""
+        """Return row numbers: for each entry of ``lengths``, that many drawn from one chunk."""
         found = np.searchsorted(self._ends, rng.random(len(lengths)) * self._ends[-1], side="right")
         chunks = self._chunks[np.minimum(found, len(self._chunks) - 1)]
         if self._chunk_size == 1:

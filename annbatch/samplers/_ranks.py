@@ -1,4 +1,4 @@
-"""Which of how many processes this one is, as those who started them say it."""
+"""The rank and worker number of this process, as its launcher tells them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find_rank(dist_info: DistInfo) -> tuple[int, int]:
     Parameters
     ----------
     dist_info
-        ``"torch"``, ``"jax"``, ``"env"``, or what returns the two.
+        ``"torch"``, ``"jax"``, ``"env"``, or a callable that returns both.
 
     Raises
     ------
@@ -70,9 +70,9 @@ def _of_environment() -> tuple[int, int]:
 
 
 def this_worker() -> tuple[int, int]:
-    """Return the number of this worker and how many there are; ``(0, 1)`` in a process that is none.
+    """Return the number of this worker of a ``DataLoader`` and the number of workers; ``(0, 1)`` in other processes.
 
-    A worker of PyTorch has imported ``torch.utils.data``; where that is not so, nothing needs to be imported to know.
+    A worker of PyTorch has imported ``torch.utils.data``, so that nothing needs to be imported to find out.
     """
     data = sys.modules.get("torch.utils.data")
     worker = None if data is None else data.get_worker_info()

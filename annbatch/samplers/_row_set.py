@@ -165,7 +165,7 @@ class RowSet:
 
 
 RowsLike = slice | np.ndarray | list[int] | list[bool] | RowSet
-"""What names rows."""
+"""Rows as users name them."""
 
 
 def check_mask(mask: RowsLike | None) -> slice | RowSet:

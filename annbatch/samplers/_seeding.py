@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_ATTRIBUTES, _WINDOWS, _SAMPLERS = 0, 1, 2  # what a keyed generator is for
+ATTRIBUTES, WINDOWS, SAMPLERS = 0, 1, 2  # purposes of keyed generators
 
 
 def keyed_rng(seed: int, *key: int) -> np.random.Generator:
@@ -13,5 +13,13 @@ def keyed_rng(seed: int, *key: int) -> np.random.Generator:
 
 
 def window_rng(seed: int, epoch: int, window: int) -> np.random.Generator:
-    """Return what shuffles the rows of a window that a sampler leaves to the base class."""
-    return keyed_rng(seed, epoch, _WINDOWS, window)
+    """Return the generator that shuffles a window whose splits the base class makes."""
+    return keyed_rng(seed, epoch, WINDOWS, window)
+
+
+def generator_and_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generator, int]:
+    """Return a generator and the one integer drawn from it, which is the sampler's seed from then on."""
+    if isinstance(rng, int | np.integer) and rng < 0:
+        raise ValueError(f"`rng` must not be negative, got {rng}.")
+    generator = np.random.default_rng(rng)
+    return generator, int(generator.integers(2**63))

@@ -13,8 +13,9 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from ._checks import check_positive, keyed_rng, whole
+from ._checks import check_positive, whole
 from ._row_set import RowSet
+from ._seeding import keyed_rng
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +31,7 @@ class Split(Mapping[str, RowSet]):
     Parameters
     ----------
     names
-        Of the parts.
+        Names of the parts.
     part_of
         ``(n_obs,)`` uint8; the number of each row's part, 255 for a row that is in none.
     groupby
@@ -101,7 +102,7 @@ class Split(Mapping[str, RowSet]):
         return Split(self._names, part_of_group[codes], groupby=self.groupby, groups=self.groups)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the split to a small JSON file: about a bit a row, and less where whole chunks were assigned.
+        """Write the split to a small JSON file: about one bit per row, less where whole chunks were assigned.
 
         A file that was there is replaced when the new one is whole.
         """
@@ -171,7 +172,7 @@ def split(
     seed
         Decides which rows go where.
     chunk_size
-        With neither ``groupby`` nor ``stratify``, so many neighbouring rows stay together, so that chunks are read
+        With neither ``groupby`` nor ``stratify``, this many neighbouring rows stay together, so that chunks are read
         whole; 1 for a split of single rows.
 
     Returns

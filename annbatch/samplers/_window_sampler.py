@@ -1,4 +1,4 @@
-"""Samplers of which any window of any epoch can be computed on its own."""
+"""Samplers whose windows can each be computed without the ones before."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ._base import Sampler
-from ._checks import check_window, draw_seed
+from ._checks import check_window
 from ._row_set import RowSet, RowsLike, check_mask, mask_text
+from ._seeding import generator_and_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from ..types import LoadRequest
 
     Draw = Callable[[int, int], LoadRequest]
-    """Returns window number so and so, of which so many rows go into batches."""
+    """Function of the number of a window and its number of rows in batches; returns the window."""
 
 
 class WindowSampler(Sampler):
-    """Yields windows of chunks. What is in one depends on seed, epoch and its number, so any is found at once.
+    """Yields windows of chunks. A window is a function of seed, epoch and its number, so any can be found at once.
 
-    Subclasses say how many rows an epoch has, and what a window is made of.
+    Subclasses supply the number of rows of an epoch, and draw its windows.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class WindowSampler(Sampler):
         self._drop_last = bool(drop_last)
         self._mask = check_mask(mask)
         self.seed_is_given = rng is not None
-        self._rng, self._seed = draw_seed(rng)
+        self._rng, self._seed = generator_and_seed(rng)
         self._pass_rng = self._rng
 
     @property
@@ -77,17 +78,17 @@ class WindowSampler(Sampler):
 
     @abstractmethod
     def _n_samples(self, n_obs: int) -> int:
-        """Return how many rows an epoch draws, those included that ``drop_last`` leaves out."""
+        """Return the number of rows that an epoch draws, including those that ``drop_last`` leaves out."""
 
     @abstractmethod
     def _open(self, n_obs: int, epoch: int) -> Draw:
-        """Return what draws the windows of an epoch."""
+        """Return the function that draws the windows of an epoch."""
 
     def _rows(self, n_obs: int) -> RowSet:
         return RowSet(self._mask, n_obs)
 
     def _n_rows(self, n_obs: int) -> int:
-        """Return how many rows of an epoch go into batches."""
+        """Return the number of rows of an epoch in batches."""
         n_samples = self._n_samples(n_obs)
         return n_samples - n_samples % self._batch_size if self._drop_last else n_samples
 

@@ -63,3 +63,7 @@ def test_a_framework_is_here_so_that_these_tests_can_fail():
     name = next(name for name in sorted(FRAMEWORKS) if find_spec(name))
 
     assert name in modules_after(f"import {name}")
+
+
+def test_the_base_classes_import_without_pandas():
+    assert "pandas" not in modules_after("import annbatch.abc; annbatch.abc.Sampler")

@@ -60,7 +60,7 @@ def test_arguments(arguments, message):
 )
 def test_a_sampler_excludes_the_sampling_arguments(argument):
     name = next(iter(argument))
-    with pytest.raises(ValueError, match=f"`batch_sampler` excludes the sampling arguments.* got {name} beside it"):
+    with pytest.raises(ValueError, match=f"`batch_sampler` excludes the sampling arguments.* got {name}, too"):
         Loader(batch_sampler=SequentialSampler(1, 1, 1), **argument)
 
 
@@ -136,12 +136,12 @@ DATASETS = {
     "sparse and dense": (
         ValueError,
         lambda loader: loader.add_dataset(CSR).add_dataset(DENSE),
-        "must be sparse or all dense: dataset 0 is csr, memory, dataset 1 is dense, memory",
+        "must be sparse in all datasets or dense in all: dataset 0 is csr, memory, dataset 1 is dense, memory",
     ),
     "lists of different lengths": (
         ValueError,
         lambda loader: loader.add_datasets([CSR, CSR], [OBS]),
-        r"`obs` must have one DataFrame a dataset \(2\), got 1",
+        r"`obs` must have one DataFrame per dataset \(2\), got 1",
     ),
 }
 

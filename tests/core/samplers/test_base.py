@@ -270,8 +270,8 @@ def test_states_are_json_whatever_integers_were_given():
         (lambda: RandomSampler(4, 4, 4, num_samples=50.0), r"`num_samples` must be an integer, got 50.0"),
         (lambda: RandomSampler(4, 4, 4, mask=slice(0.0, 5)), r"`mask.start` must be an integer, got 0.0"),
         (lambda: loader_of(Attribute(0)).set_epoch(1.5), r"`epoch` must be an integer, got 1.5"),
-        (lambda: ranks_of_one(5), r"`sampler` must be a Sampler that is not assigned already, got int"),
-        (lambda: ranks_of_one(ranks_of_one(Attribute(0))), r"not assigned already, got DistributedSampler"),
+        (lambda: ranks_of_one(5), r"`sampler` must be a Sampler that is not distributed already, got int"),
+        (lambda: ranks_of_one(ranks_of_one(Attribute(0))), r"not distributed already, got DistributedSampler"),
     ],
 )
 def test_what_is_of_the_wrong_type_is_refused(wrong, message):
@@ -313,7 +313,7 @@ def test_a_position_that_none_wrote_is_refused(change):
     with pytest.raises(ValueError, match="`state` must have a position as `state_dict` writes it, got"):
         loader_of(Attribute(0)).load_state_dict(state)
     del state["position"]
-    with pytest.raises(ValueError, match="`state` must have position, sampler and data, got none of position"):
+    with pytest.raises(ValueError, match="`state` must have position, sampler and data, got no position"):
         loader_of(Attribute(0)).load_state_dict(state)
 
 
