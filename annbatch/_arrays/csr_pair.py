@@ -91,12 +91,11 @@ class CsrPair:
             Where rows are to be normalised to a total and their logarithm taken: the total.
         """
         from .._kernels.csr import add_dense_rows, read_dense, zero_rows
-        from .._kernels.lookup import bits_of
 
         empty = pieces.dest[pieces.length == 0]
         jobs: list[Job] = [partial(_zero, zero_rows, empty, width, out)] if len(empty) else []
         filled = pieces.in_elements(1)
-        arguments = (columns, bits_of(columns >= 0), width, target_sum, out)
+        arguments = (columns, columns >= 0, width, target_sum, out)
         for _, some, share in self._shares(filled, n_jobs):
             jobs.append(self._job(some, share, read_dense, add_dense_rows, arguments))
         return jobs
@@ -131,9 +130,8 @@ class CsrPair:
             How many threads there are to share the work.
         """
         from .._kernels.csr import keep_selected, read_selected
-        from .._kernels.lookup import bits_of
 
-        selection = columns, bits_of(columns >= 0)
+        selection = columns, columns >= 0
         jobs: list[Job] = []
         for part, some, share in self._shares(pieces, n_jobs):
             cursor = some.dest[:1].copy()

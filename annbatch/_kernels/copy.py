@@ -1,8 +1,9 @@
-"""Put a piece of a row at its place in memory that is far larger than any cache, at the speed of that memory.
+"""Copy row fragments with non-temporal stores.
 
-Rows of a shuffled window go to places that no prefetcher foresees. A plain store first fetches the line it writes to,
-and waits: 9 GB/s a core, where the same machine writes 20 GB/s in order. Long pieces are therefore written past the
-caches, whole lines at a time (15 GB/s), and the first lines of short ones are fetched a piece ahead.
+Rows of a shuffled window go to addresses that no hardware prefetcher predicts. A plain store first fetches the cache
+line it writes to, and waits: 9 GB/s per core, where the same machine writes 20 GB/s in order. Long fragments are
+therefore written around the caches, whole lines at a time (15 GB/s), and the first lines of short ones are prefetched
+while the fragment before them is copied.
 """
 
 from __future__ import annotations
@@ -18,57 +19,57 @@ LINE = 64
 """Bytes of a cache line."""
 
 LARGE = 32 << 20
-"""Memory of fewer bytes may well be in a cache still when the user comes to it, and is written there."""
+"""A target of fewer bytes is written through the caches, where the user may still find it."""
 
 LONG = 2048
-"""Pieces of fewer bytes lose more at their two ends, which are no whole lines, than they gain (measured: 1,600)."""
+"""Fragments of fewer bytes lose more at their two ends, which are no whole lines, than they gain (measured: 1,600)."""
 
-_FETCHED = 4 * LINE  # from there on, the core itself sees where it goes
+_PREFETCHED = 4 * LINE  # the hardware prefetcher recognizes the rest
 
 
-def place(source: Any, target: Any, past_caches: bool) -> None:
-    """Copy ``source`` to ``target``, casting. To be called from kernels.
+def copy(source: Any, target: Any, non_temporal: bool) -> None:
+    """Copy ``source`` to ``target``, casting. For use in kernels.
 
     Parameters
     ----------
     source, target
         ``(n,)`` arrays of any numeric dtypes.
-    past_caches
-        Whether to write past the caches. :func:`fence` must be called before another thread reads.
+    non_temporal
+        Whether to write around the caches. :func:`fence` must be called before another thread reads.
     """
-    raise NotImplementedError("to be called from kernels")
+    raise NotImplementedError("for use in kernels")
 
 
-@extending.overload(place)
-def _place(source: Any, target: Any, past_caches: Any) -> Any:  # numba wants the very signature of what it returns
-    def plain(source: Any, target: Any, past_caches: Any) -> Any:
+@extending.overload(copy)
+def _copy(source: Any, target: Any, non_temporal: Any) -> Any:  # numba requires the signature of what it returns
+    def plain(source: Any, target: Any, non_temporal: Any) -> Any:
         for j in range(target.size):
             target[j] = source[j]
 
-    def lines(source: Any, target: Any, past_caches: Any) -> Any:
+    def lines(source: Any, target: Any, non_temporal: Any) -> Any:
         n, j = target.size, 0
-        if past_caches:
-            each = LINE // target.itemsize
+        if non_temporal:
+            per_line = LINE // target.itemsize
             head = min(n, -target.ctypes.data % LINE // target.itemsize)
             while j < head:
                 target[j] = source[j]
                 j += 1
-            while j + each <= n:
-                _write_line(source, target, j)
-                j += each
-        to, of = target[j:], source[j:]
+            while j + per_line <= n:
+                _store_line(source, target, j)
+                j += per_line
+        to, rest = target[j:], source[j:]
         for k in range(n - j):
-            to[k] = of[k]
+            to[k] = rest[k]
 
-    # A float that an integer type lacks becomes what the processor makes of it, which must not depend on the place.
+    # Floats beyond an integer type become what the processor makes of them: vectors may differ from scalars.
     old, new = source.dtype, target.dtype
-    known = isinstance(old, types.Integer) and isinstance(new, types.Integer | types.Float)
-    return lines if known or (isinstance(old, types.Float) and isinstance(new, types.Float)) else plain
+    exact = isinstance(old, types.Integer) and isinstance(new, types.Integer | types.Float)
+    return lines if exact or (isinstance(old, types.Float) and isinstance(new, types.Float)) else plain
 
 
 @intrinsic
-def _write_line(typing: Any, source: Any, target: Any, at: Any) -> Any:
-    """Copy one aligned line's elements from ``source[at:]`` to ``target[at:]``, casting, past the caches."""
+def _store_line(typing: Any, source: Any, target: Any, at: Any) -> Any:
+    """Copy ``source[at:]`` to one aligned line ``target[at:]`` with a non-temporal store, casting."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         n = LINE * 8 // target.dtype.bitwidth
@@ -82,19 +83,19 @@ def _write_line(typing: Any, source: Any, target: Any, at: Any) -> Any:
 
 
 @intrinsic
-def fetch_ahead(typing: Any, array: Any, at: Any) -> Any:
-    """Have the first lines of ``array[at:]`` fetched, to be written to soon; ``at`` may lie anywhere."""
+def prefetch(typing: Any, array: Any, at: Any) -> Any:
+    """Prefetch the first lines of ``array[at:]`` for writing; ``at`` may be out of bounds."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        prefetch = builder.module.declare_intrinsic(
+        function = builder.module.declare_intrinsic(
             "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         )
         data = context.make_array(array)(context, builder, arguments[0]).data
         first = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        for offset in range(0, _FETCHED, LINE):
+        for offset in range(0, _PREFETCHED, LINE):
             pointer = builder.gep(first, [ir.Constant(ir.IntType(64), offset)])
-            builder.call(prefetch, [pointer, word(1), word(3), word(1)])  # to write; into all caches; data
+            builder.call(function, [pointer, word(1), word(3), word(1)])  # for writing; into all caches; data
         return context.get_dummy_value()
 
     return types.void(array, at), generate
@@ -102,7 +103,7 @@ def fetch_ahead(typing: Any, array: Any, at: Any) -> Any:
 
 @intrinsic
 def fence(typing: Any) -> Any:
-    """Make what was written past the caches visible to other threads before anything that is written later."""
+    """Order non-temporal stores before all later stores, as other threads see them."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         builder.fence("seq_cst")
@@ -118,7 +119,7 @@ def _vector(context: Any, builder: ir.IRBuilder, array: Any, value: Any, at: Any
 
 
 def _cast(builder: ir.IRBuilder, values: Any, old: Any, new: Any, kind: ir.Type) -> Any:
-    """Cast a vector as C does; floats to integers are not."""
+    """Cast a vector as C does; not for floats to integers."""
     if old == new:
         return values
     match isinstance(old, types.Integer), isinstance(new, types.Integer):

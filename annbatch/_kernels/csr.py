@@ -1,7 +1,7 @@
-"""Kernels that turn stored CSR rows into dense ones, or into sparse ones of other columns, as they are decoded.
+"""Make stored CSR rows dense, or select columns of them, while they are decoded.
 
-Column numbers and values are decoded together, a stretch at a time, into scratch memory that stays in the core's cache;
-what is kept goes to its place, and nothing else is ever written.
+Column numbers and values are decoded together, a stretch at a time, into scratch memory that stays in the core's cache.
+Only selected elements are ever copied out of it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from .copy import LARGE, LONG, fence, place
+from .copy import LARGE, LONG, copy, fence
 from .decode import DONE, Fields, StoredChunks, read_values
 from .intrinsics import borrowed
-from .lookup import find_wanted
+from .lookup import find_selected
 from .normalize import normalize_row, scratch_like
 
 
@@ -25,17 +25,17 @@ def add_dense(
     piece: int,
     pieces: Fields,
     columns: np.ndarray,
-    wanted: np.ndarray,
+    selected: np.ndarray,
     target_sum: float | None,
     positions: np.ndarray,
     scratch: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Make one stretch's rows dense.
+    """Make the rows of one stretch dense.
 
-    A row is put together in the core's cache and then written to its place, once, in order and past the caches: zeroing
-    it and adding to it there would fetch each of its lines first. A row that lies in several stretches is added to in
-    its place, part by part.
+    A row is assembled in the core's cache, then copied to ``out`` once, in order, with non-temporal stores: zeroing it
+    and adding to it in ``out`` would fetch each of its cache lines first. A row that crosses stretches is added to in
+    ``out``, part by part.
 
     Parameters
     ----------
@@ -44,25 +44,25 @@ def add_dense(
     piece
         First piece that reaches into the stretch.
     pieces
-        ``start``, ``length`` and ``dest`` of all pieces; ``dest`` is where in ``out`` the dense row begins.
+        ``start``, ``length`` and ``dest`` of all pieces; a dense row begins at ``dest`` in ``out``.
     columns
-        ``(n_stored_columns,)`` where each stored column goes, -1 for nowhere; empty: each stays where it is.
-    wanted
-        :func:`~annbatch._hits.bits_of` the columns that go somewhere.
+        ``(n_stored_columns,)`` new number of each stored column, -1 for those not selected; empty to keep all.
+    selected
+        ``columns >= 0``.
     target_sum
-        As :func:`~annbatch._normalize.normalize_row` takes it; None, for which numba compiles a kernel without that
-        branch, leaves the values as they are.
+        Sum for :func:`~annbatch._kernels.normalize.normalize_row`; None to leave values unchanged, for which numba
+        compiles a kernel without that branch.
     positions
         Scratch memory of integers, as long as the longest part of a row in a stretch.
     scratch
-        ``(n_columns,)`` zeros of ``out``'s dtype, and zeros again afterwards.
+        ``(n_columns,)`` zeros of ``out``'s dtype; zeros again on return.
     out
-        Flat. Another thread may read it after a :func:`~annbatch._place.fence`.
+        Flat. Other threads may read it after a :func:`~annbatch._kernels.copy.fence`.
     """
     start, length, dest = pieces
     values, indices, scratch, out = borrowed(values), borrowed(indices), borrowed(scratch), borrowed(out)
     i, width = piece, scratch.size
-    past_caches = out.nbytes >= LARGE and scratch.nbytes >= LONG
+    non_temporal = out.nbytes >= LARGE and scratch.nbytes >= LONG
     if target_sum is not None:
         of_count = scratch_like(out)
     while i < start.size and start[i] < high:
@@ -76,14 +76,14 @@ def add_dense(
             for j in range(b - a):
                 row[at[j]] += of[j]
         else:
-            n = find_wanted(at, wanted, positions)
+            n = find_selected(at, selected, positions)
             for k in range(n):
                 j = positions[k]
                 row[columns[at[j]]] += of[j]
         if target_sum is not None and b == start[i] + length[i]:
             normalize_row(row, target_sum, of_count)
         if whole:
-            place(row, out[dest[i] : dest[i] + width], past_caches)
+            copy(row, out[dest[i] : dest[i] + width], non_temporal)
             if columns.size == 0:
                 for j in range(b - a):
                     row[at[j]] = 0
@@ -102,15 +102,15 @@ def add_dense_rows(
     piece: int,
     pieces: Fields,
     columns: np.ndarray,
-    wanted: np.ndarray,
+    selected: np.ndarray,
     width: int,
     target_sum: float | None,
     out: np.ndarray,
 ) -> None:
-    """Make rows dense, ``width`` columns wide, all of whose elements are here; see :func:`add_dense`."""
+    """Make rows dense, ``width`` columns wide, from elements in memory; see :func:`add_dense`."""
     scratch = np.zeros(width, out.dtype)
     positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int32)
-    add_dense(values, indices, low, high, piece, pieces, columns, wanted, target_sum, positions, scratch, out)
+    add_dense(values, indices, low, high, piece, pieces, columns, selected, target_sum, positions, scratch, out)
     fence()
 
 
@@ -129,24 +129,23 @@ def keep_selected(
     out_values: np.ndarray,
     out_indices: np.ndarray,
 ) -> None:
-    """Append one stretch's part of each row, as far as its columns are wanted, to what was kept so far.
+    """Append the selected elements of one stretch to those kept so far.
 
     Parameters
     ----------
     values, indices, low, high, piece, pieces
-        As for :func:`add_dense`; no row twice, and ``dest`` is not looked at.
+        As for :func:`add_dense`; no row twice, and ``dest`` is ignored.
     selection
-        ``(n_stored_columns,)`` new number of each stored column, -1 for those that are not wanted; and
-        :func:`~annbatch._hits.bits_of` those that are.
+        ``columns`` and ``selected`` of :func:`add_dense`.
     cursor
-        ``(1,)`` first free place; there is room for all elements of all pieces behind it.
+        ``(1,)`` first free position, with room for all elements of all pieces behind it.
     begin, count
-        ``(n_pieces,)`` where each row's elements begin, and how many there are; ``count`` is zero at first.
+        ``(n_pieces,)`` first element of each row, and number of its elements; ``count`` must be zero at first.
     out_values, out_indices
         Flat.
     """
     start, length, _ = pieces
-    columns, wanted = selection
+    columns, selected = selection
     values, indices = borrowed(values), borrowed(indices)
     out_values, out_indices = borrowed(out_values), borrowed(out_indices)
     i = piece
@@ -157,7 +156,7 @@ def keep_selected(
         if a == start[i]:
             begin[i] = free
         to_values, to_indices = out_values[free:], out_indices[free:]
-        n = find_wanted(at, wanted, to_indices)
+        n = find_selected(at, selected, to_indices)
         for k in range(n):
             j = to_indices[k]
             to_values[k] = of[j]
@@ -171,19 +170,20 @@ def keep_selected(
 def read_renumbered(
     array: StoredChunks, reads: Fields, pieces: Fields, columns: np.ndarray, out: np.ndarray
 ) -> tuple[int, int, int]:
-    """Read stretches of column numbers and copy their pieces to ``out``, as ``columns`` numbers them anew.
+    """Read stretches of column numbers and copy their pieces to ``out``, renumbered by ``columns``.
 
-    Returns as ``read_pieces`` does.
+    Returns what :func:`~annbatch._kernels.decode.read_pieces` returns.
     """
+    _, starts, stops, first_piece = reads
     start, length, dest = pieces
     total = 0
-    for r in range(reads[0].size):
-        low, high = reads[1][r], reads[2][r]
+    for r in range(starts.size):
+        low, high = starts[r], stops[r]
         status, fetched, values = read_values(array, reads, r)
         if status != DONE:
             return status, r, total
         total += fetched
-        i = reads[3][r]
+        i = first_piece[r]
         while i < start.size and start[i] < high:
             a, b = max(start[i], low), min(start[i] + length[i], high)
             to, of = out[dest[i] + a - start[i] : dest[i] + b - start[i]], values[a - low : b - low]
@@ -199,8 +199,8 @@ def read_both(
 ) -> tuple[int, int, int, np.ndarray, np.ndarray]:
     """Read stretch ``r`` of both arrays of a CSR matrix, whose chunks hold the same elements.
 
-    Returns ``DONE`` or an error; the number of the stretch, ``-1 - r`` where it is ``indices`` that the error concerns;
-    bytes fetched; values and column numbers.
+    Returns ``DONE`` or an error; the number of the stretch, ``-1 - r`` for an error in ``indices``; bytes fetched;
+    values and column numbers.
     """
     status, fetched, at = read_values(indices, reads, r)
     if status != DONE:
@@ -216,25 +216,27 @@ def read_dense(
     reads: Fields,
     pieces: Fields,
     columns: np.ndarray,
-    wanted: np.ndarray,
+    selected: np.ndarray,
     width: int,
     target_sum: float | None,
     out: np.ndarray,
 ) -> tuple[int, int, int]:
     """Read stretches of both arrays of a CSR matrix into dense rows.
 
-    Returns as ``read_pieces`` does, the number of the stretch as :func:`read_both` has it.
+    Returns what :func:`~annbatch._kernels.decode.read_pieces` returns, with the number of the stretch as in
+    :func:`read_both`.
     """
+    _, starts, stops, first_piece = reads
     total = 0
     scratch = np.zeros(width, out.dtype)
     positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int32)
-    for r in range(reads[0].size):
+    for r in range(starts.size):
         status, number, fetched, values, at = read_both(data, indices, reads, r)
         if status != DONE:
             return status, number, total
         total += fetched
-        low, high, piece = reads[1][r], reads[2][r], reads[3][r]
-        add_dense(values, at, low, high, piece, pieces, columns, wanted, target_sum, positions, scratch, out)
+        low, high, piece = starts[r], stops[r], first_piece[r]
+        add_dense(values, at, low, high, piece, pieces, columns, selected, target_sum, positions, scratch, out)
     fence()
     return DONE, 0, total
 
@@ -252,9 +254,10 @@ def read_selected(
     out_values: np.ndarray,
     out_indices: np.ndarray,
 ) -> tuple[int, int, int]:
-    """Read stretches of both arrays of a CSR matrix and keep what is wanted; returns as :func:`read_dense` does."""
+    """Read stretches of both arrays of a CSR matrix and keep selected elements; returns as :func:`read_dense`."""
+    _, starts, stops, first_piece = reads
     total = 0
-    for r in range(reads[0].size):
+    for r in range(starts.size):
         status, number, fetched, values, at = read_both(data, indices, reads, r)
         if status != DONE:
             return status, number, total
@@ -262,9 +265,9 @@ def read_selected(
         keep_selected(
             values,
             at,
-            reads[1][r],
-            reads[2][r],
-            reads[3][r],
+            starts[r],
+            stops[r],
+            first_piece[r],
             pieces,
             selection,
             cursor,
@@ -278,7 +281,7 @@ def read_selected(
 
 @nb.njit(nogil=True, cache=True)
 def column_range(indices: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[int, int]:
-    """Return the smallest and the largest column number of pieces; 0 and 0 where they hold none."""
+    """Return the smallest and the largest of 0 and the column numbers of pieces."""
     lowest = highest = np.int64(0)
     for i in range(start.size):
         for column in indices[start[i] : start[i] + length[i]]:
@@ -288,14 +291,14 @@ def column_range(indices: np.ndarray, start: np.ndarray, length: np.ndarray) -> 
 
 @nb.njit(nogil=True, cache=True)
 def zero_rows(dest: np.ndarray, width: int, out: np.ndarray) -> None:
-    """Zero the rows that begin at ``dest``: those that store nothing are met by no stretch."""
+    """Zero the rows that begin at ``dest``: no stretch holds rows without elements."""
     for i in range(dest.size):
         out[dest[i] : dest[i] + width] = 0
 
 
 @nb.njit(nogil=True, cache=True)
 def longest(length: np.ndarray) -> int:
-    """Return the largest length, 0 where there is none."""
+    """Return the largest length, 0 if there is none."""
     most = 0
     for n in length:
         most = max(most, n)

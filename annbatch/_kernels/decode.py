@@ -12,7 +12,7 @@ import numba as nb
 import numpy as np
 
 from .clib import blosc_getitem, memcpy, pread
-from .copy import LARGE, LONG, fence, fetch_ahead, place
+from .copy import LARGE, LONG, copy, fence, prefetch
 from .intrinsics import borrowed
 
 DONE, READ_FAILED, TOO_SHORT, NOT_THE_CHUNK, UNDECODABLE, OUT_OF_RANGE = 0, -1, -2, -3, -4, -5
@@ -223,7 +223,7 @@ def read_pieces(array: StoredChunks, reads: Fields, pieces: Fields, out: np.ndar
             to = out[dest[i] + a - start[i] : dest[i] + b - start[i]]
             i += 1
             if i < start.size and length[i] < long:
-                fetch_ahead(out, dest[i])
-            place(values[a - low[r] : b - low[r]], to, large and b - a >= long)
+                prefetch(out, dest[i])
+            copy(values[a - low[r] : b - low[r]], to, large and b - a >= long)
     fence()
     return DONE, 0, total

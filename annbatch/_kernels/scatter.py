@@ -1,7 +1,7 @@
-"""Kernels that copy rows to their places. Native code, without the GIL, on whatever thread calls them.
+"""Copy rows into batches, without the GIL, on the calling thread.
 
-Each has its NumPy oracle in ``tests/core/test_scatter.py``. None is ``parallel=True``: numba's thread layers clash with
-other users of OpenMP; the package's own threads each call a kernel on a share of the rows.
+Each kernel has its NumPy oracle in ``tests/core/_kernels/test_scatter.py``. None is ``parallel=True``: numba's
+threading layers clash with other users of OpenMP. The package's own threads each call a kernel for a share of the rows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numba as nb
 
-from .copy import LARGE, LONG, fence, fetch_ahead, place
+from .copy import LARGE, LONG, copy, fence, prefetch
 from .intrinsics import borrowed
 
 if TYPE_CHECKING:
@@ -33,20 +33,20 @@ def scatter(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.
     for i in range(start.size):
         n = length[i]
         if i + 1 < start.size and length[i + 1] < long:
-            fetch_ahead(out, dest[i + 1])
+            prefetch(out, dest[i + 1])
         # Slices, not offset arithmetic inside the loop: this form vectorises (4.7 against 1.1 G values/s).
-        place(source[start[i] : start[i] + n], out[dest[i] : dest[i] + n], large and n >= long)
+        copy(source[start[i] : start[i] + n], out[dest[i] : dest[i] + n], large and n >= long)
     fence()
 
 
 @nb.njit(nogil=True, cache=True)
 def fill_indptr(length: np.ndarray, edges: np.ndarray, batch: np.ndarray, out: np.ndarray) -> None:
-    """Write each batch's own ``indptr``, starting at 0, to its place.
+    """Write the ``indptr`` of each batch, which starts at 0.
 
     Parameters
     ----------
     length
-        ``(n_rows,)`` non-zeros of each row.
+        ``(n_rows,)`` non-zeros per row.
     edges
         ``(n_batches + 1,)`` first row of each batch.
     batch
@@ -65,7 +65,7 @@ def fill_indptr(length: np.ndarray, edges: np.ndarray, batch: np.ndarray, out: n
 
 @nb.njit(nogil=True, cache=True)
 def pad(batch: np.ndarray, filled: np.ndarray, capacity: np.ndarray, value: int, out: np.ndarray) -> None:
-    """Fill what lies between ``filled`` and ``capacity`` of every batch with ``value``."""
+    """Fill each batch from ``filled`` to ``capacity`` with ``value``."""
     for b in range(filled.size):
         for j in range(batch[b] + filled[b], batch[b] + capacity[b]):
             out[j] = value
@@ -73,33 +73,33 @@ def pad(batch: np.ndarray, filled: np.ndarray, capacity: np.ndarray, value: int,
 
 @nb.njit(nogil=True, cache=True)
 def densify(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, out: np.ndarray) -> None:
-    """Add a CSR matrix to a dense one; repeated columns of a row add up.
+    """Add a CSR matrix to a dense one; columns that a row repeats add up.
 
     Parameters
     ----------
     data, indices, indptr
-        The CSR arrays; entries beyond ``indptr[-1]`` are left alone.
+        The CSR arrays; entries beyond ``indptr[-1]`` are ignored.
     out
         ``(n_rows, n_columns)``, zeroed by the caller.
 
     Raises
     ------
     IndexError
-        If an index is no column: it would write outside the matrix.
+        If an index is no column: it would be written outside the matrix.
     """
     for i in range(indptr.size - 1):
         row = out[i]
         for j in range(indptr[i], indptr[i + 1]):
             if not 0 <= indices[j] < row.size:
-                raise IndexError("`indices` must be columns of the matrix, and one lies outside: damaged.")
+                raise IndexError("`indices` must be columns of the matrix, but one is outside it: damaged.")
             row[indices[j]] += data[j]
 
 
 def scatter_cast(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> None:
-    """Copy as :func:`scatter` does, for every numeric dtype that NumPy has.
+    """Copy as :func:`scatter` does, for every numeric dtype of NumPy.
 
-    Equal dtypes are copied as bits, so one compiled kernel serves all dtypes of a size. numba has no float16 on the
-    CPU; casts from and to it, and to and from complex, go through NumPy.
+    Equal dtypes are copied as bits, so that one compiled kernel serves all dtypes of a size. NumPy makes casts from and
+    to float16, which numba lacks on the CPU, and complex.
     """
     if source.dtype == out.dtype and source.dtype.itemsize in (1, 2, 4, 8):
         bits = f"u{source.dtype.itemsize}"
@@ -111,6 +111,6 @@ def scatter_cast(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest
             out[to : to + n] = source[a : a + n]
 
 
-def kernels_cast(stored: np.dtype, wanted: np.dtype) -> bool:
-    """Say whether compiled kernels can cast between two dtypes: numba has no float16 on the CPU, nor long double."""
-    return all(dtype.kind in "biuf" and dtype.char not in "eg" for dtype in (stored, wanted))
+def kernels_cast(stored: np.dtype, target: np.dtype) -> bool:
+    """Return whether kernels can cast between two dtypes: numba has no float16 on the CPU, nor long double."""
+    return all(dtype.kind in "biuf" and dtype.char not in "eg" for dtype in (stored, target))

@@ -1,4 +1,4 @@
-"""Copying past the caches, beside NumPy's copying."""
+"""Copies by non-temporal stores, compared with NumPy's."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annbatch import Loader
-from annbatch._kernels.copy import LARGE, LINE, fence, fetch_ahead, place
+from annbatch._kernels.copy import LARGE, LINE, copy, fence, prefetch
 
 
 @nb.njit
-def copy(source, target, past_caches):
-    fetch_ahead(target, 0)
-    place(source, target, past_caches)
+def copy_all(source, target, non_temporal):
+    prefetch(target, 0)
+    copy(source, target, non_temporal)
     fence()
 
 
 def numbers(dtype, n):
-    """Return numbers that every dtype has: what is beyond one is the compiler's choice."""
+    """Return numbers that every dtype can hold: casts of others are the compiler's choice."""
     return np.random.default_rng(n).integers(0, 120, n).astype(dtype)
 
 
-# Of each way a line's elements are cast: widened, narrowed, reinterpreted, to and from floating point.
+# One of each cast: widening, narrowing, reinterpreting, to and from floating point.
 CASTS = [("u2", "f4"), ("u2", "i4"), ("i1", "i8"), ("i8", "u2"), ("u4", "i4"), ("i4", "f8"), ("f4", "f8"), ("f8", "f4")]
 CASTS += [("f8", "i2"), ("f4", "u1"), ("u1", "u1"), ("f8", "f8"), ("?", "f4")]
 
 
 @pytest.mark.parametrize(("old", "new"), CASTS)
 @given(st.integers(0, 300), st.integers(0, 70), st.integers(0, 70), st.booleans())
-def test_a_copy_is_what_numpy_copies_and_nothing_beside_it(old, new, n, skip, before, past_caches):
+def test_a_copy_equals_numpys_and_changes_nothing_around_it(old, new, n, skip, before, non_temporal):
     source = numbers(old, skip + n)[skip:]
     memory = np.full(before + n + LINE, 7, dtype=new)
     expected = memory.copy()
     expected[before : before + n] = source.astype(new)
-    copy(source, memory[before : before + n], past_caches)
+    copy_all(source, memory[before : before + n], non_temporal)
     assert memory.tobytes() == expected.tobytes()
 
 
@@ -44,7 +44,7 @@ def test_negative_numbers_keep_their_sign():
     source = np.arange(-64, 64, dtype=np.int8)
     for dtype in (np.int16, np.int64, np.float32):
         target = np.empty(128, dtype=dtype)
-        copy(source, target, True)
+        copy_all(source, target, True)
         np.testing.assert_array_equal(target, source.astype(dtype))
 
 

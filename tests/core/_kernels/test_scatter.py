@@ -1,4 +1,4 @@
-"""Each kernel beside its NumPy oracle."""
+"""Each kernel compared with its NumPy oracle."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ def test_equal_dtypes_are_copied_bit_for_bit(copy, dtype, seed):
     expected = out.copy()
     scatter_oracle(source, start, length, dest, expected)
     scatter_cast(source, start, length, dest, out)
-    assert out.tobytes() == expected.tobytes()  # what lies between the pieces is untouched
+    assert out.tobytes() == expected.tobytes()  # bytes between the pieces are unchanged
 
 
-# What is stored, and as what it is wanted: narrowed counts given back, and what users ask for with `dtype`.
+# From the stored to the requested dtype: narrowed counts restored, and casts that users request with `dtype`.
 CASTS = [
-    *[(stored, wanted) for stored in ("u1", "i1", "u2", "i2", "u4", "i4") for wanted in ("f4", "f8", "i8")],
+    *[(stored, target) for stored in ("u1", "i1", "u2", "i2", "u4", "i4") for target in ("f4", "f8", "i8")],
     *[("?", "f4"), ("?", "u1"), ("u1", "u2"), ("u2", "i4"), ("u4", "i4"), ("u8", "f8"), ("i8", "f4"), ("u8", "i8")],
     *[("f4", "f8"), ("f8", "f4"), ("i4", "?"), ("f4", "?"), ("i4", "u1"), ("i8", "u2"), ("i1", "u8")],
     *[("f2", "f4"), ("f4", "f2"), ("u1", "f2"), ("f2", "f8"), ("f4", "c8"), ("c8", "c16"), ("u2", "c16"), ("f2", "c8")],
 ]
 
 
-@pytest.mark.parametrize(("stored", "wanted"), CASTS)
-def test_a_cast_gives_what_numpy_gives(stored, wanted):
+@pytest.mark.parametrize(("stored", "target"), CASTS)
+def test_a_cast_gives_what_numpy_gives(stored, target):
     source = values(stored, 997)
     if source.dtype.kind in "fc":
-        source[~np.isfinite(source)] = 0.25  # what they become as integers is the compiler's choice
+        source[~np.isfinite(source)] = 0.25  # their casts to integers are the compiler's choice
     start, length, dest = np.array([0, 900, 5, 50]), np.array([40, 97, 0, 500]), np.array([600, 3, 0, 100])
-    out = np.zeros(700, dtype=wanted)
+    out = np.zeros(700, dtype=target)
     expected = out.copy()
     with np.errstate(over="ignore"):
         scatter_oracle(source, start, length, dest, expected)
@@ -93,7 +93,7 @@ def test_scatter_casts_to_the_type_of_its_output():
 
 
 @given(st.lists(st.lists(st.integers(0, 1000), max_size=8), max_size=6), st.sampled_from([np.int32, np.int64]))
-def test_every_batch_has_an_indptr_of_its_own(batches, dtype):
+def test_every_batch_has_its_own_indptr(batches, dtype):
     length = np.array([n for batch in batches for n in batch], dtype=np.int64)
     edges = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)
     begin = np.arange(len(batches) + 1, dtype=np.int64) * 16
@@ -140,7 +140,7 @@ def test_densify_adds_up_as_scipy_does(data, dtype):
 
 
 @pytest.mark.parametrize("column", [3, -1, 2**31 - 1])
-def test_densify_refuses_a_column_that_is_none(column):
+def test_densify_refuses_a_column_outside_the_matrix(column):
     indices = np.array([0, column], dtype=np.int32)
     with pytest.raises(IndexError, match="`indices` must be columns of the matrix"):
         densify(np.ones(2, "f4"), indices, np.array([0, 2], dtype=np.int32), np.zeros((1, 3), "f4"))

@@ -1,4 +1,4 @@
-"""Rows sorted by their column numbers, beside NumPy's stable sorting."""
+"""Rows sorted by their column numbers, compared with NumPy's stable sort."""
 
 from __future__ import annotations
 
