@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .samplers._base import Sampler as Sampler
 
@@ -38,6 +38,9 @@ class Adapter(ABC):
 
     name: str
     """The name under which ``Loader(to=...)`` finds it; used in error messages."""
+
+    accelerator: ClassVar[Any] = None
+    """The ``device`` that ``Loader(preload_to_gpu=True)`` chooses; None: the default device."""
 
     @property
     def densifies(self) -> bool:

@@ -166,11 +166,7 @@ class Loader(AddsDatasets):
             seed=seed,
         )
         self._batch_sampler.draw_seed()  # once, here: the copies in workers of a DataLoader must agree
-        if preload_to_gpu and to is None:
-            to = "cupy"
-        elif preload_to_gpu and device is None:
-            device = {"torch": "cuda", "jax": "gpu"}.get(to) if isinstance(to, str) else None
-        adapter = find_adapter(to, device)
+        adapter = find_adapter(to, device, on_gpu=preload_to_gpu)
         form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
         self._delivery = Delivery(form, obs_as=obs_as, return_index=return_index)
         selection = Selection(

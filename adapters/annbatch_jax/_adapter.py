@@ -77,6 +77,7 @@ class JaxAdapter(Adapter):
     """
 
     name = "jax"
+    accelerator = "gpu"
 
     def __init__(
         self,

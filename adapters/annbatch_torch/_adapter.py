@@ -61,6 +61,7 @@ class TorchAdapter(Adapter):
     """
 
     name = "torch"
+    accelerator = "cuda"
 
     def __init__(self, device: torch.device | str | int | None = None, *, stages: bool | None = None) -> None:
         require_torch()

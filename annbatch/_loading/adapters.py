@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 GROUP = "annbatch.adapters"
 """The entry-point group whose members are callables that take ``device`` and return an adapter."""
 
+ON_GPU = "gpu"
+"""The adapter that puts batches on the GPU where no framework is named."""
 
-def find_adapter(to: str | Adapter | None, device: object) -> Adapter | None:
-    """Return the adapter that ``Loader(to=..., device=...)`` asks for.
+
+def find_adapter(to: str | Adapter | None, device: object, *, on_gpu: bool = False) -> Adapter | None:
+    """Return the adapter that ``Loader(to=..., device=..., preload_to_gpu=...)`` asks for.
 
     Parameters
     ----------
@@ -23,6 +26,8 @@ def find_adapter(to: str | Adapter | None, device: object) -> Adapter | None:
         The name of an installed adapter, an adapter, or None.
     device
         Device that is passed to the adapter; must be None unless ``to`` is a name.
+    on_gpu
+        Whether to use the accelerator of the adapter where ``device`` is None.
 
     Returns
     -------
@@ -38,8 +43,10 @@ def find_adapter(to: str | Adapter | None, device: object) -> Adapter | None:
     annbatch.errors.MissingDependencyError
         If the adapter's framework is not installed.
     """
+    if on_gpu and to is None:
+        to = ON_GPU
     if isinstance(to, str):
-        return _make(_entry_point(to), device)
+        return _make(_entry_point(to), device, on_gpu=on_gpu)
     if to is not None and not isinstance(to, Adapter):
         raise TypeError(f"`to` must be None, the name of an adapter or an annbatch.abc.Adapter, got {to!r}.")
     if device is not None:
@@ -62,8 +69,11 @@ def _entry_point(name: str) -> EntryPoint:
     return named.popitem()[1]
 
 
-def _make(entry_point: EntryPoint, device: object) -> Adapter:
-    adapter = entry_point.load()(device=device)
+def _make(entry_point: EntryPoint, device: object, *, on_gpu: bool) -> Adapter:
+    make = entry_point.load()
+    if on_gpu and device is None:
+        device = getattr(make, "accelerator", None)
+    adapter = make(device=device)
     if not isinstance(adapter, Adapter):
         raise TypeError(
             f"Entry point {entry_point.name!r} = {entry_point.value!r} must make an Adapter, got {adapter!r}."

@@ -6,18 +6,21 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from annbatch._loading.adapters import find_adapter
 from annbatch.abc import Adapter
+from annbatch.errors import MissingDependencyError
 
 MODULE = """
 from annbatch.abc import Adapter
 
 class ListAdapter(Adapter):
     name = "lists"
+    accelerator = "fast"
 
     def __init__(self, device=None):
         self.device = device
@@ -78,6 +81,19 @@ def test_a_third_party_adapter_is_found():
 
 
 @pytest.mark.usefixtures("installed")
+def test_an_adapter_names_its_own_accelerator():
+    assert find_adapter("lists", None, on_gpu=True).device == "fast"
+    assert find_adapter("lists", "slow", on_gpu=True).device == "slow"
+    assert find_adapter("lists", None).device is None
+
+
+@pytest.mark.skipif(find_spec("cupy") is not None, reason="CuPy is installed")
+def test_the_gpu_without_a_framework_is_cupys():
+    with pytest.raises(MissingDependencyError, match="cupy"):
+        find_adapter(None, None, on_gpu=True)
+
+
+@pytest.mark.usefixtures("installed")
 def test_an_entry_point_that_makes_no_adapter():
     point = "Entry point 'broken' = 'lists_for_annbatch:no_adapter' must make an Adapter, got 'no adapter'."
     with pytest.raises(TypeError, match=re.escape(point)):
@@ -94,7 +110,7 @@ def test_a_name_that_two_packages_claim():
 
 def test_an_unknown_name_lists_the_installed_ones():
     installed = (
-        r"`to` must be None, an adapter or the name of an installed one \('cupy', 'jax', 'torch'.*\), got 'nothing'"
+        r"`to` must be None, an adapter or the name of an installed one \('cupy', .*'jax', 'torch'.*\), got 'nothing'"
     )
     with pytest.raises(ValueError, match=installed):
         find_adapter("nothing", None)
