@@ -1,32 +1,46 @@
-"""The one thing a storage kind has to do: copy stored items of an array to given places."""
+"""What every kind of storage provides: items of an array, copied to their places in memory."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .._plan.pieces import Pieces
+from .._plan.pieces import Pieces
 
 Job = Callable[[], int]
-"""Part of a reading, run on any thread once; returns the bytes it fetched."""
+"""Part of a read, run once on any thread; returns the bytes it fetched."""
 
 _SMALLEST_JOB = 1 << 16
-"""Elements below which splitting a reading costs more than it gains (a job's hand-over takes some 20 us)."""
+"""Elements below which splitting a read costs more than it gains (handing a job to a thread takes some 20 us)."""
 
 
-class StoredArray(Protocol):
+class StoredArray(ABC):
     """An array whose items along the first axis can be read into place.
 
     Implementations are thread-safe and keep neither ``pieces`` nor ``out`` once the jobs have run.
+
+    Attributes
+    ----------
+    shape, dtype
+        Shape and dtype of the array.
+    items_per_fetch
+        Items that are fetched together: two jobs that share them would fetch them twice. 1 where that costs little, as
+        on a local disk.
+    requested_bytes, decoded_bytes
+        Bytes of the values requested so far, and of the chunks decoded for them; 0 where only what is requested is
+        decoded, give or take a compression block.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    items_per_fetch: int = 1
+    requested_bytes: int = 0
+    decoded_bytes: int = 0
 
+    @abstractmethod
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the work of copying ``pieces`` to ``out``, cut into about ``n_jobs`` independent parts.
 
@@ -36,13 +50,20 @@ class StoredArray(Protocol):
             What to copy where; ``start`` and ``length`` count items, ``dest`` counts elements of ``out``. Starts
             ascend, and so do ends.
         out
-            Flat and writeable; values are cast to its dtype. Must hold every piece.
+            Flat, writable memory with room for every piece; values are cast to its dtype.
         n_jobs
-            How many threads there are to share the work.
+            Number of threads that share the work.
         """
 
+    @abstractmethod
     def describe(self) -> str:
-        """Say in a word or two how the array is read, e.g. ``"zarr (zarrs)"``."""
+        """Describe in a word or two how the array is read, e.g. ``"zarr (zarrs)"``."""
+
+    def read(self, start: np.ndarray, length: np.ndarray, dtype: np.dtype | None = None) -> tuple[np.ndarray, int]:
+        """Read ranges of a flat array one after the other, on this thread; return the values and the bytes fetched."""
+        out = np.empty(int(length.sum()), dtype=self.dtype if dtype is None else dtype)
+        jobs = self.jobs(Pieces(start, length, np.cumsum(length) - length), out, n_jobs=1)
+        return out, sum(job() for job in jobs)
 
 
 def split_evenly(elements: np.ndarray, n_jobs: int) -> list[slice]:
@@ -51,9 +72,9 @@ def split_evenly(elements: np.ndarray, n_jobs: int) -> list[slice]:
     Parameters
     ----------
     elements
-        ``(n,)`` elements of each part.
+        ``(n,)`` elements in each part.
     n_jobs
-        How many stretches are wanted; fewer are made where they would be too small to be worth a thread.
+        Number of stretches; fewer are made where they would be too small to be worth a thread.
     """
     ends = np.cumsum(elements)
     total = int(ends[-1]) if len(ends) else 0

@@ -1,4 +1,4 @@
-"""The two arrays of a CSR matrix, read together where rows are to become dense or lose columns."""
+"""The two arrays of a CSR matrix, read together where rows become dense or lose columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._plan.pieces import Pieces
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
 from .memory import MemoryArray
@@ -18,6 +17,7 @@ from .read_plan import plan_reads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .._plan.pieces import Pieces
     from .array import StoredArray
     from .chunk_locations import ChunkLocations
     from .read_plan import Reads
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one job reads of two arrays.
+    """Part of two arrays that one job reads.
 
     Attributes
     ----------
     data, indices
         The arrays.
     reads
-        Stretches of both.
+        Stretches of both arrays.
     located
-        Where these lie, in the one and in the other.
+        Locations of the chunks of ``data`` and of ``indices``.
     """
 
     data: NativeArray
@@ -52,10 +52,10 @@ class CsrPair:
     Parameters
     ----------
     data, indices
-        Where both are native arrays with equal chunks, they are decoded a stretch at a time and never held as CSR;
-        otherwise a job's rows are read first, then worked on.
+        The arrays. Two native ones with equal chunks are decoded stretch by stretch, without CSR rows in between;
+        of others, each job reads its rows first.
     n_columns
-        Column numbers must lie below it.
+        Exclusive upper bound of the column numbers.
     """
 
     def __init__(self, data: StoredArray, indices: StoredArray, *, n_columns: int) -> None:
@@ -73,22 +73,22 @@ class CsrPair:
         n_jobs: int,
         target_sum: float | None = None,
     ) -> list[Job]:
-        """Return the work of adding rows to dense ones.
+        """Return the work of making rows dense.
 
         Parameters
         ----------
         pieces
             The rows; ``dest`` is where in ``out`` the dense row begins. Empty rows are zeroed, too.
         columns
-            ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere; empty for no change.
+            ``(n_stored_columns,)`` int32 new number of each stored column, -1 to drop it; empty to keep all.
         width
-            Columns of a dense row.
+            Columns per dense row.
         out
-            Flat; contents need not be zero.
+            Flat memory; contents need not be zero.
         n_jobs
-            How many threads there are to share the work.
+            Number of threads that share the work.
         target_sum
-            Where rows are to be normalised to a total and their logarithm taken: the total.
+            Total to normalise each row to before log1p; None to leave values unchanged.
         """
         from .._kernels.csr import add_dense_rows, read_dense, zero_rows
 
@@ -112,22 +112,22 @@ class CsrPair:
         n_sorted: int,
         n_jobs: int,
     ) -> list[Job]:
-        """Return the work of keeping the wanted elements of each row, those of a job's rows one after the other.
+        """Return the work of selecting columns of rows; the rows of a job are written one after the other.
 
         Parameters
         ----------
         pieces
             The rows, none empty, none twice; ``dest`` is where the row would begin if all of it were kept.
         columns
-            ``(n_stored_columns,)`` int32, new number of each stored column, -1 for those not wanted.
+            ``(n_stored_columns,)`` int32 new number of each stored column, -1 to drop it.
         begin, count
-            ``(n_pieces,)``; become where each row's elements begin and how many there are. ``count`` must be zero.
+            ``(n_pieces,)`` output: first element of each row, and its number of elements. ``count`` must be zero.
         values, indices
-            Flat, with room for all of every row.
+            Flat memory with room for all of every row.
         n_sorted
-            How many columns there are, where the elements of a row must be sorted anew; else 0.
+            Number of selected columns if the elements of each row must be sorted afterwards, else 0.
         n_jobs
-            How many threads there are to share the work.
+            Number of threads that share the work.
         """
         from .._kernels.csr import keep_selected, read_selected
 
@@ -141,56 +141,29 @@ class CsrPair:
         return jobs
 
     def renumbered_jobs(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray, *, n_jobs: int) -> list[Job]:
-        """Return the work of copying column numbers as ``columns`` numbers them anew: ``(n_stored_columns,)`` int32."""
+        """Return the work of copying column numbers, renumbered by ``columns``: ``(n_stored_columns,)`` int32."""
+        from .._kernels.csr import read_renumbered
+
         array = self._indices
         pieces = pieces.in_elements(1)
-        if not isinstance(array, NativeArray):
-            parts = split_evenly(pieces.length, n_jobs)
-            return [partial(self._read_then_renumber, pieces.part(part), columns, out) for part in parts]
-        if not len(pieces):
-            return []
-        gap, stretch = array.tuning()
-        reads = plan_reads(pieces, chunk=array.layout.chunk, gap=gap, stretch=stretch)
-        located = array.locate(reads)
-        parts = split_evenly(reads.stop - reads.start, located.n_jobs(n_jobs))
-        return [
-            partial(self._read_renumbered, array, reads.part(part), located.part(part), pieces, columns, out)
-            for part in parts
-        ]
-
-    @staticmethod
-    def _read_renumbered(
-        array: NativeArray, reads: Any, located: Any, pieces: Pieces, columns: np.ndarray, out: np.ndarray
-    ) -> int:
-        from .._kernels.csr import read_renumbered
-        from .._kernels.decode import DONE
-
-        fields, total = (pieces.start, pieces.length, pieces.dest), 0
-        for some in reads.in_few_files(array.layout.per_file):
-            few = reads.part(some)
-            with located.part(some).opened() as there:
-                inputs = array.kernel_input(few, there, stored=array.dtype, scratch="decoded")
-                status, number, n_bytes = read_renumbered(inputs, few.fields, fields, columns, out)
-            if status != DONE:
-                raise array.error(status, int(few.chunk[number]))
-            total += int(n_bytes)
-        return total
+        if isinstance(array, NativeArray):
+            return array.kernel_jobs(read_renumbered, pieces, array.dtype, columns, out, n_jobs=n_jobs)
+        parts = split_evenly(pieces.length, n_jobs)
+        return [partial(self._read_then_renumber, pieces.part(part), columns, out) for part in parts]
 
     def _read_then_renumber(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray) -> int:
         from .._kernels.scatter import scatter_cast
 
-        dest = np.cumsum(pieces.length) - pieces.length
-        read = np.empty(int(pieces.length.sum()), dtype=self._indices.dtype)
-        jobs = self._indices.jobs(Pieces(pieces.start, pieces.length, dest), read, n_jobs=1)
-        n_bytes = sum(job() for job in jobs)
-        self._check_columns(Pieces(dest, pieces.length, dest), read)
-        scatter_cast(columns[read], dest, pieces.length, pieces.dest, out)
+        indices, n_bytes = self._indices.read(pieces.start, pieces.length)
+        start = np.cumsum(pieces.length) - pieces.length
+        self._check_columns(indices, start, pieces.length)
+        scatter_cast(columns[indices], start, pieces.length, pieces.dest, out)
         return n_bytes
 
     def _shares(self, pieces: Pieces, n_jobs: int) -> list[tuple[slice, Pieces, Share | None]]:
-        """Cut rows into parts, each with where its bytes lie; None where kernels do not read the two arrays together.
+        """Cut rows into parts with the share of each; None where kernels cannot read the two arrays together.
 
-        They are located for all parts at once, so that a chunk that two of them need is fetched once.
+        Chunks are located for all parts at once, so that a chunk that two parts need is fetched once.
         """
         from .._kernels.scatter import kernels_cast
 
@@ -224,7 +197,7 @@ class CsrPair:
         from .._kernels.decode import DONE
 
         data, indices, reads, located = share.data, share.indices, share.reads, share.located
-        fields, total = (pieces.start, pieces.length, pieces.dest), 0
+        total = 0
         for some in reads.in_few_files(min(data.layout.per_file, indices.layout.per_file)):
             few = reads.part(some)
             with located[0].part(some).opened() as there, located[1].part(some).opened() as other:
@@ -232,7 +205,7 @@ class CsrPair:
                     data.kernel_input(few, there, stored=data.dtype, scratch="decoded"),
                     indices.kernel_input(few, other, stored=indices.dtype, scratch="decoded too"),
                 )
-                status, number, n_bytes = kernel(*inputs, few.fields, fields, *arguments)
+                status, number, n_bytes = kernel(*inputs, few.fields, pieces.fields, *arguments)
             if status != DONE:
                 array, read = (data, number) if number >= 0 else (indices, -1 - number)
                 raise array.error(status, int(few.chunk[read]))
@@ -244,31 +217,23 @@ class CsrPair:
 
         data, indices = self._data, self._indices
         if isinstance(data, MemoryArray) and isinstance(indices, MemoryArray) and kernels_cast(data.dtype, data.dtype):
-            self._check_columns(pieces, indices.flat)
-            fields = pieces.start, pieces.length, pieces.dest
-            consume(data.flat, indices.flat, 0, len(data.flat), 0, fields, *arguments)
+            self._check_columns(indices.flat, pieces.start, pieces.length)
+            consume(data.flat, indices.flat, 0, len(data.flat), 0, pieces.fields, *arguments)
             return 0
 
-        dest = np.cumsum(pieces.length) - pieces.length
-        size = int(pieces.length.sum())
-        read = []
-        n_bytes = 0
-        for array in (self._data, self._indices):
-            dtype = array.dtype if kernels_cast(array.dtype, array.dtype) else np.dtype(np.float32)  # for float16
-            out = np.empty(size, dtype=dtype)
-            for job in array.jobs(Pieces(pieces.start, pieces.length, dest), out, n_jobs=1):
-                n_bytes += job()
-            read.append(out)
-        self._check_columns(Pieces(dest, pieces.length, dest), read[1])
-        # Read one after the other, the pieces are rows of a matrix of their own.
-        consume(*read, 0, size, 0, (dest, pieces.length, pieces.dest), *arguments)
-        return n_bytes
+        dtype = data.dtype if kernels_cast(data.dtype, data.dtype) else np.dtype(np.float32)  # for float16
+        values, n_value_bytes = data.read(pieces.start, pieces.length, dtype)
+        columns, n_column_bytes = indices.read(pieces.start, pieces.length)
+        start = np.cumsum(pieces.length) - pieces.length  # in memory, rows lie one after the other
+        self._check_columns(columns, start, pieces.length)
+        consume(values, columns, 0, len(values), 0, (start, pieces.length, pieces.dest), *arguments)
+        return n_value_bytes + n_column_bytes
 
-    def _check_columns(self, pieces: Pieces, indices: np.ndarray) -> None:
-        """Raise where column numbers of the pieces, which become addresses, are none."""
+    def _check_columns(self, indices: np.ndarray, start: np.ndarray, length: np.ndarray) -> None:
+        """Raise if column numbers of rows, which become addresses, lie outside the matrix."""
         from .._kernels.csr import column_range
 
-        smallest, largest = column_range(indices, pieces.start, pieces.length)
+        smallest, largest = column_range(indices, start, length)
         if not 0 <= smallest <= largest < self._n_columns:
             raise CorruptDataError(
                 f"Column numbers must lie in 0..{self._n_columns - 1}, got {smallest}..{largest}: damaged."

@@ -1,4 +1,4 @@
-"""Arrays that are read lazily, as dask arrays: what lies behind them, or else their blocks."""
+"""Lazy arrays (dask): the stored arrays behind them where these are known, else their blocks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .library import LibraryArray
 
 
 def is_dask(array: Any) -> bool:
-    """Say whether an object is a dask array, without importing dask."""
+    """Return whether an object is a dask array, without importing dask."""
     return hasattr(array, "dask") and hasattr(array, "compute")
 
 
 def stored_behind(array: Any) -> Any | None:
-    """Return the stored element that a dask array reads as it is, or None if there is none, or more is done to it.
+    """Return the stored element that a dask array reads unchanged, or None if there is none, or it does more.
 
-    It knows the arrays of anndata's ``read_lazy`` and of ``dask.array.from_zarr``: reading the element itself spares
-    dask's blocks, of a thousand rows each.
+    Recognises arrays of anndata's ``read_lazy`` and of ``dask.array.from_zarr``. Reading the stored element itself
+    avoids dask's blocks, of a thousand rows each.
     """
     layers = list(array.dask.layers.values())
     found = None
@@ -45,7 +45,7 @@ def _element(source: Any, name: str) -> Any:
 
 
 class DaskArray(LibraryArray):
-    """A dense dask array; its blocks are computed on the reading threads, one after the other in each."""
+    """A dense dask array; each reading thread computes one block at a time."""
 
     def __init__(self, array: Any) -> None:
         super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=max(array.chunks[0], default=1))
@@ -55,5 +55,5 @@ class DaskArray(LibraryArray):
         return np.asarray(self._array[start:stop].compute(scheduler="synchronous"), dtype=self.dtype)
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return "dask"

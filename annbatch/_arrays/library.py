@@ -1,13 +1,13 @@
 """Arrays that only a library can read: stretches are read through it, then scattered.
 
-The way of everything that the native reader does not know. It costs a temporary copy of each stretch; what was stored
-as a whole chunk is decoded once.
+The fallback for every layout that the native reader does not know. It costs a temporary copy of each stretch; a chunk
+that lies in one stretch is decoded once.
 """
 
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from .._plan.ranges import item_size
 from .._runtime.zarrs import claim_zarrs, through_zarrs
 from ..errors import CorruptDataError
-from .array import Job
+from .array import Job, StoredArray
 
 if TYPE_CHECKING:
     import zarr
@@ -24,25 +24,20 @@ if TYPE_CHECKING:
     from .._plan.pieces import Pieces
 
 _SPAN_BYTES = 4 << 20
-"""About the largest stretch read at once: it outweighs a library's overhead a call, and several fit in memory."""
+"""Bytes of the largest stretch, about: it outweighs a library's overhead per call, and several fit in memory."""
 
 
-class LibraryArray(ABC):
-    """Reads pieces that lie in the same or adjoining chunks together, through ``_read``.
+class LibraryArray(StoredArray):
+    """Reads pieces that lie in the same or adjacent chunks together, through ``_read``.
 
     Parameters
     ----------
     shape, dtype
-        Of the array.
+        Shape and dtype of the array.
     chunk
-        Items that are stored together.
+        Items per chunk.
     limit
-        Values must be at least 0 and below it; for column numbers, which others use as addresses.
-
-    Attributes
-    ----------
-    wanted_bytes, decoded_bytes
-        Of what was asked for so far: the values themselves, and the chunks that they lie in.
+        Exclusive upper bound of the values, for column numbers: kernels use them as addresses.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, *, chunk: int, limit: int | None = None) -> None:
@@ -51,40 +46,34 @@ class LibraryArray(ABC):
         self._limit = limit
         self._chunk = max(1, chunk)
         self._item = item_size(shape)
-        self.wanted_bytes = 0
-        self.decoded_bytes = 0
 
     @abstractmethod
     def _read(self, start: int, stop: int) -> np.ndarray:
         """Return items ``start:stop``. Called on several threads at once."""
 
-    @abstractmethod
-    def describe(self) -> str:
-        """Say how the array is read."""
-
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
-        """Return the work of copying ``pieces`` to ``out``, one job a stretch; see :class:`StoredArray`."""
+        """Return the work of copying ``pieces`` to ``out``, one job per stretch; see :class:`StoredArray`."""
         filled = np.flatnonzero(pieces.length)
         if not len(filled):
             return []
         start, length, dest = pieces.start[filled], pieces.length[filled], pieces.dest[filled]
         ends = np.maximum.accumulate(start + length)
         cuts = self._cuts(start, ends)
-        self._book(start[cuts[:-1]], ends[cuts[1:] - 1], length)
+        self._count(start[cuts[:-1]], ends[cuts[1:] - 1], length)
         return [
             partial(self._read_and_scatter, start[a:b], length[a:b], dest[a:b], int(ends[b - 1]), out)
             for a, b in itertools.pairwise(cuts)
         ]
 
-    def _book(self, first: np.ndarray, stop: np.ndarray, length: np.ndarray) -> None:
-        """Count what is wanted, and the whole chunks that are decoded for it; one thread plans."""
+    def _count(self, first: np.ndarray, stop: np.ndarray, length: np.ndarray) -> None:
+        """Count the bytes requested, and those of the chunks decoded for them; only the planning thread calls this."""
         size = self._item * self.dtype.itemsize
         decoded = -(-stop // self._chunk) * self._chunk - first // self._chunk * self._chunk
-        self.wanted_bytes += int(length.sum()) * size
+        self.requested_bytes += int(length.sum()) * size
         self.decoded_bytes += int(np.minimum(decoded, self.shape[0]).sum()) * size
 
     def _cuts(self, start: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Find where one stretch ends and the next begins: at a gap that skips a chunk's end, or every few MB."""
+        """Find where one stretch ends and the next begins: at a gap across the end of a chunk, or every few MB."""
         last_chunk = (ends[:-1] - 1) // self._chunk
         gap = (start[1:] > ends[:-1]) & (start[1:] // self._chunk != last_chunk)
         items = max(self._chunk, _SPAN_BYTES // max(1, self._item * self.dtype.itemsize))
@@ -100,7 +89,7 @@ class LibraryArray(ABC):
         first = int(start[0])
         read = np.ascontiguousarray(self._read(first, stop))
         if len(read) != stop - first:
-            raise CorruptDataError(f"Items {first}..{stop} must be there, got {len(read)}: damaged.")
+            raise CorruptDataError(f"Items {first}..{stop} must be stored, got {len(read)} items: damaged.")
         if self._limit is not None and not 0 <= read.min() <= read.max() < self._limit:
             raise CorruptDataError(
                 f"Column numbers must lie in 0..{self._limit - 1}, got {read.min()}..{read.max()}: damaged."
@@ -110,7 +99,7 @@ class LibraryArray(ABC):
 
 
 class ZarrLibraryArray(LibraryArray):
-    """A zarr array of any format, codec and store, read with the zarrs codec pipeline where that knows it."""
+    """A zarr array of any format, codec and store, read with the zarrs codec pipeline where zarrs supports them."""
 
     def __init__(self, array: zarr.Array[Any], *, limit: int | None = None) -> None:
         super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=array.chunks[0], limit=limit)
@@ -118,11 +107,11 @@ class ZarrLibraryArray(LibraryArray):
 
     @cached_property
     def _with_zarrs(self) -> zarr.Array[Any] | None:
-        """The same array through zarrs, or None; made at the first reading, as it starts zarrs' threads."""
+        """The same array through zarrs, or None; opened at the first read, as that starts zarrs' threads."""
         return through_zarrs(self._array)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to a process."""
+        """Leave out the handle that starts threads: they belong to a process."""
         return {name: value for name, value in self.__dict__.items() if name != "_with_zarrs"}
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -133,5 +122,5 @@ class ZarrLibraryArray(LibraryArray):
         return np.asarray(array[start:stop], dtype=self.dtype)
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return "zarr" if self._with_zarrs is None else "zarr (zarrs)"

@@ -5,21 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .._plan.ranges import item_size
-from .array import Job, split_evenly
+from .array import Job, StoredArray, split_evenly
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from .._plan.pieces import Pieces
 
 
-class MemoryArray:
-    """A NumPy array; its memory is referred to, not copied, if it is C-contiguous and in native byte order."""
+class MemoryArray(StoredArray):
+    """A NumPy array; its memory is not copied if it is C-contiguous and in native byte order."""
 
     def __init__(self, array: np.ndarray) -> None:
-        import numpy as np
-
         self.shape = array.shape
         self.dtype = array.dtype.newbyteorder("=")
         self.flat = np.ascontiguousarray(array, dtype=self.dtype).reshape(-1)
@@ -40,5 +38,5 @@ class MemoryArray:
         return 0
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return "memory"

@@ -10,24 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CorruptDataError
-from .array import Job, split_evenly
+from .array import Job, StoredArray, split_evenly
 from .chunk_files import ChunkFiles
 from .chunk_locations import ChunkLocations
 from .page_cache import is_cold
 from .read_plan import plan_reads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._format.layout import ChunkLayout
     from .._plan.pieces import Pieces
-    from .array import StoredArray
     from .chunk_locations import Files
     from .read_plan import Reads
 
+    Kernel = Callable[..., tuple[int, int, int]]
+
 _STRETCH_BYTES = 512 << 10
-"""Decoded at once: half of a core's L2 cache (1 MB on recent EPYC), so that the scatter reads what is still there."""
+"""Bytes decoded at once: half of a core's L2 cache (1 MB on recent EPYC), so that the scatter finds them there."""
 
 _GAP_BYTES = 4096
-"""A ``pread`` of its own costs about as much as copying this many bytes that are not wanted."""
+"""One more ``pread`` costs about as much as copying this many bytes in vain."""
 
 WHAT_FAILED = {
     -1: "could not be read",
@@ -40,19 +43,19 @@ WHAT_FAILED = {
 _local = threading.local()
 
 
-class NativeArray:
-    """An array on the local disk: ``pread``, Blosc or nothing, straight to its place.
+class NativeArray(StoredArray):
+    """An array on the local disk, read with ``pread`` and decoded (Blosc or uncompressed) straight to its destination.
 
     Parameters
     ----------
     layout
-        How the array lies on disk.
+        Layout of the array on disk.
     fallback
-        Reads the same array where a cast is asked for that kernels do not have (from and to float16, to complex).
+        Reader of the same array for casts that kernels do not have (from and to float16, to complex).
     limit
-        Values must be below it; an error otherwise. For column numbers, which become addresses.
+        Exclusive upper bound of the values, for column numbers: kernels use them as addresses.
     files
-        Where the chunks lie, if that is not where the layout says.
+        Files of chunks, if not those that the layout names.
     """
 
     def __init__(
@@ -63,47 +66,71 @@ class NativeArray:
         self.layout = layout
         self._fallback = fallback
         self._limit = -1 if limit is None else limit
-        self._other_files = files
+        self._given_files = files
         self._files: Files = ChunkFiles(layout) if files is None else files
         self._block: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"layout": self.layout, "fallback": self._fallback, "limit": self._limit, "files": self._other_files}
+        return {"layout": self.layout, "fallback": self._fallback, "limit": self._limit, "files": self._given_files}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # made as it was; open files stay with the process
+        self.__init__(**state)  # type: ignore[misc]  # open files stay with their process
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return self.layout.describe()
 
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
-        """Return the work of copying ``pieces`` to ``out``; see :class:`~annbatch._sources.array.StoredArray`."""
+        """Return the work of copying ``pieces`` to ``out``; see :class:`StoredArray`."""
+        from .._kernels.decode import read_pieces
         from .._kernels.scatter import kernels_cast
 
         if out.dtype != self.dtype and not kernels_cast(self.dtype, out.dtype):
             return self._fallback.jobs(pieces, out, n_jobs=n_jobs)
-        pieces = pieces.in_elements(self.layout.item)
+        stored, target = self.dtype, out
+        if out.dtype == self.dtype and self._limit < 0:  # copied as bits, by one kernel for all dtypes of a size
+            stored = np.dtype(f"u{self.dtype.itemsize}")
+            target = out.view(stored)
+        return self.kernel_jobs(read_pieces, pieces.in_elements(self.layout.item), stored, target, n_jobs=n_jobs)
+
+    def kernel_jobs(
+        self, kernel: Kernel, pieces: Pieces, stored: np.dtype, *arguments: np.ndarray, n_jobs: int
+    ) -> list[Job]:
+        """Return the work of running a kernel on the stretches that hold pieces.
+
+        Parameters
+        ----------
+        kernel
+            Takes this array, stretches and pieces as :func:`~annbatch._kernels.decode.read_pieces` does, then
+            ``arguments``.
+        pieces
+            Pieces in elements, none empty.
+        stored
+            Dtype by which the kernel knows the values; see :meth:`kernel_input`.
+        arguments
+            Further arguments of the kernel.
+        n_jobs
+            Number of threads that share the work.
+        """
         if not len(pieces):
             return []
         gap, stretch = self.tuning()
         reads = plan_reads(pieces, chunk=self.layout.chunk, gap=gap, stretch=stretch)
         located = self.locate(reads)
-        stored, target = self.dtype, out
-        if out.dtype == self.dtype and self._limit < 0:  # copied as bits, by one kernel for all dtypes of a size
-            stored = np.dtype(f"u{self.dtype.itemsize}")
-            target = out.view(stored)
         parts = split_evenly(reads.stop - reads.start, located.n_jobs(n_jobs))
-        return [partial(self._read, reads.part(part), located.part(part), pieces, stored, target) for part in parts]
+        return [
+            partial(self._run, kernel, reads.part(part), located.part(part), stored, pieces.fields, *arguments)
+            for part in parts
+        ]
 
     def tuning(self) -> tuple[int, int]:
-        """Return the unwanted elements that are cheaper to decode than to skip, and the most to decode at once."""
+        """Return how many elements are cheaper to decode in vain than to skip, and how many to decode at once."""
         block, size = self._block_elements(), self.dtype.itemsize
         gap = max(block if self.layout.blosc else 0, _GAP_BYTES // size)
         return gap, min(self.layout.chunk, max(1, _STRETCH_BYTES // size // block) * block)
 
     def locate(self, reads: Reads) -> ChunkLocations:
-        """Say where reads lie, and announce them if it is a disk that is waited for."""
+        """Locate the chunks of reads, and announce the reads to a cold disk."""
         located = ChunkLocations(self.layout, self._files, reads)
         if is_cold(int((reads.stop - reads.start).sum()) * self.dtype.itemsize):
             located.announce(reads)
@@ -115,18 +142,18 @@ class NativeArray:
         Parameters
         ----------
         reads, located
-            What will be read, and where it lies, open.
+            The stretches, and where their chunks lie, opened.
         stored
-            The dtype by which kernels know the values: the array's, or an integer of the same size.
+            Dtype by which kernels know the values: the array's, or an integer of the same size.
         scratch
-            Which of the thread's memories to decode into: two arrays that are read together need two.
+            Name of the thread's memory to decode into: two arrays that are read together need two.
 
         Returns
         -------
         tuple
-            The thread's Blosc context; file descriptor, offset and bytes of each read's chunk; elements a chunk;
-            whether it is Blosc; the fill value as bytes; scratch for encoded and for decoded bytes, the latter also as
-            values; the bound that values must lie below, or -1.
+            The thread's Blosc context; file descriptor, offset and bytes of each read's chunk; elements per chunk;
+            whether chunks are Blosc-compressed; the fill value as bytes; scratch for encoded and for decoded bytes, the
+            latter also as values; the exclusive upper bound of the values, or -1.
         """
         from .._kernels.clib import blosc_context
 
@@ -147,22 +174,22 @@ class NativeArray:
             self._limit,
         )
 
-    def _read(self, reads: Reads, located: ChunkLocations, pieces: Pieces, stored: np.dtype, out: np.ndarray) -> int:
-        from .._kernels.decode import DONE, read_pieces
+    def _run(self, kernel: Kernel, reads: Reads, located: ChunkLocations, stored: np.dtype, *arguments: Any) -> int:
+        from .._kernels.decode import DONE
 
-        fields, total = (pieces.start, pieces.length, pieces.dest), 0
+        total = 0
         for some in reads.in_few_files(self.layout.per_file):
             few = reads.part(some)
             with located.part(some).opened() as there:
                 array = self.kernel_input(few, there, stored=stored, scratch="decoded")
-                status, number, n_bytes = read_pieces(array, few.fields, fields, out)
+                status, number, n_bytes = kernel(array, few.fields, *arguments)
             if status != DONE:
                 raise self.error(status, int(few.chunk[number]))
-            total += int(n_bytes)
+            total += n_bytes
         return total
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
-        """Return the error that a kernel's status means, with the file, the array and the chunk."""
+        """Return the error for a kernel's status, with the file, the chunk and the array."""
         from .._kernels.clib import forget_context
 
         forget_context()
@@ -172,7 +199,7 @@ class NativeArray:
         return CorruptDataError(f"{layout.file(number)} {WHAT_FAILED[status]}: {where} of array {layout.folder}.")
 
     def _block_elements(self) -> int:
-        """Return the elements of a Blosc block, which is the least that can be decoded, as the first chunk has it."""
+        """Return the elements of a Blosc block, the least that can be decoded, as the first chunk's header gives it."""
         if self._block is None:
             self._block = self.layout.chunk
             if self.layout.blosc:

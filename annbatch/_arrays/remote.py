@@ -60,6 +60,7 @@ class RemoteArray(NativeArray):
     ) -> None:
         super().__init__(layout, fallback=fallback, limit=limit)
         self.store = store
+        self.items_per_fetch = layout.chunk // layout.item
         self._block = min(layout.chunk, block // layout.dtype.itemsize) or (layout.chunk if layout.blosc else 1)
         self._given = (layout, store, block)
 

@@ -1,4 +1,4 @@
-"""One dataset's rows: of a CSR matrix, or of a dense array."""
+"""The rows of one matrix: CSR or dense."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class CsrSource:
-    """A stored CSR matrix: where its rows lie, and the two arrays they lie in.
+    """A stored CSR matrix: where its rows lie, and the two arrays that hold them.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class CsrSource:
     indptr
         ``(n_rows + 1,)`` where each row begins; read by range if it is large.
     n_columns
-        Width of the matrix.
+        Number of columns.
     dtype
-        What the values were before they were narrowed for storage.
+        Dtype of the values before they were narrowed for storage.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class CsrSource:
     ) -> None:
         if len(data.shape) != 1 or data.shape != indices.shape:
             raise CorruptDataError(
-                f"A CSR matrix must have a column number a value, got {indices.shape} of {data.shape}: damaged."
+                f"A CSR matrix must have a column number per value, got {indices.shape} for {data.shape}: damaged."
             )
         if indptr.size < 1 or n_columns < 0:
             raise CorruptDataError(
@@ -51,6 +51,7 @@ class CsrSource:
                 raise CorruptDataError(f"`{name}` of a CSR matrix must hold integers, got {dtype_}: damaged.")
         self.data = data
         self.indices = indices
+        self.arrays = (data, indices)
         self.shape = (indptr.size - 1, n_columns)
         self.dtype = dtype
         self._indptr = indptr
@@ -61,12 +62,12 @@ class CsrSource:
         Parameters
         ----------
         rows
-            ``(n,)`` int64, ascending; a row may be named again.
+            ``(n,)`` int64 row numbers, ascending; a row may repeat.
 
         Raises
         ------
         CorruptDataError
-            If ``indptr`` does not ascend from row to row, or leads beyond the values.
+            If ``indptr`` descends, or points beyond the values.
         """
         start, stop = (values.astype(np.int64, copy=False) for values in self._indptr.pairs(rows))
         wrong = (start < 0) | (start > stop) | (stop > self.data.shape[0])
@@ -80,11 +81,11 @@ class CsrSource:
 
     @property
     def pair(self) -> CsrPair:
-        """Both arrays, to be read together."""
+        """Both arrays, for reading them together."""
         return CsrPair(self.data, self.indices, n_columns=self.shape[1])
 
     def describe(self) -> str:
-        """Say how the matrix is read."""
+        """Describe how the matrix is read."""
         return f"csr, {self.data.describe()}"
 
 
@@ -96,14 +97,15 @@ class DenseSource:
     array
         The stored array.
     dtype
-        What the values were before they were narrowed for storage.
+        Dtype of the values before they were narrowed for storage.
     """
 
     def __init__(self, array: StoredArray, *, dtype: np.dtype) -> None:
         self.array = array
+        self.arrays = (array,)
         self.shape = array.shape
         self.dtype = dtype
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return f"dense, {self.array.describe()}"

@@ -1,4 +1,4 @@
-"""One-dimensional arrays that values are picked from by position: in memory, or by range from disk."""
+"""One-dimensional arrays from which values are taken by position: in memory, or by range from disk."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._plan.pieces import Pieces
 from .byte_count import count_bytes
 
 if TYPE_CHECKING:
     from .array import StoredArray
 
 HELD_BYTES = 64 << 20
-"""A stored array up to this size is read once and held; a larger one is read by range, window by window."""
+"""A stored array up to this size is read once and kept in memory; a larger one is read by range for each window."""
 
 
 class HeldValues:
@@ -35,7 +34,7 @@ class HeldValues:
 
 
 class StoredValues:
-    """A stored array of numbers: held from its first use if it is small, read by range otherwise."""
+    """A stored array of numbers: kept in memory from its first use if it is small, read by range otherwise."""
 
     def __init__(self, array: StoredArray) -> None:
         self.dtype = array.dtype
@@ -66,7 +65,7 @@ class StoredValues:
         return self._held
 
     def _runs(self, at: np.ndarray, *, beyond: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read each run of neighbouring positions, and ``beyond`` values more; return them and where each one is."""
+        """Read runs of adjacent positions, ``beyond`` values more each; return them and the index of each position."""
         first, run = cut_at_gaps(at)
         last = np.append(first[1:], len(at)) - 1
         start = at[first]
@@ -75,10 +74,9 @@ class StoredValues:
         return self._read(start, length), offset[run] + at - start[run]
 
     def _read(self, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-        out = np.empty(int(length.sum()), dtype=self.dtype)
-        for job in self._array.jobs(Pieces(start, length, np.cumsum(length) - length), out, n_jobs=1):
-            count_bytes(job())
-        return out
+        values, n_bytes = self._array.read(start, length)
+        count_bytes(n_bytes)
+        return values
 
 
 def cut_at_gaps(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

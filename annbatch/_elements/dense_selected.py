@@ -72,7 +72,7 @@ def _jobs(
     *,
     n_jobs: int,
 ) -> list[Job]:
-    begins = np.flatnonzero(np.diff(_fetched_with(source, rows), prepend=-1))
+    begins = np.flatnonzero(np.diff(rows // source.array.items_per_fetch, prepend=-1))
     edges = np.append(begins, len(rows))
     jobs: list[Job] = []
     for part in split_evenly(np.diff(edges) * source.shape[1], n_jobs):
@@ -80,17 +80,6 @@ def _jobs(
         some = slice(mine[0], mine[-1])
         jobs.append(partial(_read_and_pick, source, rows[some], dest[some], mine - mine[0], columns, width, out))
     return jobs
-
-
-def _fetched_with(source: DenseSource, rows: np.ndarray) -> np.ndarray:
-    """Return a number for each row that is the same for rows which one reading must have together.
-
-    A chunk that comes from an object store comes once, for all of its rows; what a disk holds can be read again.
-    """
-    from .._arrays.remote import RemoteArray
-
-    array = source.array
-    return rows // (array.layout.chunk // array.layout.item) if isinstance(array, RemoteArray) else rows
 
 
 def _read_and_pick(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .._plan.window_rows import plan_window, rows_by_dataset
 from .delivery import VarTables
 from .modalities import MaskPlan, mask_key
-from .stats import warn_of_price
+from .stats import warn_of_read_amplification
 from .window import WindowPlan
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Epoch:
         log, annotations = reading.log, VarTables(self.datasets.var, self.datasets.modality_vars)
         try:
             while (window := _next(windows, reading)) is not None:
-                reading.warned = reading.warned or warn_of_price(self.datasets.sources())
+                reading.warned = reading.warned or warn_of_read_amplification(self.datasets.sources())
                 for batch, output in enumerate(self.delivery.batches(window, annotations)):
                     log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))
                     yield output

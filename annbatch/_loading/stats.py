@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from .._arrays.byte_count import take_count
-from .._arrays.library import LibraryArray
-from .._arrays.sources import CsrSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -107,36 +105,30 @@ class WorkLog:
         )
 
 
-_DEAR = 4.0
-"""Times the values that are wanted: below it, larger chunks of rows gain less than shuffling loses."""
+_AMPLIFICATION = 4.0
+"""Bytes decoded per byte requested: below it, larger chunks of rows gain less than shuffling loses."""
+
+_MIN_DECODED = 16 << 20
+"""Bytes decoded so far, below which read amplification does not matter."""
 
 
-_WORTH_SAYING = 16 << 20
-"""Bytes decoded for a window; who reads less need not care."""
-
-
-def warn_of_price(sources: Iterable[RowSource]) -> bool:
-    """Warn if most of what was decoded so far was not wanted; return whether that was so.
+def warn_of_read_amplification(sources: Iterable[RowSource]) -> bool:
+    """Warn if far more bytes were decoded than requested so far; return whether that is so.
 
     Parameters
     ----------
     sources
         All matrices of a loader.
     """
-    wanted = decoded = 0
-    how: dict[str, None] = {}
-    for source in sources:
-        for array in (source.data, source.indices) if isinstance(source, CsrSource) else (source.array,):
-            if isinstance(array, LibraryArray):
-                wanted += array.wanted_bytes
-                decoded += array.decoded_bytes
-                how[array.describe()] = None
-    if decoded <= max(_WORTH_SAYING, _DEAR * wanted):
+    arrays = [array for source in sources for array in source.arrays]
+    requested, decoded = sum(a.requested_bytes for a in arrays), sum(a.decoded_bytes for a in arrays)
+    if decoded <= max(_MIN_DECODED, _AMPLIFICATION * requested):
         return False
+    how = dict.fromkeys(array.describe() for array in arrays if array.decoded_bytes)
     warnings.warn(
-        f"Reading decodes {decoded / max(wanted, 1):.0f} times the values that batches hold: the rows that are read "
-        f"together lie apart, and what lies between them shares their chunks ({', '.join(how)}). A larger `chunk_size` "
-        "lowers that price; `DatasetCollection(...).add_adatas(...)` makes a store that single rows are read from.",
+        f"Reading decodes {decoded / max(requested, 1):.0f} times the values that batches hold: rows that are read "
+        f"together lie apart, and share chunks with other rows ({', '.join(how)}). A larger `chunk_size` decodes less; "
+        "`DatasetCollection(...).add_adatas(...)` makes a store from which single rows are read.",
         UserWarning,
         stacklevel=4,  # whoever asked the loader's iterator for a batch
     )

@@ -37,6 +37,11 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.start)
 
+    @property
+    def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The arrays, as kernels take them."""
+        return self.start, self.length, self.dest
+
     def part(self, part: slice) -> Pieces:
         """Return some of the pieces."""
         return Pieces(self.start[part], self.length[part], self.dest[part])

@@ -109,7 +109,7 @@ def test_a_damaged_chunk(tmp_path):
 
 
 def test_the_price_of_random_rows_is_said_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("annbatch._loading.stats._WORTH_SAYING", 0)
+    monkeypatch.setattr("annbatch._loading.stats._MIN_DECODED", 0)
     matrix = sp.random(2_000, 50, 0.2, format="csr", dtype="f4", random_state=0)
     for compression in ("gzip", None):
         ad.AnnData(matrix).write_h5ad(tmp_path / f"{compression}.h5ad", compression=compression)

@@ -450,7 +450,7 @@ def test_rows_that_claim_the_place_of_others_are_damage_though_each_looks_right(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"indices": np.arange(3)}, "a column number a value"),
+        ({"indices": np.arange(3)}, "a column number per value"),
         ({"indices": np.linspace(0, 4, 500)}, "`indices` of a CSR matrix must hold integers, got float64"),
         ({"indptr": np.zeros(101)}, "`indptr` of a CSR matrix must hold integers, got float64"),
         ({"indptr": np.zeros(0, "i4")}, "must have an indptr and columns, got 0 entries"),
