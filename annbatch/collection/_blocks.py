@@ -94,7 +94,7 @@ Block: TypeAlias = dict[str, Rows]
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Which row of which block goes where: row ``row[i]`` of block ``block[i]`` becomes row ``i``."""
+    """Sources of rows: row ``row[i]`` of block ``block[i]`` becomes row ``i``."""
 
     block: np.ndarray
     row: np.ndarray
@@ -119,7 +119,7 @@ def gather(blocks: Sequence[Block], pick: Pick, memory: RowMemory) -> Block:
     blocks
         Blocks of the same elements; an element has the same dtypes in all of them.
     pick
-        The rows, in the order wanted.
+        Rows, in the requested order.
     memory
         Lends the block's sparse parts.
     """

@@ -26,7 +26,7 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
     Parameters
     ----------
     dtype
-        Of the array as stored: Blosc shuffles the bytes of items of its size.
+        Stored dtype: Blosc shuffles the bytes of items of its size.
     layout
         ``"compact"``: Blosc with small blocks. ``"random_access"``: none.
     compressors
@@ -73,7 +73,7 @@ class Format:
 
     @property
     def recorded(self) -> list[Any]:
-        """What a collection's history keeps of it: JSON, from which :meth:`of_record` makes it again."""
+        """The entry in a collection's history: JSON, which :meth:`of_record` reads."""
         given = self.compressors
         if given is not None:
             several = given if isinstance(given, list | tuple) else [given]

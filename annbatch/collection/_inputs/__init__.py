@@ -1,1 +1,6 @@
-"""First pass, in: what the input files hold, opened and read by rows."""
+"""First pass, in: inputs opened and read by rows.
+
+``open``: files, stores, groups and AnnData objects. ``matrices``: their matrices (``csc``: transposed by windows;
+``flat_array``: stored arrays read by chunks). ``columns`` and ``annotations``: tables. ``narrow``: the smallest exact
+dtype.
+"""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """What is known about the variables, and about the data as a whole."""
+    """Annotations of an input's variables, and of the data as a whole."""
 
     var: pd.DataFrame
     varm: dict[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Columns of tables: how a column of any encoding is read by rows, and put together again.
 
 Between the two, a column is one NumPy array a block: categories as int32 codes (-1 is missing), nullable numbers as a
-structured array of ``value`` and ``missing``, strings as objects (``None`` is missing), everything else as it is.
+structured array of ``value`` and ``missing``, strings as objects (``None`` is missing), everything else unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Group: TypeAlias = Any
-"""An h5py or zarr group. What lies in it depends on the file, so that naming the types would check nothing."""
+"""An h5py or zarr group. Its contents depend on the file, so that naming the types would check nothing."""
 Kind = Literal["plain", "categorical", "nullable", "string"]
 
 
@@ -32,18 +32,18 @@ def nullable_dtype(value: np.dtype) -> np.dtype:
 
 @dataclass(frozen=True, slots=True)
 class ColumnInfo:
-    """What a column holds.
+    """Encoding, dtype and categories of a column.
 
     Attributes
     ----------
     kind
-        How its values are encoded.
+        Encoding of the values.
     dtype
-        Of a plain column's or a nullable column's values; object for strings, int32 for codes.
+        Dtype of plain or nullable values; object for strings, int32 for codes.
     categories
-        Of a categorical column, in order.
+        Categories of a categorical column, in order.
     ordered
-        Whether the categories are.
+        Whether the categories are ordered.
     missing
         Whether strings are of the kind that may be missing.
     """
@@ -56,12 +56,12 @@ class ColumnInfo:
 
     @property
     def travels_as(self) -> np.dtype:
-        """The dtype of the one array that holds a block of it."""
+        """Dtype of the array that holds a block of the column."""
         return nullable_dtype(self.dtype) if self.kind == "nullable" else self.dtype
 
     @property
     def row_bytes(self) -> int:
-        """What a row of it takes in memory, about: a string 72, which is what a short ``str`` and its place take."""
+        """Approximate bytes per row in memory; for strings 72, the size of a short ``str`` and its pointer."""
         return 72 if self.kind == "string" else self.travels_as.itemsize
 
     def assemble(self, values: np.ndarray) -> Any:
@@ -198,7 +198,7 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
     columns
         One for each input; None where the input does not have the column, so that its rows are missing.
     where
-        What to call the column in an error.
+        Name of the column in errors.
     names
         The inputs' names, for errors.
 
@@ -245,7 +245,7 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
     first: dict[str, str] = {}
     for column, name in zip(columns, names, strict=True):
         if column is not None:
-            first.setdefault(_spell(column), name)
+            first.setdefault(_describe(column), name)
     got = " and ".join(f"{what} in {name}" for what, name in first.items())
     raise TypeError(
         f"{where} must hold one kind of values in all inputs, got {got}: make them alike with `load_adata`."
@@ -273,8 +273,8 @@ def unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.Categorical
     return pd.CategoricalDtype(united, in_order)
 
 
-def _spell(column: ColumnInfo) -> str:
-    """Say what a column holds: the difference that an error is about."""
+def _describe(column: ColumnInfo) -> str:
+    """Describe a column, for an error about how columns differ."""
     if column.categories is not None:
         inside = pd.api.types.infer_dtype(column.categories, skipna=False)
         return f"categories ({'none' if inside == 'empty' else inside})"

@@ -1,4 +1,4 @@
-"""CSC matrices of inputs, turned a window of rows at a time.
+"""CSC matrices of inputs, transposed one window of rows at a time.
 
 A CSC matrix has no rows to read. All of it is read for each window, and what belongs to the window's rows is put in its
 place, column by column, so that rows come out sorted. The larger the window, the fewer times the matrix is read.
@@ -18,16 +18,16 @@ from .flat_array import FlatArray
 from .matrices import MatrixInfo
 
 if TYPE_CHECKING:
-    from .._resources.threads import Hands
+    from .._resources.threads import Workers
     from .columns import Group
 
-_AT_ONCE = 1 << 20  # values that are read at a time
+_AT_ONCE = 1 << 20  # values per read
 
 
 class StoredCsc:
-    """A CSC group of an h5ad file or zarr store; ``indptr``, a number for each row and one window are held."""
+    """A CSC group of an h5ad file or zarr store; it holds ``indptr``, one number per row, and one window."""
 
-    indptr: np.ndarray | None = None  # of rows, which it is a pass over the matrix to know
+    indptr: np.ndarray | None = None  # unknown: counting rows takes a pass over the matrix
 
     def __init__(self, group: Group, where: str) -> None:
         shape = tuple(int(n) for n in group.attrs["shape"])
@@ -35,22 +35,22 @@ class StoredCsc:
         self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
         nnz = int(self._indptr[-1]) if len(self._indptr) else -1
         if len(self._indptr) != shape[1] + 1 or (self._data.size, self._indices.size) != (nnz, nnz):
-            raise CorruptDataError(f"{where} must have {shape[1]} columns and as many values as `indptr` says.")
+            raise CorruptDataError(f"{where} must have {shape[1]} columns and as many values as `indptr` counts.")
         if (np.diff(self._indptr) < 0).any():
-            raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
+            raise CorruptDataError(f"{where} must have an ascending `indptr`.")
         dtype = np.dtype(group.attrs.get(DTYPE_ATTRIBUTE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * shape[0]
         self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
         self._edges: np.ndarray | None = None  # of rows, as `indptr` of the same matrix in CSR
         self._first, self._window = 0, SparseRows(np.empty(0), np.empty(0), np.zeros(1, np.int64))
 
-    def read(self, start: int, stop: int, hands: Hands) -> SparseRows:
+    def read(self, start: int, stop: int, workers: Workers) -> SparseRows:
         """Return rows ``start:stop`` as they are stored."""
         if not self._first <= start <= stop <= self._first + len(self._window):
-            self._turn(start, stop, hands.memory.window)
+            self._transpose(start, stop, workers.memory.window)
         return self._window.part(start - self._first, stop - self._first)
 
-    def _turn(self, start: int, stop: int, n_bytes: int) -> None:
+    def _transpose(self, start: int, stop: int, n_bytes: int) -> None:
         edges = self._edges = self._count() if self._edges is None else self._edges
         room = n_bytes // (self._data.dtype.itemsize + 4)
         last = max(stop, int(np.searchsorted(edges, edges[start] + room, side="right")) - 1)
@@ -67,7 +67,7 @@ class StoredCsc:
                 indices, values, begin, column, self._indptr, start, fill, out_indices, out_data.view(bits)
             )
         if not np.array_equal(fill, indptr[1:]):
-            raise CorruptDataError(f"{self._where} must stay as it is while it is read, and has changed.")
+            raise CorruptDataError(f"{self._where} changed while it was read.")
         self._first, self._window = start, SparseRows(out_data, out_indices, indptr)
 
     def _count(self) -> np.ndarray:

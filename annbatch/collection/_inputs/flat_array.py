@@ -30,7 +30,7 @@ class FlatArray:
 
     @cached_property
     def _chunks(self) -> ChunkTable | None:
-        """Where the chunks lie, looked up when the first values are wanted; None where h5py or zarr must read."""
+        """Locations of the chunks, looked up at the first read; None where h5py or zarr must read."""
         return ChunkTable.of(self._array) if isinstance(self._array, h5py.Dataset) else None
 
     def read(self, start: int, stop: int) -> np.ndarray:

@@ -15,27 +15,27 @@ from .flat_array import FlatArray
 
 if TYPE_CHECKING:
     from .._blocks import Rows
-    from .._resources.threads import Hands
+    from .._resources.threads import Workers
     from .columns import Group
     from .narrow import Narrowing
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixInfo:
-    """What a matrix holds.
+    """Kind, dtype and size of a matrix.
 
     Attributes
     ----------
     sparse
         Whether its rows come as :class:`SparseRows`.
     dtype
-        Of its values.
+        Dtype of the values.
     shape
-        With the number of rows.
+        Shape, the number of rows included.
     nbytes
-        What its rows take in memory as they are stored, all together.
+        Bytes of all rows in memory, in the stored dtypes.
     nnz
-        How many values a sparse one stores.
+        Number of stored values of a sparse matrix.
     """
 
     sparse: bool
@@ -52,9 +52,9 @@ class MatrixReader(Protocol):
 
     @property
     def indptr(self) -> np.ndarray | None:
-        """Where the values of each row begin, where that is known at no cost: rows may differ a thousandfold."""
+        """Start of each row's values, if known at no cost: row lengths may differ a thousandfold."""
 
-    def read(self, start: int, stop: int, hands: Hands) -> Rows:
+    def read(self, start: int, stop: int, workers: Workers) -> Rows:
         """Return rows ``start:stop`` as they are stored."""
 
 
@@ -83,31 +83,33 @@ class StoredCsr:
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
         self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
 
-    def read(self, start: int, stop: int, hands: Hands) -> SparseRows:
+    def read(self, start: int, stop: int, workers: Workers) -> SparseRows:
         """Return rows ``start:stop`` as they are stored."""
-        indices = self._read_indices(start, stop, self._indices.dtype, hands)
+        indices = self._read_indices(start, stop, self._indices.dtype, workers)
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        data = hands.memory.empty(last - first, self._data.dtype)
+        data = workers.memory.empty(last - first, self._data.dtype)
 
         def copy(offset: int, values: np.ndarray) -> bool:
             data[offset : offset + values.size] = values
             return True
 
-        self._data.each(first, last, copy, hands.pool)
+        self._data.each(first, last, copy, workers.pool)
         return SparseRows(data, indices, self._indptr[start : stop + 1] - first)
 
     def read_narrowed(
-        self, start: int, stop: int, index_dtype: np.dtype, narrowing: Narrowing, hands: Hands
+        self, start: int, stop: int, index_dtype: np.dtype, narrowing: Narrowing, workers: Workers
     ) -> SparseRows:
         """Return rows ``start:stop`` with values narrowed as they are read."""
-        indices = self._read_indices(start, stop, index_dtype, hands)
+        indices = self._read_indices(start, stop, index_dtype, workers)
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        data = narrowing.fill(last - first, lambda take: self._data.each(first, last, take, hands.pool), hands.memory)
+        data = narrowing.fill(
+            last - first, lambda take: self._data.each(first, last, take, workers.pool), workers.memory
+        )
         return SparseRows(data, indices, self._indptr[start : stop + 1] - first)
 
-    def _read_indices(self, start: int, stop: int, dtype: np.dtype, hands: Hands) -> np.ndarray:
+    def _read_indices(self, start: int, stop: int, dtype: np.dtype, workers: Workers) -> np.ndarray:
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        indices = hands.memory.empty(last - first, dtype)
+        indices = workers.memory.empty(last - first, dtype)
 
         def check(offset: int, values: np.ndarray) -> bool:
             unsigned = values.view(f"u{values.dtype.itemsize}")  # so that a negative one is too large
@@ -119,21 +121,21 @@ class StoredCsr:
             indices[offset : offset + values.size] = values
             return True
 
-        self._indices.each(first, last, check, hands.pool)
+        self._indices.each(first, last, check, workers.pool)
         return indices
 
 
 class Sliceable:
     """A matrix that slices by rows: in memory, backed by a file, a dask array, a dense array of a store.
 
-    CSC has no rows to slice: the whole matrix is read and turned into CSR when its first rows are asked for.
+    CSC has no rows to slice: the whole matrix is read and converted to CSR when its first rows are requested.
     """
 
     def __init__(self, values: Any, dtype: str | None = None) -> None:
         self._values = values
         shape = tuple(int(n) for n in values.shape)
         meta = getattr(values, "_meta", values)  # what a block of a dask array is
-        self._turn = getattr(meta, "format", None) == "csc"
+        self._transpose = getattr(meta, "format", None) == "csc"
         is_sparse = hasattr(meta, "format")
         kind = np.dtype(values.dtype if dtype is None else dtype)
         size = int(np.prod(shape, dtype=np.int64))
@@ -146,13 +148,13 @@ class Sliceable:
         if getattr(values, "format", None) == "csr":  # of a file, or in memory
             self.indptr = np.asarray(values.group["indptr"][:] if hasattr(values, "group") else values.indptr)
 
-    def read(self, start: int, stop: int, hands: Hands) -> Rows:
+    def read(self, start: int, stop: int, workers: Workers) -> Rows:
         """Return rows ``start:stop``."""
-        if self._turn:
+        if self._transpose:
             whole = self._values
             for conversion in ("to_memory", "compute"):
                 whole = getattr(whole, conversion)() if hasattr(whole, conversion) else whole
-            self._values, self._turn = whole.tocsr(), False
+            self._values, self._transpose = whole.tocsr(), False
         part = self._values[start:stop]
         if hasattr(part, "compute"):
             part = part.compute()

@@ -1,7 +1,7 @@
 """The smallest integer type that holds every value of an element exactly, found while blocks pass by.
 
 An element is narrowed only where that saves space and every single value comes back bit for bit: one fraction,
-infinity, NaN or negative zero, and it stays as it is.
+infinity, NaN or negative zero, and its dtype is kept.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Narrowing:
     Parameters
     ----------
     dtype
-        What the element's values come back as: the common type of all inputs.
+        Dtype in which the values are returned: the common dtype of all inputs.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class Narrowing:
             How many values there are.
         each
             Calls the function that it is given with each piece: its offset, and its values. It may do so on several
-            threads at once, stops where that returns False, and is called again where a type turns out too small.
+            threads at once, stops where that returns False, and is called again if a dtype proves too small.
         memory
             Lends the array; None: it is new.
         """

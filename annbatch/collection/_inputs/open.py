@@ -1,4 +1,4 @@
-"""What goes into a collection: files, stores, open groups, AnnData objects; read lazily, by blocks of rows."""
+"""Inputs of a collection: files, stores, open groups, AnnData objects; read lazily, by blocks of rows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Input:
     Attributes
     ----------
     name
-        What stands in ``src_path`` and in errors.
+        Name of the input in ``src_path`` and in errors.
     n_obs, n_vars
         Number of rows and of variables.
     annotations
@@ -60,7 +60,7 @@ class Input:
     tables
         Readers of the columns of ``obs`` and of those ``obsm/...`` that are data frames.
     index_names
-        What the index of a table is called, where it has a name.
+        Name of a table's index; None if it has none.
     dropped
         Names of what has no place in a shuffled collection: ``obsp/...``.
     """
@@ -166,8 +166,8 @@ def _elements(group: Group) -> Iterator[tuple[str, Any]]:
 
 
 def _annotations(group: Group) -> Annotations:
-    beside = (dict(read_elem(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
-    return Annotations(read_elem(group["var"]), *beside)
+    others = (dict(read_elem(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
+    return Annotations(read_elem(group["var"]), *others)
 
 
 def _n_rows(table: Group) -> int:

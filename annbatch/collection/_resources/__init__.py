@@ -1,1 +1,1 @@
-"""Threads, pages, direct I/O and the memory limit of a conversion."""
+"""Resources of a conversion: ``threads``, ``pages`` of memory, ``direct_io`` past the page cache, memory ``limit``."""

@@ -1,6 +1,6 @@
 """Files written from front to back and read by range, around the page cache where the file system lets them be.
 
-What a conversion writes is not read again soon, and is to be on the disk at its end. Through the page cache each byte
+A conversion does not read its output again soon, and must have it on the disk at its end. In the page cache each byte
 costs a fresh page and is written later; straight to the disk it takes a tenth of the processor's time (measured: 0.04 s
 instead of 0.3 s for 670 MB), and there is little left to wait for.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What Python holds once NumPy, SciPy, pandas, numba, zarr, h5py and anndata are loaded; measured: 230 to 250 MB.
+# Memory of Python once NumPy, SciPy, pandas, numba, zarr, h5py and anndata are loaded; measured: 230 to 250 MB.
 _LIBRARIES = 256 << 20
 
 
@@ -15,11 +15,11 @@ class Memory:
     Attributes
     ----------
     held
-        What rows may take between the passes; beyond it they go to disk.
+        Bytes of rows kept in memory between the passes; more go to disk.
     block
-        What is read at a time, as stored: it is there narrowed too, and once more while it is sorted into buckets.
+        Bytes per read, as stored; a narrowed copy, and another during sorting into buckets, come on top.
     bucket
-        What is loaded at a time, at most: one is written while the next is loaded.
+        Maximum bytes that are loaded at a time: one is written while the next is loaded.
     """
 
     held: int

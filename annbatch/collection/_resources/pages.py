@@ -15,7 +15,7 @@ import numpy as np
 
 from ..._runtime.buffers import BufferPool
 
-_SMALL = 1 << 18  # below it `malloc` has memory at hand
+_SMALL = 1 << 18  # below it `malloc` reuses memory
 _POPULATE_WRITE = 23  # `MADV_POPULATE_WRITE` of Linux 5.14: have pages there before they are touched
 
 _libc = ctypes.CDLL(None)
@@ -39,7 +39,7 @@ class RowMemory:
     Parameters
     ----------
     window
-        How many bytes of a matrix without rows may be turned at a time.
+        Bytes of a CSC matrix that may be transposed at a time.
     """
 
     def __init__(self, window: int = 256 << 20) -> None:

@@ -1,4 +1,4 @@
-"""What reading takes: threads, and memory for what they read."""
+"""Threads that read and encode, and memory that they use again."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
-    """Threads that work, and memory that they use again.
+class Workers:
+    """Threads of one job, and the memory that they fill.
 
     Attributes
     ----------
     pool
-        A thread for each core.
-    beside
-        One thread more, that may wait for those.
+        One thread per core.
+    coordinator
+        One more thread, which may wait for those.
     memory
-        Lends what they fill.
+        Lends the memory that they fill.
     """
 
     pool: Executor
-    beside: Executor
+    coordinator: Executor
     memory: RowMemory
 
 
 @contextmanager
-def hands(doing: str, memory: RowMemory | None = None) -> Iterator[Hands]:
-    """Have threads, until the end."""
+def workers(doing: str, memory: RowMemory | None = None) -> Iterator[Workers]:
+    """Start threads, and stop them at the end."""
     with (
         ThreadPoolExecutor(usable_cores(), thread_name_prefix=f"annbatch-{doing}") as pool,
-        ThreadPoolExecutor(1, thread_name_prefix=f"annbatch-{doing}-beside") as beside,
+        ThreadPoolExecutor(1, thread_name_prefix=f"annbatch-{doing}-coordinator") as coordinator,
     ):
-        yield Hands(pool, beside, RowMemory() if memory is None else memory)
+        yield Workers(pool, coordinator, RowMemory() if memory is None else memory)
 
 
 def ahead(values: Iterator[T]) -> Iterator[T]:
     """Yield from ``values`` while a thread makes the next one."""
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="annbatch-ahead") as thread:
-        coming: Future[Any] = thread.submit(next, values, end)
-        while (value := coming.result()) is not end:
-            coming = thread.submit(next, values, end)
+        upcoming: Future[Any] = thread.submit(next, values, end)
+        while (value := upcoming.result()) is not end:
+            upcoming = thread.submit(next, values, end)
             yield value

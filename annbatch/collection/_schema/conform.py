@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._blocks import Block, Rows
     from .._inputs.narrow import Narrowing
     from .._inputs.open import Input
-    from .._resources.threads import Hands
+    from .._resources.threads import Workers
     from .schema import Schema
 
 
@@ -33,19 +33,19 @@ class Conformed:
     found
         The input.
     var_names
-        Of its variables.
+        Names of its variables.
     schema
-        What the collection holds.
+        Schema of the collection.
     narrowing
-        Narrows each matrix as it is read, by path.
-    hands
+        Narrowing of each matrix as it is read, by path.
+    workers
         Who reads.
     """
 
     def __init__(
-        self, found: Input, var_names: pd.Index, schema: Schema, narrowing: dict[str, Narrowing], hands: Hands
+        self, found: Input, var_names: pd.Index, schema: Schema, narrowing: dict[str, Narrowing], workers: Workers
     ) -> None:
-        self._input, self._schema, self._narrowing, self._hands = found, schema, narrowing, hands
+        self._input, self._schema, self._narrowing, self._workers = found, schema, narrowing, workers
         self._columns = columns_of(var_names, schema.annotations.var.index)
 
     def read(self, start: int, stop: int) -> Block:
@@ -53,7 +53,7 @@ class Conformed:
         n_rows = stop - start
         # Tables are read meanwhile: by Python, mostly, while matrices are by native code.
         matrices = {
-            path: self._hands.beside.submit(self._matrix, path, element, start, stop)
+            path: self._workers.coordinator.submit(self._matrix, path, element, start, stop)
             for path, element in self._schema.elements.items()
             if not isinstance(element, TableSchema) and path in self._input.matrices
         }
@@ -86,8 +86,8 @@ class Conformed:
         columns = None if path.startswith("obsm/") else self._columns
         reader, narrowing = self._input.matrices[path], self._narrowing[path]
         if isinstance(reader, StoredCsr) and isinstance(element, SparseSchema) and columns is None:
-            return reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._hands)
-        rows = _conform(reader.read(start, stop, self._hands), element, columns)
+            return reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._workers)
+        rows = _conform(reader.read(start, stop, self._workers), element, columns)
         if isinstance(rows, DenseRows):
             return DenseRows(narrowing.narrow(rows.values))
         return SparseRows(narrowing.narrow(rows.data), rows.indices, rows.indptr)

@@ -1,4 +1,4 @@
-"""What a collection will hold: its elements, their types, its rows. Settled before any work is done."""
+"""The schema of a collection: its elements, their dtypes, its rows; settled before any work is done."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ class Described:
     name, n_obs
         As in :class:`Input`.
     elements
-        What each element holds: a matrix or the columns of a table, by path.
+        Description of each matrix, or of the columns of each table, by path.
     annotations
-        Of its variables; shared between inputs that have the same.
+        Annotations of its variables; shared between inputs that have the same.
     index_names
         As in :class:`Input`.
     """
@@ -79,7 +79,7 @@ class Described:
 
     @property
     def nbytes(self) -> int:
-        """What its rows take in memory as they are stored."""
+        """Bytes of its rows in memory, in the stored dtypes."""
         return sum(
             elem.nbytes
             if isinstance(elem, MatrixInfo)
@@ -90,14 +90,14 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a collection holds.
+    """Elements and variables of a collection.
 
     Attributes
     ----------
     annotations
-        Of its variables.
+        Annotations of its variables.
     elements
-        By path: ``X``, ``layers/...``, ``obsm/...``, ``obs``.
+        Elements by path: ``X``, ``layers/...``, ``obsm/...``, ``obs``.
     with_source
         Whether ``obs`` has a column ``src_path`` that is filled in with the input's name.
     """
@@ -130,7 +130,7 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
     inputs
         At least one, none without rows unless all are.
     annotations
-        Of the collection's variables.
+        Annotations of the collection's variables.
     sources
         Names of the inputs that stand in the column ``src_path``, which ``obs`` gains; None for no such column.
 

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a conversion is about to read.
+    """Inputs of a conversion, and the schema of its result.
 
     Attributes
     ----------
     sources
         The inputs that have rows, in order.
     inputs
-        What each holds.
+        Description of each input.
     schema
-        What the collection will hold.
+        Schema of the collection.
     suffixes
         Numbers that make the rows' names unique; None where they are.
     """
@@ -51,7 +51,7 @@ class Survey:
 
     @property
     def bytes_per_row(self) -> float:
-        """What a row takes in memory as it is stored in the inputs, on average."""
+        """Average bytes per row in memory, in the dtypes of the inputs."""
         return sum(one.nbytes for one in self.inputs) / max(1, self.n_obs)
 
 
@@ -73,7 +73,7 @@ def survey(
     var_subset, merge
         As in :meth:`annbatch.DatasetCollection.add_adatas`.
     datasets
-        What the collection holds already: new rows have its variables and its elements.
+        Schema of the present collection: new rows get its variables and its elements.
 
     Raises
     ------

@@ -28,7 +28,7 @@ def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: 
     names
         The inputs' names, for errors.
     merge
-        Which columns of ``var`` survive where they differ, and likewise of ``varm``, ``varp`` and ``uns``: as in
+        How differing columns of ``var``, and entries of ``varm``, ``varp`` and ``uns``, are merged: as in
         :func:`anndata.concat`. Where every input has the same ``var``, it is kept whole.
 
     Raises
@@ -118,21 +118,21 @@ def select(annotations: Annotations, var_subset: Iterable[str] | None) -> Annota
     """
     if var_subset is None:
         return annotations
-    wanted = pd.Index(list(dict.fromkeys(str(name) for name in var_subset)))
+    selected = pd.Index(list(dict.fromkeys(str(name) for name in var_subset)))
     index = annotations.var.index
-    repeated = wanted.intersection(index[index.duplicated()])
+    repeated = selected.intersection(index[index.duplicated()])
     if len(repeated):
         raise ValueError(
             f"`var_subset` must name one column each, got names that repeat in `var`: {list(repeated[:10])}."
         )
-    places = index.get_indexer(wanted) if index.is_unique else index.get_indexer_for(wanted)
-    unknown = wanted[places < 0]
+    positions = index.get_indexer(selected) if index.is_unique else index.get_indexer_for(selected)
+    unknown = selected[positions < 0]
     if len(unknown):
         warnings.warn(
             f"`var_subset` names {len(unknown)} variables that no input has; they are left out: {list(unknown[:10])}.",
             stacklevel=2,
         )
-    return annotations.take(places[places >= 0])
+    return annotations.take(positions[positions >= 0])
 
 
 def columns_of(index: pd.Index, collection: pd.Index) -> np.ndarray | None:

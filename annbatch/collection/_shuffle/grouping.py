@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._resources.threads import hands
+from .._resources.threads import workers
 from .._schema.conform import Conformed
 from .._schema.schema import Schema, TableSchema, column_key
 from .order import GivenOrder, InputOrder, ShuffledOrder
@@ -69,7 +69,7 @@ def _columns(found: Survey, open_source: Opener, groupby: Sequence[str]) -> list
     only = TableSchema({name: obs.columns[name] for name in groupby})
     schema = Schema(found.schema.annotations, {"obs": only}, found.schema.with_source)
     parts: list[list[np.ndarray]] = [[] for _ in groupby]
-    with hands("group") as reading:
+    with workers("group") as reading:
         for source, described in zip(found.sources, found.inputs, strict=True):
             with open_source(source) as opened:
                 names = described.annotations.var.index

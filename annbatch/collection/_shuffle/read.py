@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._blocks import DenseRows
-from .._resources.threads import hands
+from .._resources.threads import workers
 from .._schema.conform import Conformed
 from .._schema.names import append_suffixes
 from .._schema.schema import NAMES
@@ -52,7 +52,7 @@ def read_rows(
     """
     survey = job.survey
     first = 0
-    with hands("read", memory) as reading:
+    with workers("read", memory) as reading:
         for source, described in zip(survey.sources, survey.inputs, strict=True):
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:

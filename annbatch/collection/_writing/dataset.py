@@ -12,7 +12,7 @@ from anndata.io import write_elem
 from ..._format.attributes import DTYPE_ATTRIBUTE
 from .._blocks import SparseRows
 from .._format import Format, codecs_for
-from .._resources.threads import ahead, hands
+from .._resources.threads import ahead, workers
 from .._schema.schema import NAMES, DenseSchema, SparseSchema
 from .arrays import LocalWriter, ZarrWriter, encoder
 from .tables import TABLE_CHUNK, TableWriter, quiet_writing
@@ -193,7 +193,7 @@ def write_dataset(
     statistics, n_obs = shuffled.statistics, max(1, job.survey.n_obs)
     nnz_per_row = {path: nnz / n_obs for path, nnz in statistics.nnz.items()}
     start, stop = job.rows_of(number)
-    with hands("encode") as encoding:
+    with workers("encode") as encoding:
         writer = DatasetWriter(
             place, job.survey.schema, statistics.stored, nnz_per_row, job.form, encoding.pool, stop - start
         )

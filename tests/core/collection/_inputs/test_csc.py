@@ -14,7 +14,7 @@ from scipy import sparse
 from annbatch import DatasetCollection
 from annbatch.collection._inputs.csc import StoredCsc
 from annbatch.collection._resources.pages import RowMemory
-from annbatch.collection._resources.threads import hands
+from annbatch.collection._resources.threads import workers
 from annbatch.errors import CorruptDataError
 
 from ..conftest import assert_holds, make_counts
@@ -31,7 +31,7 @@ def test_any_rows(tmp_path: Path, dtype: str, window: int, shape: tuple[int, int
     with h5py.File(tmp_path / "a.h5", "w") as file:
         ad.io.write_elem(file, "X", matrix)
     expected = matrix.tocsr()
-    with h5py.File(tmp_path / "a.h5", "r") as file, hands("test", RowMemory(window)) as reading:
+    with h5py.File(tmp_path / "a.h5", "r") as file, workers("test", RowMemory(window)) as reading:
         stored = StoredCsc(file["X"], "X")
         assert stored.matrix.shape == shape
         assert stored.matrix.nnz == matrix.nnz
@@ -53,7 +53,7 @@ def test_damaged_ones_are_named(tmp_path: Path) -> None:
             file["X"][name][-1] = wrong
         with (
             h5py.File(tmp_path / f"{name}.h5", "r") as file,
-            hands("test") as reading,
+            workers("test") as reading,
             pytest.raises(CorruptDataError, match="the matrix must have"),
         ):
             StoredCsc(file["X"], "the matrix").read(0, 20, reading)
