@@ -3,7 +3,7 @@
 >>> import annbatch
 >>> sorted(annbatch.__all__)
 ['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'diversity', 'errors', 'samplers', 'suggest', 'testing',
- 'transforms', 'types', 'write_sharded']
+ 'transforms', 'tuning', 'types', 'write_sharded']
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import abc, errors, samplers, testing, transforms, types
+    from . import abc, errors, samplers, testing, transforms, tuning, types
     from ._remote.store import RemoteStore
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
-    from .tuning._diversity import diversity
-    from .tuning._suggest import suggest
+    from .tuning import diversity, suggest
 
 __version__ = version("annbatch")
 
@@ -33,6 +32,7 @@ __all__ = [
     "suggest",
     "testing",
     "transforms",
+    "tuning",
     "types",
     "write_sharded",
 ]
@@ -41,8 +41,8 @@ _HOMES = {
     "DatasetCollection": ".collection",
     "Loader": ".loader",
     "RemoteStore": "._remote.store",
-    "diversity": ".tuning._diversity",
-    "suggest": ".tuning._suggest",
+    "diversity": ".tuning",
+    "suggest": ".tuning",
     "write_sharded": ".collection",
 }
 

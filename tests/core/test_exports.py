@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 import annbatch
 
 
-@pytest.mark.parametrize(
-    "name", ["annbatch", "annbatch.abc", "annbatch.collection", "annbatch.samplers", "annbatch.transforms"]
-)
+MODULES = ["abc", "collection", "samplers", "testing", "transforms", "tuning"]
+
+
+@pytest.mark.parametrize("name", ["annbatch", *(f"annbatch.{module}" for module in MODULES)])
 def test_all_lists_the_public_names_sorted(name):
     module = import_module(name)
 
@@ -28,6 +30,15 @@ def test_dir_lists_what_was_not_imported_yet():
     assert set(annbatch.__all__) <= set(dir(annbatch))
 
 
-@pytest.mark.parametrize(("exported", "home"), [("Loader", "loader"), ("DatasetCollection", "collection")])
+@pytest.mark.parametrize(
+    ("exported", "home"), [("Loader", "loader"), ("DatasetCollection", "collection"), ("suggest", "tuning")]
+)
 def test_exports_are_the_objects_of_their_homes(exported, home):
     assert getattr(annbatch, exported) is getattr(import_module(f"annbatch.{home}"), exported)
+
+
+def test_the_reference_lists_every_public_name_and_no_private_one(repository):
+    reference = (repository / "docs" / "api.md").read_text()
+
+    assert [name for name in annbatch.__all__ if not re.search(rf"annbatch\.{name}\b", reference)] == []
+    assert re.findall(r"\S*\._\S*", reference) == []
