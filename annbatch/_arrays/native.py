@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._format.layout import ChunkLayout
+    from .._kernels.decode import StoredChunks
     from .._plan.pieces import Pieces
     from .chunk_locations import Files
     from .read_plan import Reads
@@ -136,7 +137,7 @@ class NativeArray(StoredArray):
             located.announce(reads)
         return located
 
-    def kernel_input(self, reads: Reads, located: ChunkLocations, *, stored: np.dtype, scratch: str) -> tuple[Any, ...]:
+    def kernel_input(self, reads: Reads, located: ChunkLocations, *, stored: np.dtype, scratch: str) -> StoredChunks:
         """Return what kernels need to read this array on the calling thread.
 
         Parameters
@@ -147,31 +148,25 @@ class NativeArray(StoredArray):
             Dtype by which kernels know the values: the array's, or an integer of the same size.
         scratch
             Name of the thread's memory to decode into: two arrays that are read together need two.
-
-        Returns
-        -------
-        tuple
-            The thread's Blosc context; file descriptor, offset and bytes of each read's chunk; elements per chunk;
-            whether chunks are Blosc-compressed; the fill value as bytes; scratch for encoded and for decoded bytes, the
-            latter also as values; the exclusive upper bound of the values, or -1.
         """
         from .._kernels.clib import blosc_context
+        from .._kernels.decode import StoredChunks
 
         layout = self.layout
         longest = int((reads.stop - reads.start).max(initial=1)) * self.dtype.itemsize
         decoded = _scratch(scratch, longest + 256)
-        return (
-            blosc_context() if layout.blosc else 0,
-            located.fd,
-            located.offset,
-            located.nbytes,
-            layout.chunk,
-            layout.blosc,
-            np.frombuffer(np.array(layout.fill_value, dtype=self.dtype).tobytes(), dtype=np.uint8),
-            _scratch("encoded", located.largest + 64 if layout.blosc else 0),
-            decoded,
-            decoded.view(stored),
-            self._limit,
+        return StoredChunks(
+            context=blosc_context() if layout.blosc else 0,
+            fd=located.fd,
+            offset=located.offset,
+            nbytes=located.nbytes,
+            chunk=layout.chunk,
+            blosc=layout.blosc,
+            fill=np.frombuffer(np.array(layout.fill_value, dtype=self.dtype).tobytes(), dtype=np.uint8),
+            encoded=_scratch("encoded", located.largest + 64 if layout.blosc else 0),
+            decoded=decoded,
+            values=decoded.view(stored),
+            limit=self._limit,
         )
 
     def _run(self, kernel: Kernel, reads: Reads, located: ChunkLocations, stored: np.dtype, *arguments: Any) -> int:

@@ -7,7 +7,7 @@ Reading
 Conversion
     ``encode`` writes Blosc chunks; ``transpose`` turns CSC into CSR; ``narrow`` casts floats that hold integers.
 Shared
-    ``copy``: non-temporal stores. ``clib``: functions of the C library and of
+    ``copy``: non-temporal stores. ``blosc_header``: the format of a chunk. ``clib``: functions of the C library and of
     Blosc. ``intrinsics``: what numba lacks.
 
 Numba caches compiled kernels on disk, by the modification time of the kernel's own file: after editing a kernel that

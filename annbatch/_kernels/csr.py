@@ -204,7 +204,7 @@ def read_both(
     """
     status, fetched, at = read_values(indices, reads, r)
     if status != DONE:
-        return status, -1 - r, fetched, data[9][:0], at
+        return status, -1 - r, fetched, data.values[:0], at
     status, fetched_too, values = read_values(data, reads, r)
     return status, r, fetched + fetched_too, values, at
 
