@@ -1,4 +1,4 @@
-"""Open chunk files and what their indexes say, kept within a bound."""
+"""Chunk files, open with their indexes: a bounded number per process."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from .._format.layout import ChunkLayout
 
 _MOST_OPEN = 256
-"""Files that stay open; processes may have 1,024 by default, and every reading thread needs some more for a while."""
+"""Files that stay open: a process may have 1,024 by default, and each reading thread needs a few more for a while."""
 
+_MISSING = 0
+"""Identity of a file that does not exist."""
 
-MISSING = 0
-"""Identity of a file that is not there."""
-
-_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block
 
 
 class ChunkFile:
-    """An open file of chunks. Closed when nothing refers to it.
+    """An open file of chunks, closed when nothing refers to it.
 
     Attributes
     ----------
     fd
-        File descriptor; -1 where there is no such file, which means that all its chunks hold the fill value.
+        File descriptor; -1 if the file does not exist, so that all its chunks hold the fill value.
     identity
-        A number that changes with the file.
+        Number that changes with the file.
     offset, nbytes
-        ``(per_file,)`` int64 place and size of each chunk in the file; ``offset`` is ``ABSENT`` for one never written.
+        ``(per_file,)`` int64 position and size of each chunk in bytes; ``offset`` is ``ABSENT`` for a chunk that was
+        never written.
     """
 
     def __init__(self, layout: ChunkLayout, number: int) -> None:
         self.path = Path(layout.file(number))
         self.fd = -1
-        self.identity = MISSING
+        self.identity = _MISSING
         try:
             self.fd = os.open(self.path, _FLAGS)
         except FileNotFoundError:
@@ -57,14 +57,14 @@ class ChunkFile:
             self.nbytes = np.zeros(layout.per_file, dtype=np.int64)
             return
         weakref.finalize(self, os.close, self.fd)
-        found = os.fstat(self.fd)
-        if not S_ISREG(found.st_mode):
-            raise CorruptDataError(f"{self.path} must be a file, and is none.")
-        self.identity = _identity(found)
+        stat = os.fstat(self.fd)
+        if not S_ISREG(stat.st_mode):
+            raise CorruptDataError(f"{self.path} is not a regular file.")
+        self.identity = _identity(stat)
         if layout.sharded:
-            self._read_index(layout, found.st_size)
+            self._read_index(layout, stat.st_size)
         else:
-            self.offset, self.nbytes = np.zeros(1, dtype=np.int64), np.array([found.st_size], dtype=np.int64)
+            self.offset, self.nbytes = np.zeros(1, dtype=np.int64), np.array([stat.st_size], dtype=np.int64)
         absent = np.flatnonzero(self.offset == ABSENT)
         if layout.complete and len(absent) and (number * layout.per_file + absent[0]) * layout.chunk < layout.size:
             raise CorruptDataError(
@@ -72,7 +72,7 @@ class ChunkFile:
             )
 
     def check_unchanged(self) -> None:
-        """Raise ``CorruptDataError`` if the file is no longer the one that was opened."""
+        """Raise ``CorruptDataError`` if the file was replaced, changed or removed since it was opened."""
         if self.fd < 0:
             return
         try:
@@ -84,26 +84,26 @@ class ChunkFile:
 
     def _read_index(self, layout: ChunkLayout, size: int) -> None:
         n_bytes = layout.index_bytes
-        # As many bytes as there are, if fewer: a damaged layout may ask for any number of them.
+        # No more bytes than the file has: a damaged layout may ask for any number.
         raw = os.pread(self.fd, min(n_bytes, size), 0 if layout.index_first else max(0, size - n_bytes))
         self.offset, self.nbytes = parse_index(raw, layout, size, self.path)
 
 
-_lock = threading.RLock()  # an array that is collected while it is held drops its files, on the same thread
-_open: OrderedDict[tuple[int, int], ChunkFile] = OrderedDict()  # of all arrays of the process, the last used last
+_lock = threading.RLock()  # reentrant: an array may be collected, and drop its files, on the thread that holds it
+_open: OrderedDict[tuple[int, int], ChunkFile] = OrderedDict()  # of all arrays, least recently used first
 _numbers = itertools.count()
 
 
 class ChunkFiles:
     """An array's chunk files, opened when they are needed. Thread-safe.
 
-    The files used last stay open, of all arrays together. One that is dropped is closed when the last reading that uses
-    it has ended.
+    The most recently used files of all arrays stay open. A file that is dropped is closed when the last read that uses
+    it ends.
     """
 
     def __init__(self, layout: ChunkLayout) -> None:
         self._layout = layout
-        self._known: dict[int, int] = {}  # which file each was, also when it is no longer open
+        self._known: dict[int, int] = {}  # identity of each file, also after it was closed
         self._number = next(_numbers)
         weakref.finalize(self, _drop, self._number).atexit = False
 
@@ -113,7 +113,7 @@ class ChunkFiles:
         Raises
         ------
         CorruptDataError
-            If its index contradicts its checksum or its length, or it changed since it was opened first.
+            If its index contradicts its checksum or its length, or the file changed since it was first opened.
         """
         key = self._number, number
         with _lock:
@@ -141,7 +141,7 @@ def _drop(array: int) -> None:
 
 
 def _identity(stat: os.stat_result) -> int:
-    """Return a number that stands for this file with this content: 8 bytes, as there may be a million files."""
+    """Return a number that identifies this file with this content: 8 bytes, as there may be a million files."""
     return hash((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 

@@ -1,4 +1,4 @@
-"""Where the chunks of planned reads lie, opened when they are read."""
+"""Where the chunks of planned reads lie; their files are opened while they are read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .read_plan import Reads
 
 _ANNOUNCED_TOGETHER = 64 << 10
-"""Ranges closer than this are announced as one: fewer calls, and a disk reads on that far anyway."""
+"""Ranges closer than this many bytes are announced as one: fewer calls, and a disk reads ahead that far anyway."""
 
 
 class Chunks(Protocol):
-    """An open file of chunks; see :class:`~annbatch._sources.files.ChunkFile`."""
+    """An open file of chunks; see :class:`~annbatch._arrays.chunk_files.ChunkFile`."""
 
     fd: int
     offset: np.ndarray
@@ -28,21 +28,21 @@ class Chunks(Protocol):
 
 
 class Files(Protocol):
-    """An array's files of chunks."""
+    """The chunk files of an array."""
 
     def get(self, number: int) -> Chunks:
-        """Return one, open."""
+        """Return a file, open."""
 
 
 class ChunkLocations:
-    """Where the chunks of some reads lie.
+    """Where the chunks of reads lie.
 
-    Nothing is open at first, however many files there are: :meth:`opened` opens those of a part, for a while.
+    No file is open at first, as there may be any number of them: :meth:`opened` opens those of a part for a while.
 
     Attributes
     ----------
     fd, offset, nbytes
-        ``(n_reads,)`` int64; see :class:`~annbatch._sources.files.ChunkFile`. There while :meth:`opened`.
+        ``(n_reads,)`` int64; see :class:`~annbatch._arrays.chunk_files.ChunkFile`. Valid while :meth:`opened`.
     """
 
     fd: np.ndarray
@@ -55,14 +55,14 @@ class ChunkLocations:
         self._chunk = reads.chunk
 
     def part(self, part: slice) -> ChunkLocations:
-        """Return where some of the reads lie."""
+        """Return the locations of some of the reads."""
         one = copy(self)
         one._chunk = self._chunk[part]
         return one
 
     @contextmanager
     def opened(self) -> Iterator[ChunkLocations]:
-        """Give the same, open until the end of the block: with many files, no others may be open meanwhile."""
+        """Return the same locations, open until the end of the block."""
         one, held = copy(self), list[Chunks]()
         number, within = np.divmod(self._chunk, self._layout.per_file)
         one.fd, one.offset, one.nbytes = (np.empty(len(number), dtype=np.int64) for _ in range(3))
@@ -79,17 +79,17 @@ class ChunkLocations:
             held.clear()
 
     def n_jobs(self, n_jobs: int) -> int:
-        """Return into how many jobs to cut the reading where there are threads for so many."""
+        """Return a number of jobs to cut the reads into, given the number of threads."""
         return n_jobs
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest encoded chunk, of those that can be right at all."""
+        """Bytes of the largest encoded chunk, within what an undamaged chunk can have."""
         bound = self._layout.chunk * self._layout.dtype.itemsize
         return min(int(self.nbytes.max(initial=0)), 2 * bound + (1 << 16))
 
     def announce(self, reads: Reads) -> None:
-        """Tell the kernel what will be read, so that a cold disk works ahead."""
+        """Tell the operating system what will be read, so that a cold disk works ahead."""
         if not hasattr(os, "posix_fadvise"):
             return
         for some in reads.in_few_files(self._layout.per_file):

@@ -1,8 +1,7 @@
-"""HDF5 datasets, read around HDF5 where their bytes are known: values that lie as they are, and gzip chunks.
+"""HDF5 datasets, read without the HDF5 library where they are uncompressed or gzip-compressed.
 
-HDF5 reads and inflates one chunk after the other under one lock: 0.35 GB/s of gzip where two threads inflate 1.6. What
-is stored in a way that is not known here (another filter, another byte order, chunks of part of a row, a driver that is
-no plain file), h5py reads.
+HDF5 reads and inflates chunk after chunk under one lock: gzip at 0.35 GB/s, where two threads inflate 1.6 GB/s. Any
+other storage (another filter or byte order, chunks of part of a row, a driver other than a plain file) is read by h5py.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 
 
 def open_hdf5(dataset: h5py.Dataset, *, limit: int | None) -> StoredArray:
-    """Return the fastest way to read a dataset; ``limit`` as for :class:`~annbatch._arrays.library.LibraryArray`."""
+    """Return the fastest reader of a dataset; ``limit`` as for :class:`~annbatch._arrays.library.LibraryArray`."""
     library = H5Array(dataset, limit=limit)
     if not hasattr(os, "pread") or dataset.size == 0:
         return library
-    plain = PlainChunks.of(dataset)
+    plain = UncompressedChunks.of(dataset)
     if plain is not None:
         from .native import NativeArray
 
@@ -43,7 +42,7 @@ def open_hdf5(dataset: h5py.Dataset, *, limit: int | None) -> StoredArray:
 
 
 class H5Array(LibraryArray):
-    """An HDF5 dataset, read through h5py, whose library takes one caller at a time."""
+    """An HDF5 dataset, read through h5py by one thread at a time, as HDF5 allows no more."""
 
     _lock = threading.Lock()
 
@@ -60,7 +59,7 @@ class H5Array(LibraryArray):
             return np.asarray(self._dataset[start:stop], dtype=self.dtype)
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return "h5py"
 
 
@@ -70,7 +69,7 @@ class GzipArray(H5Array):
     def __init__(self, dataset: h5py.Dataset, table: ChunkTable | None = None, *, limit: int | None = None) -> None:
         super().__init__(dataset, limit=limit)
         table = table or ChunkTable.of(dataset)
-        assert table is not None, "the file was changed since its chunks were known"
+        assert table is not None, "the file was changed since it was opened"
         self._table = table
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -80,7 +79,7 @@ class GzipArray(H5Array):
         return read[start - first * length : stop - first * length]
 
     def describe(self) -> str:
-        """Say how the array is read."""
+        """Describe how the array is read."""
         return "HDF5 (gzip)"
 
 
@@ -89,16 +88,16 @@ def _reopen(kind: type[H5Array], path: str, name: str, limit: int | None) -> H5A
 
 
 class ChunkTable:
-    """Where the chunks of a dataset lie in its file: gzip chunks, or none of any filter, of whole rows.
+    """Where the chunks of a dataset lie in its file: chunks of whole rows, gzip-compressed or uncompressed.
 
     Attributes
     ----------
     length
-        Rows a chunk.
+        Rows per chunk.
     gzip
         Whether chunks are gzip-compressed.
     offsets, sizes
-        ``(n_chunks,)`` int64, in bytes.
+        ``(n_chunks,)`` int64 positions and sizes in bytes.
     """
 
     def __init__(self, dataset: h5py.Dataset, offsets: np.ndarray, sizes: np.ndarray, length: int, gzip: bool) -> None:
@@ -111,7 +110,7 @@ class ChunkTable:
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> ChunkTable | None:
-        """Return the table, or None where h5py must read."""
+        """Return the table of a dataset, or None if h5py must read it."""
         plan = dataset.id.get_create_plist()
         filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
         known = filters in ([], [h5py.h5z.FILTER_DEFLATE])
@@ -123,7 +122,7 @@ class ChunkTable:
 
         def note(info: Any) -> None:
             number = info.chunk_offset[0] // length
-            # A chunk whose filter was skipped is left to h5py, with all the others.
+            # One chunk whose filter was skipped leaves the whole dataset to h5py.
             offsets[number], sizes[number] = info.byte_offset, -1 if info.filter_mask else info.size
 
         dataset.id.chunk_iter(note)
@@ -132,9 +131,9 @@ class ChunkTable:
         return None if odd.any() else cls(dataset, offsets, sizes, length, gzip)
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Return the rows of chunks ``first:last``, in memory that this thread's next call uses again.
+        """Return the rows of chunks ``first:last``, in memory that this thread's next call reuses.
 
-        Many at once: a thread that comes back to Python after every chunk of 78 KB mostly waits for the others.
+        Many chunks per call: a thread that returns to Python after each chunk of 78 KB mostly waits for the GIL.
         """
         nbytes = self.length * int(np.prod(self._item, dtype=np.int64)) * self._dtype.itemsize
         scratch: np.ndarray | None = getattr(self._scratch, "bytes", None)
@@ -159,8 +158,8 @@ class ChunkTable:
         return f"Chunk {number} of {self._path}{self._name}"
 
 
-class PlainChunks:
-    """Where a dataset lies whose bytes are its values: for the kernels that read such chunks of zarr arrays.
+class UncompressedChunks:
+    """Where the values of an uncompressed dataset lie, for the kernels that read uncompressed zarr arrays.
 
     Attributes
     ----------
@@ -169,7 +168,7 @@ class PlainChunks:
     fd
         File descriptor.
     offset, nbytes
-        ``(n_chunks,)`` int64, in bytes.
+        ``(n_chunks,)`` int64 positions and sizes in bytes.
     """
 
     def __init__(self, dataset: h5py.Dataset, offset: np.ndarray, length: int) -> None:
@@ -182,31 +181,31 @@ class PlainChunks:
         weakref.finalize(self, os.close, self.fd)
 
     @classmethod
-    def of(cls, dataset: h5py.Dataset) -> PlainChunks | None:
-        """Return where the values lie, or None if they are encoded."""
+    def of(cls, dataset: h5py.Dataset) -> UncompressedChunks | None:
+        """Return where the values of a dataset lie, or None if they are encoded."""
         if not _is_plain(dataset):
             return None
         if dataset.chunks is None:
-            offset = dataset.id.get_offset()  # None where nothing was written, or it lies in the header
+            offset = dataset.id.get_offset()  # None if nothing was written, or if the values lie in the header
             return None if offset is None else cls(dataset, np.array([offset], dtype=np.int64), dataset.shape[0])
         table = ChunkTable.of(dataset)
         return None if table is None or table.gzip else cls(dataset, table.offsets, table.length)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen_plain, (str(self.path), self._name)
+        return _reopen_chunks, (str(self.path), self._name)
 
-    def get(self, number: int) -> PlainChunks:
-        """Return the file of chunks, which is the only one."""
+    def get(self, number: int) -> UncompressedChunks:
+        """Return the only file of chunks."""
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class H5Layout(ChunkLayout):
-    """How a dataset lies in an HDF5 file."""
+    """Layout of a dataset in an HDF5 file."""
 
     @classmethod
     def of(cls, dataset: h5py.Dataset, chunk: int, n_chunks: int) -> H5Layout:
-        """Describe a dataset of plain chunks of so many elements."""
+        """Return the layout of a dataset of ``n_chunks`` uncompressed chunks of ``chunk`` elements."""
         return cls(
             folder=Path(f"{dataset.file.filename}{dataset.name}"),
             shape=dataset.shape,
@@ -223,22 +222,22 @@ class H5Layout(ChunkLayout):
         )
 
     def file(self, number: int) -> PurePath:
-        """Return what errors name."""
+        """Return the path that errors name."""
         return self.folder
 
     def describe(self) -> str:
-        """Say how arrays that lie so are read."""
+        """Describe how arrays of this layout are read."""
         return "HDF5 (native, uncompressed)"
 
 
-def _reopen_plain(path: str, name: str) -> PlainChunks:
-    chunks = PlainChunks.of(h5py.File(path, "r")[name])
-    assert chunks is not None, "the file was changed since its chunks were known"
+def _reopen_chunks(path: str, name: str) -> UncompressedChunks:
+    chunks = UncompressedChunks.of(h5py.File(path, "r")[name])
+    assert chunks is not None, "the file was changed since it was opened"
     return chunks
 
 
 def _is_plain(dataset: h5py.Dataset) -> bool:
-    """Say whether a dataset holds numbers that lie in its file, and in no buffer of a writer."""
+    """Return whether a dataset holds numbers that lie in its file, and not in a buffer of a writer."""
     file = dataset.file
     lies_in_file = file.driver == "sec2" and file.mode == "r" and not file.userblock_size and not dataset.external
     return bool(dataset.ndim and dataset.dtype.kind in "iuf" and dataset.dtype.isnative and lies_in_file)

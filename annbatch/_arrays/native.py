@@ -35,10 +35,10 @@ _GAP_BYTES = 4096
 
 WHAT_FAILED = {
     -1: "could not be read",
-    -2: "is shorter than its index says: truncated?",
-    -3: "does not hold the chunk that is expected there: damaged",
-    -4: "holds a chunk that does not decode: damaged",
-    -5: "holds column numbers beyond the matrix: damaged",
+    -2: "is shorter than its index says (truncated?)",
+    -3: "does not hold the expected chunk (damaged)",
+    -4: "holds a chunk that does not decode (damaged)",
+    -5: "holds column numbers beyond the matrix (damaged)",
 }
 
 _local = threading.local()

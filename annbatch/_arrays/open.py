@@ -1,4 +1,4 @@
-"""Which source a user's object is read through."""
+"""Choose the reader of a user's matrix."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
     ----------
     matrix
         A NumPy array, a SciPy CSR matrix, a zarr or HDF5 array, a zarr or HDF5 group in anndata's CSR encoding,
-        anndata's own wrapper of such a group, or a dask array: a dense one, or one that anndata read lazily.
+        anndata's wrapper of such a group, or a dask array: a dense one, or one that anndata read lazily.
     name
-        What errors call it.
+        Name of the matrix in errors.
 
     Raises
     ------
     TypeError
-        If it is anything else, CSC among it.
+        If it is anything else, such as a CSC matrix.
     """
     import h5py
     import scipy.sparse as sp
     import zarr
 
     if is_dask(matrix):
-        return _lazy(matrix, name)
+        return _dask(matrix, name)
     if isinstance(matrix, np.ndarray):
         return _dense(MemoryArray(_numeric(matrix, name)), {})
     if isinstance(matrix, sp.csr_matrix | sp.csr_array):
@@ -56,12 +56,12 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
     raise _not_rows(name, f"{type(matrix).__module__}.{type(matrix).__qualname__}", "load it, or open it with zarr")
 
 
-def _lazy(array: Any, name: str) -> RowSource:
+def _dask(array: Any, name: str) -> RowSource:
     stored = stored_behind(array)
     if stored is not None:
         return open_rows(stored, name=name)
     if not isinstance(array._meta, np.ndarray):
-        advice = "only those that anndata read lazily have rows that can be found; `.compute()` it, or store it"
+        advice = "only those that anndata read lazily can be read by rows; `.compute()` it, or store it"
         raise _not_rows(name, f"a sparse dask array ({type(array._meta).__name__})", advice)
     return _dense(DaskArray(_numeric(array, name)), {})
 
@@ -85,16 +85,16 @@ def _dense(array: StoredArray, attributes: dict[str, Any]) -> DenseSource:
 
 
 def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> StoredArray:
-    """Return what reads a stored array of numbers: the native reader where it knows the layout, a library otherwise.
+    """Return the reader of a stored array of numbers: the native one if it knows the layout, else a library.
 
     Parameters
     ----------
     array
         A zarr array or an HDF5 dataset.
     name
-        What errors call it.
+        Name of the array in errors.
     limit
-        Values must be below it; for column numbers.
+        Exclusive upper bound of the values, for column numbers.
     """
     import h5py
 
@@ -127,12 +127,12 @@ def _numeric(array: Any, name: str) -> Any:
     if array.dtype.kind not in "biufc":
         raise TypeError(f"`{name}` must hold numbers or booleans, got dtype {array.dtype}.")
     if not array.shape:
-        raise TypeError(f"`{name}` must have rows, got an array of no dimensions.")
+        raise TypeError(f"`{name}` must have rows, got an array without dimensions.")
     return array
 
 
 def _not_rows(name: str, got: str, advice: str) -> TypeError:
     return TypeError(
-        f"`{name}` must be a NumPy array, a zarr or HDF5 array, or a CSR matrix (SciPy's, anndata's or a group), "
-        f"which rows can be read from; got {got}: {advice}."
+        f"`{name}` must be a NumPy array, a zarr or HDF5 array, or a CSR matrix (SciPy's, anndata's or a group), so "
+        f"that rows can be read; got {got}: {advice}."
     )

@@ -1,4 +1,4 @@
-"""Which part of which chunk to decode for which pieces: integers only, no I/O."""
+"""Plan which part of which chunk to decode for which pieces: integers only, no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .._plan.pieces import Pieces
 
 _FEW_FILES = 32
-"""Open at a time for one reading of one array; a process may have 1,024 by default, and reads on every core."""
+"""Files open at a time per job and array: a process may have 1,024 by default, and reads on every core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Reads:
     chunk
         ``(n,)`` int64 number of the chunk.
     start, stop
-        ``(n,)`` int64 elements of the stretch, counted in the whole array.
+        ``(n,)`` int64 elements of the stretch, counted from the beginning of the array.
     piece
-        ``(n,)`` int64 first piece that ends behind ``start``; a piece that crosses the border of two stretches
-        belongs to both.
+        ``(n,)`` int64 first piece that ends after ``start``; a piece that crosses the border of two stretches belongs
+        to both.
     """
 
     chunk: np.ndarray
@@ -54,14 +54,14 @@ class Reads:
         Parameters
         ----------
         start, stop
-            Which elements.
+            Range of elements.
         first
-            First piece that is wanted of them.
+            First piece that lies in it.
 
         Returns
         -------
         tuple
-            Which stretches, and these cut to the elements, with pieces counted from ``first``.
+            Numbers of the stretches, and the stretches cut to the elements, with pieces counted from ``first``.
         """
         part = slice(
             int(np.searchsorted(self.stop, start, side="right")), int(np.searchsorted(self.start, stop, side="left"))
@@ -75,7 +75,7 @@ class Reads:
         Parameters
         ----------
         per_file
-            Chunks a file.
+            Chunks per file.
         """
         number = self.chunk // per_file
         file = np.cumsum(np.diff(number, prepend=number[:1]) != 0)
@@ -89,13 +89,13 @@ def plan_reads(pieces: Pieces, *, chunk: int, gap: int, stretch: int) -> Reads:
     Parameters
     ----------
     pieces
-        In elements; ``start`` and ``start + length`` ascend, all lengths positive.
+        Pieces in elements; ``start`` and ``start + length`` ascend, all lengths are positive.
     chunk
-        Elements a chunk.
+        Elements per chunk.
     gap
-        Unwanted elements that it is cheaper to decode than to skip.
+        Number of elements that are cheaper to decode in vain than to skip.
     stretch
-        The most elements to decode at once, so that they stay in the cache.
+        Maximum of elements to decode at once, so that they stay in the cache.
     """
     ends = pieces.start + pieces.length
     first = np.concatenate([[0], np.flatnonzero(pieces.start[1:] > ends[:-1] + gap) + 1]).astype(np.int64)

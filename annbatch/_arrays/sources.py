@@ -74,8 +74,8 @@ class CsrSource:
         wrong[1:] |= (start[1:] < stop[:-1]) & (rows[1:] != rows[:-1])
         if wrong.any():
             raise CorruptDataError(
-                f"`indptr` must ascend from 0 to the {self.data.shape[0]} stored values, and does not in rows "
-                f"{rows.min()}..{rows.max()}: damaged."
+                f"`indptr` must ascend from 0 to {self.data.shape[0]}, the number of stored values, but does not in "
+                f"rows {rows.min()}..{rows.max()}: damaged."
             )
         return start, stop - start
 

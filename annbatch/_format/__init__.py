@@ -1,1 +1,5 @@
-"""How arrays lie on disk: chunk layouts, shard indexes, and the attributes that this package adds."""
+"""How arrays lie on disk.
+
+``layout``: chunks in files, from zarr's metadata. ``shard_index``: where chunks lie in a shard. ``attributes``: what
+this package adds to the metadata.
+"""

@@ -1,4 +1,4 @@
-"""How a zarr v3 array lies on disk, if the native reader knows that way."""
+"""The layout of a zarr v3 array in files, as far as the native reader knows it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from .attributes import COMPLETE_ATTRIBUTE
 if TYPE_CHECKING:
     import zarr
 
-
 _BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
 
 
@@ -26,27 +25,27 @@ class ChunkLayout:
     Attributes
     ----------
     folder
-        Of the array: on the local disk, or in an object store, where it is relative to the store.
+        Folder of the array: on the local disk, or relative to an object store.
     shape, dtype
-        Of the array.
+        Shape and dtype of the array.
     chunk
-        Elements in a (inner) chunk; the last one is stored in full size, too.
+        Elements per (inner) chunk; the last chunk is stored in full size, too.
     per_file
-        Chunks in a file: 1 without sharding.
+        Chunks per file: 1 without sharding.
     sharded
-        Whether a file begins or ends with an index of its chunks.
+        Whether each file begins or ends with an index of its chunks.
     index_first
-        Whether that index is at the beginning.
+        Whether the index is at the beginning.
     index_checksum
         Whether a CRC-32C follows the index.
     blosc
-        Whether chunks are Blosc-compressed; plain bytes otherwise.
+        Whether chunks are Blosc-compressed; they are uncompressed otherwise.
     fill_value
-        Of chunks that were not written.
+        Value of chunks that were not written.
     complete
-        Whether every chunk was written, so that a missing file is damage; zarr leaves out chunks of the fill value.
+        Whether every chunk was written, so that a missing file is damage; zarr omits chunks that hold the fill value.
     keys
-        Prefix and separator of chunk files' names, as the array's ``chunk_key_encoding`` has them.
+        Prefix and separator of the names of chunk files, from the array's ``chunk_key_encoding``.
     """
 
     folder: PurePath
@@ -78,7 +77,7 @@ class ChunkLayout:
         return 16 * self.per_file + 4 * self.index_checksum
 
     def describe(self) -> str:
-        """Say how arrays that lie so are read."""
+        """Describe how arrays of this layout are read."""
         return f"zarr (native, {'Blosc' if self.blosc else 'uncompressed'})"
 
     def file(self, number: int) -> PurePath:
@@ -88,7 +87,7 @@ class ChunkLayout:
 
 
 def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
-    """Return how an array lies on the local disk or in an object store, if the native reader knows that way.
+    """Return the layout of an array on a local disk or in an object store; None if the native reader does not know it.
 
     It knows zarr v3, little-endian, sharded or not, Blosc or no compression, chunked along the first axis only.
     """
@@ -137,7 +136,7 @@ def _folder(array: zarr.Array[Any]) -> PurePath | None:
 
 
 def _chunk_keys(encoding: dict[str, Any]) -> tuple[str, str] | None:
-    """Return prefix and separator of chunk names: ``c/0/0``, or ``0.0`` in the way of zarr v2."""
+    """Return prefix and separator of chunk names such as ``c/0/0``, or ``0.0`` as in zarr v2."""
     configuration = encoding.get("configuration") or {}
     if encoding["name"] == "default":
         separator = configuration.get("separator", "/")
@@ -148,7 +147,7 @@ def _chunk_keys(encoding: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype, chunk_bytes: int) -> bool | None:
-    """Say whether chunks are Blosc (True) or plain (False); None for anything else."""
+    """Return whether chunks are Blosc-compressed (True) or uncompressed (False); None for anything else."""
     names = [codec["name"] for codec in codecs]
     if names not in (["bytes"], ["bytes", "blosc"]):
         return None
@@ -158,8 +157,8 @@ def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype, chunk_bytes: int) -
     if len(codecs) == 1:
         return False
     blosc = codecs[1]["configuration"]
-    # Blosc decodes items of its own size: where the two sizes do not nest, values begin in the middle of one, and where
-    # a chunk is no multiple of them, its last ones are not to be had.
+    # Blosc decodes whole items of its `typesize`. If that and the dtype's size do not nest, values begin in the middle
+    # of an item; if a chunk is not a multiple of it, the last values cannot be decoded.
     size = blosc.get("typesize") or 1
     nested = (dtype.itemsize % size == 0 or size % dtype.itemsize == 0) and chunk_bytes % size == 0
     return True if blosc["cname"] in _BLOSC_COMPRESSORS and nested else None

@@ -55,17 +55,17 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
     Raises
     ------
     CorruptDataError
-        If the index contradicts its checksum, or points beyond the shard.
+        If the index does not match its checksum, or points beyond the shard.
     """
     n_bytes = layout.index_bytes
     if size < n_bytes or len(raw) != n_bytes:
-        raise CorruptDataError(f"{where} must hold an index of {n_bytes} bytes, got {size} in all: truncated?")
+        raise CorruptDataError(f"{where} must hold a chunk index of {n_bytes} bytes, got {len(raw)} (truncated?).")
     if layout.index_checksum and google_crc32c.value(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
-        raise CorruptDataError(f"{where} has a chunk index that contradicts its checksum: damaged, truncated?")
+        raise CorruptDataError(f"{where} has a chunk index that does not match its checksum (damaged or truncated).")
     index = np.frombuffer(raw, dtype="<u8", count=2 * layout.per_file).reshape(-1, 2)
     written = index[:, 0] != _STORED_ABSENT
     if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
-        raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes: truncated?")
+        raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes (truncated?).")
     offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
     nbytes = np.zeros(layout.per_file, dtype=np.int64)
     offset[written], nbytes[written] = index[written, 0].astype(np.int64), index[written, 1].astype(np.int64)

@@ -1,1 +1,5 @@
-"""Plans in integers only: no I/O, so that properties can be tested."""
+"""Plans in integers only, without I/O, so that properties can be tested.
+
+``window_rows``: the rows of a window, and which dataset holds each. ``pieces``: ranges to copy, and their places in a
+window. ``ranges``: ranges of integers. ``position``: how far an epoch has come, and who reads the remaining batches.
+"""

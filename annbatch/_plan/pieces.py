@@ -1,4 +1,4 @@
-"""Pieces of rows, and where they go in a window."""
+"""Pieces of rows, and their places in a window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALIGNED_ELEMENTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """What to copy where: stored ranges along an array's first axis, and offsets in a flat buffer.
+    """Ranges to copy along an array's first axis, and their offsets in a flat buffer.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Pieces:
         Parameters
         ----------
         item
-            Elements an item.
+            Elements per item.
         """
         start, length, dest = self.start, self.length, self.dest
         if len(length) and length.min() == 0:
@@ -74,7 +74,7 @@ class WindowLayout:
     filled
         ``(n_batches,)`` int64 elements that the rows of each batch fill.
     capacity
-        ``(n_batches,)`` int64 elements that belong to each batch, padding included.
+        ``(n_batches,)`` int64 elements reserved for each batch, padding included.
     """
 
     offset: np.ndarray
@@ -89,16 +89,16 @@ class WindowLayout:
 
 
 def lay_out(lengths: np.ndarray, edges: np.ndarray, capacity: Callable[[int], int] | None = None) -> WindowLayout:
-    """Give every row its place in a flat buffer in which each batch is contiguous and aligned.
+    """Lay out rows in a flat buffer in which each batch is contiguous and aligned.
 
     Parameters
     ----------
     lengths
-        ``(n_rows,)`` elements of each row, in window order.
+        ``(n_rows,)`` elements in each row, in window order.
     edges
         ``(n_batches + 1,)`` first row of each batch, and the total.
     capacity
-        Elements to reserve for a batch that fills the given number; default, just those.
+        Returns the elements to reserve for a batch, given how many it fills; None to reserve just those.
 
     Raises
     ------

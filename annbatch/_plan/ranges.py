@@ -17,7 +17,7 @@ def split_every(array: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def concatenated_ranges(starts: Sequence[int] | np.ndarray, lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return ``arange(start, start + length)`` for each pair, one after the other, as int64."""
+    """Return ``arange(start, start + length)`` for each pair, concatenated, as int64."""
     starts, lengths = np.asarray(starts, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0

@@ -1,7 +1,7 @@
-"""Where every row of a window comes from and where it goes: integers only, no I/O.
+"""Plan where each row of a window comes from and where it goes: integers only, no I/O.
 
-A window is the rows of one load request in the order in which batches yield them. The shuffle happens here; what is
-read afterwards is written once, to its final place.
+A window is the rows of one load request, in the order in which batches yield them. Shuffling happens here: each row is
+written once, to its final place, when it is read.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class DatasetRows:
     Attributes
     ----------
     dataset
-        Which dataset.
+        Number of the dataset.
     rows
-        ``(n,)`` int64 row numbers within it, ascending; a row may repeat.
+        ``(n,)`` int64 row numbers in the dataset, ascending; a row may repeat.
     positions
-        ``(n,)`` int64 places in the window.
+        ``(n,)`` int64 positions in the window.
     """
 
     dataset: int
@@ -61,14 +61,14 @@ class DatasetRows:
 
 
 def n_requested(requests: Sequence[slice] | np.ndarray) -> int:
-    """Return how many rows the requests of one window name."""
+    """Return the number of rows in the requests of one window."""
     if isinstance(requests, np.ndarray):
         return len(requests)
     return sum(request.stop - request.start for request in requests)
 
 
 def plan_window(request: LoadRequest, n_obs: int) -> WindowRows:
-    """Turn a sampler's request into global rows in batch order.
+    """Convert a sampler's request to global rows in batch order.
 
     Raises
     ------
@@ -101,14 +101,14 @@ def plan_window(request: LoadRequest, n_obs: int) -> WindowRows:
 
 
 def rows_by_dataset(rows: np.ndarray, dataset_starts: np.ndarray) -> list[DatasetRows]:
-    """Deal a window's rows to the datasets that hold them.
+    """Group a window's rows by the datasets that hold them.
 
     Parameters
     ----------
     rows
         ``(n_rows,)`` global row numbers in window order.
     dataset_starts
-        ``(n_datasets + 1,)`` first global row of each dataset, and the total.
+        ``(n_datasets + 1,)`` first global row of each dataset, then the total.
     """
     order = np.argsort(rows, kind="stable")
     ascending = rows[order]

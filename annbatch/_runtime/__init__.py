@@ -1,1 +1,5 @@
-"""What belongs to a process: window memory, threads, and the zarr pipeline."""
+"""What belongs to a process.
+
+``buffers``: memory for windows, reused. ``threads``: how many, and whether a fork lost them. ``zarrs``: arrays encoded
+and decoded by zarrs.
+"""

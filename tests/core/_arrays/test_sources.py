@@ -409,7 +409,7 @@ BAD = {
     "strings": (lambda folder: np.array([["a"]]), "`X` must hold numbers or booleans, got dtype <U1"),
     "objects": (lambda folder: np.array([[None]]), "`X` must hold numbers or booleans, got dtype object"),
     "dates": (lambda folder: np.zeros((2, 2), "M8[s]"), "`X` must hold numbers or booleans, got dtype datetime64"),
-    "a number": (lambda folder: np.array(3.0), "`X` must have rows, got an array of no dimensions"),
+    "a number": (lambda folder: np.array(3.0), "`X` must have rows, got an array without dimensions"),
 }
 
 

@@ -55,8 +55,8 @@ def test_the_format_is_that_of_zarr(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda raw: raw[:-1], "x must hold an index of 36 bytes, got 100 in all"),
-        (lambda raw: b"\1" + raw[1:], "x has a chunk index that contradicts its checksum"),
+        (lambda raw: raw[:-1], "x must hold a chunk index of 36 bytes, got 35"),
+        (lambda raw: b"\1" + raw[1:], "x has a chunk index that does not match its checksum"),
         (lambda raw: format_index([(0, 60), (60, 41)], 2), "x has a chunk index that points beyond its 100 bytes"),
         (lambda raw: format_index([(2**64 - 2, 4)], 2), "x has a chunk index that points beyond its 100 bytes"),
     ],
