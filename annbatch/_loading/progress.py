@@ -40,7 +40,7 @@ class Progress:
     def begin(self, *, ranks: int, workers: int) -> Pass:
         """Return the pass that starts now. Unless it ends, the next one starts the same epoch from the beginning."""
         start = self.position if self._resumed else Position(self.position.epoch)
-        self.position, self._resumed = start.taken_up_by(ranks, workers), False
+        self.position, self._resumed = start.resumed_by(ranks, workers), False
         return Pass(self, self.position, self._chosen)
 
     def record(self, position: Position, chosen: int) -> None:
@@ -115,7 +115,7 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
         own["seed"] = said["seed"]
     _check_same("sampler", said, own)
     position = _position(state["position"])
-    position.taken_up_by(sampler.assigned_ranks, position.workers)
+    position.resumed_by(sampler.assigned_ranks, position.workers)
     if takes_seed:
         sampler.take_seed(said["seed"])
     return position

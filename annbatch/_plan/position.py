@@ -1,9 +1,9 @@
-"""Where a run stands within an epoch, and who takes which batches of the rest: integers only.
+"""How far an epoch has come, and which reader takes which of the remaining batches: integers only.
 
 An epoch is a sequence of batches, numbered from 0, that depends on seed and epoch alone. Readers (ranks, or the workers
-of one) each take one contiguous part of it, all at the same pace. What is left at any time is therefore known from how
-many readers there were and how many steps they made; where others go on, the rest is assigned to them in turn. No list
-of what has been seen is kept, so a position is a few numbers however many rows there are.
+of one rank) each take one contiguous part of it, all at the same pace. The remaining batches therefore follow from the
+number of readers and of the steps they made; where other readers continue, these batches are assigned to them in turn.
+No list of past batches is kept, so a position is a few numbers, however many rows there are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-Stretches = list[range]
-"""Batches by their numbers, in the order in which they are to come."""
+BatchRanges = list[range]
+"""Numbers of batches, in the order in which they will be yielded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Position:
     Attributes
     ----------
     epoch
-        Which one.
+        Number of the epoch.
     assigned
-        For each earlier part of the epoch, by how many ranks it was read, and how many batches each of them took.
+        Number of ranks that read each earlier part of the epoch, and of batches that each rank took.
     ranks, workers
-        How many ranks read now, and how many workers in each; 1 where there are none.
+        Number of ranks that read now, and of workers per rank; 1 without ranks or workers.
     steps
-        Batches that this reader has taken since.
+        Batches that this reader has taken since then.
     """
 
     epoch: int = 0
@@ -37,13 +37,13 @@ class Position:
     workers: int = 1
     steps: int = 0
 
-    def taken_up_by(self, ranks: int, workers: int) -> Position:
-        """Return the same place for so many ranks and workers.
+    def resumed_by(self, ranks: int, workers: int) -> Position:
+        """Return the same position for other numbers of ranks and workers.
 
         Raises
         ------
         ValueError
-            If workers were under way, each at a place of its own, and there are now others.
+            If workers had begun, each at its own position, and their number has changed.
         """
         if (self.ranks, self.workers) == (ranks, workers):
             return self
@@ -51,21 +51,21 @@ class Position:
         if self.steps and self.workers > 1:
             raise ValueError(
                 f"`num_workers` must be {self.workers} on {self.ranks} ranks, as when the state was taken within a "
-                f"worker, got {workers} on {ranks}; a state that is to go on elsewhere is taken without workers."
+                f"worker, got {workers} on {ranks}; to resume with other numbers, take the state without workers."
             )
         if self.steps:
             assigned = (*assigned, (self.ranks, self.steps))
         return replace(self, assigned=assigned, ranks=ranks, workers=workers, steps=0)
 
 
-def cut(stretches: Stretches, start: int, stop: int) -> Stretches:
-    """Return the batches at ``start:stop`` of all the stretches one after the other."""
+def cut(ranges: BatchRanges, start: int, stop: int) -> BatchRanges:
+    """Return the batches at positions ``start:stop`` of all ranges one after the other."""
     part, first = [], 0
-    for stretch in stretches:
-        piece = stretch[max(0, start - first) : max(0, stop - first)]
+    for batches in ranges:
+        piece = batches[max(0, start - first) : max(0, stop - first)]
         if len(piece):
             part.append(piece)
-        first += len(stretch)
+        first += len(batches)
     return part
 
 
@@ -75,11 +75,11 @@ def parts(n: int, readers: int, *, equal: bool, from_end: bool = False) -> list[
     Parameters
     ----------
     n, readers
-        How many batches and readers.
+        Numbers of batches and readers.
     equal
-        Whether all parts have the same size and the remainder is nobody's; else the first parts have one more.
+        Whether all parts have the same size, so that no reader takes the remainder; else the first parts have one more.
     from_end
-        Whether an unclaimed remainder lies at the beginning and not at the end.
+        Whether a remainder that no reader takes lies at the beginning instead of the end.
     """
     each, rest = divmod(n, readers)
     if equal:
@@ -89,21 +89,21 @@ def parts(n: int, readers: int, *, equal: bool, from_end: bool = False) -> list[
     return list(pairwise(starts))
 
 
-def rest_of(stretches: Stretches, steps: int, of_readers: list[tuple[int, int]]) -> Stretches:
-    """Return what is left once each reader has taken ``steps`` batches of its part: in one sweep, neighbours joined."""
-    total = sum(map(len, stretches))
+def remaining(ranges: BatchRanges, steps: int, of_readers: list[tuple[int, int]]) -> BatchRanges:
+    """Return the batches that remain once each reader has taken ``steps`` of its part, with adjacent ranges joined."""
+    total = sum(map(len, ranges))
     starts = [0, *(min(start + steps, stop) for start, stop in of_readers)]
     stops = [*(start for start, _ in of_readers), total]
-    # Pieces between what readers took: the rest of one's part, and what lies before the next one's.
-    wanted = [(start, stop) for start, stop in zip(starts, stops, strict=True) if start < stop]
-    left: Stretches = []
-    place, first = 0, 0
-    for start, stop in wanted:
+    # Between what readers took: the rest of a reader's part, and what lies before the next reader's part.
+    untaken = [(start, stop) for start, stop in zip(starts, stops, strict=True) if start < stop]
+    left: BatchRanges = []
+    number, first = 0, 0
+    for start, stop in untaken:
         while start < stop:
-            while first + len(stretches[place]) <= start:
-                first += len(stretches[place])
-                place += 1
-            piece = stretches[place][start - first : stop - first]
+            while first + len(ranges[number]) <= start:
+                first += len(ranges[number])
+                number += 1
+            piece = ranges[number][start - first : stop - first]
             if left and left[-1].stop == piece.start:
                 left[-1] = range(left[-1].start, piece.stop)
             else:

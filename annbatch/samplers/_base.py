@@ -22,7 +22,7 @@ from ._seeding import ATTRIBUTES, SAMPLERS, keyed_rng, window_rng
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._plan.position import Stretches
+    from .._plan.position import BatchRanges
     from ..types import LoadRequest
     from ._row_set import RowSet
 
@@ -234,13 +234,13 @@ class Sampler(ABC):
 
     # Steps of `sample` ------------------------------------------------------------------------------------------------
 
-    def _remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> Stretches:
+    def _remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> BatchRanges:
         share = self._share(n_obs, position)
         if worker[1] > 1:
             share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
         return cut(share, position.steps, sys.maxsize)
 
-    def _share(self, n_obs: int, position: Position) -> Stretches:
+    def _share(self, n_obs: int, position: Position) -> BatchRanges:
         """Return the batches for this rank, including those that it has taken."""
         return [range(sum(steps for _, steps in position.assigned), self.n_batches(n_obs))]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._plan.position import Position, Stretches, cut, parts, rest_of
+from .._plan.position import BatchRanges, Position, cut, parts, remaining
 from .._plan.ranges import concatenated_ranges
 from ._base import Sampler
 from ._chunk import ChunkSampler
@@ -182,19 +182,19 @@ class DistributedSampler(Sampler):
         whole_only = self._remainder == "drop" and self._sampler.n_rows_short(n_obs) > 0
         return self._sampler.n_batches(n_obs) - whole_only
 
-    def _share(self, n_obs: int, position: Position) -> Stretches:
+    def _share(self, n_obs: int, position: Position) -> BatchRanges:
         n_batches = self._n_assigned(n_obs)
         left = [range(n_batches)]
         for ranks, steps in position.assigned:
-            left = rest_of(left, steps, self._parts(left, ranks, position.epoch))
+            left = remaining(left, steps, self._parts(left, ranks, position.epoch))
         return self._assigned(left, position.epoch, n_batches)
 
-    def _parts(self, batches: Stretches, n_ranks: int, epoch: int) -> list[tuple[int, int]]:
+    def _parts(self, batches: BatchRanges, n_ranks: int, epoch: int) -> list[tuple[int, int]]:
         # In odd epochs the remainder is left out at the other end: in a fixed order it would always be the same rows.
         equal = self._remainder == "drop"
         return parts(sum(map(len, batches)), n_ranks, equal=equal, from_end=bool(epoch % 2))
 
-    def _assigned(self, batches: Stretches, epoch: int, n_batches: int) -> Stretches:
+    def _assigned(self, batches: BatchRanges, epoch: int, n_batches: int) -> BatchRanges:
         """Return this rank's share, filled up to the largest share if requested."""
         of_ranks = self._parts(batches, self.assigned_ranks, epoch)
         share = cut(batches, *of_ranks[self._rank])

@@ -362,9 +362,9 @@ def test_a_loader_without_a_seed_takes_that_of_the_state():
 
 def test_workers_go_on_as_many_as_they_were():
     position = Position(2, assigned=((3, 4),), ranks=3, workers=2, steps=5)
-    assert position.taken_up_by(3, 2) == position
+    assert position.resumed_by(3, 2) == position
     with pytest.raises(ValueError, match="`num_workers` must be 2 on 3 ranks, as when the state was"):
-        position.taken_up_by(3, 1)
+        position.resumed_by(3, 1)
     progress = Progress()
     progress.resume(Position(1, steps=7))
     assert progress.begin(ranks=1, workers=4).position == Position(1, assigned=((1, 7),), workers=4)

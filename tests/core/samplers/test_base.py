@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from annbatch import Loader, diversity
-from annbatch._plan.position import rest_of
+from annbatch._plan.position import remaining
 from annbatch._plan.window_rows import plan_window
 from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, RowSet
@@ -339,10 +339,10 @@ def test_a_digest_is_computed_once():
 def test_what_is_left_after_many_restarts_is_as_few_stretches_as_can_be():
     left = [range(100_000)]
     for _ in range(200):  # one rank, again and again: one stretch, however often
-        left = rest_of(left, 3, [(0, sum(map(len, left)))])
+        left = remaining(left, 3, [(0, sum(map(len, left)))])
     assert left == [range(600, 100_000)]
-    assert rest_of([range(0, 4), range(4, 8)], 1, [(0, 4), (4, 8)]) == [range(1, 4), range(5, 8)]
-    assert rest_of([range(0, 9)], 0, [(0, 3), (3, 6), (6, 9)]) == [range(0, 9)]
+    assert remaining([range(0, 4), range(4, 8)], 1, [(0, 4), (4, 8)]) == [range(1, 4), range(5, 8)]
+    assert remaining([range(0, 9)], 0, [(0, 3), (3, 6), (6, 9)]) == [range(0, 9)]
 
 
 def test_an_iteration_that_was_superseded_says_nothing_more():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annbatch._plan.position import Position, cut, parts, rest_of
+from annbatch._plan.position import Position, cut, parts, remaining
 from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, SequentialSampler
 
@@ -192,7 +192,7 @@ def test_what_is_left_is_what_nobody_took(pieces, readers, steps, equal):
     everything = [batch for stretch in stretches for batch in stretch]
     of_readers = parts(len(everything), readers, equal=equal)
     taken = [batch for start, stop in of_readers for batch in everything[start:stop][:steps]]
-    left = [batch for stretch in rest_of(stretches, steps, of_readers) for batch in stretch]
+    left = [batch for stretch in remaining(stretches, steps, of_readers) for batch in stretch]
     assert sorted(taken + left) == everything
     assert [batch for stretch in cut(stretches, 3, 9) for batch in stretch] == everything[3:9]
 
