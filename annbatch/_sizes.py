@@ -1,4 +1,4 @@
-"""Sizes in bytes: as users write them, as they are on disk, as people read them."""
+"""Sizes in bytes: parsed from arguments, measured on disk, formatted for people."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
     Parameters
     ----------
     size
-        A number of bytes, or a string: ``"512MB"``. K, M, G, T and P, with or without ``iB``, are powers of 1,024.
+        A number of bytes, or a string such as ``"512MB"``. K, M, G, T and P, with or without ``iB``, are powers of
+        1,024.
     name
-        The argument, for the error.
+        Name of the argument in errors.
     least
-        The smallest that will do, 0 or 1.
+        Smallest valid size, 0 or 1.
 
     Raises
     ------
     ValueError
-        If it is below ``least`` or not a size.
+        If the size is below ``least``, or the string is not a size.
 
     Examples
     --------
     >>> parse_size("1.5 KB", name="prefetch")
     1536
     """
-    n_bytes = size if isinstance(size, int) else _in_words(str(size), name)
+    n_bytes = size if isinstance(size, int) else _parse(str(size), name)
     if n_bytes < least:
         raise ValueError(f"`{name}` must {'be positive' if least else 'not be negative'}, got {size!r}.")
     return int(n_bytes)
 
 
-def _in_words(size: str, name: str) -> int:
+def _parse(size: str, name: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGTP]?)(?:i?B|bytes?)?\s*", size, re.IGNORECASE)
     if match is None:
         raise ValueError(f"`{name}` must be a size such as '512MB' or a number of bytes, got {size!r}.")
@@ -44,7 +45,7 @@ def _in_words(size: str, name: str) -> int:
 
 
 def rows_for(size: int | str, bytes_per_row: float, *, name: str) -> int:
-    """Return how many rows a size stands for: itself if it is an int, else as many as fill that many bytes.
+    """Return a number of rows: the size itself if it is an int, else how many rows fill that many bytes.
 
     Examples
     --------
@@ -68,7 +69,7 @@ def size_on_disk(path: str | Path) -> int:
 
 
 def format_bytes(n_bytes: float) -> str:
-    """Return a number of bytes as people read it, in powers of 1,000.
+    """Format a number of bytes for people, in powers of 1,000.
 
     Examples
     --------

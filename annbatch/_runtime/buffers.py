@@ -1,8 +1,8 @@
-"""Window memory that is used again once nobody refers to it.
+"""Memory for windows, reused once nothing refers to it.
 
-Fresh memory costs a page fault per 4 KB, which alone caps a core near 600,000 cells/s; so blocks are kept. A block
-comes back when the last array that views it is gone, which Python itself counts: there is no timer, and a batch
-that the user keeps stays as it is for ever.
+Fresh memory costs a page fault per 4 KB, which alone limits a core to about 600,000 cells/s; so blocks are kept. A
+block comes back when the last array that views it is gone, as Python counts references: there is no timer, and a batch
+that the user keeps never changes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ ALIGNMENT = 64
 """Bytes. XLA on the CPU aliases host memory only at this alignment, and copies otherwise."""
 
 _PASSED_OVER = 64
-"""A block that this many lends passed over is of a size no longer asked for, and is freed."""
+"""Lends after which an idle block is freed: its size is no longer requested."""
 
 _SLACK = 1.25
-"""Room above what a window asks for, so that a block fits the next windows too, whose nnz differs by a few percent."""
+"""Size of a new block relative to the request, so that it fits the next windows, whose nnz differs by a few percent."""
 
 
 def allocate_aligned(nbytes: int, *, zeroed: bool = False) -> np.ndarray:
@@ -35,20 +35,20 @@ def allocate_aligned(nbytes: int, *, zeroed: bool = False) -> np.ndarray:
 
 
 class BufferPool:
-    """Lends blocks of memory and takes them back when the last view is gone. Thread-safe.
+    """Lends blocks of memory, and takes them back when their last view is gone. Thread-safe.
 
     Parameters
     ----------
     allocate
-        Makes a new 64-byte aligned block of the given number of bytes.
+        Returns a new 64-byte aligned block of the given number of bytes.
     """
 
     def __init__(self, allocate: Callable[[int], np.ndarray] = allocate_aligned) -> None:
         self._allocate = allocate
         self._lock = threading.Lock()
         self._idle: list[tuple[int, np.ndarray]] = []  # (number of lends when it came back, block)
-        # A weak reference's callback runs wherever the last view dies, perhaps while this very lock is held: it may
-        # only append to a deque, which is atomic; the next `lend` sorts it in.
+        # A weak reference's callback runs wherever the last view dies, perhaps while this very lock is held: it only
+        # appends to a deque, which is atomic; the next `lend` takes the block back.
         self._returned: deque[tuple[int, np.ndarray]] = deque()  # (which lend, block)
         self._lent: dict[int, weakref.ref[np.ndarray]] = {}
         self._n_lends = 0
@@ -58,14 +58,14 @@ class BufferPool:
     def lend(self, nbytes: int) -> np.ndarray:
         """Return ``(nbytes,)`` uint8, 64-byte aligned, contents undefined.
 
-        The block is lent until every array that views the returned one, itself included, is gone.
+        The block is lent until the returned array and all its views are gone.
         """
         with self._lock:
             self._n_lends += 1
             self._take_back()
             block = self._pick(nbytes)
-            # Over a memoryview the array is not owned by `block`, so that views of it refer to `root`, whose
-            # death is then the death of the last of them.
+            # As `root` is made from a memoryview and not from `block`, its views keep `root` alive: it dies with the
+            # last of them.
             root = np.frombuffer(block.data, dtype=np.uint8, count=nbytes)
             returned, lend = self._returned, self._n_lends
             self._lent[lend] = weakref.ref(root, lambda _: returned.append((lend, block)))

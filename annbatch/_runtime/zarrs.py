@@ -1,4 +1,4 @@
-"""Arrays read and written through zarrs, one handle at a time: nobody's ``zarr.config`` changes."""
+"""Arrays read and written through zarrs, handle by handle, so that the user's ``zarr.config`` does not change."""
 
 from __future__ import annotations
 
@@ -11,39 +11,43 @@ if TYPE_CHECKING:
 
 
 def through_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
-    """Return a second handle on ``array`` that encodes and decodes through zarrs, whatever ``zarr.config`` says.
+    """Return a second handle on ``array`` that encodes and decodes through zarrs, independent of ``zarr.config``.
 
-    zarr chooses the pipeline from its global configuration when a handle is made; here it is put into one handle of our
-    own, so neither the user's handles nor their configuration change. None where zarrs does not know the store (one in
-    memory, an fsspec file system) or the byte order, or does not read the dtype rightly.
+    zarr chooses the codec pipeline from its global configuration when a handle is made; here it is set in a new handle,
+    so that neither the user's handles nor their configuration change.
+
+    Returns
+    -------
+    zarr.Array or None
+        None if zarrs does not support the store (memory, fsspec) or the byte order, or reads the dtype incorrectly.
     """
     import zarr
     from zarrs import ZarrsCodecPipeline
 
     given = array.async_array
-    # zarrs 0.2.3 swaps real and imaginary parts of big-endian values where it decodes part of a chunk
+    # zarrs 0.2.3 swaps real and imaginary parts of big-endian values when it decodes part of a chunk
     if not array.dtype.isnative or array.dtype.kind == "c":
         return None
     claim_zarrs()
     own = type(given)(given.metadata, given.store_path, given.config)
     with warnings.catch_warnings():
-        # zarrs warns where it leaves an array to zarr's own pipeline, which it then does by itself
+        # zarrs warns when it leaves an array to zarr's own pipeline, as it does without help
         warnings.simplefilter("ignore", UserWarning)
-        # obstore warns that zarrs makes a client of its own for an object store, with connections of its own
+        # obstore warns that zarrs opens another client, with its own connections, for an object store
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(given.metadata, given.store_path.store)
-        except NotImplementedError:  # of the store
+        except NotImplementedError:  # by the store
             return None
     object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
     return zarr.Array(own)
 
 
-_process: int | None = None  # which has started zarrs' threads
+_process: int | None = None  # the process that started zarrs' threads
 
 
 def claim_zarrs() -> None:
-    """Raise where zarrs would wait for ever: its threads do not survive a fork, and it does not notice."""
+    """Raise ``RuntimeError`` in a forked process: zarrs' threads do not survive a fork, and it would wait forever."""
     global _process
     if _process is None:
         _process = os.getpid()

@@ -1,4 +1,4 @@
-"""Planning, against plain NumPy."""
+"""The rows of a window and the datasets that hold them, against plain NumPy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._plan.pieces import ALIGNED_ELEMENTS, lay_out
-from annbatch._plan.ranges import concatenated_ranges, split_every
 from annbatch._plan.window_rows import n_requested, plan_window, rows_by_dataset
 
 
@@ -65,14 +63,6 @@ def test_a_request_that_cannot_be_met_says_why(request_, message):
         plan_window(request_, 10)
 
 
-@given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 10)), max_size=20))
-def test_concatenated_ranges(ranges):
-    expected = [row for start, length in ranges for row in range(start, start + length)]
-    found = concatenated_ranges([start for start, _ in ranges], [length for _, length in ranges])
-    assert found.dtype == np.int64
-    assert found.tolist() == expected
-
-
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.data())
 def test_every_row_goes_to_the_dataset_that_holds_it_and_keeps_its_place(sizes, data):
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -88,34 +78,3 @@ def test_every_row_goes_to_the_dataset_that_holds_it_and_keeps_its_place(sizes, 
         assert share.rows.max() < sizes[share.dataset]
         back[share.positions] = share.rows + starts[share.dataset]
     np.testing.assert_array_equal(back, rows)
-
-
-@given(
-    st.lists(st.lists(st.integers(0, 200), max_size=8), max_size=6),
-    st.sampled_from([None, lambda n: n, lambda n: n + 3, lambda n: -(-n // 128) * 128]),
-)
-def test_batches_are_contiguous_aligned_and_apart(batches, capacity):
-    lengths = np.array([length for batch in batches for length in batch], dtype=np.int64)
-    edges = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])]).astype(np.int64)
-    layout = lay_out(lengths, edges, capacity)
-    assert (layout.batch % ALIGNED_ELEMENTS == 0).all()
-    assert layout.filled.tolist() == [sum(batch) for batch in batches]
-    assert layout.capacity.tolist() == [sum(batch) if capacity is None else capacity(sum(batch)) for batch in batches]
-    assert (layout.batch[:-1] + layout.capacity <= layout.batch[1:]).all()
-    assert layout.size == layout.batch[-1]
-    for i, batch in enumerate(batches):
-        offsets = layout.batch[i] + np.concatenate([[0], np.cumsum(batch)[:-1]]) if batch else []
-        np.testing.assert_array_equal(layout.offset[edges[i] : edges[i + 1]], offsets)
-
-
-def test_a_capacity_below_what_a_batch_holds_is_refused():
-    with pytest.raises(ValueError, match="`capacity` must return at least the 5 elements of the batch, got 4"):
-        lay_out(np.array([2, 3]), np.array([0, 2]), lambda n: n - 1)
-
-
-@given(st.integers(0, 30), st.integers(1, 12))
-def test_split_every(n, size):
-    parts = split_every(np.arange(n), size)
-    assert [row for part in parts for row in part] == list(range(n))
-    assert all(len(part) == size for part in parts[:-1])
-    assert all(0 < len(part) <= size for part in parts)
