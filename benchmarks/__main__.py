@@ -1,4 +1,4 @@
-"""Measures the machine, this package and its peers, in turn: ``python -m benchmarks --help``."""
+"""Measure the machine, this package and its peers, in turn: ``python -m benchmarks --help``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Make what is missing, measure, and return everything that was found."""
+    """Make the missing data, measure, and return all results."""
     begin, load = time.monotonic(), os.getloadavg()[0]
     pythons = find_peers(arguments.peers)
     missing = [peer.name for peer in PEERS if peer.worker not in pythons]
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if not {CONVERSION, "memory", "h5ad"}.issuperset(arguments.only):
             make_sparse(stores, folder, workers, set(pythons), cells=cells)
             if not stores.sparse:
-                raise SystemExit("There is no store to read: every conversion failed.")
+                raise SystemExit("No store to read: every conversion failed.")
         scale = 1 / 16 if arguments.quick else 1.0
         if "dense" in arguments.only:
             make_dense(stores, folder, scale=scale)
@@ -189,29 +189,29 @@ def _sections(text: str) -> list[str]:
     names = text.split(",")
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"must be of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
+        raise argparse.ArgumentTypeError(f"must be among {', '.join(SECTIONS)}, got {', '.join(unknown)}")
     return [name for name in SECTIONS if name in names]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--quick", action="store_true", help="small data and short samples: shows that it works, measures nothing")
+    add("--quick", action="store_true", help="small data and short samples: shows that all works, measures nothing")
     add("--only", type=_sections, default=list(SECTIONS), metavar="A,B", help=f"sections: {', '.join(SECTIONS)}")
     add("--out", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="for result.json and result.svg")
-    add("--data", type=Path, metavar="DIR", help="make data here, and use what is there (default: temporary)")
-    add("--h5ad", type=Path, nargs="+", default=[], metavar="FILE", help="cells to convert, instead of made ones")
-    add("--store", type=_store, action="append", default=[], metavar="NAME=DIR", help="a collection that exists")
+    add("--data", type=Path, metavar="DIR", help="make data here, and reuse what is there (default: temporary)")
+    add("--h5ad", type=Path, nargs="+", default=[], metavar="FILE", help="cells to convert, instead of synthetic ones")
+    add("--store", type=_store, action="append", default=[], metavar="NAME=DIR", help="an existing collection")
     add("--peers", type=Path, nargs="+", default=[], metavar="DIR", help="environments of peers, or folders of them")
-    add("--cells", type=int, help=f"to make (default {FULL['cells']:,})")
-    add("--genes", type=int, help=f"to make (default {FULL['genes']:,})")
+    add("--cells", type=int, help=f"cells to make (default {FULL['cells']:,})")
+    add("--genes", type=int, help=f"genes to make (default {FULL['genes']:,})")
     add("--files", type=int, help=f"h5ad files to make (default {FULL['files']})")
-    add("--chunk-sizes", type=int, nargs="+", metavar="N", help="contiguous rows that are read together")
+    add("--chunk-sizes", type=int, nargs="+", metavar="N", help="contiguous rows read together")
     add("--window", type=int, metavar="ROWS", help=f"rows in memory together (default {FULL['window']:,})")
-    add("--rounds", type=int, help=f"samples of each contender (default {FULL['rounds']})")
-    add("--seconds", type=float, help=f"how long a sample takes (default {FULL['seconds']:g})")
-    add("--drop-caches", action="store_true", help="cold: drop the machine's page cache, too; needs root")
-    add("--write-docs", type=Path, metavar="RESULT.json", help="measure nothing: put a result into the pages of docs/")
+    add("--rounds", type=int, help=f"samples per contender (default {FULL['rounds']})")
+    add("--seconds", type=float, help=f"length of a sample (default {FULL['seconds']:g})")
+    add("--drop-caches", action="store_true", help="cold: also drop the machine's page cache; needs root")
+    add("--write-docs", type=Path, metavar="RESULT.json", help="measure nothing: write a result into docs/")
     return parser
 
 

@@ -1,16 +1,15 @@
-"""What handing batches over costs on the host: ``python -m benchmarks.adapters``.
+"""Measure what handing batches to frameworks costs on the host: ``python -m benchmarks.adapters``.
 
-Two tables, of batches of 4,096 cells x 20,000 genes with 1,600 non-zeros a cell, float32:
+Two tables, for batches of 4,096 cells x 20,000 genes with 1,600 non-zeros per cell, float32:
 
-1. microseconds that each framework's adapter takes for a batch, beside what reading it takes from memory, which is the
-   fastest that reading can be;
-2. milliseconds to a dense batch, and of all cores together: by the loader, which reads with as many threads as there
-   are cores, from memory and from a compact store; and by ``scipy.toarray``, which has one, and torch's ``to_dense``,
-   from the same CSR, which they have in memory. They write to fresh memory, as in a training loop, whose pages the
-   system has to clear first; the loader to memory that it uses again. So ``scipy.toarray`` is also tried with memory
-   that is there (``out``).
+1. microseconds per batch of each framework's adapter, compared with reading the batch from memory, the fastest kind of
+   reading;
+2. milliseconds per dense batch, elapsed and summed over cores: by the loader, with one thread per core, from memory and
+   from a compact store; and by ``scipy.toarray``, with one thread, and torch's ``to_dense``, from the same CSR in
+   memory. These two write to fresh memory, as in a training loop, whose pages the system has to clear first; the loader
+   reuses memory. So ``scipy.toarray`` also runs with reused memory (``out``).
 
-Contenders take turns; medians over rounds. ``--quick`` shows that it works, and measures nothing.
+Contenders take turns; figures are medians over rounds. ``--quick`` shows that all works, and measures nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ Contenders = dict[str, Callable[[], None]]
 
 
 def make_cells(n_rows: int, n_columns: int, nnz_per_row: int) -> sparse.csr_matrix:
-    """Return counts, the columns of a row drawn one from each of equal stretches."""
+    """Return counts; the columns of a row are drawn one from each of equal stretches."""
     rng = np.random.default_rng(0)
     step = n_columns / nnz_per_row
     columns = (np.arange(nnz_per_row) * step + rng.random((n_rows, nnz_per_row)) * step).astype(np.int32)
@@ -50,7 +49,7 @@ def make_cells(n_rows: int, n_columns: int, nnz_per_row: int) -> sparse.csr_matr
 
 
 def medians(contenders: Contenders, *, rounds: int) -> dict[str, tuple[float, float]]:
-    """Return the seconds of a call of each, and those of all cores, all warmed up by one that does not count."""
+    """Return seconds per call of each contender, elapsed and summed over cores, after one call to warm up."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, call in contenders.items():
@@ -64,7 +63,7 @@ def medians(contenders: Contenders, *, rounds: int) -> dict[str, tuple[float, fl
 
 
 def adapters() -> list[Adapter]:
-    """Return those whose framework is installed and works here."""
+    """Return the adapters whose framework is installed and works here."""
     found = []
     for name in ("torch", "jax", "cupy"):
         with suppress(MissingDependencyError, ValueError):
@@ -73,7 +72,7 @@ def adapters() -> list[Adapter]:
 
 
 def laid_out(cells: sparse.csr_matrix, adapter: Adapter) -> CSR:
-    """Return a batch in memory of the adapter's, as the loader lays it out."""
+    """Return a batch in the adapter's memory, as the loader lays it out."""
     nnz = cells.nnz
     capacity = adapter.capacity(nnz)
     data, indices = (adapter.allocate(4 * capacity).view(dtype) for dtype in (np.float32, np.int32))
@@ -85,7 +84,7 @@ def laid_out(cells: sparse.csr_matrix, adapter: Adapter) -> CSR:
 
 
 def epoch(loader: Loader) -> Callable[[], None]:
-    """Return what reads all batches once and keeps none."""
+    """Return a function that reads all batches once and keeps none."""
 
     def read() -> None:
         for _ in loader:
@@ -111,7 +110,7 @@ def hand_over(cells: sparse.csr_matrix, batch: int, rounds: int) -> None:
         contenders[f"{adapter.name}, dense"] = repeated(lambda a=adapter, h=host: a.dense(h.data), 100)
     found = medians(contenders, rounds=rounds)
     reading = found.pop("reading")[0] / BATCHES
-    print(f"\nHanding a batch over; reading it from memory takes {1e6 * reading:,.0f} us:\n")
+    print(f"\nHanding over a batch; reading it from memory takes {1e6 * reading:,.0f} us:\n")
     for name, (seconds, _) in found.items():
         print(f"  {name:16}{1e6 * seconds / 100:8.1f} us {seconds / 100 / reading:8.2%} of reading")
 
@@ -127,18 +126,18 @@ def densify(cells: sparse.csr_matrix, folder: Path, batch: int, rounds: int) -> 
         "annbatch, from memory": epoch(Loader(**dense).add_dataset(cells)),
         "annbatch, from a compact store": epoch(Loader(**dense).use_collection(collection)),
         "scipy.toarray": repeated(one.toarray, BATCHES),
-        "scipy.toarray, memory there": repeated(lambda: one.toarray(out=out), BATCHES),
+        "scipy.toarray, reused memory": repeated(lambda: one.toarray(out=out), BATCHES),
     }
     for adapter in adapters():
         if adapter.name == "torch":
             contenders["torch's to_dense"] = repeated(adapter.csr(laid_out(one, adapter)).to_dense, BATCHES)
-    contenders["writing as many bytes"] = repeated(lambda: out.fill(0), BATCHES)
+    contenders["writing the same bytes"] = repeated(lambda: out.fill(0), BATCHES)
     found = medians(contenders, rounds=rounds)
     print("\nA dense batch:\n")
     others = [name for name in found if name.startswith(("scipy", "torch"))]
     for name, (seconds, of_cores) in found.items():
         ratios = ", ".join(f"{found[other][0] / seconds:.1f}x {other}" for other in others)
-        times = f"{1e3 * seconds / BATCHES:8.1f} ms, {1e3 * of_cores / BATCHES:6.1f} of all cores"
+        times = f"{1e3 * seconds / BATCHES:8.1f} ms, {1e3 * of_cores / BATCHES:6.1f} summed over cores"
         print(f"  {name:32}{times}   {ratios if name.startswith('annbatch') else ''}".rstrip())
 
 

@@ -1,4 +1,4 @@
-"""What is measured: cases, and the contenders that take turns in each."""
+"""Cases, and the contenders that take turns in each."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One loader, or one limit of the machine, doing one thing.
+    """One loader, or one limit of the machine, with one task.
 
     Attributes
     ----------
     name
-        As tables show it; unique in its case.
+        Name in tables; unique in its case.
     worker
-        Which worker measures it.
+        Name of the worker that measures it.
     task
-        What that worker is told; JSON-able. ``rows`` is added.
+        Task for that worker; JSON-able. ``rows`` is added.
     limit
         Name of the contender that bounds this one.
     threads
-        Cores that it may use; None for all.
+        Cores that it may use; None: all.
     unit
-        What a sample counts.
+        Unit that a sample counts.
     least
-        Rows of the smallest sample; others are multiples. 0 for a sample of fixed size.
+        Rows of the smallest sample; other sizes are multiples of it. 0 for a sample of fixed size.
     most
         Rows of the largest sample.
     """
@@ -42,16 +42,16 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Contenders that are compared with each other.
+    """Contenders compared with each other.
 
     Attributes
     ----------
     section, name
-        Where it appears.
+        Place in the report.
     contenders
-        In the order in which they take turns.
+        Contenders, in the order in which they take turns.
     baseline
-        Name of the contender that others are compared with; None where there is none.
+        Name of the contender that others are compared with; None: there is none.
     cold
         Whether the files of the tasks are dropped from the page cache before each sample.
     """
@@ -65,4 +65,4 @@ class Case:
     def __post_init__(self) -> None:
         names = [contender.name for contender in self.contenders]
         if len(set(names)) != len(names):
-            raise ValueError(f"`contenders` must have names of their own, got {names}.")
+            raise ValueError(f"`contenders` must have unique names, got {names}.")

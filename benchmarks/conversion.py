@@ -1,4 +1,4 @@
-"""The section that compares conversions: each in a process of its own, whose memory is its own, in turn."""
+"""The section that compares conversions, in turn, each in a fresh process so that its memory can be measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LITTLE_BYTES = 500 << 20
 
 
 def compress(files: list[Path], folder: Path) -> list[Path]:
-    """Return the same h5ad files with arrays compressed by gzip, made where they are missing."""
+    """Return the same h5ad files, compressed by gzip; make missing ones."""
     compressed = []
     for path in files:
         made = folder / f"gzip-{path.name}"
@@ -37,14 +37,14 @@ def compress(files: list[Path], folder: Path) -> list[Path]:
 def conversion_cases(
     h5ad: list[Path], gzip: list[Path], folder: Path, *, has_scverse: bool
 ) -> Generator[Case, Any, None]:
-    """Yield the cases: plain files within the usual memory and within little, and compressed files.
+    """Yield the cases: uncompressed files within the default memory limit and a small one, and compressed files.
 
     Parameters
     ----------
     h5ad, gzip
-        The same cells, as they are and compressed.
+        The same cells, uncompressed and compressed.
     folder
-        Where stores go, one after the other.
+        Folder for the stores, one after the other.
     has_scverse
         Whether scverse annbatch takes part, with its defaults.
     """
@@ -63,13 +63,13 @@ def conversion_cases(
 
 
 def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str, Any]:
-    """Measure a case: in each round one conversion by each contender, its inputs read just before.
+    """Measure a case: one conversion per contender and round, its inputs read just before.
 
     Returns
     -------
     dict
-        As of :func:`~benchmarks.measure.measure`; also ``peak_bytes``, and ``memory``, how many times as much the
-        baseline takes.
+        As of :func:`~benchmarks.measure.measure`; also ``peak_bytes``, and ``memory``, the baseline's peak over this
+        one's.
     """
     found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in case.contenders}
     for _ in range(rounds):
@@ -107,7 +107,7 @@ def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str
 
 
 def _read(path: Path) -> None:
-    """Have a file in the page cache."""
+    """Bring a file into the page cache."""
     with path.open("rb", buffering=0) as file:
         while file.read(16 << 20):
             pass

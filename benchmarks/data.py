@@ -1,4 +1,4 @@
-"""Data that is made: h5ad files shaped like a large atlas, and dense arrays of three kinds."""
+"""Synthetic data: h5ad files shaped like a large atlas, and dense arrays of three kinds."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 DRAWN_FROM = 1 << 22
-"""Entries in the table from which molecules draw their gene: a gene of share p has p times as many."""
+"""Entries of the table from which molecules draw their gene; a gene of share p has that share of them."""
 
 CELLS_AT_ONCE = 5_000
 
 
 def write_cells(folder: Path, *, n_files: int, n_cells: int, n_genes: int) -> list[Path]:
-    """Write h5ad files of counts as float32 CSR: with 62,710 genes, about 1,600 non-zeros a cell.
+    """Write h5ad files of counts as float32 CSR: with 62,710 genes, about 1,600 non-zeros per cell.
 
     Parameters
     ----------
     folder
-        Where to write; it exists.
+        Existing folder to write to.
     n_files, n_cells, n_genes
-        Files, cells of all of them together, genes of each.
+        Number of files, of cells in all files together, and of genes.
 
     Returns
     -------
     list[Path]
-        The files, always the same for the same numbers.
+        The files; equal for equal arguments.
     """
     rng = np.random.default_rng(0)
     share = rng.lognormal(0, 2.3, n_genes)
@@ -95,11 +95,11 @@ def count_genes(draws, edges, gene_of):
 
 DENSE_ROWS = {"images": 8_192, "genotypes": 4_096, "embeddings": 131_072}
 DENSE_WINDOWS = {"images": 2_048, "genotypes": 1_024, "embeddings": 16_384}
-"""Rows in memory together: 84, 102 and 34 MB of them."""
+"""Rows per window: 84, 102 and 34 MB."""
 
 
 def dense_blocks(kind: str, n_rows: int) -> Iterator[np.ndarray]:
-    """Yield 256 rows at a time of images (5 x 64 x 64 uint16), genotypes (100,000 int8) or embeddings (512 float32)."""
+    """Yield images (5 x 64 x 64 uint16), genotypes (100,000 int8) or embeddings (512 float32), 256 rows at a time."""
     rng = np.random.default_rng(0)
     frequency = rng.beta(0.5, 2, 100_000).astype(np.float32)
     y, x = np.mgrid[:64, :64]

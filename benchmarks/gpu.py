@@ -1,15 +1,14 @@
-"""What a GPU gets: ``python -m benchmarks.gpu``, on a machine that has one.
+"""Measure how fast batches reach a GPU: ``python -m benchmarks.gpu``, on a machine that has one.
 
-Three tables, for batches of 4,096 cells x 20,000 genes with 1,600 non-zeros a cell:
+Three tables, for batches of 4,096 cells x 20,000 genes with 1,600 non-zeros per cell:
 
-1. the rate at which pinned host memory is copied to the device: the limit of everything else;
-2. cells/s into dense batches on the device, for each framework that is installed, and the share of the limit at which
-   the compact form travels; with ``--peer PYTHON``, of an environment of scverse annbatch, its ``preload_to_gpu``;
-3. a logistic regression of 100 classes in bfloat16: seconds to fit against loading speed, from loaders that are held
-   back up to ours, and the share of the time in which the device waited.
+1. the rate at which pinned host memory is copied to the device, which limits everything else;
+2. cells/s into dense batches on the device, per installed framework, and the rate of the compact form as a share of the
+   limit; with ``--peer PYTHON``, an environment of scverse annbatch, also its ``preload_to_gpu``;
+3. a logistic regression of 100 classes in bfloat16: seconds to fit against loading speed, for slowed-down loaders and
+   for ours, and the share of the time in which the device waited.
 
-``--device cpu`` takes the same ways on the CPU, and ``--quick`` small data: that shows that it works, and measures
-nothing.
+``--device cpu`` runs the same code on the CPU, ``--quick`` on small data: both show that all works and measure nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ N_CLASSES = 100
 
 
 def pinned_rate(device: torch.device, nbytes: int) -> float:
-    """Return bytes/s from pinned host memory to the device, the best of several copies."""
+    """Return bytes/s from pinned host memory to the device: the best of several copies."""
     on_gpu = device.type == "cuda"
     host = torch.zeros(nbytes, dtype=torch.uint8, pin_memory=on_gpu)
     there = torch.empty(nbytes, dtype=torch.uint8, device=device)
@@ -55,13 +54,13 @@ def pinned_rate(device: torch.device, nbytes: int) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Return when the device has done all it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def adapters(device: torch.device) -> Iterator[tuple[Adapter, str, Callable[[Any], object]]]:
-    """Yield each framework's adapter, the narrowest dtype that it has, and what waits for an array of it."""
+    """Yield each framework's adapter, its narrowest dtype, and a function that waits for one of its arrays."""
     yield TorchAdapter(device, stages=True), "bfloat16", lambda array: wait(device)
     try:
         from annbatch_jax import JaxAdapter
@@ -79,14 +78,14 @@ def adapters(device: torch.device) -> Iterator[tuple[Adapter, str, Callable[[Any
 
 
 def loaders(collection: DatasetCollection, batch: int, **options: Any) -> Loader:
-    """Return a loader of dense, normalised batches; windows of four of them."""
+    """Return a loader of dense, normalised batches, four per window."""
     settings = {"batch_size": batch, "chunk_size": min(512, batch), "shuffle": True, "seed": 0, "densify": True}
     settings |= {"preload_nchunks": 4 * batch // settings["chunk_size"], **options}
     return Loader(**settings).use_collection(collection)
 
 
 def loading(collection: DatasetCollection, device: torch.device, batch: int, epochs: int, limit: float) -> float:
-    """Print cells/s of each framework and return those of PyTorch."""
+    """Print cells/s of each framework; return those of PyTorch."""
     bytes_per_cell = (
         sum(
             group["X"][name].dtype.itemsize * group["X"][name].shape[0]
@@ -95,7 +94,7 @@ def loading(collection: DatasetCollection, device: torch.device, batch: int, epo
         )
         / collection.n_obs
     )
-    print(f"\nInto dense batches; a cell travels in {bytes_per_cell:,.0f} bytes:\n")
+    print(f"\nInto dense batches, {bytes_per_cell:,.0f} bytes per cell on the way:\n")
     found = {}
     for adapter, dtype, ready in adapters(device):
         for transform in (None, NormalizeLog1p(1e4)):
@@ -114,14 +113,14 @@ def loading(collection: DatasetCollection, device: torch.device, batch: int, epo
 
 
 def run(loader: Loader, epochs: int) -> Any:
-    """Read epochs, keep none of it, and return the last array."""
+    """Read epochs, keep no batch, and return the last array."""
     for batch in itertools.chain.from_iterable(itertools.repeat(loader, epochs)):
         last = batch["X"]
     return last
 
 
 def peer(python: str, store: Path, device: torch.device, batch: int, n_obs: int) -> None:
-    """Print cells/s of scverse annbatch, which leaves batches sparse."""
+    """Print cells/s of scverse annbatch, whose batches stay sparse."""
     worker = Worker("scverse_annbatch", python, None)
     try:
         task = {"kind": "sparse", "store": str(store), "chunk_size": min(512, batch), "batch_size": batch, "obs": False}
@@ -134,7 +133,7 @@ def peer(python: str, store: Path, device: torch.device, batch: int, n_obs: int)
 
 
 def regression(collection: DatasetCollection, device: torch.device, batch: int, epochs: int, speed: float) -> None:
-    """Print seconds to fit, by how fast batches come."""
+    """Print seconds to fit, by loading speed."""
     loader = loaders(
         collection, batch, to=TorchAdapter(device, stages=True), transform=NormalizeLog1p(1e4), return_index=True
     )
@@ -145,19 +144,19 @@ def regression(collection: DatasetCollection, device: torch.device, batch: int, 
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         wait(device)
         begin = time.perf_counter()
-        for x, wanted in batches:
-            loss = torch.nn.functional.cross_entropy(model(x.to(torch.bfloat16)), wanted)
+        for x, classes in batches:
+            loss = torch.nn.functional.cross_entropy(model(x.to(torch.bfloat16)), classes)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
         wait(device)
         return time.perf_counter() - begin
 
-    def loaded(held_back_to: float | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def loaded(limited_to: float | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         due = time.perf_counter()
         for each in itertools.chain.from_iterable(itertools.repeat(loader, epochs)):
-            if held_back_to is not None:
-                due += len(each["index"]) / held_back_to
+            if limited_to is not None:
+                due += len(each["index"]) / limited_to
                 time.sleep(max(0, due - time.perf_counter()))
             yield each["X"], labels[torch.from_numpy(each["index"]).to(device, non_blocking=True)]
 
@@ -165,11 +164,11 @@ def regression(collection: DatasetCollection, device: torch.device, batch: int, 
     n_steps = epochs * len(loader)
     fit(itertools.repeat(first, min(8, n_steps)))  # compiles and warms up
     steps = fit(itertools.repeat(first, n_steps))
-    print(f"\nA logistic regression of {N_CLASSES} classes, {n_steps} steps, which alone take {steps:.2f} s:\n")
+    print(f"\nA logistic regression of {N_CLASSES} classes, {n_steps} steps; without loading {steps:.2f} s:\n")
     for share in (1 / 64, 1 / 16, 1 / 4, None):
         seconds = fit(loaded(None if share is None else speed * share))
         rate = epochs * collection.n_obs / seconds
-        who = "annbatch" if share is None else f"held back to {speed * share:,.0f} cells/s"
+        who = "annbatch" if share is None else f"slowed down to {speed * share:,.0f} cells/s"
         idle = max(0.0, 1 - steps / seconds)
         print(f"  {who:34}{seconds:9.2f} s to fit {rate:12,.0f} cells/s   device idle {idle:6.1%}")
 
@@ -184,7 +183,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        parser.exit(1, "No CUDA device is there: `--device cpu --quick` shows that this works.\n")
+        parser.exit(1, "No CUDA device found; `--device cpu --quick` shows that all works.\n")
     quick = arguments.quick
     shape = (512, 500, 40) if quick else (arguments.cells, 20_000, 1_600)
     batch, epochs = (64, 1) if quick else (4_096, arguments.epochs)
@@ -194,7 +193,7 @@ def main() -> None:
         ad.AnnData(make_cells(*shape)).write_h5ad(file)
         collection = DatasetCollection(store).add_adatas([file], layout="random_access", progress=False)
         limit = pinned_rate(device, 1 << (20 if quick else 28))
-        print(f"{name}, PyTorch {torch.__version__}: pinned memory is copied there at {limit / 1e9:.1f} GB/s")
+        print(f"{name}, PyTorch {torch.__version__}: pinned memory is copied to the device at {limit / 1e9:.1f} GB/s")
         speed = loading(collection, device, batch, epochs, limit)
         if arguments.peer:
             peer(arguments.peer, store, device, batch, collection.n_obs)

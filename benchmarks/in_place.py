@@ -1,4 +1,4 @@
-"""The sections that read data where it is, without conversion: AnnData in memory, and h5ad files."""
+"""The sections that read data without conversion: AnnData in memory, and h5ad files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import h5py
 from .cases import Case, Contender
 
 MOST_CELLS = 50_000
-"""Held in memory, or read of a file, at most."""
+"""Most cells to hold in memory, or to read from a file."""
 
 
 def rows_of(h5ad: Path) -> int:
@@ -34,7 +34,7 @@ def memory_cases(h5ad: list[Path], n_obs: int, *, window: int, batch_size: int) 
 def h5ad_cases(
     h5ad: list[Path], gzip: list[Path], n_obs: int, *, window: int, batch_size: int
 ) -> Generator[Case, Any, None]:
-    """Compare shuffled chunks of 512 rows with what h5py takes to read the same arrays from front to back."""
+    """Compare shuffled chunks of 512 rows with h5py, which reads the same arrays from front to back."""
     n_rows = min(n_obs, MOST_CELLS)
     for case, files in (("uncompressed", h5ad), ("gzip", gzip)):
         task = {"kind": "h5ad", "h5ad": str(files[0]), "n_obs": n_rows, "batch_size": batch_size, "window": window}

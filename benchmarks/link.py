@@ -1,6 +1,6 @@
-"""A web server behind a slow link: a folder's files by ranges of bytes, with latency and a bandwidth that all share.
+"""A web server behind a slow link: serves byte ranges of files, with latency and a shared bandwidth.
 
-``python -m benchmarks.link FOLDER`` prints its port and serves until its standard input ends.
+``python -m benchmarks.link FOLDER`` prints its port, and serves until standard input ends.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import time
 from pathlib import Path
 
 _PIECE = 64 << 10
-"""Bytes that are sent at a time: 0.7 ms of 100 MB/s, so that connections share the link evenly."""
+"""Bytes sent at a time: 0.7 ms at 100 MB/s, so that connections share the link evenly."""
 
 
 class Link:
-    """What all answers pass through, one piece after the other."""
+    """The link that all responses pass through, one piece after the other."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._free_at = 0.0
 
     async def carry(self, nbytes: int) -> None:
-        """Return when so many bytes would have passed."""
+        """Wait for as long as ``nbytes`` take to pass."""
         self._free_at = max(self._free_at, time.monotonic() - 0.002) + nbytes / self._rate
         wait = self._free_at - time.monotonic()
         if wait > 0:
@@ -31,7 +31,7 @@ class Link:
 
 
 async def serve(folder: Path, latency: float, rate: float) -> asyncio.Server:
-    """Start to serve on a free port of loopback."""
+    """Start serving on a free port of the loopback interface."""
     link = Link(rate)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.link", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--latency", type=float, default=0.02, metavar="SECONDS")
-    parser.add_argument("--rate", type=float, default=100e6, metavar="BYTES_A_SECOND")
+    parser.add_argument("--rate", type=float, default=100e6, metavar="BYTES_PER_SECOND")
     arguments = parser.parse_args()
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""Takes the samples of a case, contenders in turn, and sums them up."""
+"""Take the samples of a case, contenders in turn, and summarise them."""
 
 from __future__ import annotations
 
@@ -27,29 +27,28 @@ class _Opened:
 def measure(case: Case, workers: Workers, *, rounds: int, seconds: float, forget: Callable[[], None]) -> dict[str, Any]:
     """Measure a case.
 
-    Every contender is warmed up by a sample that does not count, which compiles what is to be compiled and says how
-    many rows take ``seconds``. Then come the rounds: one sample of each contender, in turn, so that whatever else
-    happens on the machine happens to all.
+    A sample that does not count warms each contender up: it compiles kernels, and shows how many rows take ``seconds``.
+    Then come the rounds: one sample per contender, in turn, so that other load on the machine affects all of them.
 
     Parameters
     ----------
     case
-        What to measure.
+        Contenders to measure.
     workers
-        Who measures.
+        Processes that measure.
     rounds
-        Samples of each contender; 3 at most of one whose sample takes more than 2 s.
+        Samples per contender; at most 3 if a sample takes more than 2 s.
     seconds
-        How long a sample should take, within what the contender's rows allow.
+        Length of a sample to aim at, as far as the contender's rows allow.
     forget
-        Drops everything from the page cache, where that is permitted; does nothing elsewhere.
+        Drops the page cache, where that is permitted; else does nothing.
 
     Returns
     -------
     dict
-        JSON-able: ``section``, ``case``, ``baseline`` and ``contenders``; of each the samples, medians, and
-        ``of_limit`` and ``ratio``: the median over rounds of its rate over that of its limit, and of the baseline.
-        One that failed has ``error`` instead.
+        JSON-able: ``section``, ``case``, ``baseline`` and ``contenders``; each contender has its samples, medians,
+        ``of_limit`` and ``ratio``: medians over rounds of its rate over the limit's, and over the baseline's. A
+        contender that failed has ``error`` instead.
     """
 
     def before(contender: Contender) -> None:
@@ -81,12 +80,12 @@ def _open(one: _Opened, workers: Workers, rounds: int, seconds: float, before: C
         warm = worker.sample(one.number)
     one.rounds = rounds if warm["seconds"] < SLOW_SECONDS else min(rounds, ROUNDS_OF_SLOW)
     if contender.least:
-        wanted = int(warm["amount"] / warm["seconds"] * seconds)
-        rows = max(contender.least, min(wanted, contender.most) // contender.least * contender.least)
+        affordable = int(warm["amount"] / warm["seconds"] * seconds)
+        rows = max(contender.least, min(affordable, contender.most) // contender.least * contender.least)
     if rows != contender.least:
         worker.close(one.number)
         one.number = worker.open({**contender.task, "rows": rows})
-        worker.sample(one.number)  # its buffers are fresh memory, once
+        worker.sample(one.number)  # the first touch of its buffers
 
 
 def _sample(one: _Opened, workers: Workers) -> dict[str, Any]:
@@ -138,7 +137,7 @@ def _ratio(one: _Opened, other: _Opened | None) -> float | None:
 
 
 def measure_once(contender: Contender, workers: Workers) -> dict[str, Any]:
-    """Measure something that cannot be repeated, such as a conversion, in a process of its own.
+    """Measure a task that cannot be repeated, such as a conversion, in a fresh process.
 
     Returns
     -------
@@ -171,7 +170,7 @@ def _paths(contender: Contender) -> list[Path]:
 
 
 def drop_from_cache(paths: list[Path]) -> None:
-    """Ask the kernel to forget the contents of files, and of all files in folders; unwritten ones stay."""
+    """Drop files, and all files in folders, from the page cache; unwritten pages stay."""
     if not hasattr(os, "posix_fadvise"):
         return
     for path in paths:

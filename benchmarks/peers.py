@@ -1,6 +1,6 @@
-"""Other loaders of the same cells, each in an environment of its own: ``python -m benchmarks.peers FOLDER [NAME ...]``.
+"""Other loaders of the same cells, each in a separate environment: ``python -m benchmarks.peers FOLDER [NAME ...]``.
 
-Makes a virtual environment a peer in FOLDER; ``python -m benchmarks --peers FOLDER`` finds them there.
+Makes one virtual environment per peer in FOLDER; ``python -m benchmarks --peers FOLDER`` finds them there.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class Peer:
     Attributes
     ----------
     name
-        As tables show it.
+        Name in tables.
     worker
-        Its file in ``workers/``, without suffix.
+        File in ``workers/``, without suffix.
     distribution
-        Its name as a package.
+        Name of the distribution on PyPI.
     requirements
-        What pip installs.
+        Requirements for pip.
     probe
-        A Python expression that says, in an environment, whether it is there.
+        Python expression: whether an environment has it.
     """
 
     name: str
@@ -45,7 +45,7 @@ PEERS = (
         "scverse_annbatch",
         "annbatch",
         ("annbatch>=0.3,<0.4", "zarrs"),
-        # It has our import name; only it has this module.
+        # It has our import name, but only it has this module.
         "__import__('importlib.util').util.find_spec('annbatch.io') is not None",
     ),
     Peer(
@@ -74,7 +74,7 @@ PEERS = (
 
 
 def find_peers(folders: Iterable[Path]) -> dict[str, str]:
-    """Find out which peers are installed where.
+    """Find installed peers.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def find_peers(folders: Iterable[Path]) -> dict[str, str]:
     Returns
     -------
     dict
-        The interpreter for each worker that can run; the first environment that has a peer serves it.
+        Interpreter for each worker that can run, from the first environment that has it.
     """
     found: dict[str, str] = {}
     for folder in folders:
@@ -97,7 +97,7 @@ def find_peers(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def peer_versions(found: dict[str, str]) -> dict[str, str]:
-    """Return the version of each peer that was found, by its name in tables."""
+    """Return the versions of the peers found, by their names in tables."""
     versions = {}
     for peer in PEERS:
         if peer.worker in found:

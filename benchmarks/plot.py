@@ -1,4 +1,4 @@
-"""The sparse section as a picture: rows a second over chunk sizes, in SVG, which needs no library to draw."""
+"""Draw the sparse section: rows per second over chunk sizes, in SVG, which needs no library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COLOURS = ("#888888", "#bbbbbb", "#1b6ca8", "#2a9d5c", "#d9822b", "#7b4ba0", "#c
 
 
 def plot(result: dict[str, Any]) -> str | None:
-    """Return the picture; None where nothing of it was measured."""
+    """Return the picture; None if the section was not measured."""
     cases = [case for case in result["cases"] if case["section"] == "sparse"]
     names = list(dict.fromkeys(one["name"] for case in cases for one in case["contenders"] if _shown(one)))
     rates = {
@@ -40,8 +40,8 @@ def plot(result: dict[str, Any]) -> str | None:
         label = case["case"].removeprefix("chunks of ")
         parts.append(f'<text x="{x(i):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{label}</text>')
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">contiguous rows a chunk</text>')
-    parts.append(f'<text x="{LEFT}" y="{TOP - 6}">rows a second</text>')
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">contiguous rows per chunk</text>')
+    parts.append(f'<text x="{LEFT}" y="{TOP - 6}">rows per second</text>')
     for number, (name, line) in enumerate(rates.items()):
         colour = COLOURS[number % len(COLOURS)]
         points = [(x(i), y(rate)) for i, rate in enumerate(line) if rate]

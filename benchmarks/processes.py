@@ -1,4 +1,4 @@
-"""Workers: processes that each measure one loader in its own environment, asked over pipes for one sample at a time."""
+"""Workers: processes that each measure one loader in its environment, one sample at a time, over pipes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 ROOT = Path(__file__).parents[1]
-OURS = ("this_package", "limits", "in_place")  # workers that run in this very environment
+OURS = ("this_package", "limits", "in_place")  # workers that run in this environment
 
 
 class WorkerError(Exception):
-    """A worker could not do what it was asked; its message says why."""
+    """A worker failed; the message tells why."""
 
 
 class Worker:
-    """One process.
+    """One worker process.
 
     Parameters
     ----------
     name
-        Its file in ``workers/``, without suffix.
+        File in ``workers/``, without suffix.
     python
-        The interpreter of its environment.
+        Interpreter of its environment.
     threads
-        How many cores it may run on; None for all that this process may.
+        Cores that it may run on; None: all that this process may.
     """
 
     def __init__(self, name: str, python: str, threads: int | None) -> None:
@@ -61,7 +61,7 @@ class Worker:
         return self._ask(do="sample", id=number)
 
     def close(self, number: int) -> None:
-        """Close a task and free what it holds."""
+        """Close a task and free its memory."""
         self._ask(do="close", id=number)
 
     def _ask(self, **message: Any) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Worker:
         return answer
 
     def stop(self) -> None:
-        """End the process, by closing what it reads from."""
+        """End the process by closing its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -95,12 +95,12 @@ class Worker:
 
 
 class Workers:
-    """All workers of a run, started when first asked for and kept.
+    """All workers of a run, started on first use and kept.
 
     Parameters
     ----------
     pythons
-        The interpreter of each peer's worker.
+        Interpreter of each peer's worker.
     """
 
     def __init__(self, pythons: dict[str, str]) -> None:
@@ -108,18 +108,18 @@ class Workers:
         self._running: dict[tuple[str, int | None], Worker] = {}
 
     def get(self, name: str, threads: int | None = None) -> Worker:
-        """Return a worker that stays."""
+        """Return a worker that is kept."""
         key = name, threads
         if key not in self._running:
             self._running[key] = self.start(name, threads)
         return self._running[key]
 
     def start(self, name: str, threads: int | None = None) -> Worker:
-        """Start a worker for one job, that the caller stops."""
+        """Start a worker for one job; the caller stops it."""
         return Worker(name, self._pythons[name], threads)
 
     def discard(self, name: str, threads: int | None = None) -> None:
-        """Stop one that failed: the next task gets a fresh one."""
+        """Stop a worker that failed; the next task gets a fresh one."""
         worker = self._running.pop((name, threads), None)
         if worker is not None:
             worker.stop()
@@ -135,4 +135,4 @@ class Workers:
 def _tail(log: IO[str]) -> str:
     log.seek(0)
     lines = [line.strip() for line in log.read().splitlines() if line.strip()]
-    return lines[-1] if lines else "without a word"
+    return lines[-1] if lines else "no output"

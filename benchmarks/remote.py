@@ -1,7 +1,7 @@
-"""Measures reading from behind a slow link: ``python -m benchmarks.remote COLLECTION``.
+"""Measure reading over a slow link: ``python -m benchmarks.remote COLLECTION``.
 
-Serves a collection from a process of its own, with latency and a shared bandwidth, measures what the link carries at
-most and what of it a loader uses, and counts requests and bytes. Prints two tables.
+Serves a collection from another process, with latency and a shared bandwidth; measures how much the link carries, how
+much of that a loader uses, and how many requests and bytes it needs. Prints two tables.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def served(folder: Path, latency: float, rate: float) -> Iterator[str]:
 
 
 def carried(url: str, folder: Path) -> float:
-    """Return the bytes a second of large ranges, many at a time: the link's own limit."""
+    """Return bytes per second for large ranges, many at a time: the limit of the link."""
     import obstore
 
     store = obstore.store.from_url(url, client_options={"allow_http": True})
@@ -54,14 +54,14 @@ def carried(url: str, folder: Path) -> float:
 
 
 def loader_of(url: str, chunk_size: int, window: int, **more: object) -> Loader:
-    """Return a shuffling loader of X, of four batches a window."""
+    """Return a shuffling loader of X with four batches per window."""
     n_chunks = window // chunk_size
     sampling = {"batch_size": window // 4, "chunk_size": chunk_size, "preload_nchunks": n_chunks, "shuffle": True}
     return Loader(**sampling, seed=0, obs_columns=[], **more).use_collection(DatasetCollection(url, mode="r"))
 
 
 def throughput(url: str, chunk_size: int, window: int, seconds: float) -> float:
-    """Return the bytes a second that reach a loader, from its first batch on."""
+    """Return bytes per second that reach a loader, after its first batch."""
     with loader_of(url, chunk_size, window) as loader:
         batches = iter(loader)
         next(batches)
@@ -72,7 +72,7 @@ def throughput(url: str, chunk_size: int, window: int, seconds: float) -> float:
 
 
 def cost(url: str, chunk_size: int, window: int, windows: int) -> tuple[float, float]:
-    """Return requests and bytes a row, of some windows and nothing read ahead, once indexes are known."""
+    """Return requests and bytes per row over some windows, without reading ahead, once shard indexes are cached."""
     with loader_of(url, chunk_size, window, prefetch=0) as loader:
         batches = iter(loader)
         list(islice(batches, 4))
@@ -98,7 +98,7 @@ def main() -> None:
             reached = throughput(url, chunk_size, window, arguments.seconds)
             print(f"| {chunk_size} | {reached / 1e6:.1f} | {reached / limit:.0%} |", flush=True)
     with served(folder, 0.0, 2e9) as url:
-        print("\n| chunk_size | requests a million rows | GB a million rows |\n|---|---|---|")
+        print("\n| chunk_size | requests per million rows | GB per million rows |\n|---|---|---|")
         for chunk_size in arguments.chunk_sizes:
             requests, n_bytes = cost(url, chunk_size, window, 2)
             print(f"| {chunk_size} | {1e6 * requests:,.0f} | {1e6 * n_bytes / 1e9:.1f} |", flush=True)

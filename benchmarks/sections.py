@@ -1,4 +1,4 @@
-"""The sections of the benchmark: each yields its cases, and is sent what each measured."""
+"""The sections of the benchmark: each yields cases, and is sent their results."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ TRAINING_WINDOWS = 24
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a run is about.
+    """Setup of a run.
 
     Attributes
     ----------
     stores
-        What is read.
+        Stores to read.
     folder
-        Where there is room for more of it.
+        Folder for more data.
     peers
-        Workers of the peers that are installed.
+        Workers of the installed peers.
     chunk_sizes
-        Of the loaders, largest first.
+        Chunk sizes of the loaders, largest first.
     window
-        Rows that loaders hold in memory together.
+        Rows per window.
     batch_size
-        The usual one; the other is 128.
+        Usual batch size; the other is 128.
     dense_scale
-        How much of the usual dense data, and of its windows, there is.
+        Size of dense data, and of its windows, as a share of the usual one.
     """
 
     stores: Stores
@@ -63,7 +63,7 @@ class Setup:
 
     @property
     def usual(self) -> str:
-        """The store that sections read which compare no stores."""
+        """Store for the sections that do not compare stores."""
         return "compact" if "compact" in self.stores.sparse else next(iter(self.stores.sparse))
 
     @property
@@ -72,7 +72,7 @@ class Setup:
         return self.stores.n_obs
 
     def sparse(self, worker: str, name: str, store: str, chunk_size: int, **more: Any) -> Contender:
-        """Return a contender that reads one of the sparse stores, with all of obs unless ``obs`` says otherwise."""
+        """Return a contender that reads a sparse store, with all of obs unless ``obs`` is False."""
         task = {
             "kind": "sparse",
             "store": str(self.stores.sparse[store]),
@@ -87,12 +87,12 @@ class Setup:
         return Contender(name, worker, {**task, **more}, least=min(self.window, self.n_obs), most=most, **fields)
 
     def limit(self, store: str, chunk_size: int, **more: Any) -> Contender:
-        """Return what bounds any loader of a sparse store."""
+        """Return the limit for any loader of a sparse store."""
         return self.sparse("limits", f"limit, {store} store", store, chunk_size, **more)
 
 
 def limits(setup: Setup) -> Cases:
-    """Measure the machine: copying memory, reading files, decoding what is stored; one core, and all."""
+    """Measure the machine: copying memory, reading files, decoding stored arrays; on one core, and on all."""
     for threads in _threads():
         who = "1 core" if threads else "all cores"
         machine = [Contender("copy memory", "limits", {"kind": "copy"}, threads=threads, unit="bytes")]
@@ -109,14 +109,14 @@ def limits(setup: Setup) -> Cases:
                         unit="values",
                     )
                     for number, array in enumerate(("values", "columns"))
-                    if store != "random_access"  # holds nothing to decode
+                    if store != "random_access"  # nothing to decode
                 ),
             ]
         yield Case("limits", who, tuple(machine))
 
 
 def sparse(setup: Setup) -> Cases:
-    """Compare sparse stores over chunk sizes, each loader with its defaults, all of obs included."""
+    """Compare sparse stores over chunk sizes, each loader with its defaults, with all of obs."""
     for chunk_size in setup.chunk_sizes:
         contenders, baseline = _peer_of(setup, chunk_size)
         for store in setup.stores.sparse:
@@ -160,7 +160,7 @@ def batches(setup: Setup) -> Cases:
 
 
 def small_batches(setup: Setup) -> Cases:
-    """Compare large batches with small ones, in turn: two columns of obs, this package alone."""
+    """Compare large batches with small ones: two columns of obs, this package alone."""
     two = {"obs_columns": setup.stores.obs_columns()}
     contenders = tuple(
         setup.sparse("this_package", f"batches of {n}", setup.usual, _middle(setup), batch_size=n, **two)
@@ -170,7 +170,7 @@ def small_batches(setup: Setup) -> Cases:
 
 
 def dense(setup: Setup) -> Cases:
-    """Compare dense rows: images, genotypes, embeddings; batches of 256."""
+    """Compare dense rows: images, genotypes, embeddings, in batches of 256."""
     for kind, paths in setup.stores.dense.items():
         window = max(64, int(DENSE_WINDOWS[kind] * setup.dense_scale) // 64 * 64)
         n_rows = zarr.open_array(next(iter(paths.values())), mode="r").shape[0]
@@ -204,7 +204,7 @@ def panel(setup: Setup) -> Cases:
 
 
 def threads(setup: Setup) -> Cases:
-    """Compare loaders that may use one core only."""
+    """Compare loaders on one core."""
     if not hasattr(os, "sched_setaffinity"):
         return
     for chunk_size in dict.fromkeys((setup.chunk_sizes[0], _middle(setup), setup.chunk_sizes[-1])):
@@ -223,7 +223,7 @@ def cold(setup: Setup) -> Cases:
     """Compare loaders whose files are not in the page cache."""
     if not hasattr(os, "posix_fadvise"):
         return
-    os.sync()  # what was written a moment ago cannot be dropped before it is on the disk
+    os.sync()  # unwritten pages cannot be dropped
     for chunk_size in dict.fromkeys((setup.chunk_sizes[0], _middle(setup), setup.chunk_sizes[-1])):
         contenders, baseline = _peer_of(setup, chunk_size)
         for store, path in setup.stores.sparse.items():
@@ -237,7 +237,7 @@ def cold(setup: Setup) -> Cases:
 def training(setup: Setup) -> Cases:
     """Compare a loop that trains while the next window is read with one that loads and trains in turn.
 
-    A step sleeps, as a host does whose GPU is at work, for as long as loading a batch takes.
+    A step sleeps for as long as loading a batch takes, like a host whose GPU is at work.
     """
     rows = TRAINING_WINDOWS * setup.window
     more: dict[str, Any] = {"replacement": True, "obs": False}
@@ -256,7 +256,7 @@ def training(setup: Setup) -> Cases:
 
 
 def others(setup: Setup) -> Cases:
-    """Compare with loaders that read other formats: single rows at random, and blocks of 16."""
+    """Compare with loaders of other formats: random single rows, and blocks of 16."""
     h5ad = [str(path) for path in setup.stores.h5ad]
     ours = {
         chunk_size: [
@@ -321,7 +321,7 @@ def _threads() -> tuple[int | None, ...]:
 
 
 def _layouts(setup: Setup) -> list[str]:
-    """Return the layouts of this package that there is a store of."""
+    """Return the layouts for which there is a store."""
     return [name for name in LAYOUTS if name in setup.stores.sparse]
 
 
@@ -334,7 +334,7 @@ def _scverse(store: str) -> str:
 
 
 def _peer_of(setup: Setup, chunk_size: int, **more: Any) -> tuple[list[Contender], str | None]:
-    """Return scverse annbatch with its defaults on the store that it wrote, and its name, if it is there."""
+    """Return scverse annbatch with its defaults on the store that it wrote, and its name, if available."""
     if not setup.has_scverse or SCVERSE not in setup.stores.sparse:
         return [], None
     name = _scverse(SCVERSE)

@@ -1,4 +1,4 @@
-"""The stores that are read: found where they were named, or made."""
+"""The stores to read: given by the user, or made here."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SCVERSE = "scverse"
 
 @dataclass(slots=True)
 class Stores:
-    """What there is to read.
+    """Data to read.
 
     Attributes
     ----------
     sparse
         Path of each collection, by name: ``scverse`` (as scverse annbatch writes it), ``compact``, ``random_access``.
     dense
-        Paths of the arrays of each kind: as scverse annbatch writes it and as this package does.
+        Paths of the arrays of each kind, as scverse annbatch writes it and as this package does.
     h5ad
-        The files that the collections were made of, if there are any.
+        Files that the collections were made from, if any.
     scdl
-        BioNeMo's memory maps of the same cells, if there are any.
+        BioNeMo's memory maps of the same cells, if any.
     conversions
-        What making each collection took, as :func:`~benchmarks.measure.measure_once` says it.
+        Results of making each collection, as of :func:`~benchmarks.measure.measure_once`.
     """
 
     sparse: dict[str, Path] = field(default_factory=dict)
@@ -52,12 +52,12 @@ class Stores:
         return min(DatasetCollection(path, mode="r").n_obs for path in self.sparse.values())
 
     def obs_columns(self) -> list[str]:
-        """Return the names of two columns of ``obs``: as many as training usually takes."""
+        """Return the names of two columns of ``obs``, as many as training usually needs."""
         first: Any = next(iter(DatasetCollection(next(iter(self.sparse.values())), mode="r")))
         return [name for name in first["obs"].attrs["column-order"] if name != "src_path"][:2]
 
     def describe(self) -> dict[str, Any]:
-        """Say what was read; JSON-able, without paths."""
+        """Describe the stores; JSON-able, without paths."""
         sparse = {}
         for name, path in self.sparse.items():
             collection = DatasetCollection(path, mode="r")
@@ -74,33 +74,33 @@ class Stores:
 def make_sparse(
     stores: Stores, folder: Path, workers: Workers, peers: set[str], *, cells: tuple[int, int, int]
 ) -> None:
-    """Make the collections that are missing, one conversion after the other, each in a process of its own.
+    """Make missing collections, one conversion after the other, each in a fresh process.
 
     Parameters
     ----------
     stores
-        Is filled in; collections and h5ad files that it names already are used.
+        Gains the collections; those and h5ad files that it names already are used.
     folder
-        Where to make them; what an earlier run left there is used.
+        Folder to make them in; data that an earlier run left there is reused.
     workers
-        Who converts.
+        Processes that convert.
     peers
-        Workers of the peers that are installed.
+        Workers of the installed peers.
     cells
-        Files, cells and genes to make, if there is no data at all.
+        Files, cells and genes to make, if there is no data.
     """
     for name in (SCVERSE, *LAYOUTS):
         if name not in stores.sparse and (folder / f"{name}.zarr").exists():
             stores.sparse[name] = folder / f"{name}.zarr"
-    wanted = [name for name in (SCVERSE, *LAYOUTS) if name not in stores.sparse]
-    wanted = [name for name in wanted if name != SCVERSE or "scverse_annbatch" in peers]
+    missing = [name for name in (SCVERSE, *LAYOUTS) if name not in stores.sparse]
+    missing = [name for name in missing if name != SCVERSE or "scverse_annbatch" in peers]
     scdl = folder / "scdl"
     needs_scdl = "bionemo_scdl" in peers and not scdl.exists()
     if not stores.sparse or sorted(folder.glob("cells*.h5ad")):
         make_h5ad(stores, folder, cells=cells)
-    if not stores.h5ad:  # only the stores that were named: nothing to make others of
+    if not stores.h5ad:  # only the given stores: no data to make others from
         return
-    for name in wanted:
+    for name in missing:
         worker = "scverse_annbatch" if name == SCVERSE else "this_package"
         path = folder / f"{name}.zarr"
         if _convert(stores, workers, worker, name, {"store": str(path), "layout": name}):
@@ -112,7 +112,7 @@ def make_sparse(
 
 
 def make_h5ad(stores: Stores, folder: Path, *, cells: tuple[int, int, int]) -> None:
-    """Make h5ad files, unless there are some; arguments as of :func:`make_sparse`."""
+    """Make h5ad files, unless there are some; arguments as for :func:`make_sparse`."""
     if not stores.h5ad:
         n_files, n_cells, n_genes = cells
         stores.h5ad = sorted(folder.glob("cells*.h5ad")) or write_cells(
@@ -131,16 +131,16 @@ def _convert(stores: Stores, workers: Workers, worker: str, name: str, task: dic
 
 
 def make_dense(stores: Stores, folder: Path, *, scale: float) -> None:
-    """Make the dense arrays that are missing: each kind as scverse annbatch writes it, and as this package does.
+    """Make missing dense arrays: each kind as scverse annbatch writes it, and as this package does.
 
     Parameters
     ----------
     stores
-        Is filled in.
+        Gains the arrays.
     folder
-        Where to make them; what an earlier run left there is used.
+        Folder to make them in; data that an earlier run left there is reused.
     scale
-        How much of the usual number of rows to make.
+        Rows to make, as a share of the usual number.
     """
     for kind, usual in DENSE_ROWS.items():
         n_rows = max(DENSE_WINDOWS[kind] // 16, int(usual * scale))

@@ -1,4 +1,4 @@
-"""Results as tables in Markdown, for the terminal and for the documentation."""
+"""Results as Markdown tables, for the terminal and for the documentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report(result: dict[str, Any]) -> str:
 
 
 def split(result: dict[str, Any], section: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a result's part of one section, and the rest."""
+    """Return the part of a result that belongs to one section, and the rest."""
 
     def part(inside: bool) -> dict[str, Any]:
         keys = ("cases", "targets")
@@ -68,7 +68,7 @@ def _conversion_table(case: dict[str, Any]) -> str:
 
 
 def write_docs(result: dict[str, Any], page: Path, picture: str | None) -> None:
-    """Replace what a page has between its two markers by a result: its tables, and its picture in a file beside it."""
+    """Replace the text between a page's two markers by a result: its tables, and its picture in a file next to it."""
     text = page.read_text()
     if BEGIN not in text or END not in text:
         raise ValueError(f"{page} must hold the markers {BEGIN!r} and {END!r}.")
@@ -76,7 +76,7 @@ def write_docs(result: dict[str, Any], page: Path, picture: str | None) -> None:
     if picture is not None:
         drawing = page.with_suffix(".svg")
         drawing.write_text(picture)
-        parts.insert(1, f"![Rows a second over chunk sizes, on a logarithmic scale]({drawing.name})")
+        parts.insert(1, f"![Rows per second over chunk sizes, on a logarithmic scale]({drawing.name})")
     before, rest = text.split(BEGIN, 1)
     page.write_text(before + "\n\n".join(parts) + rest.split(END, 1)[1])
 
@@ -91,13 +91,13 @@ def _machine(result: dict[str, Any]) -> str:
         n_rows = samples[0][0]["amount"] if samples else 0
         return f"{where} {n_rows:,} rows, medians of {max(map(len, samples), default=0)} rounds, in turn; {load}"
     sizes = [
-        f"{name}: {store['n_obs']:,} x {store['n_vars']:,}, {store['nnz'] / store['n_obs']:,.0f} non-zeros a row, "
+        f"{name}: {store['n_obs']:,} x {store['n_vars']:,}, {store['nnz'] / store['n_obs']:,.0f} non-zeros per row, "
         f"{store['bytes'] / 1e6:,.0f} MB"
         for name, store in result["stores"]["sparse"].items()
     ]
     return (
         f"{where} Medians of {settings['rounds']} rounds of about {settings['seconds']:g} s, contenders in turn; "
-        f"windows of {settings['window']:,} rows, batches of {settings['batch_size']:,} where nothing else is said; "
+        f"windows of {settings['window']:,} rows, batches of {settings['batch_size']:,} unless stated otherwise; "
         f"{load}\n\n" + "\n".join(f"- {size}" for size in sizes)
     )
 

@@ -1,4 +1,4 @@
-"""What the benchmark should find: ratios of rates that were taken in turn, in one run."""
+"""Targets of the benchmark: ratios of rates taken in turn, in one run."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One ratio.
+    """One ratio to reach.
 
     Attributes
     ----------
     section, case, contender
-        Whose ratio.
+        Contender to judge.
     field
-        ``ratio`` to the case's baseline, or ``of_limit``; of conversions also ``memory``, how many times as much the
-        baseline takes, and ``within``, how many times as much was allowed.
+        ``ratio`` to the case's baseline, or ``of_limit``; for conversions also ``memory``, the baseline's peak over
+        this one's, and ``within``, the allowed memory over this one's peak.
     at_least
-        What it should be.
+        Value to reach.
     """
 
     section: str
@@ -67,7 +67,7 @@ TARGETS = (
 
 
 def judge(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Compare what was measured with the targets; those of which nothing was measured are left out."""
+    """Compare results with the targets; targets without a result are left out."""
     measured = {
         (case["section"], case["case"], one["name"]): (case, one) for case in cases for one in case["contenders"]
     }
@@ -78,7 +78,7 @@ def judge(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if case is None or value is None:
             continue
         against = one["limit"] if target.field == "of_limit" else case["baseline"]
-        against = {"memory": f"{against}'s memory", "within": "what is allowed"}.get(target.field, against)
+        against = {"memory": f"{against}'s memory", "within": "the memory limit"}.get(target.field, against)
         judged.append(
             {
                 "section": target.section,

@@ -1,7 +1,7 @@
-"""A softmax regression in several JAX processes, each of which loads its share of every batch.
+"""A softmax regression in several JAX processes, each loading its share of every batch.
 
-On each of two hosts, or twice on one: ``python examples/jax_distributed.py cells.zarr cell_type HOST:PORT 2 0``, the
-other with ``1`` at the end. HOST:PORT is where process 0 can be reached.
+Start two processes, on one host or two: ``python examples/jax_distributed.py cells.zarr cell_type HOST:PORT 2 0``, and
+the same with ``1`` at the end. HOST:PORT is the address of process 0.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Classifier(nnx.Module):
 
 
 traces = []
-"""Room for values of each batch that a step was compiled for."""
+"""Values per batch for which `step` was compiled."""
 
 
 @nnx.jit

@@ -22,7 +22,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     collection = DatasetCollection(store, mode="r")
     n_train = collection.n_obs * 4 // 5
     settings = {"to": "torch", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
-    # Every rank yields as many batches as any other, or the ranks would wait for each other's gradients for ever.
+    # All ranks get the same number of batches; otherwise, one would wait for the others' gradients for ever.
     sampler = DistributedSampler(
         RandomSampler(8, 8, 64 // dist.get_world_size(), mask=slice(0, n_train), rng=seed), dist_info="torch"
     )

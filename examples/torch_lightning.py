@@ -49,7 +49,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     model = Classifier(training.n_var, len(training.categories[label]), label)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = lightning.Trainer(max_epochs=n_epochs, enable_model_summary=False, num_sanity_val_steps=0, **quiet)
-    # Batches come whole, and are read ahead by the loader's own threads: no batching and no workers here.
+    # The loader makes batches and reads ahead in threads, so the DataLoader needs no batch size and no workers.
     batches, held_out_batches = (
         torch.utils.data.DataLoader(as_iterable_dataset(loader), batch_size=None) for loader in (training, held_out)
     )

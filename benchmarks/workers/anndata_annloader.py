@@ -1,4 +1,4 @@
-"""Measures anndata's AnnLoader: single rows at random from h5ad files."""
+"""Measure anndata's AnnLoader: random single rows from h5ad files."""
 
 from __future__ import annotations
 

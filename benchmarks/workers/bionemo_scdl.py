@@ -1,4 +1,4 @@
-"""Measures BioNeMo SCDL: single rows at random from memory maps, through torch's DataLoader."""
+"""Measure BioNeMo SCDL: random single rows from memory maps, through torch's DataLoader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures this package, SciPy and h5py on cells that are not converted."""
+"""Measure this package, SciPy and h5py on cells without conversion."""
 
 from __future__ import annotations
 

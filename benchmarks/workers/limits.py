@@ -1,4 +1,4 @@
-"""Measures what the machine can do at best: copying, reading, decoding, and what bounds any loader of a store."""
+"""Measure the limits of the machine: copying, reading, decoding, and the limit for any loader of a store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from annbatch._format.layout import chunk_layout
 from annbatch._kernels.clib import blosc_context, blosc_getitem
 
 MOST_ENCODED_BYTES = 192 << 20
-"""Of each array at most so much is held in memory, encoded: more than most caches, and enough to draw rows from."""
+"""Most encoded bytes of an array to hold in memory: more than most caches, and enough to draw rows from."""
 
 COPIED_BYTES = 256 << 20
 MOST_READ_BYTES = 512 << 20
@@ -60,7 +60,7 @@ def _pread(task, pool, n_threads):
 
 
 def _decode(task, pool, n_threads):
-    """Decode the first chunks of one array of the store, whole, into a cache-sized scratch buffer."""
+    """Decode the first chunks of an array completely, into a cache-sized scratch buffer."""
     matrix, _ = _matrices(task)[task["array"]]
     chunks = _encoded(matrix)
     nothing = np.empty(0, chunks.dtype)
@@ -77,11 +77,11 @@ def _decode(task, pool, n_threads):
 
 
 def _loader(task, pool, n_threads):
-    """Decode the bytes of rows drawn as a loader draws them, and write them once: no planning, no files, no scatter.
+    """Decode rows drawn as a loader draws them, and write them once: no planning, no files, no scatter.
 
-    Runs of ``chunk_size`` rows, drawn without replacement, in order of place within a window; what two of them share is
-    decoded once. Encoded bytes are in memory already, and the window's memory is used again and again. Where only a
-    part of the store is held in memory, a window is smaller in proportion, so that its rows lie as far apart.
+    A window has runs of ``chunk_size`` rows, drawn without replacement and sorted; a block that two runs share is
+    decoded once. Encoded bytes are in memory already, and the window's memory is reused. If memory holds only part of
+    the store, windows are smaller in proportion, so that their rows lie as far apart.
     """
     matrices = _matrices(task)
     chunks = [_encoded(matrix) for matrix, _ in matrices]
@@ -114,12 +114,12 @@ def _loader(task, pool, n_threads):
 
 
 def _ranges(numbers, n):
-    """Split sorted numbers into ``n`` ranges of about as many each: first and one more than the last."""
+    """Split sorted numbers into ``n`` ranges of about equal counts, as start and stop."""
     return [(part[0], part[-1] + 1) for part in np.array_split(numbers, n) if len(part)]
 
 
 def _encoded(matrix):
-    """Return an array's chunks; those of a few arrays are kept for the next task."""
+    """Return the encoded chunks of an array; those of a few arrays stay in memory for the next task."""
     key = str(matrix.store_path)
     if key not in _kept:
         while len(_kept) >= 6:
@@ -132,7 +132,7 @@ _kept = {}
 
 
 def _matrices(task):
-    """Return the arrays that a row is made of, each with the dtype it has in a batch."""
+    """Return the arrays that hold the rows, each with its dtype in a batch."""
     if "array_store" in task or task["kind"] == "dense":
         array = zarr.open_array(task["store"], mode="r")
         return [(array, array.dtype)]
@@ -142,7 +142,7 @@ def _matrices(task):
 
 
 def _row_starts(task):
-    """Return where each row of the first dataset begins, in elements, and how many rows all datasets have."""
+    """Return the first element of each row of the first dataset, and the number of rows in all datasets."""
     if task["kind"] == "dense":
         shape = zarr.open_array(task["store"], mode="r").shape
         return np.arange(shape[0] + 1, dtype=np.int64) * int(np.prod(shape[1:])), shape[0]
@@ -151,14 +151,12 @@ def _row_starts(task):
 
 
 class EncodedChunks:
-    """The first chunks of an array on the local disk, encoded as they are there, in memory."""
+    """The first chunks of an array on the local disk, read into memory in encoded form."""
 
     def __init__(self, matrix):
         layout = chunk_layout(matrix)
         if layout is None:
-            raise ValueError(
-                f"{matrix} is stored in a way that has no limit here: not Blosc, not plain, or not by rows."
-            )
+            raise ValueError(f"{matrix} must be stored by rows, with Blosc or uncompressed, to measure its limit.")
         self.chunk, self.dtype, self._blosc = layout.chunk, layout.dtype, layout.blosc
         files, total = ChunkFiles(layout), -(-layout.size // layout.chunk)
         parts, at, sizes, filled = [], [], [], 0
@@ -183,9 +181,9 @@ class EncodedChunks:
             raise ValueError(f"{matrix} holds Blosc items of {self._encoded[3]} bytes, not of {self.dtype.itemsize}.")
 
     def reads(self, start, stop):
-        """Cut sorted element ranges at the borders of chunks, and join those that share a block of their chunk.
+        """Cut sorted element ranges at chunk borders, and join those that share a block of a chunk.
 
-        Returns the chunk of each read, the first and last element of the pieces, and which pieces are of which read.
+        Returns the chunk of each read, the first and last element of each piece, and the first piece of each read.
         """
         start, stop = np.atleast_1d(start, stop)
         first, last = start // self.chunk, np.maximum(start, stop - 1) // self.chunk
@@ -198,7 +196,7 @@ class EncodedChunks:
         return chunk[edges[:-1]], low - chunk * self.chunk, high - chunk * self.chunk, edges
 
     def write(self, reads, out):
-        """Decode reads and write their pieces to ``out`` one after the other; only decode where it has no room."""
+        """Decode reads and write their pieces to ``out`` one after the other; if ``out`` is empty, only decode."""
         scratch = np.empty(self.chunk, self.dtype)
         plain = self._encoded.view(self.dtype)
         where = self._at, self._sizes

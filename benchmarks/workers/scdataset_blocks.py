@@ -1,4 +1,4 @@
-"""Measures scDataset: blocks of rows at random from h5ad files, as its documentation advises."""
+"""Measure scDataset: random blocks of rows from h5ad files, as its documentation advises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures scverse annbatch, which has the import name of this package: it needs an environment of its own."""
+"""Measure scverse annbatch, in a separate environment, as it has the import name of this package."""
 
 from __future__ import annotations
 

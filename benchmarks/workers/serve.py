@@ -1,11 +1,11 @@
-"""The side of a worker: answers one JSON line for each JSON line that it is asked.
+"""The worker's side: answers each JSON line with a JSON line.
 
-A worker is one process in the environment of one loader. It opens tasks, and is asked for one sample at a time, so that
-loaders of different environments take turns on the machine and none counts its imports or its compilation.
+A worker is one process in the environment of one loader. It opens tasks, and takes one sample at a time, so that
+loaders of different environments take turns on the machine, and no sample counts imports or compilation.
 
 ``{"do": "open", "id": 1, "task": {...}}``, ``{"do": "sample", "id": 1}`` and ``{"do": "close", "id": 1}``. Answers hold
-``amount``, ``seconds``, ``cpu_seconds`` (of all threads), ``peak_bytes`` (the most memory that the process ever held)
-and ``added_bytes`` (by how much that grew); or ``error``.
+``amount``, ``seconds``, ``cpu_seconds`` (of all threads), ``peak_bytes`` (peak memory of the process) and
+``added_bytes`` (growth of that peak); or ``error``.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ def serve(open_task):
     Parameters
     ----------
     open_task
-        Takes a task (a dict) and returns a function without arguments that takes one sample and returns how many rows,
-        or bytes or values, it handled.
+        Takes a task (a dict); returns a function without arguments that takes one sample and returns the number of
+        rows, bytes or values in it.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else is printed must not end up between the answers
+    os.dup2(2, 1)  # other output must not end up between the answers
     samples = {}
     gc.collect()
-    gc.freeze()  # what was imported stays: a collection is then 1 ms and not 100
+    gc.freeze()  # imports stay: a collection then takes 1 ms, not 100
     for line in sys.stdin:
         message = json.loads(line)
         try:
             answer = _answer(message, samples, open_task)
-        except Exception as error:  # a loader that fails is a result, too
+        except Exception as error:  # a loader that fails is a result too
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
@@ -69,6 +69,6 @@ def _answer(message, samples, open_task):
 
 def _peak_bytes():
     status = Path("/proc/self/status")
-    if status.exists():  # what `resource` says there begins with what the process that started this one held
+    if status.exists():  # `ru_maxrss` there includes the memory of the parent process
         return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""Measures this package."""
+"""Measure this package."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_each_conversion_is_measured_in_speed_and_memory(result: dict[str, Any])
         assert all(sample["amount"] == 3_000 for sample in one["samples"])
         assert one["peak_bytes"] > 100e6
     held = [one for one in result["targets"] if one["field"] == "within"]
-    assert [one["against"] for one in held] == ["what is allowed"]
+    assert [one["against"] for one in held] == ["the memory limit"]
 
 
 def test_conversions_say_what_they_took(result: dict[str, Any]) -> None:
