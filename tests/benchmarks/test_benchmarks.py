@@ -59,7 +59,7 @@ def test_samples_hold_whole_passes_over_the_rows(result: dict[str, Any]) -> None
                 assert {sample["amount"] for sample in one["samples"]} <= {1_024, 2_048}, one["name"]
 
 
-def test_every_loader_stands_beside_its_limit(result: dict[str, Any]) -> None:
+def test_every_loader_is_compared_with_its_limit(result: dict[str, Any]) -> None:
     for case in result["cases"]:
         if case["section"] in ("sparse", "dense", "one core"):
             ours = [one for one in case["contenders"] if one["name"].startswith("annbatch")]
@@ -85,6 +85,6 @@ def test_each_conversion_is_measured_in_speed_and_memory(result: dict[str, Any])
     assert [one["against"] for one in held] == ["the memory limit"]
 
 
-def test_conversions_say_what_they_took(result: dict[str, Any]) -> None:
+def test_conversions_are_reported(result: dict[str, Any]) -> None:
     assert [one["name"] for one in result["conversions"]] == ["compact", "random_access"]
     assert all(one["samples"][0]["amount"] == 3_000 for one in result["conversions"])
