@@ -17,6 +17,6 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the docstrings say what an argument may be, and say it in words
+autodoc_typehints = "none"  # docstrings describe types in words
 napoleon_google_docstring = False
 napoleon_use_rtype = False
