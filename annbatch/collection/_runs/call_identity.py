@@ -1,4 +1,4 @@
-"""What tells one function from another, over processes, so that a killed call goes on only with the function it had."""
+"""The identity of a call, over processes: a killed call goes on only if its arguments and its inputs are the same."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import os
 import uuid
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -19,7 +18,7 @@ from zarr.storage import LocalStore
 from ...errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .._inputs.open import Source
     from .request import AddRequest
@@ -28,66 +27,62 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 
 
 def describe_function(function: Any) -> int:
-    """Return a number that stands for a function: its code, its defaults, and the values that it takes from outside.
+    """Return a number that identifies a function: its code, its defaults, and the values that it takes from outside.
 
-    Functions of its own module that it calls count too; those of other modules by name alone. Whatever holds a value
-    that is not plain is another function each time, with which nothing goes on.
+    The name or the source text alone would not do: ``lambda path: load(path, threshold)`` reads the same for every
+    threshold, and a collection would hold rows of two. Functions of the same module that it calls count as it does;
+    those of other modules by name. A function that holds any other object is different each time: its call starts over.
     """
-    return int(google_crc32c.value(repr(_spell(function, set())).encode()))
+    return int(google_crc32c.value(repr(_describe(function, frozenset())).encode()))
 
 
-def _spell(value: Any, seen: set[int]) -> Any:
-    if isinstance(value, _PLAIN):
-        return (type(value).__name__, value)
-    if id(value) in seen:
-        return "again"
-    seen = seen | {id(value)}
-    if isinstance(value, FunctionType):
-        return _spell_python(value, seen)
-    if isinstance(value, CodeType):
-        return [value.co_name, value.co_code, value.co_names, *(_spell(one, seen) for one in value.co_consts)]
-    if isinstance(value, partial):
-        return ["partial", *(_spell(one, seen) for one in (value.func, value.args, value.keywords))]
-    if isinstance(value, MethodType):
-        return [_spell(value.__func__, seen), _spell(value.__self__, seen)]
-    if isinstance(value, ModuleType):
-        return value.__name__
-    if isinstance(value, type | BuiltinFunctionType):
-        return [value.__module__, value.__qualname__]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, list | tuple):
-        return [type(value).__name__, *(_spell(one, seen) for one in value)]
-    if isinstance(value, set | frozenset):
-        return sorted(repr(_spell(one, seen)) for one in value)
-    if isinstance(value, dict):
-        return [(_spell(key, seen), _spell(one, seen)) for key, one in value.items()]
-    return uuid.uuid4().hex
+def _describe(value: Any, outer: frozenset[int]) -> Any:
+    """Return what has the same ``repr`` in every process; ``outer`` are the objects that ``value`` lies in."""
+    parts: Iterable[Any]
+    match value:
+        case _ if isinstance(value, _PLAIN):
+            return type(value).__name__, value
+        case _ if id(value) in outer:
+            return "a function that calls itself"
+        case FunctionType():
+            inside = [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]  # but empty cells
+            parts = (value.__code__, value.__defaults__, value.__kwdefaults__, inside, _globals(value))
+        case CodeType():
+            parts = (value.co_name, value.co_code, value.co_names, *value.co_consts)
+        case partial():
+            parts = (value.func, value.args, value.keywords)
+        case list() | tuple():
+            parts = value
+        case dict():
+            parts = value.items()
+        case set() | frozenset():
+            parts = sorted(value, key=repr)
+        case ModuleType():
+            return value.__name__
+        case type() | BuiltinFunctionType():
+            return value.__module__, value.__qualname__
+        case os.PathLike():
+            return os.fspath(value)
+        case _:
+            return uuid.uuid4().hex
+    outer |= {id(value)}
+    return [type(value).__name__, *(_describe(part, outer) for part in parts)]
 
 
-def _spell_python(function: FunctionType, seen: set[int]) -> Any:
-    inside = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    own = (function.__defaults__, function.__kwdefaults__, inside)
-    outside = {name: function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__}
-    spelled = [_spell(function.__code__, seen), *(_spell(one, seen) for one in own)]
-    for name, value in outside.items():
-        foreign = isinstance(value, FunctionType) and value.__module__ != function.__module__
-        spelled.append([name, [value.__module__, value.__qualname__] if foreign else _spell(value, seen)])
-    return spelled
+def _globals(function: FunctionType) -> dict[str, Any]:
+    """Return the values that a function takes from its module, by name; for functions of other modules their names."""
+    known = function.__globals__
+    found = {name: known[name] for name in _names(function.__code__) if name in known}
+    for name, value in found.items():
+        if isinstance(value, FunctionType) and value.__module__ != function.__module__:
+            found[name] = f"{value.__module__}.{value.__qualname__}"
+    return found
 
 
 def _names(code: CodeType) -> list[str]:
-    """Return the global names of a function, and of those inside it, each once."""
+    """Return the global names of a function and of those inside it, each once."""
     inner = [name for one in code.co_consts if isinstance(one, CodeType) for name in _names(one)]
     return list(dict.fromkeys([*code.co_names, *inner]))
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - the only way to ask
-    except ValueError:
-        return False
-    return True
 
 
 def fingerprint(source: Source) -> list[Any]:
@@ -123,7 +118,6 @@ def call_key(request: AddRequest, before: list[list[Any]]) -> dict[str, Any]:
     form = request.form
     return {
         "call": "add_adatas",
-        "version": version("annbatch"),
         "inputs": before,
         "load_adata": describe_function(request.load_adata),
         "groupby": request.groupby,
