@@ -28,10 +28,6 @@ class DenseRows:
 
     values: np.ndarray
 
-    def __reduce__(self) -> tuple[type[DenseRows], tuple[np.ndarray]]:
-        """Return what makes a copy: thousands are written to disk, and what dataclasses do by themselves is slow."""
-        return DenseRows, (self.values,)
-
     def __len__(self) -> int:
         return len(self.values)
 
@@ -64,10 +60,6 @@ class SparseRows:
     data: np.ndarray
     indices: np.ndarray
     indptr: np.ndarray
-
-    def __reduce__(self) -> tuple[type[SparseRows], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return what makes a copy."""
-        return SparseRows, (self.data, self.indices, self.indptr)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

@@ -72,7 +72,7 @@ def shuffle_rows(
                 bar.update(rows[1] - rows[0])
         statistics = Statistics.start(job)
         for part in parts:
-            statistics.merge(part.statistics)
+            statistics.merge(part.counted)
         # Buckets of random rows differ by a few percent.
         return OnDisk(job.order, spill_to, parts, statistics, memory.bucket * 5 // 4)
 

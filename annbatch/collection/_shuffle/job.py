@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,11 +101,16 @@ class Statistics:
             assert isinstance(rows, SparseRows)
             self.nnz[path] += len(rows.data)
 
-    def merge(self, other: Statistics) -> None:
-        """Take in what was found elsewhere."""
-        for path, narrowing in other.narrowing.items():
-            self.narrowing[path].merge(narrowing.state)
-        for path, nnz in other.nnz.items():
+    @property
+    def counted(self) -> dict[str, Any]:
+        """The same as JSON, for :meth:`merge`."""
+        return {"narrowing": {path: one.state for path, one in self.narrowing.items()}, "nnz": self.nnz}
+
+    def merge(self, counted: dict[str, Any]) -> None:
+        """Add what :attr:`counted` says of other rows."""
+        for path, state in counted["narrowing"].items():
+            self.narrowing[path].merge(state)
+        for path, nnz in counted["nnz"].items():
             self.nnz[path] += nnz
 
     @property

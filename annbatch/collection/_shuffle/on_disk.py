@@ -7,18 +7,19 @@ order.
 
 from __future__ import annotations
 
-import pickle
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
+from numpy.lib.format import descr_to_dtype, dtype_to_descr
 
 from ...errors import CorruptDataError
-from .._blocks import Pick, gather
+from .._blocks import DenseRows, Pick, SparseRows, gather
 from .._resources.direct_io import NewFile, Ranges
 from .._resources.pages import RowMemory
 from .._resources.threads import ahead
@@ -30,7 +31,7 @@ from .read import read_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .._blocks import Block
+    from .._blocks import Block, Rows
     from .job import ShuffleJob
     from .order import Order
 
@@ -57,8 +58,7 @@ class Buckets:
         return np.searchsorted(self.bounds, keys, side="right")
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Rows of one bucket that lie together in a spill file: where, how many, and the CRC-32C of their bytes."""
 
     offset: int
@@ -77,13 +77,13 @@ class Part:
         Of the file.
     segments
         Those of each bucket.
-    statistics
-        Of the part's rows.
+    counted
+        :attr:`Statistics.counted` of the part's rows.
     """
 
     name: str
     segments: list[list[Segment]]
-    statistics: Statistics
+    counted: dict[str, Any]
 
     def load(
         self, bucket: int, folder: Path, memory: RowMemory, which: Sequence[int] | None = None
@@ -134,13 +134,13 @@ def spill(
         for i, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
             if a < b:
                 segment = {key: part.part(a, b) for key, part in moved.items()}
-                offset, crc = file.size, _dump(file, (keys[order[a:b]], numbers[order[a:b]], segment))
+                offset, crc = file.size, _dump(file, keys[order[a:b]], numbers[order[a:b]], segment)
                 segments[i].append(Segment(offset, file.size - offset, b - a, crc))
         del block, moved
     file.close(flush=False)
-    part = Part(name, segments, statistics)
+    part = Part(name, segments, statistics.counted)
     fresh = folder / f"{name}.index.new"
-    fresh.write_bytes(pickle.dumps(part))
+    fresh.write_text(json.dumps({"segments": part.segments, "counted": part.counted}))
     fresh.replace(folder / f"{name}.index")
     return part
 
@@ -150,44 +150,66 @@ def spilled(folder: Path, number: int, memory: RowMemory) -> Part | None:
 
     Spill files are not flushed: if the machine lost power, the disk may have the index and not what it points to.
     """
-    path = folder / f"part-{number}.index"
+    name = f"part-{number}"
     try:
-        part = pickle.loads(path.read_bytes())
-        assert isinstance(part, Part)
-        for bucket in range(len(part.segments)):
+        index = json.loads((folder / f"{name}.index").read_bytes())
+        segments = [[Segment(*segment) for segment in bucket] for bucket in index["segments"]]
+        part = Part(name, segments, index["counted"])
+        for bucket in range(len(segments)):
             for _ in part.load(bucket, folder, memory):
                 pass
-    except (FileNotFoundError, EOFError, pickle.UnpicklingError, CorruptDataError):
+    except (FileNotFoundError, ValueError, CorruptDataError):
         return None
     return part
 
 
-def _dump(file: NewFile, value: object) -> int:
-    """Write a value at the end of a file, arrays as they lie in memory; return the CRC-32C of its bytes."""
-    buffers: list[pickle.PickleBuffer] = []
-    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    views = [buffer.raw() for buffer in buffers]
-    sizes = np.array([len(head), len(views), *(view.nbytes for view in views)], np.int64)
-    crc, small = 0, sizes.tobytes() + head
-    for view in views:
-        if view.nbytes < _SMALL:  # columns of few rows, of which there may be dozens
-            small += view.tobytes()
+def _dump(file: NewFile, keys: np.ndarray, numbers: np.ndarray, block: Block) -> int:
+    """Write rows at the end of a file: a head in JSON, then each array as it lies in memory; return their CRC-32C.
+
+    Strings are JSON too. Not pickle: what lies on disk could name classes that have moved since, or run code.
+    """
+    head: list[tuple[str, list[tuple[Any, tuple[int, ...], int]]]] = []
+    buffers: list[np.ndarray] = []
+    for path, arrays in {"": (keys, numbers), **{path: _arrays(rows) for path, rows in block.items()}}.items():
+        head.append((path, []))
+        for array in arrays:
+            text = json.dumps(array.tolist()).encode() if array.dtype.hasobject else None
+            buffers.append(np.frombuffer(array.reshape(-1).view(np.uint8) if text is None else text, np.uint8))
+            head[-1][1].append((dtype_to_descr(array.dtype), array.shape, buffers[-1].size))
+    start = json.dumps(head).encode()
+    start += bytes(-len(start) % 8).replace(b"\0", b" ")
+    crc, small = 0, len(start).to_bytes(8, "little") + start
+    for buffer in buffers:
+        padding = bytes(-buffer.size % 8)  # so that every array begins where its items want to
+        if buffer.size < _SMALL:  # columns of few rows, of which there may be dozens
+            small += buffer.tobytes() + padding
             continue
-        for part in (small, np.frombuffer(view, np.uint8)):
+        for part in (small, buffer):
             crc = google_crc32c.extend(crc, part)
             file.append(part)
-        small = b""
+        small = padding
     file.append(small)
     return int(google_crc32c.extend(crc, small))
 
 
-def _load(data: memoryview) -> Any:
-    head, count = np.frombuffer(data[:16], np.int64).tolist()
-    sizes = np.frombuffer(data[16 : 16 + 8 * count], np.int64).tolist()
-    start = 16 + 8 * count
-    places = np.cumsum([start + head, *sizes]).tolist()
-    buffers = [data[a:b] for a, b in pairwise(places)]
-    return pickle.loads(data[start : start + head], buffers=buffers)
+def _arrays(rows: Rows) -> tuple[np.ndarray, ...]:
+    return (rows.values,) if isinstance(rows, DenseRows) else (rows.data, rows.indices, rows.indptr)
+
+
+def _load(data: memoryview) -> tuple[np.ndarray, np.ndarray, Block]:
+    """Return the keys, the numbers and the rows that :func:`_dump` wrote, sharing the memory of ``data``."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    found: dict[str, list[np.ndarray]] = {}
+    for path, arrays in json.loads(bytes(data[8:start])):
+        found[path] = []
+        for descr, shape, n_bytes in arrays:
+            if descr == "|O":
+                found[path].append(np.array(json.loads(bytes(data[start : start + n_bytes])), object))
+            else:
+                found[path].append(np.ndarray(shape, descr_to_dtype(descr), data, start))
+            start += n_bytes + -n_bytes % 8
+    keys, numbers = found.pop("")
+    return keys, numbers, {path: DenseRows(*one) if len(one) == 1 else SparseRows(*one) for path, one in found.items()}
 
 
 class OnDisk:

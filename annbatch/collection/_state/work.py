@@ -18,8 +18,10 @@ import fcntl
 import json
 import os
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from .manifest import Manifest
 
+_FORM = 2  # of what is in the folder; a call goes on only from a folder of its own form, left by its own release
+_MADE_BY = [version("annbatch"), _FORM]
 _FLUSHES = 16  # at once: a journal takes them together, in the time of a few
 
 
@@ -63,7 +67,8 @@ class Work:
     def is_of(self, call_key: dict[str, Any], seed: int | None) -> bool:
         """Return whether the run that left the folder was of the call that ``call_key`` and ``seed`` are."""
         known = self._note
-        return known["call"] == json.loads(json.dumps(call_key)) and seed in (None, known["seed"])
+        call = {key: value for key, value in known["call"].items() if key != "version"}  # where it stood before _FORM 2
+        return call == json.loads(json.dumps(call_key)) and seed in (None, known["seed"])
 
     def begin(self, manifest: Manifest, call_key: dict[str, Any], seed: int | None) -> int | None:
         """Take up what an earlier run of the same call left.
@@ -83,10 +88,14 @@ class Work:
             The seed to go on with; None if there is nothing to go on from.
         """
         self._refuse_strays(manifest.datasets)
-        if self._call.exists() and self.is_of(call_key, seed):
-            known = self._note
-            if known["n_calls"] == len(manifest.history):
-                return int(known["seed"])
+        known = self._note
+        if not known or not self.is_of(call_key, seed) or known["n_calls"] != len(manifest.history):
+            return None
+        if known.get("made_by") == _MADE_BY:
+            return int(known["seed"])
+        warnings.warn(
+            f"{self.home}: this call was interrupted under another version of annbatch; starting it over.", stacklevel=2
+        )
         return None
 
     def start(self, manifest: Manifest, call_key: dict[str, Any], seed: int) -> None:
@@ -94,7 +103,8 @@ class Work:
         self.remove_strays(manifest.datasets)
         self.clear()
         self.spill.mkdir()
-        replace_json(self._call, {"call": call_key, "n_calls": len(manifest.history), "seed": seed})
+        note = {"call": call_key, "made_by": _MADE_BY, "n_calls": len(manifest.history), "seed": seed}
+        replace_json(self._call, note)
 
     def _strays(self, keep: Iterable[str]) -> list[Path]:
         """Return the datasets in the collection's folder that do not belong to it."""

@@ -120,6 +120,48 @@ def test_an_input_that_changes_while_it_is_first_looked_at(
         convert(tmp_path / "c.zarr", [path])
 
 
+def as_an_earlier_version_leaves_it(home: Path) -> None:
+    """Turn a work folder into one whose note and spill files have the form that they had before they were JSON."""
+    work = home / ".annbatch-work"
+    note = json.loads((work / "call.json").read_bytes())
+    del note["made_by"]
+    note["call"]["version"] = "0.4.0.dev0"
+    (work / "call.json").write_text(json.dumps(note))
+    for index in work.glob("spill/*.index"):
+        index.write_bytes(b"cannbatch.collection._shuffle\nPart\n.")  # a pickle that names a class that has moved
+
+
+@pytest.mark.parametrize("renamed", ["/partial-0", "/partial-1", "/ready-1"])
+def test_what_another_version_left_is_discarded(
+    tmp_path: Path, write: Write, before_step: BeforeStep, renamed: str
+) -> None:
+    path = write(make_counts(0, 3000), "0.h5ad")
+    how = {"dataset_size": 2000, "memory_limit": "100kB"}
+    home, calm = tmp_path / "c.zarr", tmp_path / "calm.zarr"
+    convert(calm, [path], **how)
+    before_step("os.rename", renamed)
+    with pytest.raises(KeyboardInterrupt):
+        convert(home, [path], **how)
+    as_an_earlier_version_leaves_it(home)
+    assert (home / ".annbatch-work" / "spill" / "part-0.index").exists()
+    with pytest.warns(UserWarning, match="was interrupted under another version of annbatch; starting it over"):
+        convert(home, [path], **how)
+    assert files(home) == files(calm)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_another_version_carried_out_is_not_repeated(
+    tmp_path: Path, write: Write, before_step: BeforeStep
+) -> None:
+    path, home = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
+    before_step("os.remove", "/.annbatch-work/call.json")
+    with pytest.raises(KeyboardInterrupt):
+        convert(home, [path])
+    as_an_earlier_version_leaves_it(home)
+    assert convert(home, [path]).n_obs == 20
+    assert not (home / ".annbatch-work").exists()
+
+
 @pytest.fixture
 def in_files(tmp_path: Path) -> Callable[..., DatasetCollection]:
     def convert_one(path: str) -> DatasetCollection:
