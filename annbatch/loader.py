@@ -165,7 +165,7 @@ class Loader(AddsDatasets):
             rng=rng,
             seed=seed,
         )
-        self._batch_sampler.draw_seed()  # once, here: the copies in workers of a DataLoader must agree
+        self._batch_sampler.order_seed()  # once, here: the copies in workers of a DataLoader must agree
         adapter = find_adapter(to, device, on_gpu=preload_to_gpu)
         form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
         self._delivery = Delivery(form, obs_as=obs_as, return_index=return_index)
@@ -287,7 +287,7 @@ class Loader(AddsDatasets):
         """
         worker = this_worker()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
-        progress = self._progress.begin(ranks=self._batch_sampler.assigned_ranks, workers=worker[1])
+        progress = self._progress.begin(ranks=self._batch_sampler.n_ranks_of_epoch, workers=worker[1])
         epoch = Epoch(progress.position, worker, self._datasets, self._batch_sampler, self._delivery)
         return self._iterate(epoch, progress)
 

@@ -194,3 +194,8 @@ class AddsDatasets:
     def categories(self) -> dict[str, pd.Index]:
         """Categories of each categorical column of ``obs``, over all datasets; codes in batches refer to them."""
         return self._datasets.categories()
+
+
+def datasets_of(loader: AddsDatasets) -> Datasets:
+    """Return the datasets of a loader, for tools that read some of their annotations only."""
+    return loader._datasets

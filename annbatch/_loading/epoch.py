@@ -55,7 +55,7 @@ class Epoch:
     @property
     def n_batches(self) -> int:
         """Number of batches that the pass yields."""
-        return self.sampler.n_remaining(self.datasets.n_obs, position=self.position, worker=self.worker)
+        return self.sampler.n_remaining_batches(self.datasets.n_obs, position=self.position, worker=self.worker)
 
     def check(self) -> None:
         """Refuse, before any thread starts, what cannot be sampled or converted.

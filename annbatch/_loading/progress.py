@@ -110,14 +110,14 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
         raise ValueError(f"`state` must have position, sampler and data, got no {', '.join(lacking)}.")
     _check_same("rows", state["data"], data)
     own, said = _identity(sampler, data), dict(state["sampler"])
-    takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler.seed_is_given
+    takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler.order_seed_is_given
     if takes_seed:
         own["seed"] = said["seed"]
     _check_same("sampler", said, own)
     position = _position(state["position"])
-    position.resumed_by(sampler.assigned_ranks, position.workers)
+    position.resumed_by(sampler.n_ranks_of_epoch, position.workers)
     if takes_seed:
-        sampler.take_seed(said["seed"])
+        sampler.take_order_seed(said["seed"])
     return position
 
 

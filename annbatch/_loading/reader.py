@@ -70,9 +70,10 @@ class Reading:
         Call :meth:`end` with them when they are no longer needed.
         """
         workers, planner = self._start_threads()
+        n_workers = usable_cores()
 
         def begin(plan: WindowPlan) -> LoadedWindow:
-            return begin_window(plan, pool=self._pool, workers=workers, n_workers=workers._max_workers, log=self.log)
+            return begin_window(plan, pool=self._pool, workers=workers, n_workers=n_workers, log=self.log)
 
         windows = ReadAhead(plans, begin, planner=planner, budget=budget)
         self._open.add(windows)

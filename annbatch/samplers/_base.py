@@ -1,6 +1,6 @@
-"""The base of all samplers; and below it one pass: a copy in which seed and epoch decide everything random.
+"""The base class of all samplers; below it, one pass: a copy of a sampler whose randomness seed and epoch decide.
 
-Passes that are open at the same time do not disturb each other, and an abandoned one leaves nothing behind.
+Open passes do not disturb each other, and an abandoned one leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .._plan.position import Position, cut, parts
 from .._plan.ranges import split_every
 from .._plan.window_rows import n_requested
 from ._row_set import mask_text
-from ._seeding import ATTRIBUTES, SAMPLERS, keyed_rng, window_rng
+from ._seeding import ATTRIBUTES, SAMPLERS, WINDOWS, keyed_rng
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,44 +62,14 @@ class Sampler(ABC):
     [[slice(150, 250, None)], [slice(50, 150, None)], [slice(0, 50, None)]]
     """
 
+    # Subclasses may set `_mask`, `_rng` and `_epoch` themselves: they mean the same there.
     _mask: slice | RowSet = slice(0, None)
     _rng: np.random.Generator | None = None
     _epoch: int = 0
-    _seed: int | None = None
-    seed_is_given: bool = False
-    """Whether the seed comes from the user, not from the system."""
-    _pass_rng: np.random.Generator | None = None
-    _is_assigned: bool = False
-    """Whether each rank has a share of the batches of an epoch."""
-    assigned_ranks: int = 1
-    """Number of ranks that share an epoch."""
+    _order_seed: tuple[int, np.random.Generator | None] | None = None  # and the `_rng` that it was drawn from
+    _is_distributed: bool = False  # whether `_batches_of_rank` returns one of several shares
 
-    @property
-    def mask(self) -> slice | RowSet:
-        """The rows that are sampled from."""
-        return self._mask
-
-    @mask.setter
-    def mask(self, value: slice | RowSet) -> None:
-        self._mask = value
-
-    @property
-    def rng(self) -> np.random.Generator | None:
-        """The generator that the sampler was given or made; in ``_sample``, that of the epoch."""
-        return self._rng
-
-    @rng.setter
-    def rng(self, value: np.random.Generator | None) -> None:
-        self._rng, self._seed = value, None
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that the next ``sample`` produces."""
-        return self._epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next ``sample`` produces; the loader calls this before each iteration."""
-        self._epoch = epoch
+    # What a subclass supplies -----------------------------------------------------------------------------------------
 
     @property
     @abstractmethod
@@ -123,6 +93,63 @@ class Sampler(ABC):
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
         """Yield the requests of one epoch; ``splits`` may be left out."""
 
+    def identity(self) -> dict[str, Any]:
+        """Return a description that is equal for two samplers if they make the same batches.
+
+        Returns
+        -------
+        dict
+            JSON-able and small. The state of a loader contains it, so that another sampler is refused with an error
+            that names the difference. Subclasses add their own sizes and settings:
+            ``super().identity() | {"window": self.window}``.
+        """
+        seed, inner = self.order_seed(), samplers_in(self)
+        described: dict[str, Any] = {
+            "name": type(self).__name__,
+            "batch_size": _plain(self.batch_size, int),
+            "shuffle": _plain(self.shuffle, bool),
+            "mask": mask_text(self.mask),
+        }
+        if self.order_seed_is_given or self.shuffle or inner:
+            described["seed"] = seed
+        if inner:  # without their seeds, from which this sampler's seed is made
+            identities = {name: sampler.identity().items() for name, sampler in inner.items()}
+            described["samplers"] = {name: {k: v for k, v in one if k != "seed"} for name, one in identities.items()}
+        return described
+
+    # What every sampler has -------------------------------------------------------------------------------------------
+
+    @property
+    def mask(self) -> slice | RowSet:
+        """Rows to sample from."""
+        return self._mask
+
+    @mask.setter
+    def mask(self, value: slice | RowSet) -> None:
+        self._mask = value
+
+    @property
+    def rng(self) -> np.random.Generator | None:
+        """Generator that the sampler was given or made; within ``_sample``, the generator of the epoch."""
+        return self._rng
+
+    @rng.setter
+    def rng(self, value: np.random.Generator | None) -> None:
+        self._rng, self._order_seed = value, None
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that the next ``sample`` yields."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next ``sample`` yields; the loader calls this before each iteration."""
+        self._epoch = epoch
+
     def sample(
         self, n_obs: int, *, position: Position | None = None, worker: tuple[int, int] = (0, 1)
     ) -> Iterator[LoadRequest]:
@@ -133,9 +160,9 @@ class Sampler(ABC):
         n_obs
             Number of rows to sample from.
         position
-            Where to begin; default, at the start of the epoch. Earlier batches are not yielded.
+            Batch to start from; default, the first one of the epoch. Earlier batches are not yielded.
         worker
-            Number of this worker, and number of workers: each takes a part of the batches.
+            Number of this worker, and number of workers: each yields a part of the batches.
 
         Yields
         ------
@@ -149,52 +176,48 @@ class Sampler(ABC):
             ``batch_size`` or ``shuffle`` is None.
         """
         self.validate(n_obs)
-        epoch = self.epoch  # of the whole pass, also if `set_epoch` is called under way
-        position = Position(epoch) if position is None else position
-        stretches = self._remaining(n_obs, position, worker)
-        if not self._is_assigned and worker[1] == 1:  # no need to trust that `n_batches` is right
+        # Fixed for the whole pass, even if `set_epoch` is called meanwhile, or is overridden and does not set `epoch`.
+        position = Position(self.epoch) if position is None else position
+        stretches = self._batches_remaining(n_obs, position, worker)
+        if not self._is_distributed and worker[1] == 1:  # no need to trust that `n_batches` is right
             stretches = [range(position.steps + sum(steps for _, steps in position.assigned), sys.maxsize)]
         for stretch in stretches:
-            yield from self.requests_between(n_obs, epoch, stretch)
+            yield from self.requests_between(n_obs, position.epoch, stretch)
 
-    # What the loader, and samplers around this one, call --------------------------------------------------------------
+    # What the loader calls, and samplers around this one: names that a subclass is unlikely to use otherwise ----------
 
-    def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches.
+    n_ranks_of_epoch: int = 1
+    """Number of ranks that share an epoch."""
 
-        Returns
-        -------
-        dict
-            JSON-able and small. A state holds it, and the number of batches, so that a loader refuses the state of
-            another sampler and names the difference. Subclasses add sizes and settings of their own:
-            ``super().identity() | {"window": self.window}``.
-        """
-        seed, inner = self.draw_seed(), samplers_in(self)
-        random = self.seed_is_given or self.shuffle or inner
-        return {
-            "name": type(self).__name__,
-            "batch_size": _plain(self.batch_size, int),
-            "shuffle": _plain(self.shuffle, bool),
-            "mask": mask_text(self.mask),
-            **({"seed": seed} if random else {}),
-            **(
-                {"samplers": {name: sampler.identity_without_seed() for name, sampler in inner.items()}}
-                if inner
-                else {}
-            ),
-        }
+    order_seed_is_given: bool = False
+    """Whether ``order_seed`` comes from the user's generators, not from the system."""
 
-    def identity_without_seed(self) -> dict[str, Any]:
-        """Return the identity without the seed, for the identity of a sampler around this one."""
-        return {name: value for name, value in self.identity().items() if name != "seed"}
+    def order_seed(self) -> int:
+        """Return the integer that, with the epoch, decides the order: drawn once, and again if ``rng`` is replaced."""
+        if self._order_seed is None or self._order_seed[1] is not self._rng:
+            seed, self.order_seed_is_given = seed_of(self)
+            self._order_seed = seed, self._rng
+        return self._order_seed[0]
 
-    def n_remaining(self, n_obs: int, *, position: Position, worker: tuple[int, int] = (0, 1)) -> int:
+    def take_order_seed(self, seed: int) -> None:
+        """Use the seed of a state or of other ranks; for samplers whose seed was not given."""
+        self._order_seed = seed, self._rng
+
+    def n_batches_of_epoch(self, n_obs: int) -> int:
+        """Return the number of batches of an epoch, on all ranks together."""
+        return self.n_batches(n_obs)
+
+    def n_remaining_batches(self, n_obs: int, *, position: Position, worker: tuple[int, int] = (0, 1)) -> int:
         """Return the number of batches that ``sample`` yields from a position on."""
-        return sum(map(len, self._remaining(n_obs, position, worker)))
+        return sum(map(len, self._batches_remaining(n_obs, position, worker)))
+
+    def has_short_batch(self, n_obs: int) -> bool:
+        """Return whether the last batch of an epoch is known to have fewer rows than the others."""
+        return False
 
     def requests_between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
         """Yield the requests of consecutive batches of an epoch."""
-        window, batch, requests = self._seek(n_obs, epoch, batches.start)
+        window, batch, requests = self._requests_from(n_obs, epoch, batches.start)
         try:
             for number, request in enumerate(requests, window):
                 if batch >= batches.stop:
@@ -213,41 +236,22 @@ class Sampler(ABC):
             if close is not None:
                 close()
 
-    def n_batches_of_epoch(self, n_obs: int) -> int:
-        """Return the number of batches of an epoch, on all ranks."""
-        return self.n_batches(n_obs)
-
-    def n_rows_short(self, n_obs: int) -> int:
-        """Return the number of rows of a last batch that is shorter than the others; 0 where there is none."""
-        return 0
-
-    def draw_seed(self) -> int:
-        """Return the seed: drawn once from the generators, again if ``rng`` is replaced; else from the system."""
-        if self._seed is None or self._rng is not self._pass_rng:
-            self._seed, self.seed_is_given = seed_of(self)
-            self._pass_rng = self._rng
-        return self._seed
-
-    def take_seed(self, seed: int) -> None:
-        """Take over the seed of a state or of other ranks, if none was given."""
-        self._seed = seed
-
     # Steps of `sample` ------------------------------------------------------------------------------------------------
 
-    def _remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> BatchRanges:
-        share = self._share(n_obs, position)
+    def _batches_remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> BatchRanges:
+        share = self._batches_of_rank(n_obs, position)
         if worker[1] > 1:
             share = cut(share, *parts(sum(map(len, share)), worker[1], equal=False)[worker[0]])
         return cut(share, position.steps, sys.maxsize)
 
-    def _share(self, n_obs: int, position: Position) -> BatchRanges:
+    def _batches_of_rank(self, n_obs: int, position: Position) -> BatchRanges:
         """Return the batches for this rank, including those that it has taken."""
         return [range(sum(steps for _, steps in position.assigned), self.n_batches(n_obs))]
 
-    def _seek(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
-        """Return the requests from one at or before ``batch``, that one's number, and that of its first batch.
+    def _requests_from(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
+        """Return a request's number, its first batch, at or before ``batch``, and the requests from this one on.
 
-        By default requests are made from the beginning.
+        By default, requests are made from the start of the epoch.
         """
         return 0, 0, pass_of(self, epoch)._sample(n_obs)
 
@@ -259,7 +263,7 @@ class Sampler(ABC):
         n_rows = n_requested(request["requests"])
         if not shuffle:
             return split_every(np.arange(n_rows), batch_size)
-        order = window_rng(self.draw_seed(), epoch, position).permutation(n_rows)
+        order = keyed_rng(self.order_seed(), epoch, WINDOWS, position).permutation(n_rows)
         return split_every(order, batch_size)
 
 
@@ -268,7 +272,7 @@ def _plain(value: Any, kind: type) -> Any:
     return None if value is None else kind(value)
 
 
-_OWN = frozenset({"_pass_rng"})  # the base class's note of which generator the seed is from
+# One pass -------------------------------------------------------------------------------------------------------------
 
 
 def seed_of(sampler: Sampler) -> tuple[int, bool]:
@@ -284,8 +288,8 @@ def seed_of(sampler: Sampler) -> tuple[int, bool]:
         elif isinstance(source, np.random.RandomState):
             seeds.append(int(source.randint(2**63, dtype=np.int64)))
         else:
-            seed = source.draw_seed()
-            seeds += [seed] * source.seed_is_given
+            seed = source.order_seed()
+            seeds += [seed] * source.order_seed_is_given
     held = {id(source) for _, source in _sources(sampler)}
     if isinstance(sampler.rng, np.random.Generator) and id(sampler.rng) not in held and sampler.rng is sampler.rng:
         raise ValueError(
@@ -319,7 +323,7 @@ def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
     """
     one = copy(sampler)
     if seed is None:
-        seed = sampler.draw_seed()
+        seed = sampler.order_seed()
     made: dict[int, Any] = {}
     for name, source in _sources(sampler):
         if id(source) not in made:
@@ -328,16 +332,16 @@ def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
         renewed = _replaced(value, made)
         if renewed is not value:
             vars(one)[name] = renewed
-    one._seed, one._pass_rng = seed, one._rng
+    one._order_seed = seed, one._rng
     one.set_epoch(epoch)
     return one
 
 
 def _renewed(source: Any, seed: int, epoch: int, name: int) -> Any:
     if _is_sampler(source):
-        own = source.draw_seed()
+        own = source.order_seed()
         derived = int(keyed_rng(seed, SAMPLERS, name).integers(2**63))
-        return pass_of(source, epoch, own if source.seed_is_given else derived)
+        return pass_of(source, epoch, own if source.order_seed_is_given else derived)
     rng = keyed_rng(seed, epoch, ATTRIBUTES, name)
     return np.random.RandomState(rng.bit_generator) if isinstance(source, np.random.RandomState) else rng
 
@@ -355,7 +359,7 @@ def _replaced(value: Any, made: dict[int, Any]) -> Any:
 def _attributes(sampler: Sampler) -> list[tuple[str, Any]]:
     """Return the attributes of a sampler, those of its class included."""
     of_classes = {name: value for kind in reversed(type(sampler).__mro__) for name, value in vars(kind).items()}
-    return [(name, value) for name, value in {**of_classes, **vars(sampler)}.items() if name not in _OWN]
+    return [(name, value) for name, value in {**of_classes, **vars(sampler)}.items() if name != "_order_seed"]
 
 
 def _sources(sampler: Sampler) -> Iterator[tuple[str, Any]]:

@@ -52,7 +52,7 @@ class ChunkSampler(WindowSampler):
     """
 
     _first: int = 0
-    """Rows of the mask that are left out at its beginning; `DistributedSampler` sets it to drop other rows in turn."""
+    """Rows that are left out at the beginning of the mask; see `starting_late`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ChunkSampler(WindowSampler):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two samplers to make the same batches."""
-        return super().identity() | {"shuffle": self._shuffle} | ({"seed": self.draw_seed()} if self._shuffle else {})
+        return super().identity() | {"shuffle": self._shuffle} | ({"seed": self.order_seed()} if self._shuffle else {})
 
     def starting_late(self, n_obs: int) -> Self:
         """Return a copy that leaves out the first rows instead of the last ones that fill no batch."""
@@ -95,7 +95,7 @@ class ChunkSampler(WindowSampler):
         n_chunks = -(-(len(rows) - self._first) // self._chunk_size)
         order: Permutation = Natural(n_chunks)
         if self._shuffle:
-            order = random_order(n_chunks, keyed_rng(self.draw_seed(), epoch, CHUNKS))
+            order = random_order(n_chunks, keyed_rng(self.order_seed(), epoch, CHUNKS))
         return partial(self._draw, rows, order, epoch)
 
     def _draw(self, rows: RowSet, order: Permutation, epoch: int, window: int, n_rows: int) -> LoadRequest:
@@ -123,7 +123,7 @@ class ChunkSampler(WindowSampler):
         """
         order = np.arange(n_requested(requests))
         if self._shuffle:
-            keyed_rng(self.draw_seed(), epoch, ROWS, window).shuffle(order)
+            keyed_rng(self.order_seed(), epoch, ROWS, window).shuffle(order)
         return {"requests": requests, "splits": split_every(order[:n_rows], self._batch_size)}
 
 

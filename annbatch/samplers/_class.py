@@ -124,7 +124,7 @@ class ClassSampler(WindowSampler):
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for two samplers to make the same batches."""
-        own = {"seed": self.draw_seed(), "num_samples": self._num_samples}
+        own = {"seed": self.order_seed(), "num_samples": self._num_samples}
         return super().identity() | own | self._digests
 
     def _n_samples(self, n_obs: int) -> int:
@@ -134,7 +134,7 @@ class ClassSampler(WindowSampler):
         return partial(self._drawn, self._drawable, epoch)
 
     def _drawn(self, rows: _Drawable, epoch: int, window: int, n_rows: int) -> LoadRequest:
-        rng = keyed_rng(self.draw_seed(), epoch, window)
+        rng = keyed_rng(self.order_seed(), epoch, window)
         lengths = chunk_lengths(n_rows, self._chunk_size)
         class_rows = self._rows_of_one_class()
         of_chunk = np.repeat(rows.draw_classes(-(-n_rows // class_rows), rng), class_rows // self._chunk_size)

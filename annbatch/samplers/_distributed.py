@@ -72,7 +72,7 @@ class DistributedSampler(Sampler):
     (True, set())
     """
 
-    _is_assigned = True
+    _is_distributed = True
 
     def __init__(
         self,
@@ -90,13 +90,13 @@ class DistributedSampler(Sampler):
             raise ValueError(f"`remainder` must be 'drop', 'pad' or 'wrap', got {remainder!r}.")
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
-        self._rank, self.assigned_ranks = find_rank(dist_info)
+        self._rank, self.n_ranks_of_epoch = find_rank(dist_info)
         self._remainder = remainder if enforce_equal_batches else "uneven"
-        sampler.draw_seed()  # before it is copied, so that all copies share the seed
+        sampler.order_seed()  # before it is copied, so that all copies share the seed
         self._sampler = copy(sampler)
-        self.seed_is_given = sampler.seed_is_given
-        if not self.seed_is_given:
-            self._sampler.take_seed(_SEED)
+        self.order_seed_is_given = sampler.order_seed_is_given
+        if not self.order_seed_is_given:
+            self._sampler.take_order_seed(_SEED)
 
     def __copy__(self) -> DistributedSampler:
         made = object.__new__(type(self))
@@ -111,7 +111,7 @@ class DistributedSampler(Sampler):
     @property
     def world_size(self) -> int:
         """Number of ranks."""
-        return self.assigned_ranks
+        return self.n_ranks_of_epoch
 
     @property
     def batch_size(self) -> int | None:
@@ -140,7 +140,7 @@ class DistributedSampler(Sampler):
     @rng.setter
     def rng(self, value: np.random.Generator | None) -> None:
         self._sampler.rng = value
-        self.seed_is_given = value is not None
+        self.order_seed_is_given = value is not None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``sample`` produces."""
@@ -149,15 +149,15 @@ class DistributedSampler(Sampler):
 
     def n_batches(self, n_obs: int) -> int:
         """Return the number of batches that this rank yields of one epoch."""
-        return sum(map(len, self._share(n_obs, Position(self.epoch))))
+        return sum(map(len, self._batches_of_rank(n_obs, Position(self.epoch))))
 
     def validate(self, n_obs: int) -> None:
         """Raise ``ValueError`` if the sampler refuses ``n_obs`` rows, or they are too few for a batch on each rank."""
         self._sampler.validate(n_obs)
         n_batches = self._n_assigned(n_obs)
-        if self._remainder == "drop" and n_batches < self.assigned_ranks:
+        if self._remainder == "drop" and n_batches < self.n_ranks_of_epoch:
             raise ValueError(
-                f"`n_obs` must make a batch for each of the {self.assigned_ranks} ranks, got {n_batches} whole "
+                f"`n_obs` must make a batch for each of the {self.n_ranks_of_epoch} ranks, got {n_batches} whole "
                 f"batches of {n_obs} rows; remainder='wrap' or 'pad' fills up."
             )
 
@@ -171,18 +171,18 @@ class DistributedSampler(Sampler):
     def n_batches_of_epoch(self, n_obs: int) -> int:
         return self._sampler.n_batches_of_epoch(n_obs)
 
-    def draw_seed(self) -> int:
-        return self._sampler.draw_seed()
+    def order_seed(self) -> int:
+        return self._sampler.order_seed()
 
-    def take_seed(self, seed: int) -> None:
-        self._sampler.take_seed(seed)
+    def take_order_seed(self, seed: int) -> None:
+        self._sampler.take_order_seed(seed)
 
     def _n_assigned(self, n_obs: int) -> int:
         """Return the number of assigned batches, without a short one if all must be equal and none is padded."""
-        whole_only = self._remainder == "drop" and self._sampler.n_rows_short(n_obs) > 0
+        whole_only = self._remainder == "drop" and self._sampler.has_short_batch(n_obs)
         return self._sampler.n_batches(n_obs) - whole_only
 
-    def _share(self, n_obs: int, position: Position) -> BatchRanges:
+    def _batches_of_rank(self, n_obs: int, position: Position) -> BatchRanges:
         n_batches = self._n_assigned(n_obs)
         left = [range(n_batches)]
         for ranks, steps in position.assigned:
@@ -196,13 +196,13 @@ class DistributedSampler(Sampler):
 
     def _assigned(self, batches: BatchRanges, epoch: int, n_batches: int) -> BatchRanges:
         """Return this rank's share, filled up to the largest share if requested."""
-        of_ranks = self._parts(batches, self.assigned_ranks, epoch)
+        of_ranks = self._parts(batches, self.n_ranks_of_epoch, epoch)
         share = cut(batches, *of_ranks[self._rank])
         largest = max(stop - start for start, stop in of_ranks)
         if sum(map(len, share)) == largest or self._remainder not in ("wrap", "pad"):
             return share
         if self._remainder == "wrap":  # the ranks that lack one are the last, and begin the epoch again together
-            filler = (self._rank - sum(map(len, batches)) % self.assigned_ranks) % n_batches
+            filler = (self._rank - sum(map(len, batches)) % self.n_ranks_of_epoch) % n_batches
         else:
             filler = share[-1][-1] if share else batches[-1][-1]
         return [*share, range(filler, filler + 1)]

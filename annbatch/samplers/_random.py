@@ -129,14 +129,14 @@ class RandomSampler(ChunkSampler):
 
     def _drawn(self, rows: RowSet, epoch: int, window: int, n_rows: int) -> LoadRequest:
         """Return chunks that begin anywhere, ``n_rows`` in all."""
-        rng = keyed_rng(self.draw_seed(), epoch, CHUNKS, window)
+        rng = keyed_rng(self.order_seed(), epoch, CHUNKS, window)
         lengths = chunk_lengths(n_rows, self._chunk_size)
         positions = concatenated_ranges(rng.integers(len(rows), size=len(lengths)), lengths)
         return self._request(rows.at(positions % len(rows)), epoch, window, n_rows)
 
     def _weighted(self, rows: WeightedRows, epoch: int, window: int, n_rows: int) -> LoadRequest:
         """Return rows drawn by their weights, from as few chunks as ``n_rows`` fill."""
-        rng = keyed_rng(self.draw_seed(), epoch, CHUNKS, window)
+        rng = keyed_rng(self.order_seed(), epoch, CHUNKS, window)
         return self._request(rows.draw(chunk_lengths(n_rows, self._chunk_size), rng), epoch, window, n_rows)
 
     def _weighted_rows(self, rows: RowSet) -> WeightedRows:

@@ -12,11 +12,6 @@ def keyed_rng(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def window_rng(seed: int, epoch: int, window: int) -> np.random.Generator:
-    """Return the generator that shuffles a window whose splits the base class makes."""
-    return keyed_rng(seed, epoch, WINDOWS, window)
-
-
 def generator_and_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generator, int]:
     """Return a generator and the one integer drawn from it, which is the sampler's seed from then on."""
     if isinstance(rng, int | np.integer) and rng < 0:

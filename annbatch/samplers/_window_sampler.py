@@ -43,9 +43,8 @@ class WindowSampler(Sampler):
         self._batch_size = int(batch_size)
         self._drop_last = bool(drop_last)
         self._mask = check_mask(mask)
-        self.seed_is_given = rng is not None
-        self._rng, self._seed = generator_and_seed(rng)
-        self._pass_rng = self._rng
+        self._rng, seed = generator_and_seed(rng)
+        self._order_seed, self.order_seed_is_given = (seed, self._rng), rng is not None
 
     @property
     def batch_size(self) -> int:
@@ -92,15 +91,15 @@ class WindowSampler(Sampler):
         n_samples = self._n_samples(n_obs)
         return n_samples - n_samples % self._batch_size if self._drop_last else n_samples
 
-    def n_rows_short(self, n_obs: int) -> int:
-        return self._n_rows(n_obs) % self._batch_size
+    def has_short_batch(self, n_obs: int) -> bool:
+        return self._n_rows(n_obs) % self._batch_size > 0
 
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
         return self._windows(n_obs, self.epoch, 0)
 
-    def _seek(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
+    def _requests_from(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
         if type(self)._sample is not WindowSampler._sample:  # a subclass that makes requests of its own
-            return super()._seek(n_obs, epoch, batch)
+            return super()._requests_from(n_obs, epoch, batch)
         n_batches = self._chunk_size * self._preload_nchunks // self._batch_size
         window = batch // n_batches
         return window, window * n_batches, self._windows(n_obs, epoch, window)

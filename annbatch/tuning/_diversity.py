@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._loading.adding import datasets_of
 from .._plan.position import Position
 from .._plan.window_rows import plan_window, rows_by_dataset
 from ..samplers import RowSet
@@ -102,12 +103,13 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
     """
     if n_batches < 1:
         raise ValueError(f"`n_batches` must be positive, got {n_batches}.")
-    table = loader._datasets.obs()
+    datasets = datasets_of(loader)
+    table = datasets.obs()
     if table is None or column not in table.columns:
         raise KeyError(
             f"`column` must be one of obs, got {column!r}; there are {[] if table is None else table.columns}."
         )
-    loader.batch_sampler.draw_seed()  # what is measured is what the loader yields
+    loader.batch_sampler.order_seed()  # what is measured is what the loader yields
     n_obs, sampler = loader.n_obs, copy(loader.batch_sampler)
     sampler.set_epoch(loader.epoch)
     total = sampler.n_batches(n_obs)
@@ -122,9 +124,9 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
     ideal = [available.at(_draw(len(available), len(rows), rng)) for rows in batches]
 
     rows = np.concatenate(batches + ideal)
-    values = table.column(column).array(rows_by_dataset(rows, loader._datasets.starts), len(rows))
+    values = table.column(column).array(rows_by_dataset(rows, datasets.starts), len(rows))
     labels = np.unique(values.astype(str) if values.dtype == object else values, return_inverse=True)[1]
-    chunk_size = int(getattr(getattr(sampler, "_sampler", sampler), "_chunk_size", 1))  # of one's own: single rows
+    chunk_size = int(sampler.identity().get("chunk_size", 1))  # a user's own sampler may not have chunks
     edges = np.cumsum([len(rows) for rows in batches + ideal])[:-1]
     entropies = [_entropy(part) for part in np.split(labels, edges)]
     chunks = [_effective_number(part // chunk_size) for part in batches + ideal]

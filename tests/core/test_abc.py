@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from annbatch import Loader
 from annbatch.abc import Adapter, Sampler
 from annbatch.batch import CSR
+from annbatch.samplers import DistributedSampler
 
 
 class Simple(Sampler):
@@ -132,6 +133,59 @@ def test_defaults_of_the_properties():
     sampler.mask = slice(2, 5)
     assert sampler.mask == slice(2, 5)
     assert Simple().mask == slice(0, None)
+
+
+class Named(Simple):
+    """A sampler written for 0.3, with a seed and other attributes of its own."""
+
+    def __init__(self, seed=7):
+        self.seed = self._seed = seed
+        self.n_ranks, self.world_size, self.rank = 2, 2, 0
+        self.n_remaining = self._remaining = self._share = self._between = self._seek = 0
+
+    def _sample(self, n_obs):
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(n_obs)
+        for start in range(0, n_obs, 10):
+            yield {"requests": order[start : start + 10]}
+
+
+class SetsEpoch(Named):
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+class SetsPrivateEpoch(Named):
+    def set_epoch(self, epoch):
+        self._epoch = epoch
+
+
+class KeepsEpochElsewhere(Named):
+    current = 0
+
+    def set_epoch(self, epoch):
+        self.current = epoch
+
+    def _sample(self, n_obs):
+        self._epoch = self.current
+        return super()._sample(n_obs)
+
+
+@pytest.mark.parametrize("kind", [Named, SetsEpoch, SetsPrivateEpoch, KeepsEpochElsewhere])
+@pytest.mark.parametrize("distributed", [False, True])
+def test_attributes_of_a_sampler_do_not_collide_with_the_contract(kind, distributed):
+    def make():
+        sampler = DistributedSampler(kind(), dist_info=lambda: (0, 1)) if distributed else kind()
+        return Loader(batch_sampler=sampler, return_index=True).add_dataset(np.zeros((40, 1)))
+
+    loader = make()
+    for epoch in (0, 1):
+        rows = np.concatenate([batch["index"] for batch in loader])
+        np.testing.assert_array_equal(rows, np.random.default_rng([7, epoch]).permutation(40))
+    batches = iter(loader)
+    next(batches)
+    resumed = make()
+    resumed.load_state_dict(loader.state_dict())
+    assert [batch["index"].tolist() for batch in resumed] == [batch["index"].tolist() for batch in batches]
 
 
 def test_a_contract_that_is_not_met_cannot_be_made():

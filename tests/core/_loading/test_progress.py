@@ -132,7 +132,7 @@ def test_workers_go_on_from_every_batch(make):
     for worker in [(0, 2), (1, 2), (2, 3)]:
         where = {"position": Position(workers=worker[1]), "worker": worker}
         undisturbed = sampled(make(), **where)
-        assert len(undisturbed) == make().n_remaining(N_OBS, **where)
+        assert len(undisturbed) == make().n_remaining_batches(N_OBS, **where)
         for steps in range(len(undisturbed) + 1):
             where["position"] = Position(workers=worker[1], steps=steps)
             assert sampled(make(), **where) == undisturbed[steps:]
