@@ -80,7 +80,8 @@ def write_state(position: Position, sampler: Sampler, data: Mapping[str, Any]) -
     data
         Facts that are equal for two loaders of the same rows.
     """
-    stored = asdict(position) | {"assigned": [list(part) for part in position.assigned]}
+    stored = asdict(position)
+    stored["dealt"] = [list(part) for part in stored.pop("assigned")]  # its name in states of format version 1
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -129,8 +130,9 @@ def _identity(sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _position(stored: Any) -> Position:
     try:
-        assigned = tuple((int(ranks), int(steps)) for ranks, steps in stored["assigned"])
-        position = Position(**{**stored, "assigned": assigned})
+        fields = dict(stored)
+        assigned = tuple((int(ranks), int(steps)) for ranks, steps in fields.pop("dealt"))
+        position = Position(**fields, assigned=assigned)
         numbers = [position.epoch, position.steps, *(steps for _, steps in assigned)]
         readers = [position.ranks, position.workers, *(ranks for ranks, _ in assigned)]
         right = min(map(operator.index, numbers)) >= 0 and min(map(operator.index, readers)) >= 1

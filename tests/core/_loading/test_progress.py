@@ -176,7 +176,7 @@ def test_the_state_is_that_of_the_batch_that_came_last():
     next(other)
     assert loader.state_dict()["position"]["steps"] == 1
     loader.set_epoch(5)
-    assert loader.state_dict()["position"] == {"epoch": 5, "assigned": [], "ranks": 1, "workers": 1, "steps": 0}
+    assert loader.state_dict()["position"] == {"epoch": 5, "dealt": [], "ranks": 1, "workers": 1, "steps": 0}
 
 
 def test_only_the_open_window_is_read_again(tmp_path):
@@ -197,7 +197,7 @@ def test_only_the_open_window_is_read_again(tmp_path):
     next(iter(resumed))
     assert 0 < resumed.stats.bytes_read <= whole.stats.bytes_read / 40 * 1.2
     late = make()
-    place = {"epoch": 6, "assigned": [], "ranks": 1, "workers": 1, "steps": 199}
+    place = {"epoch": 6, "dealt": [], "ranks": 1, "workers": 1, "steps": 199}
     late.load_state_dict(loader.state_dict() | {"position": place})
     assert len(list(late)) == 1
     assert late.stats.bytes_read <= whole.stats.bytes_read / 40 * 1.2
