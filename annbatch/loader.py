@@ -1,7 +1,7 @@
 """The loader that users call: it wires the stages together and holds no algorithm of its own.
 
 ``_loading/datasets``: the data. ``samplers``: the order of rows. ``_loading/epoch``: one pass over the rows.
-``_loading/reader``: threads and memory. ``_loading/delivery``: batches. ``_loading/progress``: the position, to resume.
+``_loading/resources``: threads and memory. ``_loading/delivery``: batches. ``_loading/progress``: the position.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 
 from ._elements.form import MatrixForm
 from ._loading.adapters import find_adapter
-from ._loading.adding import AddsDatasets
+from ._loading.add_datasets import AddsDatasets
 from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
 from ._loading.epoch import Epoch
 from ._loading.progress import Progress, read_state, write_state
-from ._loading.reader import Reading
+from ._loading.resources import Reading
 from ._loading.selection import Selection
 from ._loading.stats import LoaderStats as LoaderStats
 from ._plan.position import Position
-from ._remote.stores import RemoteStores
+from ._remote.loader_stores import RemoteStores
 from ._sizes import parse_size
 from .samplers._checks import digest, whole
 from .samplers._make import make_sampler
@@ -283,7 +283,7 @@ class Loader(AddsDatasets):
         Raises
         ------
         ValueError
-            If no dataset was added, or the sampler cannot sample from so many rows.
+            If no dataset was added, or the sampler cannot sample from that many rows.
         """
         worker = this_worker()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()

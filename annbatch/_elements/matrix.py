@@ -11,10 +11,10 @@ from .._anndata.variables import Variables
 from .._arrays.sources import CsrSource, DenseSource
 from ..transforms import NormalizeLog1p
 from .csr import CsrElement
+from .csr_selected import SelectedElement
 from .dense import DenseElement, DensifiedElement
 from .dense_selected import DenseSelectedElement
 from .element import Element
-from .selected import SelectedElement
 from .staged import staged_element
 from .transformed import TransformedElement
 

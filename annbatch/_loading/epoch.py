@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .datasets import Datasets
     from .delivery import Delivery
     from .read_ahead import ReadAhead
-    from .reader import Reading
+    from .resources import Reading
     from .stats import WorkLog
     from .window import LoadedWindow
 

@@ -9,7 +9,6 @@ import pytest
 
 import annbatch
 
-
 MODULES = ["abc", "collection", "samplers", "testing", "transforms", "tuning"]
 
 

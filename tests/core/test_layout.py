@@ -161,7 +161,7 @@ def test_no_file_is_too_long_to_read_in_one_sitting(repository):
 
 # Tests of a stage as a whole; every other file of tests is named for the module that it tests.
 WHOLE_STAGES = {
-    "_anndata/test_mudata", "_arrays/test_conformance", "_elements/test_elements", "_elements/test_selected_damage",
+    "_anndata/test_mudata", "_arrays/test_conformance", "_elements/test_elements", "_elements/test_csr_selected_damage",
     "_loading/test_keys", "collection/_inputs/test_exact", "collection/_resources/test_memory",
     "collection/_runs/test_killed", "collection/_writing/test_disk", "loader/test_errors", "loader/test_loader",
     "loader/test_real_data", "testing/test_testing", "test_exports", "test_import", "test_large", "test_layout",

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from annbatch import write_sharded
 from annbatch._arrays.open import open_rows
 from annbatch._elements.csr import CsrElement
+from annbatch._elements.csr_selected import SelectedElement
 from annbatch._elements.dense import DenseElement, DensifiedElement
 from annbatch._elements.dense_selected import DenseSelectedElement
-from annbatch._elements.selected import SelectedElement
 from annbatch._plan.window_rows import plan_window, rows_by_dataset
 from annbatch._runtime.buffers import BufferPool
 

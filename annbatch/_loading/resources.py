@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from .._remote.stores import RemoteStores
+    from .._remote.loader_stores import RemoteStores
     from .stats import LoaderStats
 
 

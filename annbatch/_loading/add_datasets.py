@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-    from .._remote.stores import RemoteStores
+    from .._remote.loader_stores import RemoteStores
     from ..collection import DatasetCollection
     from .datasets import Datasets
-    from .reader import Reading
+    from .resources import Reading
 
 
 class AddsDatasets:
