@@ -1,4 +1,4 @@
-"""Sizes in words."""
+"""Sizes, parsed and formatted."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_parse(size: int | str, n_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("size", ["", "GB", "-1GB", "1XB", "1 G B"])
-def test_what_is_no_size(size: str) -> None:
+def test_an_invalid_size(size: str) -> None:
     with pytest.raises(ValueError, match="`shard_size` must be a size such as '512MB' or a number of bytes, got "):
         parse_size(size, name="shard_size")
 
@@ -38,12 +38,12 @@ def test_what_is_no_size(size: str) -> None:
         ("0.1", 1, "`n` must be positive, got '0.1'"),
     ],
 )
-def test_what_is_too_small(size: int | str, least: int, message: str) -> None:
+def test_a_size_too_small(size: int | str, least: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_size(size, name="n", least=least)
 
 
-def test_rows() -> None:
+def test_rows_for() -> None:
     assert rows_for(7, 100.0, name="dataset_size") == 7
     assert rows_for("1kB", 100.0, name="dataset_size") == 10
     assert rows_for("1kB", 10_000.0, name="dataset_size") == 1
@@ -55,5 +55,5 @@ def test_rows() -> None:
 @pytest.mark.parametrize(
     ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_340_000_000, "2.3 GB"), (5e13, "50.0 TB")]
 )
-def test_spell(n_bytes: float, text: str) -> None:
+def test_format_bytes(n_bytes: float, text: str) -> None:
     assert format_bytes(n_bytes) == text

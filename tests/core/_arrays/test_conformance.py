@@ -1,4 +1,4 @@
-"""One suite, every storage kind: the rows that a loader yields are those that anndata reads, bit for bit."""
+"""One suite, every storage kind: a loader yields the rows that anndata reads, bit for bit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELEMENTS = {"CSR": "X", "CSR layer": "layers/counts", "dense": "layers/scaled", 
 
 
 def cells() -> ad.AnnData:
-    """Return cells with empty ones among them, the largest and smallest values, and a column of every sort in obs."""
+    """Return cells with empty ones among them, the largest and smallest values, and a column of every kind in obs."""
     rng = np.random.default_rng(0)
     x = sp.random(N, GENES, 0.3, format="csr", dtype="f4", random_state=0)
     x.data[:4] = np.finfo("f4").max, np.finfo("f4").tiny, -0.0, 1e-45
@@ -57,7 +57,7 @@ Source = Callable[[Path], Any]
 
 
 def sharded(store: Any, **how: Any) -> zarr.Group:
-    """Return the cells as this package writes them, its own kernels' way."""
+    """Return the cells as this package writes them, with its own kernels."""
     group = zarr.open_group(store, mode="w", zarr_format=3)
     write_sharded(group, CELLS, n_obs_per_chunk=8, **how)
     return zarr.open_group(store, mode="r", zarr_format=3)
@@ -119,8 +119,8 @@ def loader(source: Any, keys: Any, **more: Any) -> Loader:
 @pytest.mark.parametrize("key", ELEMENTS.values(), ids=ELEMENTS)
 def test_rows_are_those_that_anndata_gives(source, whole, key, chunk_size):
     place, _, name = key.partition("/")
-    wanted = getattr(whole, place)[name] if name else whole.X
-    stored = {"X": "f4", "layers/counts": "u2"}.get(key, wanted.dtype)  # narrowed counts come back as they were
+    expected = getattr(whole, place)[name] if name else whole.X
+    stored = {"X": "f4", "layers/counts": "u2"}.get(key, expected.dtype)  # narrowed counts come back as they were
     rows = []
     with loader(source, key, chunk_size=chunk_size, preload_nchunks=80 // chunk_size) as loading:
         for batch in loading:
@@ -128,16 +128,16 @@ def test_rows_are_those_that_anndata_gives(source, whole, key, chunk_size):
             rows += index.tolist()
             found = batch[place][name] if name else batch["X"]
             assert found.dtype == stored
-            same(found, wanted[index].astype(stored))
+            same(found, expected[index].astype(stored))
     assert sorted(rows) == list(range(N))
 
 
-def same(found: Any, wanted: Any) -> None:
-    assert found.shape == wanted.shape
-    assert sp.issparse(found) == sp.issparse(wanted)
-    parts = ("indptr", "indices", "data") if sp.issparse(wanted) else (None,)
+def same(found: Any, expected: Any) -> None:
+    assert found.shape == expected.shape
+    assert sp.issparse(found) == sp.issparse(expected)
+    parts = ("indptr", "indices", "data") if sp.issparse(expected) else (None,)
     for part in parts:
-        one, other = (found, wanted) if part is None else (getattr(found, part), getattr(wanted, part))
+        one, other = (found, expected) if part is None else (getattr(found, part), getattr(expected, part))
         np.testing.assert_array_equal(one, other)
         if part in (None, "data"):
             assert one.tobytes() == np.ascontiguousarray(other).tobytes()
@@ -146,11 +146,11 @@ def same(found: Any, wanted: Any) -> None:
 @pytest.mark.parametrize("densify", [False, True], ids=["sparse", "densified"])
 def test_chosen_genes(source, whole, densify):
     names = ["g31", "g2", "g17"]
-    wanted = whole[:, names]
+    expected = whole[:, names]
     for batch in loader(source, ("X", "layers/scaled"), var_names=names, densify=densify):
-        x = wanted.X[batch["index"]].toarray()
+        x = expected.X[batch["index"]].toarray()
         np.testing.assert_array_equal(batch["X"] if densify else batch["X"].toarray(), x)
-        np.testing.assert_array_equal(batch["layers"]["scaled"], wanted.layers["scaled"][batch["index"]])
+        np.testing.assert_array_equal(batch["layers"]["scaled"], expected.layers["scaled"][batch["index"]])
 
 
 def test_annotations(source, whole):

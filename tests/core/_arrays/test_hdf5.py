@@ -1,4 +1,4 @@
-"""HDF5 files read around HDF5: every way of storing gives what h5py reads; the price of random rows is said once."""
+"""HDF5 files read without HDF5: every way of storing gives what h5py reads."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ def read(array, start: np.ndarray, length: np.ndarray, dtype) -> list[np.ndarray
 
 @pytest.mark.parametrize("item", [(), (3,), (2, 2)], ids=["flat", "rows", "images"])
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "u1", "i8", "?"])
-@pytest.mark.parametrize(("how", "said"), WAYS.values(), ids=WAYS)
-def test_every_way_of_storing(tmp_path, how, said, dtype, item):
+@pytest.mark.parametrize(("how", "description"), WAYS.values(), ids=WAYS)
+def test_every_way_of_storing(tmp_path, how, description, dtype, item):
     values = np.random.default_rng(0).integers(0, 100, (N, *item)).astype(dtype)
     array = open_array(stored(tmp_path, values, **how))
-    assert array.describe() == (said if dtype not in (">f4", "?") else "h5py")
+    assert array.describe() == (description if dtype not in (">f4", "?") else "h5py")
     start, length = np.array([0, 5, 5, 6, 40, 82]), np.array([1, 1, 2, 30, 0, 1])
     twin = pickle.loads(pickle.dumps(array))
     for one in (array, twin):
-        for wanted in (np.dtype(dtype).newbyteorder("="), np.dtype("f8")):
-            for found, a, n in zip(read(one, start, length, wanted), start, length, strict=True):
-                np.testing.assert_array_equal(found, values[a : a + n].astype(wanted))
+        for target in (np.dtype(dtype).newbyteorder("="), np.dtype("f8")):
+            for found, a, n in zip(read(one, start, length, target), start, length, strict=True):
+                np.testing.assert_array_equal(found, values[a : a + n].astype(target))
 
 
 @settings(max_examples=30)
@@ -108,7 +108,7 @@ def test_a_damaged_chunk(tmp_path):
         read(array, np.array([0]), np.array([9_000]), np.dtype("i8"))
 
 
-def test_the_price_of_random_rows_is_said_once(tmp_path, monkeypatch):
+def test_read_amplification_is_reported_once(tmp_path, monkeypatch):
     monkeypatch.setattr("annbatch._loading.stats._MIN_DECODED", 0)
     matrix = sp.random(2_000, 50, 0.2, format="csr", dtype="f4", random_state=0)
     for compression in ("gzip", None):
@@ -118,13 +118,13 @@ def test_the_price_of_random_rows_is_said_once(tmp_path, monkeypatch):
         adata = ad.read_h5ad(tmp_path / name, backed="r")
         return Loader(batch_size=20, chunk_size=chunk_size, preload_nchunks=20, shuffle=True, seed=0).add_adata(adata)
 
-    dear = loader("gzip.h5ad", 1)
-    said = r"Reading decodes \d+ times the values that batches hold.*HDF5 \(gzip\)"
-    with pytest.warns(UserWarning, match=said) as warned:
-        assert sum(batch["X"].shape[0] for _ in range(2) for batch in dear) == 4_000
+    costly = loader("gzip.h5ad", 1)
+    message = r"Reading decodes \d+ times the values that batches hold.*HDF5 \(gzip\)"
+    with pytest.warns(UserWarning, match=message) as warned:
+        assert sum(batch["X"].shape[0] for _ in range(2) for batch in costly) == 4_000
     assert len(warned) == 1
     assert warned[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        for cheap in (loader("None.h5ad", 1), loader("gzip.h5ad", 500)):
-            assert sum(batch["X"].shape[0] for batch in cheap) == 2_000
+        for efficient in (loader("None.h5ad", 1), loader("gzip.h5ad", 500)):
+            assert sum(batch["X"].shape[0] for batch in efficient) == 2_000

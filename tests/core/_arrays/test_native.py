@@ -35,7 +35,7 @@ def native(array: zarr.Array, **options: Any) -> NativeArray:
 
 
 def read(source: Any, start: list[int], length: list[int], dtype: Any = None, n_jobs: int = 3) -> np.ndarray:
-    """Read pieces into one flat array, the last piece first, so that places differ from order."""
+    """Read pieces into one flat array, the last piece first, so that it is not read in order."""
     item = int(np.prod(source.shape[1:], dtype=int))
     start_, length_ = np.array(start, dtype=np.int64), np.array(length, dtype=np.int64)
     sizes = length_ * item
@@ -105,14 +105,14 @@ def test_every_dtype_comes_back_bit_for_bit(tmp_path: Path, dtype: str) -> None:
     assert out.tobytes() == expected(values, [3, 600, 5_000], [100, 2_000, 2_000]).tobytes()
 
 
-@pytest.mark.parametrize("wanted", ["float32", "float64", "int32", "float16", "complex64"])
-def test_values_are_cast_on_the_way(tmp_path: Path, wanted: str) -> None:
+@pytest.mark.parametrize("target", ["float32", "float64", "int32", "float16", "complex64"])
+def test_values_are_cast_on_the_way(tmp_path: Path, target: str) -> None:
     values = np.arange(5_000, dtype="uint16")
     source = native(store(tmp_path / "a.zarr", values, chunk=300, shard=900, compressors=CODECS["lz4 shuffle"]))
 
-    out = read(source, [10, 400], [50, 4_000], dtype=wanted)
-    assert out.dtype == wanted
-    assert (out == expected(values, [10, 400], [50, 4_000]).astype(wanted)).all()
+    out = read(source, [10, 400], [50, 4_000], dtype=target)
+    assert out.dtype == target
+    assert (out == expected(values, [10, 400], [50, 4_000]).astype(target)).all()
 
 
 @pytest.mark.parametrize("shape", [(50, 7), (50, 3, 4, 5), (50, 1)], ids=str)
@@ -163,7 +163,7 @@ def test_chunks_that_were_never_written_hold_the_fill_value(tmp_path: Path, shar
     assert (read(source, [0, 1_950], [10, 50]) == -7).all()
 
 
-def test_an_index_at_the_beginning_and_names_in_the_way_of_version_2(tmp_path: Path) -> None:
+def test_an_index_at_the_beginning_and_keys_as_in_zarr_v2(tmp_path: Path) -> None:
     values = np.arange(1_000, dtype="float32")
     array = zarr.create_array(
         tmp_path / "a.zarr",
@@ -203,7 +203,7 @@ def test_a_store_in_memory_is_left_to_zarr() -> None:
     assert chunk_layout(zarr.create_array({}, shape=(5,), dtype="int32")) is None
 
 
-def test_pickled_it_reads_the_same(tmp_path: Path) -> None:
+def test_a_pickled_array_reads_the_same(tmp_path: Path) -> None:
     values = np.arange(100, dtype="int32")
     source = native(store(tmp_path / "a.zarr", values, chunk=10, shard=50, compressors=None))
     read(source, [0], [100])
@@ -364,7 +364,7 @@ def test_a_missing_chunk_of_a_shard_that_was_written_whole(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
-def test_what_is_no_file_is_not_waited_for(damaged: tuple[zarr.Array, Path], kind: str) -> None:
+def test_a_pipe_or_folder_is_refused_without_waiting(damaged: tuple[zarr.Array, Path], kind: str) -> None:
     array, path = damaged
     path.unlink()
     (os.mkfifo if kind == "pipe" else os.mkdir)(path)

@@ -26,14 +26,14 @@ def ascending_pieces(draw: st.DrawFn) -> Pieces:
 def test_stretches_cover_every_piece_once(pieces: Pieces, chunk: int, gap: int, stretch: int) -> None:
     reads = plan_reads(pieces, chunk=chunk, gap=gap, stretch=stretch)
 
-    wanted = {e for a, n in zip(pieces.start, pieces.length, strict=True) for e in range(a, a + n)}
+    requested = {e for a, n in zip(pieces.start, pieces.length, strict=True) for e in range(a, a + n)}
     covered = [e for a, b in zip(reads.start, reads.stop, strict=True) for e in range(a, b)]
     assert len(covered) == len(set(covered)), "an element is decoded twice"
-    assert wanted <= set(covered)
+    assert requested <= set(covered)
 
 
 @given(ascending_pieces(), st.integers(1, 50), st.integers(0, 20), st.integers(1, 60))
-def test_a_stretch_lies_in_one_chunk_and_is_no_longer_than_asked(
+def test_a_stretch_lies_in_one_chunk_and_is_no_longer_than_requested(
     pieces: Pieces, chunk: int, gap: int, stretch: int
 ) -> None:
     reads = plan_reads(pieces, chunk=chunk, gap=gap, stretch=stretch)
@@ -76,10 +76,10 @@ def test_stretches_between_are_those_of_some_pieces_alone(
 def test_no_gap_wider_than_allowed_is_decoded(pieces: Pieces, chunk: int, gap: int) -> None:
     reads = plan_reads(pieces, chunk=chunk, gap=gap, stretch=10**6)
 
-    wanted = np.zeros(int((pieces.start + pieces.length).max()) + 1, dtype=bool)
+    requested = np.zeros(int((pieces.start + pieces.length).max()) + 1, dtype=bool)
     for a, n in zip(pieces.start, pieces.length, strict=True):
-        wanted[a : a + n] = True
+        requested[a : a + n] = True
     for a, b in zip(reads.start, reads.stop, strict=True):
-        inside = wanted[a:b]
+        inside = requested[a:b]
         runs = np.diff(np.flatnonzero(np.concatenate([[True], inside, [True]]))) - 1
         assert runs.max(initial=0) <= gap

@@ -181,11 +181,11 @@ def read_rows(source: Any, rows: np.ndarray, order: np.ndarray, dtype: Any = Non
     dest[order] = ends - length[order] * item
     size = int(ends[-1]) if n else 0
 
-    def fill(array: Any, wanted: Any) -> np.ndarray:
-        out = np.full(size + 2, 77).astype(wanted)
+    def fill(array: Any, target: Any) -> np.ndarray:
+        out = np.full(size + 2, 77).astype(target)
         jobs = [THREADS.submit(job) for job in array.jobs(Pieces(start, length, dest), out, n_jobs=2)]
         assert all(job.result() >= 0 for job in jobs)
-        assert (out[size:] == np.array(77).astype(wanted)).all()  # nothing is written beyond the pieces
+        assert (out[size:] == np.array(77).astype(target)).all()  # nothing is written beyond the pieces
         return out[:size]
 
     dtype = source.dtype if dtype is None else dtype
@@ -196,25 +196,25 @@ def read_rows(source: Any, rows: np.ndarray, order: np.ndarray, dtype: Any = Non
 
 
 def check_rows(source: Any, expected: Any, dtype: Any = None) -> None:
-    """Compare every choice of ``ROWS``, shuffled, with ``expected``'s own rows, bit for bit."""
+    """Compare every choice of ``ROWS``, shuffled, with the rows of ``expected``, bit for bit."""
     rng = np.random.default_rng(0)
     for rows in map(np.array, map(list, ROWS.values())):
         rows = rows.astype(np.int64)
         order = rng.permutation(len(rows))
-        found, wanted = read_rows(source, rows, order, dtype), expected[rows[order]]
+        found, reference = read_rows(source, rows, order, dtype), expected[rows[order]]
         if sp.issparse(expected):
             data, indices, indptr = found
-            np.testing.assert_array_equal(indptr, wanted.indptr)
-            np.testing.assert_array_equal(indices, wanted.indices)
-            found, wanted = data, wanted.data
+            np.testing.assert_array_equal(indptr, reference.indptr)
+            np.testing.assert_array_equal(indices, reference.indices)
+            found, reference = data, reference.data
         if dtype is not None:
-            wanted = wanted.astype(dtype)
-        assert found.dtype == wanted.dtype
-        assert found.tobytes() == wanted.tobytes()
+            reference = reference.astype(dtype)
+        assert found.dtype == reference.dtype
+        assert found.tobytes() == reference.tobytes()
 
 
 def as_written(opened: Any) -> Any:
-    """Return the whole matrix as the library that owns the format reads it."""
+    """Return the whole matrix as the library of its format reads it."""
     if isinstance(opened, np.ndarray) or sp.issparse(opened):
         return opened
     return opened.to_memory() if hasattr(opened, "to_memory") else read_elem(opened)
@@ -262,12 +262,12 @@ def test_dense_rows_of_odd_shapes_come_back_exactly(store, dtype, item, tmp_path
     check_rows(open_rows(store(matrix, tmp_path)), matrix)
 
 
-@pytest.mark.parametrize("wanted", ["f4", "f8", "i8", "f2"])
+@pytest.mark.parametrize("target", ["f4", "f8", "i8", "f2"])
 @pytest.mark.parametrize("store", [STORES[name] for name in ("memory", "zarr", "zarr, sharded blosc lz4", "h5ad")])
-def test_values_are_cast_on_the_way(store, wanted, tmp_path):
+def test_values_are_cast_on_the_way(store, target, tmp_path):
     csr = random_csr("u2")
     csr.data[...] = csr.data % 1000
-    check_rows(open_rows(store(csr, tmp_path)), csr, wanted)
+    check_rows(open_rows(store(csr, tmp_path)), csr, target)
 
 
 @pytest.mark.parametrize("store", [STORES[name] for name in ("zarr", "zarr, sharded blosc lz4", "zarr, no codec")])
@@ -363,15 +363,15 @@ def test_little_work_is_not_split():
     assert split_evenly(np.ones(1000, dtype=np.int64), 8) == [slice(0, 1000)]
 
 
-def test_each_source_says_how_it_is_read(tmp_path):
+def test_each_source_describes_how_it_is_read(tmp_path):
     csr, dense = random_csr("f4"), np.zeros((N_ROWS, 2))
     stores = ("memory", "zarr in memory", "zarr, gzip", "h5ad", "h5ad, gzip")
-    said = {name: [] for name in stores}
+    descriptions = {name: [] for name in stores}
     for name, matrix in itertools.product(stores, (csr, dense)):
         folder = tmp_path / f"{name} {type(matrix).__name__}"
         folder.mkdir()
-        said[name].append(open_rows(STORES[name](matrix, folder)).describe())
-    assert said == {
+        descriptions[name].append(open_rows(STORES[name](matrix, folder)).describe())
+    assert descriptions == {
         "memory": ["csr, memory", "dense, memory"],
         "zarr in memory": ["csr, zarr", "dense, zarr"],
         "zarr, gzip": ["csr, zarr (zarrs)", "dense, zarr (zarrs)"],
@@ -380,7 +380,7 @@ def test_each_source_says_how_it_is_read(tmp_path):
     }
 
 
-def test_zarrs_reads_while_the_configuration_stays_the_users(tmp_path):
+def test_reading_with_zarrs_leaves_the_configuration_unchanged(tmp_path):
     before = zarr.config.to_dict() if hasattr(zarr.config, "to_dict") else dict(zarr.config.config)
     array = STORES["zarr, gzip"](np.ones((N_ROWS, 2)), tmp_path)
     pipeline = type(array.async_array.codec_pipeline)
@@ -414,14 +414,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
-def test_what_has_no_rows_to_read_is_refused(make, message, tmp_path):
+def test_anything_else_is_refused(make, message, tmp_path):
     with pytest.raises(TypeError, match=message):
         open_rows(make(tmp_path))
 
 
 @pytest.mark.parametrize("store", [STORES[name] for name in ("memory", "zarr", "zarr, no codec", "h5ad")])
 @pytest.mark.parametrize("damage", ["beyond the end", "descending", "negative"])
-def test_a_damaged_indptr_is_an_error_and_never_memory_of_others(store, damage, tmp_path):
+def test_a_damaged_indptr_is_an_error(store, damage, tmp_path):
     matrix = random_csr("f4")
     indptr = matrix.indptr.copy()
     indptr[50] = {"beyond the end": 10**6, "descending": 0, "negative": -5}[damage]
@@ -438,7 +438,7 @@ def test_a_damaged_indptr_is_an_error_and_never_memory_of_others(store, damage, 
         source.extents(np.arange(45, 55))
 
 
-def test_rows_that_claim_the_place_of_others_are_damage_though_each_looks_right():
+def test_rows_that_overlap_are_damage_though_each_looks_right():
     matrix = random_csr("f4")
     matrix.indptr[60:62] = matrix.indptr[20:22]
     source = open_rows(matrix)
@@ -448,7 +448,7 @@ def test_rows_that_claim_the_place_of_others_are_damage_though_each_looks_right(
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"indices": np.arange(3)}, "a column number per value"),
         ({"indices": np.linspace(0, 4, 500)}, "`indices` of a CSR matrix must hold integers, got float64"),
@@ -458,17 +458,17 @@ def test_rows_that_claim_the_place_of_others_are_damage_though_each_looks_right(
     ],
     ids=["too few column numbers", "column numbers of floats", "indptr of floats", "no indptr", "negative width"],
 )
-def test_a_group_that_is_no_csr_matrix_is_refused_before_it_is_read(change, says):
+def test_an_invalid_csr_group_is_refused_before_it_is_read(change, message):
     group = zarr.create_group({})
     arrays = {"data": np.ones(500), "indices": np.zeros(500, "i4"), "indptr": np.zeros(101, "i4"), **change}
     group.attrs.update({"encoding-type": "csr_matrix", "shape": arrays.pop("shape", [100, 5])})
     for name, values in arrays.items():
         group.create_array(name, data=values)
-    with pytest.raises(CorruptDataError, match=says):
+    with pytest.raises(CorruptDataError, match=message):
         open_rows(group)
 
 
-def test_a_matrix_of_no_columns_has_no_column_numbers(tmp_path):
+def test_column_numbers_in_a_matrix_without_columns(tmp_path):
     group = zarr.create_group(tmp_path / "a.zarr")
     group.attrs.update({"encoding-type": "csr_matrix", "shape": [2, 0]})
     for name, values in {"data": np.ones(2), "indices": np.zeros(2, "i4"), "indptr": np.array([0, 1, 2])}.items():

@@ -19,7 +19,7 @@ def address(array: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 63, 64, 65, 4096, 1_000_003])
-def test_memory_is_aligned_and_of_the_size_asked_for(nbytes):
+def test_memory_is_aligned_and_of_the_size_requested(nbytes):
     for array in (allocate_aligned(nbytes), BufferPool().lend(nbytes)):
         assert (array.dtype, array.shape) == (np.uint8, (nbytes,))
         assert nbytes == 0 or address(array) % 64 == 0
@@ -81,7 +81,7 @@ def test_a_block_is_never_lent_again_while_anything_refers_to_it(hold):
     assert address(pool.lend(10_000)) == place
 
 
-def test_what_is_held_outlives_the_pool():
+def test_a_block_outlives_the_pool():
     pool = BufferPool()
     held = pool.lend(5_000)[100:200]
     held[...] = 3
@@ -108,7 +108,7 @@ def test_peak_counts_what_is_held_at_once_and_stays_flat():
     assert 2 * 99_000 <= pool.peak_bytes <= 2 * 2 * 100_000
 
 
-def test_blocks_of_sizes_no_longer_asked_for_are_freed():
+def test_blocks_of_sizes_no_longer_requested_are_freed():
     allocated = []
 
     def allocate(nbytes: int) -> np.ndarray:
