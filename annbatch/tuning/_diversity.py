@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._loading.adding import datasets_of
+from .._loading.add_datasets import datasets_of
 from .._plan.position import Position
 from .._plan.window_rows import plan_window, rows_by_dataset
 from ..samplers import RowSet
