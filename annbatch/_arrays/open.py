@@ -107,7 +107,7 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
 
         return open_hdf5(array, limit=limit)
     layout, fallback = chunk_layout(array), ZarrLibraryArray(array, limit=limit)
-    if layout is None:
+    if layout is None or (layout.blosc and not _has_blosc()):
         return fallback
     if not isinstance(layout.folder, Path):
         from .remote import remote_array
@@ -116,6 +116,12 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     from .native import NativeArray
 
     return NativeArray(layout, fallback=fallback, limit=limit)
+
+
+def _has_blosc() -> bool:
+    from .._kernels.clib import BLOSC
+
+    return BLOSC is not None
 
 
 def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:

@@ -1,35 +1,65 @@
-"""The C functions that kernels call: ``pread`` of the C library and two of Blosc.
+"""The C functions that kernels call: ``pread`` and ``memcpy`` of the C library, and the decoder of Blosc.
 
-numba calls C directly, and caches its machine code across processes, when a function is named and not pointed at: the
-name is resolved when the code is loaded, so Blosc must be in the process by then, which importing this module sees to.
+numba caches kernels that call C functions by name, not by address. The name is resolved when the kernel is loaded, so
+its library must be in the process by then: importing this module loads Blosc.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
+import warnings
 import weakref
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import llvmlite.binding as llvm
 from numba import types
 
 
-def _blosc_path() -> str:
-    spec = find_spec("blosc2")  # found, not imported, which takes half a second
+def load_library(package: str, patterns: tuple[str, ...], functions: tuple[str, ...]) -> ctypes.CDLL | None:
+    """Load a library that a package's wheel brings, for calls from Python and from kernels.
+
+    Parameters
+    ----------
+    package
+        Package that is found, but not imported: importing blosc2 takes half a second.
+    patterns
+        Where the library may be, as globs relative to the package's folder.
+    functions
+        Names that it must export.
+
+    Returns
+    -------
+    CDLL or None
+        None if there is no such library.
+    """
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise ImportError("annbatch reads Blosc through the library in the blosc2 wheel: `pip install blosc2`")
-    folder = Path(spec.origin).parent / "lib"
-    found = sorted(path for pattern in ("libblosc2.so*", "libblosc2*.dylib") for path in folder.glob(pattern))
-    if not found:
-        raise ImportError(f"annbatch needs the Blosc library of the blosc2 wheel, found none in {folder}")
-    return str(found[0])
+        return None
+    folder = Path(spec.origin).parent
+    for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        if all(hasattr(library, name) for name in functions):
+            llvm.load_library_permanently(str(path))
+            return library
+    return None
+
+
+BLOSC = load_library(
+    "blosc2",
+    # In the wheel, and in the environment, where conda keeps it.
+    tuple(f"{folder}/libblosc2{end}" for folder in ("lib", "../../..") for end in (".so*", "*.dylib")),
+    ("blosc2_init", "blosc2_create_dctx", "blosc2_free_ctx", "blosc2_getitem_ctx"),
+)
+"""The library of c-blosc2; None if none exports its decoder: zarr's codecs read and write Blosc then."""
 
 
 class _DecompressionParameters(ctypes.Structure):
-    """``blosc2_dparams``; padded, so that fields that later versions add read as zero."""
+    """``blosc2_dparams``, padded so that fields that later versions add read as zero."""
 
     _fields_ = (
         ("nthreads", ctypes.c_int16),
@@ -41,23 +71,20 @@ class _DecompressionParameters(ctypes.Structure):
     )
 
 
-_path = _blosc_path()
-llvm.load_library_permanently(_path)
-_blosc = ctypes.CDLL(_path)
-_blosc.blosc2_create_dctx.restype = ctypes.c_void_p
-_blosc.blosc2_create_dctx.argtypes = [_DecompressionParameters]
-_blosc.blosc2_free_ctx.restype = None
-_blosc.blosc2_free_ctx.argtypes = [ctypes.c_void_p]
-_blosc.blosc2_init()
-
-
-def symbol(name: str) -> Any:
-    """Return a function of the Blosc library, to be called from Python."""
-    function = getattr(_blosc, name)
-    if name == "LZ4_initStreamHC":
-        function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]
-    return function
-
+if BLOSC is None:
+    warnings.warn(
+        "Found no Blosc library that exports its decoder: Blosc is read and written through zarr's codecs, which are "
+        "slower. `pip install blosc2` installs one.",
+        stacklevel=2,
+    )
+    # Kernels that read uncompressed chunks name the decoder, too, and must load. Nothing calls this stand-in.
+    llvm.add_symbol("blosc2_getitem_ctx", ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
+else:
+    BLOSC.blosc2_create_dctx.restype = ctypes.c_void_p
+    BLOSC.blosc2_create_dctx.argtypes = [_DecompressionParameters]
+    BLOSC.blosc2_free_ctx.restype = None
+    BLOSC.blosc2_free_ctx.argtypes = [ctypes.c_void_p]
+    BLOSC.blosc2_init()
 
 pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
 """``pread(fd, buffer, count, offset)``; -1 on error."""
@@ -71,31 +98,32 @@ blosc_getitem = types.ExternalFunction(
 )
 """``blosc2_getitem_ctx(context, chunk, chunk_size, first_item, n_items, out, out_size)``: bytes written, or negative.
 
-Decodes only the blocks that the items lie in. Measured as fast as ``blosc2_decompress_ctx`` on whole chunks.
+Decodes only the blocks that hold the items. Measured as fast as ``blosc2_decompress_ctx`` on whole chunks.
 """
 
 _local = threading.local()
 
 
 class _Context:
-    """A Blosc context, freed with the thread that made it."""
+    """A Blosc context, freed with its thread."""
 
     def __init__(self) -> None:
-        address = _blosc.blosc2_create_dctx(_DecompressionParameters(nthreads=1, typesize=8))
+        assert BLOSC is not None, "the caller decodes Blosc, for which the library must be there"
+        address = BLOSC.blosc2_create_dctx(_DecompressionParameters(nthreads=1, typesize=8))
         if not address:
-            raise MemoryError("Blosc could not make a decompression context.")
+            raise MemoryError("Blosc could not create a decompression context.")
         self.address = int(address)
-        weakref.finalize(self, _blosc.blosc2_free_ctx, self.address)
+        weakref.finalize(self, BLOSC.blosc2_free_ctx, self.address)
 
 
 def blosc_context() -> int:
-    """Return the address of this thread's decompression context: Blosc's scratch memory, made once a thread."""
+    """Return the address of this thread's decompression context, which holds Blosc's scratch memory."""
     if not hasattr(_local, "context"):
         _local.context = _Context()
     return int(_local.context.address)
 
 
 def forget_context() -> None:
-    """Drop this thread's context: what a damaged chunk left in it would spoil chunks that are intact."""
+    """Drop this thread's context: state that a damaged chunk left in it would spoil intact chunks."""
     if hasattr(_local, "context"):
         del _local.context

@@ -1,8 +1,7 @@
-"""gzip chunks of a file, inflated where their values are wanted, by native code without the GIL.
+"""Inflate gzip chunks of a file into place, in native code without the GIL.
 
-Through libdeflate, which the wheel of ``deflate`` brings: measured on counts and column numbers of cells, a core
-inflates 2.1 and 0.50 GB/s with it, 1.2 and 0.46 with ISA-L, 0.6 and 0.25 with zlib, to which the last is left where
-that wheel has no such library.
+The wheel of ``deflate`` brings libdeflate. Measured on counts and column numbers of cells, a core inflates 2.1 and 0.50
+GB/s with it, 1.2 and 0.46 with ISA-L, 0.6 and 0.25 with zlib, which is used where that wheel has no such library.
 """
 
 from __future__ import annotations
@@ -12,16 +11,13 @@ import os
 import threading
 import weakref
 import zlib
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 import numba as nb
 import numpy as np
 from numba import types
 
-from .clib import pread
+from .clib import load_library, pread
 
 _inflate = types.ExternalFunction(
     "libdeflate_zlib_decompress",
@@ -30,35 +26,23 @@ _inflate = types.ExternalFunction(
 """``libdeflate_zlib_decompress(decompressor, data, size, out, out_size, NULL)``: 0 if it fills ``out`` exactly."""
 
 
-def _load() -> Any:
-    """Return libdeflate, in the process by its names for kernels; None where there is none."""
-    spec = find_spec("deflate")  # found, not imported
-    folder = None if spec is None or spec.origin is None else Path(spec.origin).parent
-    for path in [] if folder is None else sorted(folder.glob("_deflate*")):
-        try:
-            library = ctypes.CDLL(str(path))
-            library.libdeflate_alloc_decompressor.restype = ctypes.c_void_p
-            library.libdeflate_free_decompressor.restype = None
-            library.libdeflate_free_decompressor.argtypes = [ctypes.c_void_p]
-            library.libdeflate_zlib_decompress  # noqa: B018 - raises where the name is not exported
-        except (OSError, AttributeError):
-            continue
-        llvm.load_library_permanently(str(path))
-        return library
-    return None
+_FUNCTIONS = "libdeflate_alloc_decompressor", "libdeflate_free_decompressor", "libdeflate_zlib_decompress"
+_library: Any = load_library("deflate", ("_deflate*",), _FUNCTIONS)
+if _library is not None:
+    _library.libdeflate_alloc_decompressor.restype = ctypes.c_void_p
+    _library.libdeflate_free_decompressor.restype = None
+    _library.libdeflate_free_decompressor.argtypes = [ctypes.c_void_p]
 
-
-_library = _load()
 _local = threading.local()
 
 
 class _Decompressor:
-    """libdeflate's working memory, freed with the thread that made it."""
+    """libdeflate's working memory, freed with its thread."""
 
     def __init__(self) -> None:
         address = _library.libdeflate_alloc_decompressor()
         if not address:
-            raise MemoryError("libdeflate could not make a decompressor.")
+            raise MemoryError("libdeflate could not create a decompressor.")
         self.address = int(address)
         weakref.finalize(self, _library.libdeflate_free_decompressor, self.address)
 
@@ -67,7 +51,7 @@ class _Decompressor:
 def _inflate_chunks(
     file: int, offsets: np.ndarray, sizes: np.ndarray, decompressor: int, raw: np.ndarray, out: np.ndarray
 ) -> int:
-    """Fill ``out`` with chunks one after the other; return which is damaged, -1 for none."""
+    """Fill ``out`` with chunks one after the other; return the number of the first damaged one, -1 for none."""
     length = out.size // offsets.size
     for i in range(offsets.size):
         got = pread(np.int32(file), np.uint64(raw.ctypes.data), np.uint64(sizes[i]), np.int64(offsets[i]))
@@ -81,21 +65,21 @@ def _inflate_chunks(
 
 
 def inflate_chunks(file: int, offsets: np.ndarray, sizes: np.ndarray, out: np.ndarray) -> int:
-    """Fill memory with the chunks of a file, one after the other.
+    """Inflate chunks of a file to memory, one after the other.
 
     Parameters
     ----------
     file
-        Its descriptor.
+        File descriptor.
     offsets, sizes
-        ``(n,)`` int64: where they lie, in bytes; each inflates to an equal share of ``out``.
+        ``(n,)`` int64, in bytes; each chunk inflates to an equal share of ``out``.
     out
-        Bytes.
+        Memory for the inflated bytes.
 
     Returns
     -------
     int
-        The number of the first that is damaged or cut short; -1 if all is well.
+        Number of the first chunk that is damaged or truncated; -1 for none.
     """
     if _library is None:
         return _inflate_by_zlib(file, offsets, sizes, out)
