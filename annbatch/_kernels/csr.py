@@ -64,7 +64,7 @@ def add_dense(
     i, width = piece, scratch.size
     non_temporal = out.nbytes >= LARGE and scratch.nbytes >= LONG
     if target_sum is not None:
-        of_count = scratch_like(out)
+        log_of_count = scratch_like(out)
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
         of, at = values[a - low : b - low], indices[a - low : b - low]
@@ -81,7 +81,7 @@ def add_dense(
                 j = positions[k]
                 row[columns[at[j]]] += of[j]
         if target_sum is not None and b == start[i] + length[i]:
-            normalize_row(row, target_sum, of_count)
+            normalize_row(row, target_sum, log_of_count)
         if whole:
             copy(row, out[dest[i] : dest[i] + width], non_temporal)
             if columns.size == 0:

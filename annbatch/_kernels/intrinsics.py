@@ -1,4 +1,4 @@
-"""Arrays of which kernels cut slices by the million, without counting the references to them."""
+"""Arrays that kernels slice by the million without reference counting."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 intrinsic: Callable[[Any], Any] = extending.intrinsic
-"""numba's decorator, retyped: its own hints describe the definition of an intrinsic, not a call of it."""
+"""numba's decorator, retyped: its hints describe the definition of an intrinsic, not its call."""
 
 
 @intrinsic
 def borrowed(typing: Any, array: Any) -> Any:
-    """Return the same array, of whose slices no reference is counted; whoever calls the kernel keeps its memory.
+    """Return the same array without reference counting for its slices; the kernel's caller keeps its memory alive.
 
-    numba counts the references to each slice with locked instructions, and each waits until all that was written before
-    has left the core: rows of 64 values take 30 ns instead of 14, rows of 1,600 take 400 instead of 250
-    (uint16 to float32).
+    numba counts references to each slice with locked instructions, which wait until all earlier stores have left the
+    core: rows of 64 values take 30 ns instead of 14, rows of 1,600 take 400 instead of 250 (uint16 to float32).
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def narrow_floats(
     values: np.ndarray, bits: np.ndarray, low: np.floating, high: np.floating, zero: np.floating, out: np.ndarray
 ) -> bool:
-    """Cast ``values`` to integers; return whether all came through, negative zero (``bits``) told from zero."""
+    """Cast ``values`` to integers; return whether all casts are exact. Negative zero, known by ``bits``, is not."""
     exact = True
     for i in range(values.size):
         inside = (values[i] >= low) & (values[i] <= high)
-        number = values[i] if inside else zero  # what lies outside has no defined cast
+        number = values[i] if inside else zero  # casts of others are undefined
         out[i] = number
         exact &= inside & (zero + out[i] == number) & ((out[i] != 0) | (bits[i] == 0))
     return exact

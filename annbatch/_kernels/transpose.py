@@ -1,4 +1,4 @@
-"""Transpose CSC to CSR, piece by piece."""
+"""Transpose CSC to CSR, a stretch at a time."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ def transpose(
     out_indices: np.ndarray,
     out_data: np.ndarray,
 ) -> int:
-    """Put the values of a stretch of a CSC matrix that belong to a window of rows in their places.
+    """Copy the values of a stretch of a CSC matrix that are in a window of rows to the window's CSR arrays.
 
     Parameters
     ----------
     indices, data
-        The stretch: row numbers and values.
-    begin, column
-        Where in the matrix it begins, and in which column that may be at the earliest.
+        Row numbers and values of the stretch.
+    begin
+        Position of its first value in the matrix.
+    column
+        Column of that value, or an earlier one.
     indptr
-        Of the matrix.
+        The matrix's ``indptr``.
     first
         First row of the window.
     fill
-        Where the next value of each row of the window goes; moves on.
+        Position of the next value of each row of the window; updated.
     out_indices, out_data
         The window as CSR.
 
     Returns
     -------
     int
-        The column of the last value.
+        Column of the last value.
     """
     for i in range(indices.size):
         while begin + i >= indptr[column + 1]:
