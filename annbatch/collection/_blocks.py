@@ -1,4 +1,4 @@
-"""Rows of one element in memory, and how rows of several blocks come together in a new order."""
+"""Rows of one element in memory; rows of several blocks gathered in a new order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DenseRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held; a string counts as 64, which is what a short ``str`` takes in CPython."""
+        """Bytes held; a string counts as 64, the size of a short ``str`` in CPython."""
         return int(self.values.nbytes) + (64 * self.values.size if self.values.dtype.hasobject else 0)
 
     def astype(self, dtype: np.dtype) -> DenseRows:
@@ -93,10 +93,10 @@ class Pick:
 
     def __post_init__(self) -> None:
         if self.block.shape != self.row.shape:
-            raise ValueError(f"`block` and `row` must be of one shape, got {self.block.shape} and {self.row.shape}.")
+            raise ValueError(f"`block` and `row` must have one shape, got {self.block.shape} and {self.row.shape}.")
 
     def by_block(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Yield, for each block that occurs, its number, the positions that it fills and the rows that go there."""
+        """Yield the number of each block that occurs, the positions that it fills, and its rows for them."""
         order = np.argsort(self.block, kind="stable")
         numbers, first = np.unique(self.block[order], return_index=True)
         for number, positions in zip(numbers.tolist(), np.split(order, first[1:]), strict=True):

@@ -1,4 +1,4 @@
-"""How chunks of a collection are compressed."""
+"""How arrays of a collection are chunked, sharded and compressed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Layout: TypeAlias = Literal["compact", "random_access"]
 
-# One row decodes without its neighbours: 39k random rows/s against 17k with automatic block size, for 7 % more bytes.
+# Rows decode without their neighbours: 39k random rows/s instead of 17k with automatic block size, for 7 % more bytes.
 _BLOCK_SIZE = 8192
 
 
@@ -30,7 +30,7 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
     layout
         ``"compact"``: Blosc with small blocks. ``"random_access"``: none.
     compressors
-        zarr codecs, or their configurations, instead of the layout's; None to have those.
+        zarr codecs, or their configurations, instead of the layout's; None for the layout's.
     """
     if compressors is not None:
         return (
@@ -45,14 +45,14 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How arrays are cut and compressed.
+    """Chunks, shards and compression of arrays.
 
     Attributes
     ----------
     n_obs_per_chunk
-        Rows of an inner chunk.
+        Rows per inner chunk.
     shard_size
-        Rows of a shard, or its uncompressed size (``"1GB"``).
+        Rows per shard, or its uncompressed size (``"1GB"``).
     layout
         ``"compact"`` or ``"random_access"``.
     compressors
@@ -82,13 +82,13 @@ class Format:
 
     @classmethod
     def of_record(cls, recorded: list[Any]) -> Format:
-        """Return the form that ``recorded`` was."""
-        n_obs_per_chunk, shard_size, layout, *rest = recorded  # the compression was not always among them
+        """Return the format that :attr:`recorded` describes."""
+        n_obs_per_chunk, shard_size, layout, *rest = recorded  # older records have no compression
         given = rest[0] if rest else None
         if given is not None:
             given = [get_codec_class(one["name"]).from_dict(one) for one in given]
         return cls(n_obs_per_chunk, shard_size, layout, given)
 
     def chunks_per_shard(self, bytes_per_row: float) -> int:
-        """Return how many inner chunks a shard has where a row takes ``bytes_per_row``."""
+        """Return the number of inner chunks per shard for rows of ``bytes_per_row``."""
         return max(1, rows_for(self.shard_size, bytes_per_row, name="shard_size") // self.n_obs_per_chunk)

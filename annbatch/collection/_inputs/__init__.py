@@ -1,6 +1,6 @@
-"""First pass, in: inputs opened and read by rows.
+"""Inputs of a conversion, opened and read by rows.
 
-``open``: files, stores, groups and AnnData objects. ``matrices``: their matrices (``csc``: transposed by windows;
-``flat_array``: stored arrays read by chunks). ``columns`` and ``annotations``: tables. ``narrow``: the smallest exact
-dtype.
+``open`` opens files, stores, groups and AnnData objects. ``matrices`` and ``csc`` read their matrices by rows, from
+stored arrays by way of ``flat_array``; ``columns`` reads and joins the columns of their data frames; ``annotations``
+holds what describes their variables. ``narrow`` finds the smallest integer dtype that keeps every value.
 """

@@ -1,4 +1,4 @@
-"""The annotations of one input's rows and columns."""
+"""Annotations of an input's variables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Annotations:
     uns: dict[str, Any] = field(default_factory=dict)
 
     def equals(self, other: Annotations) -> bool:
-        """Return whether ``var`` is the same and neither has anything else: then one can stand for both."""
+        """Return whether both have the same ``var`` and nothing else, so that one can replace the other."""
         rest = (self.varm, self.varp, self.uns, other.varm, other.varp, other.uns)
         return not any(rest) and self.var.equals(other.var) and self.var.index.equals(other.var.index)
 

@@ -1,7 +1,7 @@
-"""Columns of tables: how a column of any encoding is read by rows, and put together again.
+"""Columns of data frames: read by rows in any encoding, joined over inputs, assembled for writing.
 
-Between the two, a column is one NumPy array a block: categories as int32 codes (-1 is missing), nullable numbers as a
-structured array of ``value`` and ``missing``, strings as objects (``None`` is missing), everything else unchanged.
+In between, a column is one NumPy array per block: categories as int32 codes (-1 is missing), nullable numbers as a
+structured array of ``value`` and ``missing``, strings as objects (``None`` is missing), other numbers unchanged.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Group: TypeAlias = Any
-"""An h5py or zarr group. Its contents depend on the file, so that naming the types would check nothing."""
+"""An h5py or zarr group. Its contents depend on the file, so naming the types would check nothing."""
 Kind = Literal["plain", "categorical", "nullable", "string"]
 
 
 def nullable_dtype(value: np.dtype) -> np.dtype:
-    """Return the structured dtype in which nullable values travel."""
+    """Return the structured dtype of blocks of a nullable column."""
     return np.dtype([("value", value), ("missing", np.bool_)])
 
 
@@ -45,7 +45,7 @@ class ColumnInfo:
     ordered
         Whether the categories are ordered.
     missing
-        Whether strings are of the kind that may be missing.
+        Whether strings may be missing.
     """
 
     kind: Kind
@@ -55,14 +55,14 @@ class ColumnInfo:
     missing: bool = False
 
     @property
-    def travels_as(self) -> np.dtype:
+    def block_dtype(self) -> np.dtype:
         """Dtype of the array that holds a block of the column."""
         return nullable_dtype(self.dtype) if self.kind == "nullable" else self.dtype
 
     @property
     def row_bytes(self) -> int:
         """Approximate bytes per row in memory; for strings 72, the size of a short ``str`` and its pointer."""
-        return 72 if self.kind == "string" else self.travels_as.itemsize
+        return 72 if self.kind == "string" else self.block_dtype.itemsize
 
     def assemble(self, values: np.ndarray) -> Any:
         """Return the array of pandas or NumPy that a data frame holds for this column."""
@@ -80,14 +80,14 @@ class ColumnInfo:
 class ColumnReader(Protocol):
     """One column of one input."""
 
-    column: ColumnInfo
+    info: ColumnInfo
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return rows ``start:stop`` as one array in the encoding of ``column``."""
+        """Return rows ``start:stop`` as one array of dtype ``info.block_dtype``."""
 
 
 def strings(values: Any) -> np.ndarray:
-    """Return any array of strings as objects: ``str``, and ``None`` where one is missing."""
+    """Return strings as an array of objects: ``str``, and ``None`` for missing values."""
     array = np.asarray(values, dtype=object)
     missing = pd.isna(array)
     if missing.any():
@@ -107,23 +107,23 @@ class StoredColumn:
         if encoding == "categorical":
             self._values = elem["codes"]
             categories = pd.Index(read_elem(elem["categories"]))
-            self.column = ColumnInfo("categorical", np.dtype(np.int32), categories, bool(elem.attrs["ordered"]))
+            self.info = ColumnInfo("categorical", np.dtype(np.int32), categories, bool(elem.attrs["ordered"]))
         elif encoding in ("nullable-integer", "nullable-boolean"):
             self._values, self._mask = elem["values"], elem["mask"]
-            self.column = ColumnInfo("nullable", np.dtype(self._values.dtype))
+            self.info = ColumnInfo("nullable", np.dtype(self._values.dtype))
         elif encoding == "nullable-string-array":
             self._values, self._mask = elem["values"], elem["mask"]
-            self.column = ColumnInfo("string", np.dtype(object), missing=True)
+            self.info = ColumnInfo("string", np.dtype(object), missing=True)
         elif encoding == "string-array":
-            self.column = ColumnInfo("string", np.dtype(object))
+            self.info = ColumnInfo("string", np.dtype(object))
         else:
-            self.column = ColumnInfo("plain", np.dtype(elem.dtype))
-        if self.column.kind == "string" and isinstance(self._values, h5py.Dataset):
+            self.info = ColumnInfo("plain", np.dtype(elem.dtype))
+        if self.info.kind == "string" and isinstance(self._values, h5py.Dataset):
             self._values = self._values.asstr()
 
     @staticmethod
     def reads(group: Group, name: str) -> bool:
-        """Return whether this class knows the column's encoding; older files have others."""
+        """Return whether this class reads the column's encoding; older files have others."""
         elem = group[name]
         encoding = elem.attrs.get("encoding-type", "")
         if encoding in ("categorical", "nullable-integer", "nullable-boolean", "nullable-string-array", "string-array"):
@@ -133,14 +133,14 @@ class StoredColumn:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return rows ``start:stop``."""
         values = np.asarray(self._values[start:stop])
-        if self.column.kind == "categorical":
+        if self.info.kind == "categorical":
             return values.astype(np.int32)
-        if self.column.kind == "nullable":
-            out = np.empty(len(values), self.column.travels_as)
+        if self.info.kind == "nullable":
+            out = np.empty(len(values), self.info.block_dtype)
             out["value"], out["missing"] = values, self._mask[start:stop]
             out["value"][out["missing"]] = 0
             return out
-        if self.column.kind == "string":
+        if self.info.kind == "string":
             values = values.astype(object)
             if self._mask is not None:
                 values[np.asarray(self._mask[start:stop])] = None
@@ -154,26 +154,26 @@ class MemoryColumn:
         dtype: Any = values.dtype
         self._values: np.ndarray
         if isinstance(dtype, pd.CategoricalDtype):
-            self.column = ColumnInfo("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
+            self.info = ColumnInfo("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
             self._values = values.cat.codes.to_numpy(np.int32)
         elif isinstance(dtype, pd.StringDtype):
-            self.column = ColumnInfo("string", np.dtype(object), missing=True)
+            self.info = ColumnInfo("string", np.dtype(object), missing=True)
             self._values = strings(values.array)
         elif isinstance(dtype, pd.BooleanDtype) or (
             hasattr(dtype, "numpy_dtype") and pd.api.types.is_integer_dtype(dtype)
         ):
             number = np.dtype(np.bool_) if isinstance(dtype, pd.BooleanDtype) else np.dtype(dtype.numpy_dtype)
-            self.column = ColumnInfo("nullable", number)
+            self.info = ColumnInfo("nullable", number)
             missing = values.isna().to_numpy()
-            self._values = np.empty(len(values), self.column.travels_as)
+            self._values = np.empty(len(values), self.info.block_dtype)
             self._values["value"] = values.array.to_numpy(number, na_value=number.type(0))
             self._values["missing"] = missing
         elif isinstance(dtype, pd.Float32Dtype | pd.Float64Dtype):
             number = np.dtype(dtype.name.lower())
-            self.column = ColumnInfo("plain", number)
+            self.info = ColumnInfo("plain", number)
             self._values = values.array.to_numpy(number, na_value=np.nan)
         elif isinstance(dtype, np.dtype) and dtype.kind in "biuf":
-            self.column = ColumnInfo("plain", dtype)
+            self.info = ColumnInfo("plain", dtype)
             self._values = values.to_numpy()
         else:
             self._values = strings(values.array)
@@ -183,7 +183,7 @@ class MemoryColumn:
                     f"{where} must hold numbers, booleans, strings or categories, "
                     f"got {type(wrong).__name__} in a column of dtype {dtype}."
                 )
-            self.column = ColumnInfo("string", np.dtype(object), missing=any(value is None for value in self._values))
+            self.info = ColumnInfo("string", np.dtype(object), missing=any(value is None for value in self._values))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return rows ``start:stop``."""
@@ -191,12 +191,12 @@ class MemoryColumn:
 
 
 def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]) -> ColumnInfo:
-    """Return the column that holds the rows of several.
+    """Return the column that holds the rows of all inputs.
 
     Parameters
     ----------
     columns
-        One for each input; None where the input does not have the column, so that its rows are missing.
+        One per input; None if the input lacks the column, whose values are then missing.
     where
         Name of the column in errors.
     names
@@ -205,12 +205,12 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
     Raises
     ------
     TypeError
-        If one input has strings where another has numbers.
+        If one input has strings and another has numbers.
 
     Warns
     -----
     UserWarning
-        If categories are ordered in some inputs, and there is no one order that holds for all.
+        If categories are ordered in some inputs, but no single order holds for all.
     """
     present = [column for column in columns if column is not None]
     missing = len(present) < len(columns)
@@ -225,7 +225,7 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
         united = unite_categories(lists, ordered == {True})
         if united is not None:
             if True in ordered and not united.ordered:
-                text = f"{where} has ordered categories, but no one order in all inputs: they become unordered."
+                text = f"{where} has ordered categories, but no single order in all inputs: they become unordered."
                 warnings.warn(text, stacklevel=2)
             return ColumnInfo("categorical", np.dtype(np.int32), united.categories, bool(united.ordered))
     strings_only = all(
@@ -240,25 +240,23 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
         dtype = np.result_type(*(column.dtype for column in present))
         if "nullable" not in kinds and (not missing or dtype.kind == "f"):
             return ColumnInfo("plain", dtype)
-        # A float has its own way to be missing; whole numbers stay exact only with a mask.
+        # Floats have NaN; integers stay exact only with a mask.
         return ColumnInfo("plain", dtype) if dtype.kind == "f" else ColumnInfo("nullable", dtype)
     first: dict[str, str] = {}
     for column, name in zip(columns, names, strict=True):
         if column is not None:
             first.setdefault(_describe(column), name)
     got = " and ".join(f"{what} in {name}" for what, name in first.items())
-    raise TypeError(
-        f"{where} must hold one kind of values in all inputs, got {got}: make them alike with `load_adata`."
-    )
+    raise TypeError(f"{where} must hold one kind of values in all inputs, got {got}: unify them with `load_adata`.")
 
 
 def unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.CategoricalDtype | None:
-    """Return all categories in the order of first appearance; if all are ordered, as a list has them that has them all.
+    """Return the union of categories, in the order of first appearance.
 
-    They are ordered if all lists are, and there is one order that holds for all. None where they are of several kinds,
-    or no one dtype holds all of them exactly.
+    It is ordered if all lists are ordered, one of them has all categories, and its order holds for the others. None if
+    categories are of several kinds, or no dtype holds all of them exactly.
     """
-    # As Python has them: True is no number here, and a large integer equals no float that it rounds to.
+    # Compared as Python objects: True is not a number, and a large integer differs from the float that it rounds to.
     values = list(dict.fromkeys(value for one in lists for value in one.tolist()))
     if len({str if isinstance(v, str) else bool if isinstance(v, bool) else float for v in values}) > 1:
         return None
@@ -267,7 +265,7 @@ def unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.Categorical
     exact = set(united.tolist()) == set(values) and (united.dtype != object or isinstance(values[0], str))
     if values and not exact:
         return None
-    # Only a list that has them all says how they are ordered: a < b and a < c leave b and c open.
+    # Only a list of all categories orders them: a < b and a < c leave b and c open.
     in_order = ordered and len(longest) == len(united)
     in_order = in_order and all((np.diff(united.get_indexer(one)) > 0).all() for one in lists)
     return pd.CategoricalDtype(united, in_order)
@@ -282,26 +280,22 @@ def _describe(column: ColumnInfo) -> str:
 
 
 def convert(values: np.ndarray, of: ColumnInfo, to: ColumnInfo) -> np.ndarray:
-    """Return ``values`` of one column in the encoding of the column that it became part of."""
+    """Return ``values`` of an input's column in the encoding of the joined column."""
     if to.kind == "categorical":
         assert of.categories is not None
         assert to.categories is not None
         if of.categories.equals(to.categories):
             return values
-        place = to.categories.get_indexer(of.categories).astype(np.int32)
-        places: np.ndarray = np.append(place, np.int32(-1))
-        moved: np.ndarray = places[values]
-        return moved
+        codes: np.ndarray = np.append(to.categories.get_indexer(of.categories).astype(np.int32), np.int32(-1))
+        return np.asarray(codes[values])
     if to.kind == "string":
         if of.kind == "categorical":
             assert of.categories is not None
-            texts = np.array([*of.categories, None], dtype=object)
-            words: np.ndarray = texts[values]
-            return words
+            return np.asarray(np.array([*of.categories, None], dtype=object)[values])
         return values
     value, missing = (values["value"], values["missing"]) if of.kind == "nullable" else (values, False)
     if to.kind == "nullable":
-        out = np.empty(len(values), to.travels_as)
+        out = np.empty(len(values), to.block_dtype)
         out["value"], out["missing"] = cast(value, to.dtype), missing
         return out
     plain = cast(value, to.dtype)
@@ -318,7 +312,7 @@ def absent(n_rows: int, column: ColumnInfo) -> np.ndarray:
     if column.kind == "string":
         return np.full(n_rows, None, object)
     if column.kind == "nullable":
-        out = np.zeros(n_rows, column.travels_as)
+        out = np.zeros(n_rows, column.block_dtype)
         out["missing"] = True
         return out
     return np.full(n_rows, np.nan, column.dtype)

@@ -1,7 +1,8 @@
 """CSC matrices of inputs, transposed one window of rows at a time.
 
-A CSC matrix has no rows to read. All of it is read for each window, and what belongs to the window's rows is put in its
-place, column by column, so that rows come out sorted. The larger the window, the fewer times the matrix is read.
+A CSC matrix cannot be read by rows. The whole matrix is read for each window, and the values of the window's rows are
+copied into place, column by column, so that rows come out sorted. The larger the window, the fewer times the matrix is
+read.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class StoredCsc:
             raise CorruptDataError(f"{where} must have an ascending `indptr`.")
         dtype = np.dtype(group.attrs.get(DTYPE_ATTRIBUTE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * shape[0]
-        self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
-        self._edges: np.ndarray | None = None  # of rows, as `indptr` of the same matrix in CSR
+        self.info = MatrixInfo(True, dtype, shape, nbytes, nnz)
+        self._edges: np.ndarray | None = None  # `indptr` of the same matrix in CSR
         self._first, self._window = 0, SparseRows(np.empty(0), np.empty(0), np.zeros(1, np.int64))
 
     def read(self, start: int, stop: int, workers: Workers) -> SparseRows:
-        """Return rows ``start:stop`` as they are stored."""
+        """Return rows ``start:stop`` in the stored dtypes."""
         if not self._first <= start <= stop <= self._first + len(self._window):
             self._transpose(start, stop, workers.memory.window)
         return self._window.part(start - self._first, stop - self._first)
@@ -55,12 +56,12 @@ class StoredCsc:
         room = n_bytes // (self._data.dtype.itemsize + 4)
         last = max(stop, int(np.searchsorted(edges, edges[start] + room, side="right")) - 1)
         indptr = edges[start : last + 1] - edges[start]
-        # The earlier window goes before there is memory for this one.
+        # Free the previous window before allocating this one.
         self._window = SparseRows(np.empty(0), np.empty(0), np.zeros(1, np.int64))
         out_indices, out_data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], self._data.dtype)
         fill, column, bits = indptr[:-1].copy(), 0, f"u{out_data.itemsize}"
-        for begin in range(0, self.matrix.nnz, _AT_ONCE):
-            end = min(begin + _AT_ONCE, self.matrix.nnz)
+        for begin in range(0, self.info.nnz, _AT_ONCE):
+            end = min(begin + _AT_ONCE, self.info.nnz)
             values = self._data.read(begin, end).astype(out_data.dtype, copy=False).view(bits)
             indices = self._indices.read(begin, end)
             column = transpose(
@@ -71,10 +72,10 @@ class StoredCsc:
         self._first, self._window = start, SparseRows(out_data, out_indices, indptr)
 
     def _count(self) -> np.ndarray:
-        n_rows = self.matrix.shape[0]
+        n_rows = self.info.shape[0]
         counts = np.zeros(n_rows, np.int64)
-        for begin in range(0, self.matrix.nnz, _AT_ONCE):
-            rows = self._indices.read(begin, min(begin + _AT_ONCE, self.matrix.nnz))
+        for begin in range(0, self.info.nnz, _AT_ONCE):
+            rows = self._indices.read(begin, min(begin + _AT_ONCE, self.info.nnz))
             if int(rows.min()) < 0 or int(rows.max()) >= n_rows:
                 raise CorruptDataError(
                     f"{self._where} must have row numbers from 0 to {n_rows - 1}, got {rows.min()} to {rows.max()}."

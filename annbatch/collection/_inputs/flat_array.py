@@ -1,4 +1,4 @@
-"""One-dimensional arrays of inputs, read by range on threads; those of HDF5 files around HDF5 where that is faster."""
+"""One-dimensional arrays of inputs, read by range on threads; bypasses the HDF5 library where that is faster."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class FlatArray:
         Parameters
         ----------
         take
-            Called on several threads at once; must not keep the values. It returns whether to go on.
+            Called on several threads at once; must not keep the values. Returns whether to go on.
         pool
-            The threads.
+            Threads that read and call ``take``.
         """
         if stop <= start:
             return
@@ -71,4 +71,4 @@ class FlatArray:
             for future in futures:
                 future.result()
         finally:
-            stopped.set()  # after an error the others need not read on
+            stopped.set()  # after an error the others need not continue

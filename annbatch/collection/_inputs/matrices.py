@@ -48,14 +48,14 @@ class MatrixInfo:
 class MatrixReader(Protocol):
     """One matrix of one input."""
 
-    matrix: MatrixInfo
+    info: MatrixInfo
 
     @property
     def indptr(self) -> np.ndarray | None:
         """Start of each row's values, if known at no cost: row lengths may differ a thousandfold."""
 
     def read(self, start: int, stop: int, workers: Workers) -> Rows:
-        """Return rows ``start:stop`` as they are stored."""
+        """Return rows ``start:stop`` in the stored dtypes."""
 
 
 def _sparse_rows(matrix: Any) -> SparseRows:
@@ -74,17 +74,17 @@ class StoredCsr:
         lengths = self._data.size, self._indices.size
         if len(self._indptr) != shape[0] + 1 or lengths != (nnz, nnz):
             raise CorruptDataError(
-                f"{where} must have {shape[0]} rows and as many values as `indptr` says, got {len(self._indptr) - 1} "
+                f"{where} must have {shape[0]} rows and as many values as `indptr` counts, got {len(self._indptr) - 1} "
                 f"rows, {lengths[0]} values and {lengths[1]} indices where `indptr` ends with {nnz}."
             )
         if (np.diff(self._indptr) < 0).any():
-            raise CorruptDataError(f"{where} must have an `indptr` that never falls.")
+            raise CorruptDataError(f"{where} must have an ascending `indptr`.")
         dtype = np.dtype(group.attrs.get(DTYPE_ATTRIBUTE, self._data.dtype))
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
-        self.matrix = MatrixInfo(True, dtype, shape, nbytes, nnz)
+        self.info = MatrixInfo(True, dtype, shape, nbytes, nnz)
 
     def read(self, start: int, stop: int, workers: Workers) -> SparseRows:
-        """Return rows ``start:stop`` as they are stored."""
+        """Return rows ``start:stop`` in the stored dtypes."""
         indices = self._read_indices(start, stop, self._indices.dtype, workers)
         first, last = int(self._indptr[start]), int(self._indptr[stop])
         data = workers.memory.empty(last - first, self._data.dtype)
@@ -112,10 +112,10 @@ class StoredCsr:
         indices = workers.memory.empty(last - first, dtype)
 
         def check(offset: int, values: np.ndarray) -> bool:
-            unsigned = values.view(f"u{values.dtype.itemsize}")  # so that a negative one is too large
-            if values.size and int(unsigned.max()) >= self.matrix.shape[1]:
+            unsigned = values.view(f"u{values.dtype.itemsize}")  # so that negative numbers are too large
+            if values.size and int(unsigned.max()) >= self.info.shape[1]:
                 raise CorruptDataError(
-                    f"{self._where} must have column numbers from 0 to {self.matrix.shape[1] - 1}, got "
+                    f"{self._where} must have column numbers from 0 to {self.info.shape[1] - 1}, got "
                     f"{int(values.min())} to {int(values.max())} in rows {start} to {stop}."
                 )
             indices[offset : offset + values.size] = values
@@ -128,14 +128,14 @@ class StoredCsr:
 class Sliceable:
     """A matrix that slices by rows: in memory, backed by a file, a dask array, a dense array of a store.
 
-    CSC has no rows to slice: the whole matrix is read and converted to CSR when its first rows are requested.
+    CSC cannot be sliced by rows: the whole matrix is read and converted to CSR when its first rows are requested.
     """
 
     def __init__(self, values: Any, dtype: str | None = None) -> None:
         self._values = values
         shape = tuple(int(n) for n in values.shape)
-        meta = getattr(values, "_meta", values)  # what a block of a dask array is
-        self._transpose = getattr(meta, "format", None) == "csc"
+        meta = getattr(values, "_meta", values)  # type of a dask array's blocks
+        self._is_csc = getattr(meta, "format", None) == "csc"
         is_sparse = hasattr(meta, "format")
         kind = np.dtype(values.dtype if dtype is None else dtype)
         size = int(np.prod(shape, dtype=np.int64))
@@ -143,18 +143,18 @@ class Sliceable:
         if is_sparse:
             nnz = _count_stored(values, size)
             nbytes = nnz * (kind.itemsize + 4) + 8 * shape[0]
-        self.matrix = MatrixInfo(is_sparse, kind, shape, nbytes, nnz)
+        self.info = MatrixInfo(is_sparse, kind, shape, nbytes, nnz)
         self.indptr = None
-        if getattr(values, "format", None) == "csr":  # of a file, or in memory
+        if getattr(values, "format", None) == "csr":  # backed or in memory
             self.indptr = np.asarray(values.group["indptr"][:] if hasattr(values, "group") else values.indptr)
 
     def read(self, start: int, stop: int, workers: Workers) -> Rows:
         """Return rows ``start:stop``."""
-        if self._transpose:
+        if self._is_csc:
             whole = self._values
             for conversion in ("to_memory", "compute"):
                 whole = getattr(whole, conversion)() if hasattr(whole, conversion) else whole
-            self._values, self._transpose = whole.tocsr(), False
+            self._values, self._is_csc = whole.tocsr(), False
         part = self._values[start:stop]
         if hasattr(part, "compute"):
             part = part.compute()
@@ -162,8 +162,8 @@ class Sliceable:
 
 
 def _count_stored(values: Any, size: int) -> int:
-    """Return how many values a sparse matrix stores; of a lazy one a guess, a twentieth of all."""
-    if hasattr(values, "group"):  # backed by a file
+    """Return how many values a sparse matrix stores; for lazy ones an estimate, a twentieth of all."""
+    if hasattr(values, "group"):  # backed
         return int(values.group["data"].shape[0])
     nnz = getattr(values, "nnz", None)
     return size // 20 if nnz is None or hasattr(values, "compute") else int(nnz)

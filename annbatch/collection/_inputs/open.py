@@ -52,7 +52,7 @@ class Input:
     n_obs, n_vars
         Number of rows and of variables.
     annotations
-        Reads what is known about the variables: once for an input, not each time that rows of it are read.
+        Reads the annotations of the variables: called once per input, not with every range of rows.
     obs_names
         Returns the names of rows ``start:stop``.
     matrices
@@ -62,7 +62,7 @@ class Input:
     index_names
         Name of a table's index; None if it has none.
     dropped
-        Names of what has no place in a shuffled collection: ``obsp/...``.
+        Names of elements that cannot be shuffled: ``obsp/...``.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Input:
 
 
 def name_of(source: Source) -> str:
-    """Return what an input is called in ``src_path`` and in errors."""
+    """Return the name of an input in ``src_path`` and in errors."""
     if isinstance(source, h5py.Group):
         return f"{source.file.filename}{source.name}".rstrip("/")
     if isinstance(source, zarr.Group):
@@ -94,7 +94,7 @@ def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
     FileNotFoundError
         If there is nothing at the path.
     StoreError
-        If what is there is neither an h5ad file nor a zarr store of an AnnData object.
+        If it is neither an h5ad file nor a zarr store of an AnnData object.
     """
     name = name_of(source)
     if load_adata is not None:
@@ -127,7 +127,7 @@ def _open_path(path: Path, stack: ExitStack) -> Group:
     try:
         return stack.enter_context(h5py.File(path, "r"))
     except OSError as error:
-        raise StoreError(f"{path} cannot be opened as HDF5, so it is damaged or cut short: {error}") from error
+        raise StoreError(f"{path} cannot be opened as HDF5: damaged or truncated? {error}") from error
 
 
 def _from_group(group: Group, name: str) -> Input:
@@ -135,34 +135,36 @@ def _from_group(group: Group, name: str) -> Input:
     if "raw" in group and group["raw"].attrs.get("encoding-type") != "null":
         raise StoreError(RAW.format(name=name))
     if isinstance(obs, h5py.Group | zarr.Group) and obs.attrs.get("encoding-type") == "dataframe":
-        found = Input(name, _n_rows(obs), _n_rows(group["var"]), partial(_annotations, group), _stored_names(obs))
-        _add_stored_table(found, "obs", obs)
+        opened = Input(name, _n_rows(obs), _n_rows(group["var"]), partial(_annotations, group), _stored_names(obs))
+        _add_stored_table(opened, "obs", obs)
     else:
         frame = read_elem(obs)
-        found = Input(name, len(frame), _n_rows(group["var"]), partial(_annotations, group), _memory_names(frame.index))
-        _add_table(found, "obs", frame)
+        opened = Input(
+            name, len(frame), _n_rows(group["var"]), partial(_annotations, group), _memory_names(frame.index)
+        )
+        _add_table(opened, "obs", frame)
     for path, elem in _elements(group):
         encoding = elem.attrs.get("encoding-type", "")
         if encoding == "dataframe":
-            _add_stored_table(found, path, elem)
+            _add_stored_table(opened, path, elem)
         elif encoding == "csr_matrix":
-            found.matrices[path] = StoredCsr(elem, f"`{path}` of {name}")
+            opened.matrices[path] = StoredCsr(elem, f"`{path}` of {name}")
         elif encoding == "csc_matrix":
-            found.matrices[path] = StoredCsc(elem, f"`{path}` of {name}")
+            opened.matrices[path] = StoredCsc(elem, f"`{path}` of {name}")
         elif encoding in ("array", "") and hasattr(elem, "shape"):
-            found.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE_ATTRIBUTE))
+            opened.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE_ATTRIBUTE))
         elif encoding != "null":
             raise StoreError(f"`{path}` of {name} must be a dense or sparse matrix or a data frame, got {encoding!r}.")
-    found.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
-    return _checked(found)
+    opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
+    return _checked(opened)
 
 
 def _elements(group: Group) -> Iterator[tuple[str, Any]]:
     if "X" in group:
         yield "X", group["X"]
-    for place in ("layers", "obsm"):
-        for key in group.get(place, ()):
-            yield f"{place}/{key}", group[place][key]
+    for parent in ("layers", "obsm"):
+        for key in group.get(parent, ()):
+            yield f"{parent}/{key}", group[parent][key]
 
 
 def _annotations(group: Group) -> Annotations:
@@ -171,8 +173,8 @@ def _annotations(group: Group) -> Annotations:
 
 
 def _n_rows(table: Group) -> int:
-    """Return how many rows a stored data frame has."""
-    if not hasattr(table, "keys"):  # as older files have them
+    """Return the number of rows of a stored data frame."""
+    if not hasattr(table, "keys"):  # in older files
         return int(table.shape[0])
     index = table[str(table.attrs["_index"])]
     return int((index["values"] if hasattr(index, "keys") else index).shape[0])
@@ -183,7 +185,7 @@ def _stored_names(frame: Group) -> Callable[[int, int], np.ndarray]:
     if not StoredColumn.reads(frame, key):
         return _memory_names(pd.Index(read_elem(frame[key])))
     stored = StoredColumn(frame, key)
-    if stored.column.kind == "string" and not stored.column.missing:
+    if stored.info.kind == "string" and not stored.info.missing:
         return stored.read
     return lambda start, stop: np.array([str(name) for name in stored.read(start, stop)], dtype=object)
 
@@ -193,10 +195,10 @@ def _memory_names(index: pd.Index) -> Callable[[int, int], np.ndarray]:
     return lambda start, stop: names[start:stop]
 
 
-def _add_stored_table(found: Input, path: str, frame: Group) -> None:
-    where = f"`{path}` of {found.name}"
-    if frame.attrs["_index"] != "_index":  # what anndata calls an index without a name
-        found.index_names[path] = str(frame.attrs["_index"])
+def _add_stored_table(opened: Input, path: str, frame: Group) -> None:
+    where = f"`{path}` of {opened.name}"
+    if frame.attrs["_index"] != "_index":  # anndata's name for an unnamed index
+        opened.index_names[path] = str(frame.attrs["_index"])
     columns = [str(name) for name in frame.attrs["column-order"]]
     table: dict[str, ColumnReader] = {}
     for name in columns:
@@ -204,14 +206,16 @@ def _add_stored_table(found: Input, path: str, frame: Group) -> None:
             table[name] = StoredColumn(frame, name)
         else:
             table[name] = MemoryColumn(pd.Series(read_elem(frame[name])), f"Column {name!r} of {where}")
-    found.tables[path] = table
+    opened.tables[path] = table
 
 
-def _add_table(found: Input, path: str, frame: pd.DataFrame) -> None:
-    where = f"`{path}` of {found.name}"
+def _add_table(opened: Input, path: str, frame: pd.DataFrame) -> None:
+    where = f"`{path}` of {opened.name}"
     if frame.index.name is not None:
-        found.index_names[path] = str(frame.index.name)
-    found.tables[path] = {str(name): MemoryColumn(frame[name], f"Column {name!r} of {where}") for name in frame.columns}
+        opened.index_names[path] = str(frame.index.name)
+    opened.tables[path] = {
+        str(name): MemoryColumn(frame[name], f"Column {name!r} of {where}") for name in frame.columns
+    }
 
 
 def _in_memory(table: Any) -> pd.DataFrame:
@@ -224,39 +228,39 @@ def _in_memory(table: Any) -> pd.DataFrame:
 
 
 def from_anndata(adata: ad.AnnData, name: str) -> Input:
-    """Return an AnnData object as an input, its rows read when they are asked for."""
+    """Return an AnnData object as an input; its rows are read on request."""
     obs = _in_memory(adata.obs)
-    found = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _memory_names(obs.index))
-    _add_table(found, "obs", obs)
+    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _memory_names(obs.index))
+    _add_table(opened, "obs", obs)
     if adata.X is not None:
-        found.matrices["X"] = Sliceable(adata.X)
-    for place in ("layers", "obsm"):
-        for key, value in getattr(adata, place).items():
-            if key is None:  # from anndata 0.13 on, X stands among the layers too
+        opened.matrices["X"] = Sliceable(adata.X)
+    for parent in ("layers", "obsm"):
+        for key, value in getattr(adata, parent).items():
+            if key is None:  # since anndata 0.13, X is among the layers too
                 continue
             if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
-                _add_table(found, f"{place}/{key}", _in_memory(value))
+                _add_table(opened, f"{parent}/{key}", _in_memory(value))
             else:
-                found.matrices[f"{place}/{key}"] = Sliceable(value)
-    found.dropped += [f"obsp/{key}" for key in adata.obsp]
-    return _checked(found)
+                opened.matrices[f"{parent}/{key}"] = Sliceable(value)
+    opened.dropped += [f"obsp/{key}" for key in adata.obsp]
+    return _checked(opened)
 
 
 def _annotations_of(adata: ad.AnnData) -> Annotations:
     varm, varp = (
-        {key: value.compute() if hasattr(value, "compute") else value for key, value in place.items()}
-        for place in (adata.varm, adata.varp)
+        {key: value.compute() if hasattr(value, "compute") else value for key, value in aligned.items()}
+        for aligned in (adata.varm, adata.varp)
     )
     return Annotations(_in_memory(adata.var), varm, varp, dict(adata.uns))
 
 
-def _checked(found: Input) -> Input:
-    for path, reader in found.matrices.items():
-        shape = reader.matrix.shape
-        if shape[0] != found.n_obs:
-            raise StoreError(f"`{path}` of {found.name} must have {found.n_obs} rows as `obs` does, got {shape[0]}.")
-        if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != found.n_vars):
+def _checked(opened: Input) -> Input:
+    for path, reader in opened.matrices.items():
+        shape = reader.info.shape
+        if shape[0] != opened.n_obs:
+            raise StoreError(f"`{path}` of {opened.name} must have {opened.n_obs} rows like `obs`, got {shape[0]}.")
+        if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != opened.n_vars):
             raise StoreError(
-                f"`{path}` of {found.name} must have {found.n_vars} columns as `var` has rows, got shape {shape}."
+                f"`{path}` of {opened.name} must have {opened.n_vars} columns, one per row of `var`, got shape {shape}."
             )
-    return found
+    return opened

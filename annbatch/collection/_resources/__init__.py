@@ -1,1 +1,1 @@
-"""Resources of a conversion: ``threads``, ``pages`` of memory, ``direct_io`` past the page cache, memory ``limit``."""
+"""Resources of a conversion: ``threads``, ``pages`` of memory, ``direct_io`` to files, the memory ``limit``."""

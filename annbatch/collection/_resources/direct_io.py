@@ -1,8 +1,8 @@
-"""Files written from front to back and read by range, around the page cache where the file system lets them be.
+"""Files written from front to back and read by range, around the page cache where the file system allows it.
 
 A conversion does not read its output again soon, and must have it on the disk at its end. In the page cache each byte
-costs a fresh page and is written later; straight to the disk it takes a tenth of the processor's time (measured: 0.04 s
-instead of 0.3 s for 670 MB), and there is little left to wait for.
+costs a fresh page and is written later; direct I/O takes a tenth of the CPU time (measured: 0.04 s instead of 0.3 s for
+670 MB), and leaves little to flush.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _DIRECT = getattr(os, "O_DIRECT", 0)  # macOS has none
-_UNIT = 4096  # of which disks want offsets, lengths and addresses to be multiples
+_UNIT = 4096  # disks require offsets, lengths and addresses to be multiples of it
 _BUFFER = 4 << 20
 
 
@@ -34,11 +34,11 @@ def _open(path: Path, flags: int) -> int:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        return os.open(path, flags, 0o666)  # a file system that is nothing but page cache
+        return os.open(path, flags, 0o666)  # a file system in memory
 
 
 def _use_the_page_cache(file: int, error: OSError) -> None:
-    """Go through the page cache from now on; raise ``error`` if going around it was not the reason."""
+    """Use the page cache from now on; raise ``error`` if direct I/O was not its cause."""
     flags = fcntl.fcntl(file, fcntl.F_GETFL)
     if error.errno != errno.EINVAL or not flags & _DIRECT:
         raise error
@@ -46,17 +46,17 @@ def _use_the_page_cache(file: int, error: OSError) -> None:
 
 
 class NewFile:
-    """A file that is written from front to back, on a thread of its own. Not thread-safe.
+    """A file that is written from front to back, on a background thread. Not thread-safe.
 
     Parameters
     ----------
     path
-        Where; what is there is replaced.
+        Path of the file; an existing one is replaced.
 
     Attributes
     ----------
     size
-        How many bytes were appended.
+        Number of bytes appended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class NewFile:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="annbatch-write")
         self._writing: Future[None] | None = None
         self._buffer, self._spare = pages(_BUFFER), pages(_BUFFER)
-        self._start = self._filled = 0  # of the buffer: where it goes in the file, and how much of it is bytes
+        self._start = self._filled = 0  # the buffer's offset in the file, and how much of it is filled
         self._crc = self.size = 0
 
     def append(self, data: bytes | np.ndarray) -> None:
@@ -79,7 +79,7 @@ class NewFile:
                 self._write()
 
     def _write(self) -> None:
-        """Have the buffer written while the other one is filled."""
+        """Write the buffer in the background while the other one is filled."""
         self._wait()
         self._writing = self._thread.submit(self._put, self._buffer, self._filled, self._start)
         self._buffer, self._spare = self._spare, self._buffer
@@ -91,7 +91,7 @@ class NewFile:
 
     def _put(self, buffer: np.ndarray, n_bytes: int, start: int) -> None:
         self._crc = google_crc32c.extend(self._crc, buffer[:n_bytes])
-        done, whole = 0, -(-n_bytes // _UNIT) * _UNIT  # what is too much is cut off at the end
+        done, whole = 0, -(-n_bytes // _UNIT) * _UNIT  # padding; `close` truncates the file
         while done < n_bytes:
             try:
                 done += os.pwrite(self._file, buffer[done:whole].data, start + done)
@@ -99,12 +99,12 @@ class NewFile:
                 _use_the_page_cache(self._file, error)
 
     def close(self, *, flush: bool) -> int:
-        """Write what is left, and wait until it is written; return the CRC-32C of all bytes.
+        """Write the rest, and wait until it is written; return the CRC-32C of all bytes.
 
         Parameters
         ----------
         flush
-            Whether also to wait until the disk has it.
+            Whether to wait until the file is on the disk.
         """
         if self._filled:
             self._write()
@@ -123,7 +123,7 @@ class NewFile:
 
 
 class Ranges:
-    """A file of which ranges are read. Use it in a ``with`` statement."""
+    """A file that is read by ranges. Use it in a ``with`` statement."""
 
     def __init__(self, path: Path) -> None:
         self._file = _open(path, os.O_RDONLY)
@@ -136,7 +136,7 @@ class Ranges:
 
     @staticmethod
     def room(start: int, n_bytes: int) -> int:
-        """Return how large a buffer :meth:`read` needs."""
+        """Return the size of the buffer that :meth:`read` needs."""
         return -(-(start % _UNIT + n_bytes) // _UNIT) * _UNIT
 
     def read(self, start: int, n_bytes: int, buffer: np.ndarray) -> np.ndarray:
@@ -145,14 +145,14 @@ class Ranges:
         Parameters
         ----------
         start, n_bytes
-            Which.
+            Range to read.
         buffer
-            At the beginning of a page, at least :meth:`room` bytes.
+            At least :meth:`room` bytes, at the beginning of a page.
 
         Returns
         -------
         numpy.ndarray
-            They, in ``buffer``; fewer where the file ends before.
+            The bytes, in ``buffer``; fewer if the file ends earlier.
         """
         skip, done = start % _UNIT, 0
         while done < skip + n_bytes:

@@ -1,4 +1,4 @@
-"""The memory limit of a conversion, and what is taken from it."""
+"""The memory limit of a conversion, and how it is shared out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LIBRARIES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How the memory limit is shared out.
+    """Shares of the memory limit.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
-"""Memory for rows under way: pages of the process's own, used again.
+"""Memory for rows during a conversion: pages that are populated in one call and used again.
 
-In a virtual machine whose host takes unused memory back, as cloud machines are, touching a page for the first time was
-measured at 0.3 to 2 GB/s, of huge pages, which NumPy asks for, as of ordinary ones; at 3 GB/s where the kernel is asked
-for a whole range of ordinary ones at once. Memory that is used again costs nothing, anywhere.
+On cloud machines, whose hosts reclaim unused memory, first touches of pages were measured at 0.3 to 2 GB/s, ordinary
+pages and huge ones (which NumPy requests) alike; at 3 GB/s if the kernel populates a whole range of ordinary pages at
+once. Memory that is used again costs nothing.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import numpy as np
 from ..._runtime.buffers import BufferPool
 
 _SMALL = 1 << 18  # below it `malloc` reuses memory
-_POPULATE_WRITE = 23  # `MADV_POPULATE_WRITE` of Linux 5.14: have pages there before they are touched
+_POPULATE_WRITE = 23  # `MADV_POPULATE_WRITE` of Linux 5.14: allocate pages before they are touched
 
 _libc = ctypes.CDLL(None)
 
 
 def pages(n_bytes: int) -> np.ndarray:
     """Return ``(n_bytes,)`` uint8 at the beginning of a page; pages that are never touched take no memory."""
-    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # pages that processes could share take half as long again
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared pages take 1.5 times as long
     return np.frombuffer(mmap.mmap(-1, max(1, n_bytes), flags=private), np.uint8, n_bytes)
 
 
 def _populate(block: np.ndarray) -> None:
-    """Have the pages of a block there, as far as the kernel knows how to; the GIL is free meanwhile."""
+    """Allocate the pages of a block, if the kernel supports it; releases the GIL."""
     if sys.platform == "linux":
         _libc.madvise(ctypes.c_void_p(block.ctypes.data), ctypes.c_size_t(block.size), _POPULATE_WRITE)
 
 
 class RowMemory:
-    """Lends memory that is used again when nothing refers to it any more. Thread-safe.
+    """Lends memory that is used again once nothing refers to it. Thread-safe.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class RowMemory:
         return np.empty(size, dtype) if n_bytes < _SMALL else self.lend(n_bytes).view(dtype)
 
     def lend(self, n_bytes: int) -> np.ndarray:
-        """Return ``(n_bytes,)`` uint8 at the beginning of a page, contents undefined."""
+        """Return ``(n_bytes,)`` undefined uint8 at the beginning of a page."""
         block = self._pool.lend(n_bytes)
         _populate(block)
         return block

@@ -1,4 +1,4 @@
-"""Threads that read and encode, and memory that they use again."""
+"""Threads of a conversion."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Threads of one job, and the memory that they fill.
+    """Threads that read or encode, and the memory that they fill.
 
     Attributes
     ----------
     pool
         One thread per core.
     coordinator
-        One more thread, which may wait for those.
+        One more thread, which may wait for the pool.
     memory
-        Lends the memory that they fill.
+        Lends memory to all of them.
     """
 
     pool: Executor
@@ -38,7 +38,7 @@ class Workers:
 
 @contextmanager
 def workers(doing: str, memory: RowMemory | None = None) -> Iterator[Workers]:
-    """Start threads, and stop them at the end."""
+    """Start threads, named after what they are ``doing``; stop them at the end."""
     with (
         ThreadPoolExecutor(usable_cores(), thread_name_prefix=f"annbatch-{doing}") as pool,
         ThreadPoolExecutor(1, thread_name_prefix=f"annbatch-{doing}-coordinator") as coordinator,
@@ -47,7 +47,7 @@ def workers(doing: str, memory: RowMemory | None = None) -> Iterator[Workers]:
 
 
 def ahead(values: Iterator[T]) -> Iterator[T]:
-    """Yield from ``values`` while a thread makes the next one."""
+    """Yield from ``values`` while a thread computes the next one."""
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="annbatch-ahead") as thread:
         upcoming: Future[Any] = thread.submit(next, values, end)

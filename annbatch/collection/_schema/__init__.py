@@ -1,5 +1,5 @@
-"""The schema of a collection: settled before any work is done.
+"""The schema of a collection, settled before any rows are converted.
 
-``survey``: inputs are opened and compared. ``schema``: elements, dtypes, rows. ``variables`` and ``names``: joined
-variables. ``conform``: blocks of an input made to fit the schema.
+``survey`` opens and compares all inputs; ``schema`` settles elements and dtypes, ``variables`` the columns, ``names``
+unique names of rows. ``conform`` reads rows of an input as rows of the collection.
 """

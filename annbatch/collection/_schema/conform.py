@@ -1,4 +1,4 @@
-"""Rows of one input become rows of the collection: its columns, its categories, its types."""
+"""Rows of one input, read as rows of the collection: its variables, categories and dtypes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Conformed:
 
     Parameters
     ----------
-    found
+    opened
         The input.
     var_names
         Names of its variables.
@@ -39,19 +39,19 @@ class Conformed:
     narrowing
         Narrowing of each matrix as it is read, by path.
     workers
-        Who reads.
+        Threads that read.
     """
 
     def __init__(
-        self, found: Input, var_names: pd.Index, schema: Schema, narrowing: dict[str, Narrowing], workers: Workers
+        self, opened: Input, var_names: pd.Index, schema: Schema, narrowing: dict[str, Narrowing], workers: Workers
     ) -> None:
-        self._input, self._schema, self._narrowing, self._workers = found, schema, narrowing, workers
+        self._input, self._schema, self._narrowing, self._workers = opened, schema, narrowing, workers
         self._columns = columns_of(var_names, schema.annotations.var.index)
 
     def read(self, start: int, stop: int) -> Block:
         """Return rows ``start:stop`` of every element."""
         n_rows = stop - start
-        # Tables are read meanwhile: by Python, mostly, while matrices are by native code.
+        # Matrices are read by native code, while Python reads the tables.
         matrices = {
             path: self._workers.coordinator.submit(self._matrix, path, element, start, stop)
             for path, element in self._schema.elements.items()
@@ -71,7 +71,7 @@ class Conformed:
             else:
                 missing = np.full((n_rows, *element.row_shape), np.nan, element.dtype)
                 block[path] = DenseRows(self._narrowing[path].narrow(missing))
-        return block | {path: coming.result() for path, coming in matrices.items()}
+        return block | {path: future.result() for path, future in matrices.items()}
 
     def _matrix(self, path: str, element: SparseSchema | DenseSchema, start: int, stop: int) -> Rows:
         try:
@@ -101,7 +101,7 @@ class Conformed:
         if reader is None:
             return absent(stop - start, column)
         try:
-            return convert(reader.read(start, stop), reader.column, column)
+            return convert(reader.read(start, stop), reader.info, column)
         except InexactError as error:
             raise self._inexact(f"Column {name!r} of `{path}`", error) from None
 
@@ -130,9 +130,9 @@ def _move_columns(rows: SparseRows, columns: np.ndarray, element: SparseSchema) 
         np.cumsum(kept, out=before[1:])
         indices, data, indptr = indices[kept], data[kept], before[indptr]
     present = columns[columns >= 0]
-    if (np.diff(present) < 0).any():  # the order of columns is another here, and rows are kept sorted
-        # Of places, not of values: SciPy knows no float16.
-        places = sparse.csr_matrix((np.arange(len(data)), indices, indptr), shape=(len(rows), element.n_columns))
-        places.sort_indices()
-        data, indices = data[places.data], places.indices
+    if (np.diff(present) < 0).any():  # columns change their order, and rows stay sorted
+        # Positions instead of values: SciPy does not support float16.
+        positions = sparse.csr_matrix((np.arange(len(data)), indices, indptr), shape=(len(rows), element.n_columns))
+        positions.sort_indices()
+        data, indices = data[positions.data], positions.indices
     return SparseRows(data, indices, indptr)

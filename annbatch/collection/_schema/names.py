@@ -1,7 +1,7 @@
 """Names of rows made unique over all inputs, by the rule of :meth:`anndata.AnnData.obs_names_make_unique`.
 
-Names themselves are never held, but for a stretch of rows: a hash of 8 bytes a row finds repeats, a second one in
-ascending order says which names there are, and a number of 4 bytes a row tells repeats apart.
+Names are only held for some rows at a time: hashes (8 bytes per row) find repeats, the same hashes sorted (another 8)
+tell which names exist, and numbers (4 bytes per row) make repeats unique.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-
-AT_ONCE = 1 << 18  # rows whose names are looked at together
+AT_ONCE = 1 << 18  # rows whose names are held together
 
 
 def hash_names(names: np.ndarray) -> np.ndarray:
@@ -31,16 +30,16 @@ def suffixes(
     Parameters
     ----------
     hashes
-        ``(n_rows,)`` as :func:`hash_names` gives them, in order.
+        ``(n_fixed + n_rows,)`` from :func:`hash_names`, in order of the rows.
     names_of
-        Returns the names of the given rows, which rise.
+        Returns the names of the given rows, which are ascending.
     n_fixed
-        So many hashes stand before those of the rows: names that are taken already.
+        Number of leading hashes that belong to existing names, which stay.
 
     Returns
     -------
     numpy.ndarray or None
-        ``(n_rows,)`` int32: ``k`` makes ``name`` into ``name-k``, 0 leaves it. None where no name repeats.
+        ``(n_rows,)`` int32: ``k`` turns ``name`` into ``name-k``, 0 keeps it. None if no name repeats.
     """
     ranked = np.sort(hashes)
     repeated = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
@@ -57,14 +56,14 @@ def suffixes(
         seen[present] = True
         rows = rows[rows + start >= n_fixed]
         if len(rows):
-            places = rows + start - n_fixed
-            names = np.fromiter(names_of(places), object, len(places))
-            numbers[places] = _number(names, group[rows], last, ranked)
+            positions = rows + start - n_fixed
+            names = np.fromiter(names_of(positions), object, len(positions))
+            numbers[positions] = _number(names, group[rows], last, ranked)
     return numbers
 
 
 def _number(names: np.ndarray, group: np.ndarray, last: np.ndarray, ranked: np.ndarray) -> np.ndarray:
-    """Return the next free numbers of names; ``last``, the last one given to each group of equal ones, rises."""
+    """Return the next free number for each name; update ``last``, the highest number of each group of equal names."""
     order = np.argsort(group, kind="stable")
     present, first, count = np.unique(group[order], return_index=True, return_counts=True)
     numbers = np.empty(len(names), np.int64)
@@ -78,7 +77,7 @@ def _number(names: np.ndarray, group: np.ndarray, last: np.ndarray, ranked: np.n
 
 
 def _free(name: str, last: int, count: int, ranked: np.ndarray) -> list[int]:
-    """Return the next ``count`` numbers after ``last`` with which a name is one that no row has."""
+    """Return the next ``count`` numbers after ``last`` that give a name that no row has."""
     free: list[int] = []
     while len(free) < count:
         candidates = np.arange(last + 1, last + 1 + count)
@@ -88,7 +87,7 @@ def _free(name: str, last: int, count: int, ranked: np.ndarray) -> list[int]:
 
 
 def _among(names: list[str], ranked: np.ndarray) -> np.ndarray:
-    """Return which names are among those whose hashes are ``ranked``."""
+    """Return which names have their hash in ``ranked``."""
     hashes = hash_names(np.array(names, dtype=object))
     found: np.ndarray = ranked[np.searchsorted(ranked, hashes).clip(max=len(ranked) - 1)] == hashes
     return found

@@ -25,20 +25,20 @@ SOURCE = "src_path"
 
 @dataclass(frozen=True, slots=True)
 class SparseSchema:
-    """A CSR element: the dtype that its values come back in, and its number of columns."""
+    """A CSR element: the dtype in which its values are returned, and its number of columns."""
 
     dtype: np.dtype
     n_columns: int
 
     @property
     def index_dtype(self) -> np.dtype:
-        """The smallest unsigned type that holds every column number."""
+        """The smallest unsigned dtype that holds every column number."""
         return np.min_scalar_type(max(0, self.n_columns - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class DenseSchema:
-    """A dense element: the dtype that its values come back in, and the shape of one row."""
+    """A dense element: the dtype in which its values are returned, and the shape of one row."""
 
     dtype: np.dtype
     row_shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class DenseSchema:
 
 @dataclass(frozen=True, slots=True)
 class TableSchema:
-    """A data frame: its columns, in order, and what its index is called, if anything."""
+    """A data frame: its columns, in order, and the name of its index, if any."""
 
     columns: dict[str, ColumnInfo]
     index_name: str | None = None
@@ -56,8 +56,8 @@ ElementSchema: TypeAlias = SparseSchema | DenseSchema | TableSchema
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """One input, as far as the schema needs to know it.
+class InputInfo:
+    """Description of one input.
 
     Attributes
     ----------
@@ -108,43 +108,43 @@ class Schema:
 
 
 def column_key(path: str, name: str) -> str:
-    """Return the key under which a table's column travels in a block."""
+    """Return the key of a table's column in a block."""
     return f"{path}\n{name}"
 
 
-def describe(found: Input, annotations: Annotations) -> Described:
-    """Return what the schema needs to know of an open input."""
+def describe(opened: Input, annotations: Annotations) -> InputInfo:
+    """Describe an open input."""
     elements: dict[str, MatrixInfo | dict[str, ColumnInfo]] = {
-        path: reader.matrix for path, reader in found.matrices.items()
+        path: reader.info for path, reader in opened.matrices.items()
     }
-    for path, table in found.tables.items():
-        elements[path] = {name: reader.column for name, reader in table.items()}
-    return Described(found.name, found.n_obs, elements, annotations, found.index_names)
+    for path, table in opened.tables.items():
+        elements[path] = {name: reader.info for name, reader in table.items()}
+    return InputInfo(opened.name, opened.n_obs, elements, annotations, opened.index_names)
 
 
-def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Sequence[str] | None = None) -> Schema:
+def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Sequence[str] | None = None) -> Schema:
     """Return the schema that holds the rows of all inputs.
 
     Parameters
     ----------
     inputs
-        At least one, none without rows unless all are.
+        At least one; those without rows only if none has rows.
     annotations
         Annotations of the collection's variables.
     sources
-        Names of the inputs that stand in the column ``src_path``, which ``obs`` gains; None for no such column.
+        Names of the inputs, for the column ``src_path`` of ``obs``; None for no such column.
 
     Raises
     ------
     StoreError
-        If an element is a matrix in one input and a table in another, its rows differ in shape, or X is in some only.
+        If an element is a matrix in one input and a table in another, its rows differ in shape, or only some have X.
     TypeError
         If a column holds strings in one input and numbers in another.
 
     Warns
     -----
     UserWarning
-        If an element or a column of ``obs`` is in some inputs only; its rows are missing values there, zeros where it
+        If only some inputs have an element or a column of a table; rows of the others get missing values, zeros if it
         is sparse.
     """
     elements: dict[str, ElementSchema] = {}
@@ -156,7 +156,7 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
         if None in found:
             if path == "X":
                 lacking = next(one.name for one in inputs if "X" not in one.elements)
-                raise StoreError(f"X must be in all inputs or in none, got none in {lacking}.")
+                raise StoreError(f"X must be in all inputs or in none, but {lacking} has none.")
             absent.append(path)
         if not matrices:
             tables = [elem if isinstance(elem, dict) else {} for elem in found]
@@ -168,8 +168,8 @@ def settle(inputs: Sequence[Described], annotations: Annotations, *, sources: Se
             elements[path] = _matrix(path, matrices, None in found, len(annotations.var))
     if absent:
         warnings.warn(
-            "Not in all inputs, so with missing values (zeros where sparse) in the rows of the others: "
-            f"{', '.join(absent)}. A `load_adata` can leave them out or fill them in.",
+            "Not in all inputs, so rows of the others get missing values (zeros if sparse): "
+            f"{', '.join(absent)}. A `load_adata` can remove or fill them.",
             stacklevel=2,
         )
     if sources is None:
@@ -205,6 +205,6 @@ def _table(
         if None in found and path not in absent and not (path == "obs" and name == SOURCE):
             absent.append(f"{path}[{name!r}]")
         columns[name] = unite(found, f"Column {name!r} of `{path}`", inputs)
-    # The one name that inputs give to the index, unless a column has it too.
+    # The name that all inputs with a named index share, unless a column has it too.
     index_name = names[0] if len(set(names)) == 1 and names[0] not in columns else None
     return TableSchema(columns, index_name)

@@ -1,4 +1,4 @@
-"""A first look at all inputs, before any work: what they hold, whether they fit together, which names repeat."""
+"""Survey of all inputs, before any work: do they fit together, which names of rows repeat."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from .._inputs.open import Input, Opener, Source
-    from .schema import Described, Schema
+    from .schema import InputInfo, Schema
     from .variables import Merge
 
 
@@ -36,17 +36,17 @@ class Survey:
     schema
         Schema of the collection.
     suffixes
-        Numbers that make the rows' names unique; None where they are.
+        Numbers that make the rows' names unique; None if they are unique.
     """
 
     sources: list[Source]
-    inputs: list[Described]
+    inputs: list[InputInfo]
     schema: Schema
     suffixes: np.ndarray | None
 
     @property
     def n_obs(self) -> int:
-        """Rows of all inputs."""
+        """Number of rows of all inputs."""
         return sum(one.n_obs for one in self.inputs)
 
     @property
@@ -62,40 +62,39 @@ def survey(
     merge: Merge,
     datasets: Sequence[Source] = (),
 ) -> Survey:
-    """Open every input once and settle what the collection will hold.
+    """Open every input once, and settle the schema of the collection.
 
     Parameters
     ----------
     sources
         The inputs.
     open_source
-        Opens one of them.
+        Opens an input.
     var_subset, merge
         As in :meth:`annbatch.DatasetCollection.add_adatas`.
     datasets
-        Schema of the present collection: new rows get its variables and its elements.
+        Datasets of the collection so far: new rows get its variables and its elements.
 
     Raises
     ------
     FileNotFoundError, StoreError, TypeError, ValueError
-        If an input is missing, not AnnData, damaged in what it says of itself, or does not fit the others; the text
-        names it.
+        If an input is missing, not AnnData, has damaged metadata, or does not fit the others; the text names it.
     """
-    inputs: list[Described] = []
+    inputs: list[InputInfo] = []
     hashes: list[np.ndarray] = []
     known: list[Annotations] = []
     dropped: dict[str, None] = {}
     for source in sources:
-        with open_source(source) as found:
-            annotations = found.annotations()
+        with open_source(source) as opened:
+            annotations = opened.annotations()
             same = next((one for one in known if annotations.equals(one)), None)
             if same is None:
                 known.append(annotations)
-            inputs.append(describe(found, same or annotations))
-            hashes += [hash_names(found.obs_names(a, b)) for a, b in _ranges(found.n_obs)]
-            dropped |= dict.fromkeys(found.dropped)
+            inputs.append(describe(opened, same or annotations))
+            hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
+            dropped |= dict.fromkeys(opened.dropped)
     if dropped:
-        warnings.warn(f"Rows are shuffled, so what lies between them is left out: {', '.join(dropped)}.", stacklevel=2)
+        warnings.warn(f"Dropping {', '.join(dropped)}: pairwise annotations do not survive shuffling.", stacklevel=2)
     with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
     kept = [inputs[i] for i in with_rows]
     if datasets:
@@ -114,33 +113,32 @@ def survey(
 
 
 def survey_held(datasets: Sequence[Source]) -> Survey:
-    """Return what a collection's own datasets hold, to be read again; their rows keep their names and sources."""
-    inputs: list[Described] = []
+    """Survey a collection's datasets, to convert them again; rows keep their names and sources."""
+    inputs: list[InputInfo] = []
     for dataset in datasets:
-        with open_input(dataset, None) as found:
-            annotations = found.annotations()
-            inputs.append(describe(found, inputs[0].annotations if inputs else annotations))
+        with open_input(dataset, None) as opened:
+            annotations = opened.annotations()
+            inputs.append(describe(opened, inputs[0].annotations if inputs else annotations))
     return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations), None)
 
 
-def _held(datasets: Sequence[Source]) -> tuple[Described, np.ndarray]:
-    """Return what the collection's first dataset holds, and the hashes of all its rows' names."""
+def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
+    """Describe the collection's first dataset, and return the hashes of all names of rows."""
     hashes = []
     for number, dataset in enumerate(datasets):
-        with open_input(dataset, None) as found:
+        with open_input(dataset, None) as opened:
             if number == 0:
-                held = describe(found, found.annotations())
-            hashes += [hash_names(found.obs_names(a, b)) for a, b in _ranges(found.n_obs)]
+                held = describe(opened, opened.annotations())
+            hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
     return held, np.concatenate([np.empty(0, np.uint64), *hashes])
 
 
-def _warn_of_extra(inputs: Sequence[Described], index: pd.Index) -> None:
+def _warn_of_extra(inputs: Sequence[InputInfo], index: pd.Index) -> None:
     names = {name for one in {id(i.annotations): i for i in inputs}.values() for name in one.annotations.var.index}
     extra = names.difference(index)
     if extra:
         warnings.warn(
-            f"The collection has no place for {len(extra)} variables of the inputs; they are left out: "
-            f"{sorted(extra)[:10]}.",
+            f"Dropping {len(extra)} variables of the inputs that the collection does not have: {sorted(extra)[:10]}.",
             stacklevel=2,
         )
 
@@ -151,7 +149,7 @@ def _ranges(n_rows: int) -> Iterator[tuple[int, int]]:
 
 
 class _Names:
-    """Reads the names of given rows, from the inputs that have some of them."""
+    """Reads the names of given rows from the inputs."""
 
     def __init__(self, sources: Sequence[Source], open_source: Opener, edges: np.ndarray) -> None:
         self._sources, self._open, self._edges = sources, open_source, edges
@@ -161,12 +159,12 @@ class _Names:
             first, last = int(self._edges[number]), int(self._edges[number + 1])
             mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)] - first
             if len(mine):
-                with self._open(source) as found:
-                    yield from _names(found, mine)
+                with self._open(source) as opened:
+                    yield from _names(opened, mine)
 
 
-def _names(found: Input, rows: np.ndarray) -> Iterator[str]:
-    for start, stop in _ranges(found.n_obs):
+def _names(opened: Input, rows: np.ndarray) -> Iterator[str]:
+    for start, stop in _ranges(opened.n_obs):
         within = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
         if len(within):
-            yield from found.obs_names(start, stop)[within]
+            yield from opened.obs_names(start, stop)[within]

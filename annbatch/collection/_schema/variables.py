@@ -1,4 +1,4 @@
-"""The columns of a collection: which variables it has, in which order, and what is known about them."""
+"""Variables of a collection: which, in which order, and their annotations."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Merge: TypeAlias = Literal["same", "unique", "first", "only"] | None
 
 
 def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: Merge) -> Annotations:
-    """Return the annotations of all inputs' variables: an outer join in the order of first appearance.
+    """Return the annotations of all inputs' variables: an outer join, in the order of first appearance.
 
     Parameters
     ----------
     parts
-        One for each input; inputs may share one.
+        One per input; inputs may share one.
     names
         The inputs' names, for errors.
     merge
         How differing columns of ``var``, and entries of ``varm``, ``varp`` and ``uns``, are merged: as in
-        :func:`anndata.concat`. Where every input has the same ``var``, it is kept whole.
+        :func:`anndata.concat`. A ``var`` that all inputs share is kept whole.
 
     Raises
     ------
     ValueError
-        If inputs have different variables and one repeats a name, so that there is no telling which is which.
+        If inputs have different variables and one repeats a name, so that the join would be ambiguous.
     """
     first = parts[0]
     if all(part is first for part in parts):
@@ -44,7 +44,7 @@ def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: 
         if all(part is first or part.var.equals(first.var) for part in parts):
             merged = _merge(parts, merge)  # for varm, varp and uns
             return Annotations(first.var, merged.varm, merged.varp, merged.uns)
-        # By position, so that repeated names are no hindrance.
+        # By position, so that names may repeat.
         numbers = pd.Index([str(i) for i in range(len(first.var))])
         merged = _merge([Annotations(p.var.set_axis(numbers), p.varm, p.varp, p.uns) for p in parts], merge)
         var = merged.var.loc[numbers].set_axis(first.var.index)
@@ -57,12 +57,12 @@ def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: 
 
 
 def refuse_ambiguous(annotations: Annotations, name: str, collection: Annotations, of: str) -> None:
-    """Raise where there is no telling which column of an input is which of the collection that it is added to.
+    """Raise if variables of an input cannot be matched to those of the collection that it is added to.
 
     Raises
     ------
     ValueError
-        If both have a name that repeats in one of them, and their indexes differ.
+        If a name that both have repeats in one of them, and their indexes differ.
     """
     index, other = annotations.var.index, collection.var.index
     if not index.equals(other):
@@ -76,7 +76,7 @@ def _refuse_repeats(index: pd.Index, name: str) -> None:
     repeated = list(dict.fromkeys(index[index.duplicated()]))
     shown = ", ".join(map(repr, repeated[:10])) + (", ..." if len(repeated) > 10 else "")
     raise ValueError(
-        f"The inputs have different variables, and to join them their names must not repeat, got {len(repeated)} "
+        f"Inputs with different variables are joined by name, and their names must not repeat, got {len(repeated)} "
         f"repeated in {name}: {shown}. Make them unique, for instance with a `load_adata` that calls "
         "`adata.var_names_make_unique()`."
     )
@@ -84,7 +84,7 @@ def _refuse_repeats(index: pd.Index, name: str) -> None:
 
 def _merge(parts: Sequence[Annotations], merge: Merge) -> Annotations:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of repeated names, which were looked at
+        warnings.simplefilter("ignore")  # about repeated names, which were checked
         objects = []
         for part in parts:
             adata = ad.AnnData(obs=pd.DataFrame(index=pd.Index([], dtype=str)), var=part.var.copy(), uns=part.uns)
@@ -96,7 +96,7 @@ def _merge(parts: Sequence[Annotations], merge: Merge) -> Annotations:
 
 
 def _with_missing_strings(var: pd.DataFrame) -> pd.DataFrame:
-    """Return ``var`` with columns of strings, of which some are missing, in the type that can say so."""
+    """Return ``var`` with nullable strings for columns of strings that have missing values."""
     for name in var:
         if var[name].dtype == object and var[name].isna().any():
             var[name] = pd.array(strings(var[name].array), dtype=pd.StringDtype())
@@ -104,17 +104,17 @@ def _with_missing_strings(var: pd.DataFrame) -> pd.DataFrame:
 
 
 def select(annotations: Annotations, var_subset: Iterable[str] | None) -> Annotations:
-    """Return the annotations of ``var_subset``, in the order given.
+    """Return the annotations of ``var_subset``, in its order.
 
     Raises
     ------
     ValueError
-        If a name asked for stands for several columns.
+        If a requested name repeats in ``var``.
 
     Warns
     -----
     UserWarning
-        If names are asked for that no input has; they are left out.
+        If no input has a requested name; it is left out.
     """
     if var_subset is None:
         return annotations
@@ -123,25 +123,25 @@ def select(annotations: Annotations, var_subset: Iterable[str] | None) -> Annota
     repeated = selected.intersection(index[index.duplicated()])
     if len(repeated):
         raise ValueError(
-            f"`var_subset` must name one column each, got names that repeat in `var`: {list(repeated[:10])}."
+            f"`var_subset` must name unique variables, got names that repeat in `var`: {list(repeated[:10])}."
         )
     positions = index.get_indexer(selected) if index.is_unique else index.get_indexer_for(selected)
     unknown = selected[positions < 0]
     if len(unknown):
         warnings.warn(
-            f"`var_subset` names {len(unknown)} variables that no input has; they are left out: {list(unknown[:10])}.",
+            f"Dropping {len(unknown)} variables of `var_subset` that no input has: {list(unknown[:10])}.",
             stacklevel=2,
         )
     return annotations.take(positions[positions >= 0])
 
 
 def columns_of(index: pd.Index, collection: pd.Index) -> np.ndarray | None:
-    """Return where an input's columns stand in the collection, -1 for those that it does not have.
+    """Return the collection's column for each column of an input, -1 for those that it does not have.
 
     Returns
     -------
     numpy.ndarray or None
-        ``(n_columns,)`` int64; None where both have the same columns in the same order.
+        ``(n_columns,)`` int64; None if both have the same columns in the same order.
     """
     if index.equals(collection):
         return None

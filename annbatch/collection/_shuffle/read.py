@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .._blocks import Block
     from .._inputs.open import Input
     from .._resources.pages import RowMemory
-    from .._schema.schema import Described
+    from .._schema.schema import InputInfo
     from .job import ShuffleJob, Statistics
 
 _NAME_BYTES = 72  # of a row, as a ``str``
@@ -71,15 +71,15 @@ def read_rows(
 
 
 def _cut(
-    found: Input, described: Described, first: int, rows: tuple[int, int], block_bytes: int
+    found: Input, described: InputInfo, first: int, rows: tuple[int, int], block_bytes: int
 ) -> Iterator[tuple[int, int]]:
     """Yield ranges of rows that take at most ``block_bytes`` each, or are one row; numbers as ``first`` is counted.
 
     By the mean alone, a thousand cells with all genes among a million empty droplets would be one block.
     """
     start, stop = rows
-    varying = [reader for reader in found.matrices.values() if reader.indptr is not None and reader.matrix.nnz]
-    flat = described.nbytes - sum(reader.matrix.nbytes for reader in varying)
+    varying = [reader for reader in found.matrices.values() if reader.indptr is not None and reader.info.nnz]
+    flat = described.nbytes - sum(reader.info.nbytes for reader in varying)
     mean = _NAME_BYTES + flat / max(1, described.n_obs)
     while start < stop:
         end = min(stop, start + max(1, int(block_bytes / mean)), start + _ROWS_AT_ONCE)
@@ -87,7 +87,7 @@ def _cut(
         for reader in varying:
             assert reader.indptr is not None
             edges = reader.indptr[start - first : end - first + 1]
-            sizes += (edges[1:] - edges[0]) * (reader.matrix.nbytes / reader.matrix.nnz)
+            sizes += (edges[1:] - edges[0]) * (reader.info.nbytes / reader.info.nnz)
         end = start + max(1, int(np.searchsorted(sizes, block_bytes, side="right")))
         yield start, end
         start = end

@@ -40,7 +40,7 @@ def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.Da
     assembled = {}
     for name, column in element.columns.items():
         values = columns.get(column_key(path, name))
-        assembled[name] = column.assemble(np.empty(0, column.travels_as) if values is None else values)
+        assembled[name] = column.assemble(np.empty(0, column.block_dtype) if values is None else values)
     return pd.DataFrame(assembled, index=index)
 
 

@@ -33,16 +33,16 @@ def test_any_rows(tmp_path: Path, dtype: str, window: int, shape: tuple[int, int
     expected = matrix.tocsr()
     with h5py.File(tmp_path / "a.h5", "r") as file, workers("test", RowMemory(window)) as reading:
         stored = StoredCsc(file["X"], "X")
-        assert stored.matrix.shape == shape
-        assert stored.matrix.nnz == matrix.nnz
+        assert stored.info.shape == shape
+        assert stored.info.nnz == matrix.nnz
         n = shape[0]
         for start, stop in [(0, n), (0, min(5, n)), (min(3, n), min(20, n)), (n // 2, n), (n, n)]:
             rows = stored.read(start, stop, reading)
-            wanted = expected[start:stop]
-            assert np.array_equal(rows.indptr, wanted.indptr)
-            assert np.array_equal(rows.indices, wanted.indices)
-            assert rows.data.dtype == wanted.data.dtype
-            assert rows.data.tobytes() == wanted.data.tobytes()
+            selected = expected[start:stop]
+            assert np.array_equal(rows.indptr, selected.indptr)
+            assert np.array_equal(rows.indices, selected.indices)
+            assert rows.data.dtype == selected.data.dtype
+            assert rows.data.tobytes() == selected.data.tobytes()
 
 
 def test_damaged_ones_are_named(tmp_path: Path) -> None:
