@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._kernels.blosc_header import HEADER
 from ..errors import CorruptDataError
 from .array import Job, StoredArray, split_evenly
 from .chunk_files import ChunkFiles
@@ -199,7 +200,7 @@ class NativeArray(StoredArray):
             self._block = self.layout.chunk
             if self.layout.blosc:
                 file = self._files.get(0)
-                header = os.pread(file.fd, 16, int(file.offset[0])) if file.fd >= 0 and file.offset[0] >= 0 else b""
+                header = os.pread(file.fd, HEADER, int(file.offset[0])) if file.fd >= 0 and file.offset[0] >= 0 else b""
                 block_bytes = int.from_bytes(header[8:12], "little")
                 self._block = min(self.layout.chunk, max(1, block_bytes // self.dtype.itemsize or self.layout.chunk))
             else:

@@ -15,7 +15,7 @@ HEADER = 16
 """Bytes of the header."""
 
 VERSION = 2
-"""Of the format; Blosc 2 writes 5."""
+"""Version of the format; Blosc 2 writes 5."""
 
 SHUFFLED, STORED, UNSPLIT, LZ4 = 0x01, 0x02, 0x10, 0x20
 """Flags: items are shuffled by bytes; the chunk is not compressed; each block is one stream; compressed by LZ4."""
