@@ -7,7 +7,7 @@
         ├── StoreError (also OSError)               something on disk is not as it should be
         │   ├── NotACollectionError                 a path that holds no finished collection
         │   ├── CorruptDataError                    bytes that contradict a checksum, a length or the schema
-        │   └── RemoteError                         an object store that refuses, or does not answer in time
+        │   └── RemoteError                         an object store that refuses, or misses the deadline
         ├── MissingDependencyError (also ImportError)   an optional package is not installed
         └── DeviceMemoryError (also MemoryError)        a device has no room for a window or a batch
 
@@ -15,6 +15,12 @@ Wrong arguments raise :class:`ValueError` or :class:`TypeError`, whose text give
 """
 
 from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class AnnbatchError(Exception):
@@ -45,9 +51,27 @@ class DeviceMemoryError(AnnbatchError, MemoryError):
     """A device has no room for a window or a batch; the text says how to make it smaller."""
 
     @classmethod
-    def of(cls, what: str, nbytes: int, device: object) -> DeviceMemoryError:
-        """Return the error for ``what``, of so many bytes, on a device."""
-        return cls(
-            f"{what} of {nbytes:,} bytes does not fit into the free memory of {device}: make `batch_size` or "
-            "`preload_nchunks` smaller, read fewer windows ahead (`prefetch='200MB'`), or keep fewer batches."
-        )
+    @contextmanager
+    def instead_of(
+        cls, error: type[Exception], what: str, nbytes: int, device: object, *, code: str = ""
+    ) -> Iterator[None]:
+        """Raise this error where a framework raises its own, because a device has no room.
+
+        Parameters
+        ----------
+        error
+            Type of the framework's error.
+        what, nbytes, device
+            What needs room, its size and the device, for the text.
+        code
+            Part of the framework's text without which its error means something else.
+        """
+        try:
+            yield
+        except error as exc:
+            if code not in str(exc):
+                raise
+            raise cls(
+                f"{what} of {nbytes:,} bytes does not fit into the free memory of {device}: make `batch_size` or "
+                "`preload_nchunks` smaller, read fewer windows ahead (`prefetch='200MB'`), or keep fewer batches."
+            ) from exc

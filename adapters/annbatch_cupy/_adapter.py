@@ -131,12 +131,13 @@ class CupyAdapter(Adapter):
         """
         import cupy
 
-        from ._memory import room_for
+        from ._transfer import room_for
 
         nnz = matrix.nnz
         sent = self._send(matrix.data[:nnz], matrix.indices[:nnz], matrix.indptr)
         nbytes = matrix.shape[0] * matrix.shape[1] * matrix.data.itemsize
-        with cupy.cuda.Device(self.device), room_for("A dense batch", nbytes, self.device), sent.reading() as arrays:
+        room = room_for("A dense batch", nbytes, f"CUDA device {self.device}")
+        with cupy.cuda.Device(self.device), room, sent.reading() as arrays:
             return expand(*arrays, shape=matrix.shape)
 
     @property
@@ -170,10 +171,11 @@ class CupyAdapter(Adapter):
     def _put(self, *arrays: np.ndarray) -> list[Any]:
         import cupy
 
-        from ._memory import room_for
+        from ._transfer import room_for
 
         sent, nbytes = self._send(*arrays), sum(array.nbytes for array in arrays)
-        with cupy.cuda.Device(self.device), room_for("A batch", nbytes, self.device), sent.reading() as copies:
+        room = room_for("A batch", nbytes, f"CUDA device {self.device}")
+        with cupy.cuda.Device(self.device), room, sent.reading() as copies:
             return [copy.copy() for copy in copies]  # in memory of the current stream, which is the user's
 
     def _send(self, *arrays: np.ndarray) -> Sent:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._expand import SUMS
 from ._kernel import THREADS, source
-from ._memory import room_for
+from ._transfer import room_for
 
 if TYPE_CHECKING:
     from annbatch.batch import CompactWindow
@@ -45,7 +45,7 @@ class StagedWindow:
         """Return a batch, dense, on the device."""
         elements, pointers, shape = self._places[batch]
         nbytes = shape[0] * shape[1] * self._dtype.itemsize
-        on, room = cupy.cuda.Device(self._device), room_for("A dense batch", nbytes, self._device)
+        on, room = cupy.cuda.Device(self._device), room_for("A dense batch", nbytes, f"CUDA device {self._device}")
         with on, room, self._sent.reading() as (data, indices, indptr, *columns):
             dense = cupy.empty(shape, _RESULTS.get(self._dtype.name, self._dtype))
             if dense.size:

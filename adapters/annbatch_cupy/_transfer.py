@@ -7,15 +7,18 @@ import threading
 import weakref
 from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cupy
 import numpy as np
 
-from ._memory import room_for
+from annbatch.errors import DeviceMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+room_for = partial(DeviceMemoryError.instead_of, cupy.cuda.memory.OutOfMemoryError)
 
 _ALIGNMENT = 256  # of arrays in a block: what `cudaMalloc` gives
 
@@ -103,7 +106,7 @@ class Transfer:
             return Block(size)
         except cupy.cuda.memory.OutOfMemoryError:
             self._drop(list(self._idle))
-        with room_for("A batch or window", nbytes, self._device):
+        with room_for("A batch or window", nbytes, f"CUDA device {self._device}"):
             return Block(size)
 
     def _drop(self, blocks: Sequence[Block]) -> None:

@@ -177,7 +177,7 @@ class JaxAdapter(Adapter):
         """
         if self._placement.on_cpu:
             return self.dense(matrix.to_dense())
-        from ._memory import room_for
+        from ._stage import room_for
 
         sent = self.csr(matrix)
         nbytes = matrix.shape[0] * matrix.shape[1] * sent.dtype.itemsize
@@ -210,7 +210,7 @@ class JaxAdapter(Adapter):
         return StagedWindow(window, self._put)
 
     def _put(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
-        from ._memory import room_for
+        from ._stage import room_for
 
         fitting = tuple(map(self._fitting, arrays))
         with room_for("A batch or window", sum(array.nbytes for array in fitting), "the device"):

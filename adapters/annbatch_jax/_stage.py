@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._memory import room_for
+from annbatch.errors import DeviceMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annbatch.batch import CompactWindow
+
+room_for = partial(DeviceMemoryError.instead_of, jax.errors.JaxRuntimeError, code="RESOURCE_EXHAUSTED")
 
 
 class StagedWindow:

@@ -122,7 +122,7 @@ class TorchAdapter(Adapter):
         """
         if self.device.type != "cuda":
             return self.dense(matrix.to_dense())
-        from ._memory import room_for
+        from ._transfer import room_for
 
         sent = self.csr(matrix)
         with room_for("A dense batch", matrix.shape[0] * matrix.shape[1] * sent.dtype.itemsize, self.device):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ._memory import room_for
+from ._transfer import room_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from ._memory import room_for
+from annbatch.errors import DeviceMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+room_for = partial(DeviceMemoryError.instead_of, torch.OutOfMemoryError)
 
 
 class Transfer:

@@ -61,7 +61,7 @@ class TestJaxAdapterThatStages(JaxAdapterTests):
 
     def test_no_room(self):
         """JAX computes after the call has returned: here the array says so when it is used, on a GPU the call does."""
-        from annbatch_jax._memory import room_for
+        from annbatch_jax._stage import room_for
 
         window = compact_window(self.adapter.allocate, [65_536], "uint8", seed=0, wanted="float32")
         make = self.adapter.stage(replace(window, n_columns=2**31 - 1))  # more than the address space holds
