@@ -153,6 +153,19 @@ def test_compiled_code_stands_with_the_kernels():
     assert decorated == {"_kernels"}
 
 
+def test_adapters_import_public_modules_only(repository):
+    imported = set()
+    for path in (repository / "adapters").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported |= {f"{node.module}.{alias.name}" for alias in node.names}
+
+    assert {name for name in imported if name.startswith("annbatch.") and "._" in name} == set()
+    assert any(name.startswith("annbatch.abc.") for name in imported)
+
+
 def test_no_file_is_too_long_to_read_in_one_sitting(repository):
     sources = [*(repository / "annbatch").rglob("*.py"), *(repository / "adapters").rglob("*.py")]
 
