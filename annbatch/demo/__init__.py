@@ -1,6 +1,5 @@
 """``annbatch demo``: h5ad files to a trained classifier in under a minute."""
 
-from ._model import COUNTS_PER_CELL, LEARNING_RATE, Classifier
-from ._run import run
+from ._run import run as run
 
-__all__ = ["COUNTS_PER_CELL", "LEARNING_RATE", "Classifier", "run"]
+__all__ = ["run"]

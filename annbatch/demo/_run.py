@@ -13,7 +13,7 @@ from .._sizes import format_bytes, size_on_disk
 from ..collection import DatasetCollection
 from ._atlas import RARE, STUDIES, write_atlas
 from ._label import choose_label
-from ._model import find_classifier
+from ._model import find_framework
 from ._stopwatch import Stopwatch
 from ._train import fit
 
@@ -68,7 +68,7 @@ def run(
         If ``label`` or ``framework`` is not one that there is.
     """
     clock = Stopwatch()
-    to, make_classifier = find_classifier(framework)
+    adapter = find_framework(framework)
     with ExitStack() as stack:
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="annbatch-demo-")))
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,8 +95,7 @@ def run(
             collection,
             label,
             classes,
-            to=to,
-            make_classifier=make_classifier,
+            adapter=adapter,
             seed=seed,
             progress=progress,
             clock=clock,

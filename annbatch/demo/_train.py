@@ -11,13 +11,14 @@ from tqdm.auto import tqdm
 
 from ..loader import Loader
 from ..samplers import RandomSampler, SequentialSampler
+from ..transforms import NormalizeLog1p
+from ._model import Classifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from ..abc import Adapter
     from ..collection import DatasetCollection
-    from ..samplers._base import Sampler
-    from ._model import Classifier
     from ._stopwatch import Stopwatch
 
 TRAINING_SHARE = 0.8
@@ -75,8 +76,7 @@ def fit(
     label: str,
     classes: pd.Index,
     *,
-    to: str | None,
-    make_classifier: Callable[..., Classifier],
+    adapter: Adapter | None,
     seed: int,
     progress: bool,
     clock: Stopwatch,
@@ -91,8 +91,8 @@ def fit(
         The column of ``obs`` to learn.
     classes
         Its values; the position of a value is its code. Rows without a value are left out.
-    to, make_classifier
-        The framework, as the loader takes it, and its classifier.
+    adapter
+        Adapter of the framework to train in; None for NumPy.
     seed
         Of the order of the rows; the model starts from zeros.
     progress
@@ -106,15 +106,23 @@ def fit(
     shuffled = RandomSampler(*window, mask=slice(0, n_train), rng=np.random.default_rng(seed))
     in_order = SequentialSampler(*window, mask=slice(n_train, collection.n_obs))
 
+    with clock.measure("first batch and step"):
+        transform = NormalizeLog1p() if _holds_counts(collection) else None
+    options: dict[str, Any] = {
+        "to": adapter,
+        "transform": transform,
+        "obs_columns": [label],
+        "densify": True,
+        "dtype": "float32",
+    }
     n_seen = np.zeros(len(classes), np.int64)
-    with _loader(collection, shuffled, to, label) as loader:
+    with Loader(batch_sampler=shuffled, **options).use_collection(collection) as loader:
         n_epochs = -(-FEWEST_STEPS // len(loader))
         n_batches = n_epochs * len(loader)
         batches = (pair for _ in range(n_epochs) for pair in _labelled(loader, label, classes))
         with tqdm(total=n_batches, desc="Training", unit="batch", disable=not progress) as bar:
             with clock.measure("first batch and step"):  # opening, filling the first window, compiling
-                counts = _holds_counts(collection)
-                classifier = make_classifier(collection.n_vars, len(classes), counts=counts)
+                classifier = Classifier(collection.n_vars, len(classes), adapter.dense if adapter else np.asarray)
                 x, codes = next(batches)
                 classifier.step(x, codes)
             bar.update()
@@ -127,12 +135,12 @@ def fit(
 
     with (
         clock.measure("held-out cells"),
-        _loader(collection, in_order, to, label) as loader,
+        Loader(batch_sampler=in_order, **options).use_collection(collection) as loader,
     ):
         pairs = [(codes, classifier.predict(x)) for x, codes in _labelled(loader, label, classes)]
     truth, predicted = (np.concatenate(codes) for codes in zip(*pairs, strict=True))
     return Fit(
-        framework=to or "numpy",
+        framework=adapter.name if adapter else "numpy",
         batch_size=batch_size,
         n_train=n_train,
         n_held_out=collection.n_obs - n_train,
@@ -145,11 +153,6 @@ def fit(
         predicted=predicted,
         majority=int(n_seen.argmax()),
     )
-
-
-def _loader(collection: DatasetCollection, sampler: Sampler, to: str | None, label: str) -> Loader:
-    loader = Loader(batch_sampler=sampler, to=to, densify=True, dtype="float32", obs_columns=[label])
-    return loader.use_collection(collection)
 
 
 def _labelled(loader: Loader, label: str, classes: pd.Index) -> Iterator[Labelled]:
