@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 _MOST_OPEN = 256
 """Files that stay open: a process may have 1,024 by default, and each reading thread needs a few more for a while."""
 
-_MISSING = 0
-"""Identity of a file that does not exist."""
-
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block
 
 
@@ -36,7 +33,7 @@ class ChunkFile:
     fd
         File descriptor; -1 if the file does not exist, so that all its chunks hold the fill value.
     identity
-        Number that changes with the file.
+        Number that changes with the file; 0 if it does not exist.
     offset, nbytes
         ``(per_file,)`` int64 position and size of each chunk in bytes; ``offset`` is ``ABSENT`` for a chunk that was
         never written.
@@ -45,14 +42,16 @@ class ChunkFile:
     def __init__(self, layout: ChunkLayout, number: int) -> None:
         self.path = Path(layout.file(number))
         self.fd = -1
-        self.identity = _MISSING
+        self.identity = 0
         try:
             self.fd = os.open(self.path, _FLAGS)
         except FileNotFoundError:
-            first = number * layout.per_file
-            chunks = f"chunks {first}..{first + layout.per_file - 1} of array {layout.folder}"
             if layout.complete:
-                raise CorruptDataError(f"{self.path} is missing, with {chunks}.") from None
+                first = number * layout.per_file
+                raise CorruptDataError(
+                    f"{self.path} is missing, with chunks {first}..{first + layout.per_file - 1} of array "
+                    f"{layout.folder}."
+                ) from None
             self.offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
             self.nbytes = np.zeros(layout.per_file, dtype=np.int64)
             return

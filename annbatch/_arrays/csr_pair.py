@@ -28,22 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Part of two arrays that one job reads.
+    """Stretches of both arrays that one job reads, and where their chunks lie in each array."""
 
-    Attributes
-    ----------
-    data, indices
-        The arrays.
-    reads
-        Stretches of both arrays.
-    located
-        Locations of the chunks of ``data`` and of ``indices``.
-    """
-
-    data: NativeArray
-    indices: NativeArray
     reads: Reads
-    located: tuple[ChunkLocations, ChunkLocations]
+    data: ChunkLocations
+    indices: ChunkLocations
 
 
 class CsrPair:
@@ -182,7 +171,7 @@ class CsrPair:
             some = pieces.part(part)
             stop = int(some.start[-1] + some.length[-1])
             which, stretches = reads.between(int(some.start[0]), stop, part.start)
-            shares.append((part, some, Share(data, indices, stretches, (values.part(which), columns.part(which)))))
+            shares.append((part, some, Share(stretches, values.part(which), columns.part(which))))
         return shares
 
     def _job(
@@ -192,15 +181,15 @@ class CsrPair:
             return partial(self._read_then_consume, pieces, consume, arguments)
         return partial(self._read_together, share, pieces, kernel, arguments)
 
-    @staticmethod
-    def _read_together(share: Share, pieces: Pieces, kernel: Kernel, arguments: tuple[Any, ...]) -> int:
+    def _read_together(self, share: Share, pieces: Pieces, kernel: Kernel, arguments: tuple[Any, ...]) -> int:
         from .._kernels.decode import DONE
 
-        data, indices, reads, located = share.data, share.indices, share.reads, share.located
-        total = 0
-        for some in reads.in_few_files(min(data.layout.per_file, indices.layout.per_file)):
-            few = reads.part(some)
-            with located[0].part(some).opened() as there, located[1].part(some).opened() as other:
+        data, indices, total = self._data, self._indices, 0
+        assert isinstance(data, NativeArray)
+        assert isinstance(indices, NativeArray)
+        for some in share.reads.in_few_files(min(data.layout.per_file, indices.layout.per_file)):
+            few = share.reads.part(some)
+            with share.data.part(some).opened() as there, share.indices.part(some).opened() as other:
                 inputs = (
                     data.kernel_input(few, there, stored=data.dtype, scratch="decoded"),
                     indices.kernel_input(few, other, stored=indices.dtype, scratch="decoded too"),
