@@ -1,4 +1,4 @@
-"""One dataset's annotation of its rows, gathered by row number: from memory, or by range from disk."""
+"""A column of annotations of one dataset, gathered by row number: from memory, or by range from disk."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from .._arrays.byte_count import count_bytes
 from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
 
 _STRING_BYTES = 64
-"""About what a short string takes in memory, pointer included."""
+"""Estimated memory of a short string, including its pointer."""
 
 Dtype: TypeAlias = "np.dtype | pd.api.extensions.ExtensionDtype"
 
 
 class Values(Protocol):
-    """A one-dimensional array that rows are picked from."""
+    """A one-dimensional array, gathered by row number."""
 
     dtype: np.dtype
 
     def take(self, at: np.ndarray) -> np.ndarray:
-        """Return the values of rows, which ascend and may repeat."""
+        """Return the values of the rows ``at``, which ascend and may repeat."""
 
 
 class StoredStrings:
-    """A stored array of strings, as objects: held if it is small, read by range otherwise."""
+    """A stored array of strings, as objects: kept in memory if it is small, else read by range."""
 
     def __init__(self, array: Any) -> None:
         self.dtype = np.dtype(object)
-        self._array = array  # zarrs knows no strings
+        self._array = array  # read by zarr or h5py: zarrs does not support strings
         self._held: Any = None
 
     def take(self, rows: np.ndarray) -> Any:
@@ -39,7 +39,7 @@ class StoredStrings:
             self._held = self._read(0, self._array.shape[0])
         if self._held is not None:
             return self._held[rows]
-        chunk = self._array.chunks[0] if self._array.chunks else 1024  # decoded whole anyway
+        chunk = self._array.chunks[0] if self._array.chunks else 1024  # chunks are decoded whole
         first, _ = cut_at_gaps(rows // chunk)
         parts = []
         for a, b in zip(first.tolist(), [*first[1:].tolist(), len(rows)], strict=True):
@@ -67,7 +67,7 @@ class PlainColumn:
 
 
 class CategoricalColumn:
-    """Codes of categories; -1 is missing."""
+    """Codes of categories, -1 where missing."""
 
     def __init__(self, codes: Values, dtype: pd.CategoricalDtype) -> None:
         self.codes = codes
@@ -79,7 +79,7 @@ class CategoricalColumn:
 
 
 class MaskedColumn:
-    """Numbers or booleans of which some are missing."""
+    """Nullable numbers or booleans."""
 
     def __init__(self, values: Values, mask: Values) -> None:
         self.values = values
@@ -92,7 +92,7 @@ class MaskedColumn:
 
 
 class MaskedStrings:
-    """Strings of which some are missing."""
+    """Nullable strings."""
 
     def __init__(self, values: Values, mask: Values) -> None:
         self.values = values
@@ -108,7 +108,7 @@ class MaskedStrings:
 
 
 class PandasColumn:
-    """A pandas array in memory, of whatever type."""
+    """A pandas array in memory, of any other type."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -123,7 +123,7 @@ Column: TypeAlias = PlainColumn | CategoricalColumn | MaskedColumn | MaskedStrin
 
 
 def nullable_dtype(dtype: np.dtype) -> pd.api.extensions.ExtensionDtype:
-    """Return pandas' dtype for numbers or booleans of which some are missing."""
+    """Return the pandas dtype for nullable numbers or booleans."""
     if dtype.kind == "b":
         return pd.BooleanDtype()
     make: Any = pd.array
@@ -132,19 +132,20 @@ def nullable_dtype(dtype: np.dtype) -> pd.api.extensions.ExtensionDtype:
 
 
 def memory_column(array: Any) -> Column:
-    """Return the column that a Series' or an Index' array is."""
+    """Return the column of a Series' or an Index' array."""
     if isinstance(array, pd.Categorical):
         return CategoricalColumn(HeldValues(array.codes), array.dtype)
-    # pandas' strings are a subclass of its wrapper of NumPy arrays, and would lose their dtype
+    # Not isinstance: pandas' string array is a subclass of its wrapper of NumPy arrays, and would lose its dtype.
     if isinstance(array, np.ndarray) or type(array) is pd.arrays.NumpyExtensionArray:
         return PlainColumn(HeldValues(np.asarray(array)))
     return PandasColumn(array)
 
 
 def stored_column(element: Any) -> Column:
-    """Return the column that a stored element of a DataFrame is, in anndata's encoding; nothing is read but categories.
+    """Open a column of a DataFrame that is stored in anndata's encoding.
 
-    Numbers, booleans, strings, categoricals and nullable values are read by range; anything else is read whole.
+    Numbers, booleans, categoricals, nullable values and long arrays of strings are read by range, when rows are needed;
+    categories and anything else are read whole, here.
     """
     from anndata.io import read_elem
 

@@ -1,7 +1,7 @@
 """Containers of elements by key, one per kind: in memory, backed, lazy or stored.
 
-A key is where an element lies in an AnnData: ``X``, ``layers/counts``, ``obsm/X_pca``, ``obs``. In a MuData the
-elements of a modality begin with its place: ``mod/rna/X``.
+A key is the path of an element within an AnnData: ``X``, ``layers/counts``, ``obsm/X_pca``, ``obs``. In a MuData, the
+keys of a modality begin with its prefix: ``mod/rna/X``.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ class Container(Protocol):
 
     @property
     def kind(self) -> type:
-        """Type of X, or of the whole where there is none."""
+        """Type of X, or of the whole object if there is none."""
 
     @property
     def var(self) -> pd.DataFrame | None:
         """Annotations of the columns of X and layers."""
 
     def elements(self) -> list[str]:
-        """Return the keys of what there is to open."""
+        """Return the keys of all elements."""
 
     def has(self, key: str) -> bool:
-        """Return whether there is an element, without listing all."""
+        """Return whether there is an element, without listing all of them."""
 
     def open(self, key: str) -> RowSource | ObsFrame:
-        """Open one element; nothing of its rows is read yet."""
+        """Open one element, without reading any of its rows."""
 
 
 class BareMatrix:
-    """A matrix that the user gave with or without annotations."""
+    """A matrix, with or without annotations."""
 
     def __init__(self, matrix: Any, obs: pd.DataFrame | None, var: pd.DataFrame | None) -> None:
         for name, frame in (("obs", obs), ("var", var)):
@@ -54,12 +54,12 @@ class BareMatrix:
         self.n_obs = self._source.shape[0]
         self.kind = type(matrix)
         if obs is not None and len(obs) != self.n_obs:
-            raise ValueError(f"`obs` must have one row a row of the matrix ({self.n_obs}), got {len(obs)}.")
+            raise ValueError(f"`obs` must have one row per row of the matrix ({self.n_obs}), got {len(obs)}.")
         self._obs = obs
         self.var = var
 
     def elements(self) -> list[str]:
-        """Return the keys of what there is to open."""
+        """Return the keys of all elements."""
         return ["X"] if self._obs is None else ["X", "obs"]
 
     def has(self, key: str) -> bool:
@@ -74,20 +74,19 @@ class BareMatrix:
         return MemoryFrame(self._obs)
 
 
-class Annotated:
-    """An AnnData object: in memory, backed by a file, or lazily read. ``obs`` without columns counts as none.
+class AnnDataObject:
+    """An AnnData object in memory, backed by a file, or lazily read. ``obs`` without columns counts as none.
 
     Parameters
     ----------
     adata
-        The object.
+        Object.
     rebind
-        Takes each matrix that is opened, and returns what is read in its place.
+        Function that takes each matrix that is opened, and returns what to read instead.
     """
 
-    _matrix: tuple[str, ...] = (
-        "X",
-    )  # also where it is None: the error that says so is better than that there is no such element
+    # X is listed even if it is None: opening it names the reason, which is better than an unknown key.
+    _matrix: tuple[str, ...] = ("X",)
 
     def __init__(self, adata: AnnData, rebind: Callable[[Any], Any]) -> None:
         self._adata = adata
@@ -102,14 +101,14 @@ class Annotated:
     @property
     def var(self) -> pd.DataFrame | None:
         """Annotations of the columns of X and layers."""
-        return in_memory(self._adata.var)
+        return _in_memory(self._adata.var)
 
     def elements(self) -> list[str]:
-        """Return the keys of what there is to open."""
+        """Return the keys of all elements."""
         adata = self._adata
-        places = (("layers", adata.layers), ("obsm", adata.obsm)) if self._matrix else (("obsm", adata.obsm),)
-        # From anndata 0.13 on, X stands among the layers too, as None.
-        named = [f"{place}/{key}" for place, elements in places for key in elements if key is not None]
+        groups = (("layers", adata.layers), ("obsm", adata.obsm)) if self._matrix else (("obsm", adata.obsm),)
+        # From anndata 0.13 on, layers contain X too, with the key None.
+        named = [f"{group}/{key}" for group, elements in groups for key in elements if key is not None]
         return [*self._matrix, *named, *(["obs"] if len(adata.obs.columns) else [])]
 
     def has(self, key: str) -> bool:
@@ -118,8 +117,8 @@ class Annotated:
 
     def open(self, key: str) -> RowSource | ObsFrame:
         """Open one element."""
-        place, _, name = key.partition("/")
-        value = getattr(self._adata, place)
+        attribute, _, name = key.partition("/")
+        value = getattr(self._adata, attribute)
         if name:
             value = value[name]
         if isinstance(value, pd.DataFrame):
@@ -129,24 +128,24 @@ class Annotated:
         return open_rows(self._rebind(value), name=key)
 
 
-class SharedRows(Annotated):
-    """The elements of a MuData object outside its modalities: obs and obsm."""
+class MuDataObject(AnnDataObject):
+    """A MuData object without its modalities: obs and obsm."""
 
     _matrix = ()
 
     @property
     def kind(self) -> type:
-        """Type of the whole."""
+        """Type of the object."""
         return type(self._adata)
 
     @property
     def var(self) -> None:
-        """There is none: each modality has its own."""
+        """None: each modality has its own."""
         return
 
 
 class StoredAnnData:
-    """A stored AnnData group, of zarr or HDF5; ``obs`` without columns counts as none."""
+    """A stored AnnData, as a zarr or HDF5 group; ``obs`` without columns counts as none."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
@@ -155,7 +154,7 @@ class StoredAnnData:
 
     @property
     def kind(self) -> type:
-        """Type of X, or of the whole where there is none."""
+        """Type of X, or of the whole object if there is none."""
         return type(self._group.get("X", self._group))
 
     @property
@@ -167,9 +166,9 @@ class StoredAnnData:
         return frame
 
     def elements(self) -> list[str]:
-        """Return the keys of what there is to open."""
+        """Return the keys of all elements."""
         group = self._group
-        named = [f"{place}/{key}" for place in ("layers", "obsm") if place in group for key in sorted(group[place])]
+        named = [f"{name}/{key}" for name in ("layers", "obsm") if name in group for key in sorted(group[name])]
         return [*(["X"] if "X" in group else []), *named, *(["obs"] if self._obs.columns else [])]
 
     def has(self, key: str) -> bool:
@@ -188,8 +187,8 @@ class StoredAnnData:
         return open_rows(element, name=key)
 
 
-def in_memory(table: Any) -> pd.DataFrame:
-    """Return a DataFrame, loading one that was read lazily."""
+def _in_memory(table: Any) -> pd.DataFrame:
+    """Return a DataFrame; load one that was read lazily."""
     if isinstance(table, pd.DataFrame):
         return table
     frame: pd.DataFrame = table.to_memory()

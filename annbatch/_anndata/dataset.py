@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
-from .containers import Annotated, BareMatrix, SharedRows, StoredAnnData
+from .containers import AnnDataObject, BareMatrix, MuDataObject, StoredAnnData
 from .frames import stored_frame
 from .keys import MODALITIES
 
@@ -39,7 +39,7 @@ class Dataset:
 
     @staticmethod
     def of(container: Container) -> Dataset:
-        """Return a dataset of one container."""
+        """Return the dataset of one container."""
         return Dataset({"": container}, {})
 
     @property
@@ -49,7 +49,7 @@ class Dataset:
 
     @property
     def modalities(self) -> list[str]:
-        """Prefix of the keys of each modality."""
+        """Prefixes of the keys of the modalities."""
         return [prefix for prefix in self.parts if prefix]
 
     def elements(self) -> list[str]:
@@ -57,20 +57,46 @@ class Dataset:
         return [prefix + key for prefix, part in self.parts.items() for key in part.elements()]
 
 
-def multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:
-    """Return the dataset that a MuData object is; ``rebind`` is as for :class:`Annotated`."""
+def matrix_dataset(matrix: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Dataset:
+    """Return the dataset of a matrix, with annotations of its rows and columns if given."""
+    return Dataset.of(BareMatrix(matrix, obs, var))
+
+
+def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
+    """Return the dataset of an AnnData or MuData object, or of a stored group of one.
+
+    Parameters
+    ----------
+    adata
+        Object or group.
+    rebind
+        Function that takes the group, or each matrix of the object that is opened, and returns what to read instead.
+    """
+    if hasattr(adata, "attrs"):
+        return stored_dataset(rebind(adata))
+    return _multimodal(adata, rebind) if hasattr(adata, "mod") else Dataset.of(AnnDataObject(adata, rebind))
+
+
+def stored_dataset(group: Any) -> Dataset:
+    """Return the dataset of a stored AnnData or MuData group."""
+    is_multimodal = group.attrs.get("encoding-type") == "MuData" or "mod" in group
+    return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))
+
+
+def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:
+    """Return the dataset of a MuData object."""
     _check_axis(mdata.axis)
-    parts: dict[str, Container] = {"": SharedRows(mdata, rebind)}
+    parts: dict[str, Container] = {"": MuDataObject(mdata, rebind)}
     rows: dict[str, Values] = {}
     for name, adata in mdata.mod.items():
         prefix = f"{MODALITIES}{name}/"
-        parts[prefix] = Annotated(adata, rebind)
-        rows[prefix] = ObsMap(HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1)))
+        parts[prefix] = AnnDataObject(adata, rebind)
+        rows[prefix] = _ObsMap(HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1)))
     return Dataset(parts, rows)
 
 
-def stored_multimodal(group: Any) -> Dataset:
-    """Return the dataset that a stored MuData group is; rows are found by ``obsmap``, or else by their names."""
+def _stored_multimodal(group: Any) -> Dataset:
+    """Return the dataset of a stored MuData group; rows are found by ``obsmap``, or by their names if there is none."""
     _check_axis(group.attrs.get("axis", 0))
     parts: dict[str, Container] = {"": StoredAnnData(group)}
     rows: dict[str, Values] = {}
@@ -79,55 +105,25 @@ def stored_multimodal(group: Any) -> Dataset:
         prefix = f"{MODALITIES}{name}/"
         parts[prefix] = StoredAnnData(modalities[name])
         if "obsmap" in group and name in group["obsmap"]:
-            rows[prefix] = ObsMap(StoredValues(open_array(group["obsmap"][name], name=f"obsmap/{name}")))
+            rows[prefix] = _ObsMap(StoredValues(open_array(group["obsmap"][name], name=f"obsmap/{name}")))
         else:
             every, own = (pd.Index(stored_frame(one["obs"]).read_names()) for one in (group, modalities[name]))
             rows[prefix] = HeldValues(own.get_indexer(every))
     return Dataset(parts, rows)
 
 
-def is_multimodal(group: Any) -> bool:
-    """Return whether a stored group is a MuData."""
-    return bool(group.attrs.get("encoding-type") == "MuData" or "mod" in group)
-
-
-class ObsMap:
-    """MuData's ``obsmap``: 1 + the number of the modality's row, 0 where it lacks the row."""
+class _ObsMap:
+    """MuData's ``obsmap``, which stores 1 + the number of the modality's row, and 0 where it lacks the row."""
 
     def __init__(self, values: Values) -> None:
         self.dtype = np.dtype(np.int64)
         self._values = values
 
     def take(self, at: np.ndarray) -> np.ndarray:
-        """Return the modality's row for each of ``at``, -1 for none."""
+        """Return the modality's rows for the rows ``at``, -1 for none."""
         return self._values.take(at).astype(np.int64) - 1
 
 
 def _check_axis(axis: int) -> None:
     if axis != 0:
         raise ValueError(f"`axis` of a MuData must be 0, so that modalities share rows, got {axis}.")
-
-
-def matrix_dataset(matrix: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Dataset:
-    """Return the dataset that a matrix is, with annotations of its rows and columns if there are any."""
-    return Dataset.of(BareMatrix(matrix, obs, var))
-
-
-def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
-    """Return the dataset that an AnnData or MuData object, or a stored group of one, is.
-
-    Parameters
-    ----------
-    adata
-        The object or group.
-    rebind
-        Takes it if it is a group, or else each matrix that is opened, and returns what is read in its place.
-    """
-    if hasattr(adata, "attrs"):
-        return stored_dataset(rebind(adata))
-    return multimodal(adata, rebind) if hasattr(adata, "mod") else Dataset.of(Annotated(adata, rebind))
-
-
-def stored_dataset(group: Any) -> Dataset:
-    """Return the dataset that a stored AnnData or MuData group is."""
-    return stored_multimodal(group) if is_multimodal(group) else Dataset.of(StoredAnnData(group))

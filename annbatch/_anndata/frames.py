@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ObsFrame(Protocol):
-    """One dataset's annotations, opened a column at a time."""
+    """Annotations of one dataset, opened one column at a time."""
 
     columns: list[str]
     n_rows: int
@@ -26,7 +26,7 @@ class ObsFrame(Protocol):
         """Open a column."""
 
     def names(self) -> Column:
-        """Open the rows' names."""
+        """Open the names of the rows."""
 
 
 class MemoryFrame:
@@ -43,7 +43,7 @@ class MemoryFrame:
         return memory_column(self._frame[name].array)
 
     def names(self) -> Column:
-        """Open the rows' names."""
+        """Open the names of the rows."""
         return memory_column(self._frame.index.array)
 
 
@@ -62,12 +62,12 @@ class LazyFrame:
         return memory_column(self._frame[[name]].to_memory()[name].array)
 
     def names(self) -> Column:
-        """Open the rows' names."""
+        """Open the names of the rows."""
         return memory_column(pd.Index(np.asarray(self._frame.true_index)).array)
 
 
 class StoredFrame:
-    """An ``obs`` group in anndata's encoding; nothing of it is read before it is asked for."""
+    """A stored data frame in anndata's encoding; nothing is read before a column is opened."""
 
     def __init__(self, group: Any) -> None:
         self.columns = [str(name) for name in group.attrs["column-order"]]
@@ -81,7 +81,7 @@ class StoredFrame:
         return stored_column(self._group[name])
 
     def names(self) -> Column:
-        """Open the rows' names."""
+        """Open the names of the rows."""
         return stored_column(self._names)
 
     def read_names(self) -> Any:
@@ -90,7 +90,7 @@ class StoredFrame:
 
 
 def _index_name(stored: str) -> str | None:
-    """Return the name of an index that is stored under a name: anndata stores one without a name as ``_index``."""
+    """Return the name of a stored index; anndata stores one without a name as ``_index``."""
     return None if stored == "_index" else stored
 
 
@@ -100,12 +100,12 @@ def stored_frame(element: Any) -> StoredFrame:
     Raises
     ------
     TypeError
-        If it is not in anndata's encoding of today, which is a group of columns.
+        If it is not a group of columns, as current versions of anndata write it.
     """
     if element.attrs.get("encoding-type") != "dataframe" or "column-order" not in element.attrs:
         raise TypeError(
             f"`{element.name.strip('/')}` must be a data frame in anndata's encoding, got "
-            f"{element.attrs.get('encoding-type')!r}: rewrite the file with a current "
-            "anndata, or load it and add the loaded object."
+            f"{element.attrs.get('encoding-type')!r}: rewrite the file with a current anndata, or load it and add the "
+            "loaded object."
         )
     return StoredFrame(element)

@@ -1,4 +1,4 @@
-"""A column of annotations over all datasets: one dtype, decided before anything is read, and gathered by window."""
+"""A column of annotations over all datasets, with one dtype that is known before any row is read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from .._plan.window_rows import DatasetRows
     from .columns import Column, Dtype
 
+_MISSING: dict[str, Any] = {"f": np.nan, "c": np.nan, "O": None, "M": "NaT", "m": "NaT"}
+"""Missing value per kind of dtype; other kinds have none."""
 
-class UnitedColumn:
-    """A column over all datasets, gathered into window order.
 
-    Its dtype depends on the datasets alone and not on whose rows are in a window. Categoricals are united, so that a
-    code means the same category in every batch: where datasets differ, categories come in the order in which they
-    first appear, without an order of their own. Other dtypes are widened until all values fit; see
-    :func:`unite_dtypes`.
+class JoinedColumn:
+    """A column over all datasets, gathered one window at a time.
+
+    Its dtype depends on the datasets alone, not on the rows of a window. Categories are joined, so that a code means
+    the same category in every batch: where datasets differ, categories come in the order in which they first appear,
+    and are not ordered. Other dtypes are widened until all values fit; see :func:`common_dtype`.
 
     Parameters
     ----------
@@ -38,13 +40,13 @@ class UnitedColumn:
         self.categories: pd.CategoricalDtype | None = None
         present = [part for part in parts if part is not None]
         if all(isinstance(part, CategoricalColumn) for part in present):
-            self.categories, self._recode = _unite_categories(parts)
+            self.categories, self._recode = _join_categories(parts)
             self.dtype: Dtype = self.categories
             codes = [part.codes.dtype for part in present if isinstance(part, CategoricalColumn)]
             self._code_type = np.result_type(*codes, *(recode for recode in self._recode if recode is not None))
         else:
             missing = partial or len(present) < len(parts)
-            self.dtype = unite_dtypes([part.dtype for part in present], missing=missing)
+            self.dtype = common_dtype([part.dtype for part in present], missing=missing)
 
     def array(self, shares: Sequence[DatasetRows], n_rows: int) -> np.ndarray:
         """Gather a window's rows as a NumPy array.
@@ -57,7 +59,7 @@ class UnitedColumn:
         if isinstance(self.dtype, np.dtype):
             return self._plain(shares, n_rows)
         gathered = self._extension(shares, n_rows)
-        if is_masked(self.dtype):
+        if _is_masked(self.dtype):
             number = _number(self.dtype)
             small = number.kind in "biu" and number.itemsize <= 2
             floats: np.ndarray = gathered.to_numpy(
@@ -70,7 +72,7 @@ class UnitedColumn:
         return np.asarray(gathered)
 
     def series(self, shares: Sequence[DatasetRows], n_rows: int) -> Any:
-        """Gather a window's rows as what a DataFrame holds."""
+        """Gather a window's rows as a column of a DataFrame."""
         if self.categories is not None:
             return pd.Categorical.from_codes(self._codes(shares, n_rows), dtype=self.categories, validate=False)
         if isinstance(self.dtype, np.dtype):
@@ -100,7 +102,7 @@ class UnitedColumn:
         return out
 
     def _extension(self, shares: Sequence[DatasetRows], n_rows: int) -> Any:
-        place = np.full(n_rows, -1, dtype=np.int64)
+        positions = np.full(n_rows, -1, dtype=np.int64)
         make: Any = pd.array
         values: list[Any] = []
         n_values = 0
@@ -108,29 +110,19 @@ class UnitedColumn:
             part = self._parts[share.dataset]
             if part is not None:
                 values.append(make(part.take(share.rows), dtype=self.dtype))
-                place[share.positions] = n_values + np.arange(len(share.rows))
+                positions[share.positions] = n_values + np.arange(len(share.rows))
                 n_values += len(share.rows)
         values = values or [make([], dtype=self.dtype)]
         joined = values[0] if len(values) == 1 else type(values[0])._concat_same_type(values)
-        return joined.take(place, allow_fill=True)
+        return joined.take(positions, allow_fill=True)
 
 
-_MISSING: dict[str, Any] = {
-    "f": np.nan,
-    "c": np.nan,
-    "O": None,
-    "M": "NaT",
-    "m": "NaT",
-}
-"""Missing value per kind of dtype."""
+def common_dtype(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
+    """Return a dtype that holds the values of several columns.
 
-
-def unite_dtypes(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
-    """Return the dtype that holds the values of several columns.
-
-    One that all share stays, if it has missing values where such are needed. Numbers and booleans become the smallest
-    dtype that holds them all, a nullable one where values may be missing; strings and categories of strings become
-    strings; anything else objects.
+    A dtype that all columns share is kept, if it has a missing value where one is needed. Numbers and booleans become
+    the smallest dtype that holds them all, a nullable one where values may be missing; strings and categories of
+    strings become strings; anything else becomes objects.
 
     Parameters
     ----------
@@ -140,20 +132,20 @@ def unite_dtypes(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
         Whether some rows have no value.
     """
     first = dtypes[0]
-    if all(dtype == first for dtype in dtypes) and not (missing and _cannot_miss(first)):
+    if all(dtype == first for dtype in dtypes) and not (missing and _lacks_missing_value(first)):
         return first
     if all(_is_number(dtype) for dtype in dtypes):
-        united = np.result_type(*map(_number, dtypes))
-        nullable = missing or any(is_masked(dtype) for dtype in dtypes)
-        if not nullable or (united.kind in "fc" and not any(is_masked(dtype) for dtype in dtypes)):
-            return united
-        return nullable_dtype(united) if united.itemsize > 2 or united.kind != "f" else nullable_dtype(np.dtype("f4"))
+        common = np.result_type(*map(_number, dtypes))
+        nullable = missing or any(_is_masked(dtype) for dtype in dtypes)
+        if not nullable or (common.kind in "fc" and not any(_is_masked(dtype) for dtype in dtypes)):
+            return common
+        return nullable_dtype(common) if common.itemsize > 2 or common.kind != "f" else nullable_dtype(np.dtype("f4"))
     if any(isinstance(dtype, pd.StringDtype) for dtype in dtypes) and all(_is_text(dtype) for dtype in dtypes):
         return next(dtype for dtype in dtypes if isinstance(dtype, pd.StringDtype))
     return np.dtype(object)
 
 
-def is_masked(dtype: Any) -> bool:
+def _is_masked(dtype: Any) -> bool:
     """Return whether a dtype is one of pandas' nullable numbers or booleans; all of them have ``numpy_dtype``."""
     return isinstance(dtype, pd.api.extensions.ExtensionDtype) and isinstance(
         getattr(dtype, "numpy_dtype", None), np.dtype
@@ -162,12 +154,12 @@ def is_masked(dtype: Any) -> bool:
 
 def _number(dtype: Any) -> np.dtype:
     """Return the NumPy dtype of a column's numbers."""
-    number: np.dtype = dtype.numpy_dtype if is_masked(dtype) else dtype
+    number: np.dtype = dtype.numpy_dtype if _is_masked(dtype) else dtype
     return number
 
 
 def _is_number(dtype: Dtype) -> bool:
-    return is_masked(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufc")
+    return _is_masked(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufc")
 
 
 def _is_text(dtype: Dtype) -> bool:
@@ -176,12 +168,12 @@ def _is_text(dtype: Dtype) -> bool:
     return isinstance(dtype, pd.StringDtype) or dtype == np.dtype(object)
 
 
-def _cannot_miss(dtype: Dtype) -> bool:
+def _lacks_missing_value(dtype: Dtype) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind not in _MISSING
 
 
-def _unite_categories(parts: Sequence[Column | None]) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]]:
-    """Return a dtype for all, and for each the new code of every old one (missing, -1, finds the last entry)."""
+def _join_categories(parts: Sequence[Column | None]) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]]:
+    """Return the joined dtype, and each part's new codes by its old ones; the last is for -1, missing."""
     dtypes = [part.dtype for part in parts if isinstance(part, CategoricalColumn)]
     if all(dtype == dtypes[0] and dtype.categories.equals(dtypes[0].categories) for dtype in dtypes):
         return dtypes[0], [None] * len(parts)

@@ -6,18 +6,18 @@ MODALITIES = "mod/"
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """Return the beginning of a key that names the modality, if any, and the rest: ``("mod/rna/", "X")``."""
+    """Return the prefix of a key that names its modality, if any, and the rest: ``("mod/rna/", "X")``."""
     if not key.startswith(MODALITIES):
         return "", key
-    place, _, rest = key[len(MODALITIES) :].partition("/")
-    return f"{MODALITIES}{place}/", rest
+    modality, _, rest = key[len(MODALITIES) :].partition("/")
+    return f"{MODALITIES}{modality}/", rest
 
 
 def path_of(key: str) -> tuple[str, ...]:
-    """Return the names under which a batch holds an element, outermost first."""
+    """Return the keys of the nested dicts of a batch that lead to an element, outermost first."""
     prefix, rest = split_key(key)
-    place, _, name = rest.partition("/")
-    return (*prefix.split("/")[:-1], place, *([name] if name else []))
+    attribute, _, name = rest.partition("/")
+    return (*prefix.split("/")[:-1], attribute, *([name] if name else []))
 
 
 def has_var_axis(key: str) -> bool:

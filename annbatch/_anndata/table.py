@@ -1,4 +1,4 @@
-"""The annotations of a loader's rows: one column over all datasets, gathered a window at a time."""
+"""A data frame over all datasets of a loader, gathered one window at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from .joined_column import UnitedColumn
+from .joined_column import JoinedColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ObsTable:
-    """The annotations of all rows of a loader: its ``obs``, or a DataFrame in ``obsm``.
+    """Annotations of all rows of a loader: ``obs``, or a DataFrame in ``obsm``.
 
     Parameters
     ----------
@@ -53,25 +53,25 @@ class ObsTable:
     ) -> None:
         self._frames = list(frames)
         self._partial = partial
-        self.columns = join_columns(self._frames, columns, join=join, key=key)
+        self.columns = _join_columns(self._frames, columns, join=join, key=key)
         names = {frame.index_name for frame in self._frames if frame is not None}
         self._index_name = names.pop() if len(names) == 1 else None
-        self._open: dict[str | None, UnitedColumn] = {}
+        self._open: dict[str | None, JoinedColumn] = {}
 
-    def column(self, name: str) -> UnitedColumn:
-        """Return a column over all datasets; opened at its first use."""
+    def column(self, name: str) -> JoinedColumn:
+        """Return a column over all datasets; it is opened at its first use."""
         if name not in self._open:
             parts = [
                 None if frame is None or name not in frame.columns else frame.column(name) for frame in self._frames
             ]
-            self._open[name] = UnitedColumn(parts, partial=self._partial)
+            self._open[name] = JoinedColumn(parts, partial=self._partial)
         return self._open[name]
 
-    def names(self) -> UnitedColumn:
-        """Return the rows' names over all datasets; opened at their first use."""
+    def names(self) -> JoinedColumn:
+        """Return the names of the rows of all datasets; they are opened at their first use."""
         if None not in self._open:
             parts = [None if frame is None else frame.names() for frame in self._frames]
-            self._open[None] = UnitedColumn(parts, partial=self._partial)
+            self._open[None] = JoinedColumn(parts, partial=self._partial)
         return self._open[None]
 
     def categories(self) -> dict[str, pd.Index]:
@@ -91,37 +91,37 @@ class ObsTable:
 
 
 class ObsWindow(Protocol):
-    """The annotations of one window's rows."""
+    """Annotations of the rows of one window."""
 
     def batch(self, start: int, stop: int) -> Any:
-        """Return those of the rows ``start:stop`` of the window."""
+        """Return the annotations of the rows ``start:stop`` of the window."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameWindow:
-    """As a DataFrame."""
+    """Annotations of a window as a DataFrame."""
 
     frame: pd.DataFrame
 
     def batch(self, start: int, stop: int) -> pd.DataFrame:
-        """Return the rows as a DataFrame of their own."""
+        """Return the rows as a separate DataFrame."""
         # The shallow copy releases the window: pandas 2 would warn of a slice when the user adds a column.
         return self.frame[start:stop].copy(deep=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ArraysWindow:
-    """One array per column."""
+    """Annotations of a window as one array per column."""
 
     columns: dict[str, np.ndarray]
 
     def batch(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Return the rows of every column, as views."""
+        """Return the rows of each column, as views."""
         return {name: column[start:stop] for name, column in self.columns.items()}
 
 
-def join_columns(frames: Sequence[ObsFrame | None], chosen: Sequence[str] | None, *, join: str, key: str) -> list[str]:
-    """Return the names of the columns to yield; raise as :class:`ObsTable` does."""
+def _join_columns(frames: Sequence[ObsFrame | None], chosen: Sequence[str] | None, *, join: str, key: str) -> list[str]:
+    """Return the names of the columns to yield; see :class:`ObsTable` for the errors it raises."""
     present = [(number, frame.columns) for number, frame in enumerate(frames) if frame is not None]
     have = list(present[0][1])
     for _, columns in present[1:] if join != "exact" else []:

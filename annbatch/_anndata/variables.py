@@ -1,4 +1,4 @@
-"""The columns of a batch, and the destination of each stored column of each dataset: names only, no I/O."""
+"""The columns of a batch, and the position there of each stored column of each dataset: names only, no I/O."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Variables:
     Attributes
     ----------
     var
-        Their annotations; None where the data has none.
+        Annotations of the columns; None where the data has none.
     columns
-        One per dataset: ``(n_stored_columns,)`` int32 destination of each stored column, -1 for none. None where every
-        column of every dataset stays where it is.
+        One per dataset: ``(n_stored_columns,)`` int32 position of each stored column in a batch, -1 for none. None
+        where every column of every dataset keeps its position.
     count
-        How many there are.
+        Number of columns.
     """
 
     var: pd.DataFrame | None
@@ -35,7 +35,7 @@ class Variables:
     count: int
 
     def spread(self, present: Sequence[bool]) -> Variables:
-        """Return the same with an entry of ``columns`` for every dataset, empty where one is not ``present``."""
+        """Return a copy with an entry of ``columns`` for every dataset, empty for those that are not ``present``."""
         if self.columns is None:
             return self
         columns, nothing = iter(self.columns), np.empty(0, dtype=np.int32)
@@ -56,14 +56,14 @@ def join_variables(
     names
         Selected columns, in that order; None for all.
     join
-        ``"exact"``: datasets have the same columns. ``"inner"``, ``"outer"``: those that all have, in the order of the
-        first dataset, or any has, in an order that keeps that of every dataset if there is one, and else as they first
-        appear.
+        ``"exact"``: all datasets have the same columns. ``"inner"``: those that all datasets have, in the order of the
+        first one. ``"outer"``: those that any dataset has, in an order that keeps the order of every dataset if there
+        is one, else as they first appear.
 
     Raises
     ------
     ValueError
-        If names are needed and a dataset has none, or names repeat.
+        If names are needed and a dataset has no ``var``, or names repeat.
     KeyError
         If a name of ``names`` does not exist.
     """
@@ -117,9 +117,9 @@ def _check_unique(index: pd.Index, what: str, advice: str) -> None:
 
 
 def _merged(indexes: Sequence[pd.Index]) -> pd.Index:
-    """Return all names, in an order that keeps that of each index; where they contradict, as they first appear.
+    """Return all names in an order that keeps the order of each index; if there is none, as they first appear.
 
-    Columns that keep their order need not be sorted in every row. Kahn's algorithm, the first to appear first.
+    Columns that keep their order need not be sorted in every row. Kahn's algorithm, first appearance first.
     """
     every = indexes[0]
     for index in indexes[1:]:

@@ -80,7 +80,7 @@ DATASETS = {
     "obs of another length": (
         ValueError,
         lambda loader: loader.add_dataset(CSR, OBS[:4]),
-        r"`obs` must have one row a row of the matrix \(10\), got 4",
+        r"`obs` must have one row per row of the matrix \(10\), got 4",
     ),
     "var of another length": (
         ValueError,
