@@ -146,10 +146,8 @@ def common_dtype(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
 
 
 def _is_masked(dtype: Any) -> bool:
-    """Return whether a dtype is one of pandas' nullable numbers or booleans; all of them have ``numpy_dtype``."""
-    return isinstance(dtype, pd.api.extensions.ExtensionDtype) and isinstance(
-        getattr(dtype, "numpy_dtype", None), np.dtype
-    )
+    """Return whether a dtype is one of pandas' nullable numbers or booleans; only these have a ``numpy_dtype``."""
+    return isinstance(getattr(dtype, "numpy_dtype", None), np.dtype)
 
 
 def _number(dtype: Any) -> np.dtype:

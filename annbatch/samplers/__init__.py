@@ -33,20 +33,13 @@ _HOMES = {
 }
 
 __all__ = [
-    "ChunkSampler",
-    "ClassSampler",
-    "DistributedSampler",
-    "RandomSampler",
-    "RowSet",
-    "SequentialSampler",
-    "Split",
-    "WeightedClassSampler",
-    "split",
-]
+    "ChunkSampler", "ClassSampler", "DistributedSampler", "RandomSampler", "RowSet", "SequentialSampler", "Split",
+    "WeightedClassSampler", "split",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    """Import a sampler when it is first used: those of classes and splits need pandas."""
+    """Import a sampler at its first use: those for classes and splits need pandas."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)

@@ -31,14 +31,15 @@ class Sampler(ABC):
     """The order of rows: which are read together, and how they split into batches.
 
     Subclasses supply ``batch_size``, ``shuffle``, ``n_batches``, ``validate`` and ``_sample``. Requests may be made
-    ahead of the batches that the user has seen, on another thread, and are made again (without reading) to
-    resume. Randomness is NumPy's alone: ``torch.manual_seed`` has no effect.
+    on another thread, ahead of the batches that the user has seen, and are made again (without reading) to resume.
+    Randomness comes from NumPy alone: ``torch.manual_seed`` has no effect.
 
-    **The order is a function of seed and epoch.** One integer is drawn from ``rng``, or whichever NumPy generators are
-    attributes of the sampler or in a list, tuple or dict that is one. Every pass runs on a copy of the sampler, whose
-    generators this integer and the epoch decide, and whose attributes that are samplers are at the same epoch. So a
-    subclass that draws from them alone can be resumed, and gives the same order however far earlier epochs were read.
-    What ``_sample`` assigns to ``self`` is gone after the pass: ``self.epoch`` says which one it is.
+    **The order is a function of seed and epoch.** The seed is one integer, drawn from ``rng``, or from all NumPy
+    generators that the sampler holds as attributes, or in lists, tuples or dicts that are attributes. Each pass runs on
+    a copy of the sampler whose generators are replaced by new ones, made from seed and epoch; samplers that it holds
+    are set to the same epoch. A subclass that draws from these generators alone can therefore be resumed, and its order
+    does not depend on how much of earlier epochs was read. Attributes that ``_sample`` assigns are lost after the pass;
+    ``self.epoch`` is the number of the epoch.
 
     Examples
     --------
@@ -167,7 +168,7 @@ class Sampler(ABC):
         Yields
         ------
         LoadRequest
-            With ``splits`` filled in from ``batch_size`` and ``shuffle`` where ``_sample`` gave none.
+            Request with ``splits``, made from ``batch_size`` and ``shuffle`` where ``_sample`` gave none.
 
         Raises
         ------
@@ -253,7 +254,7 @@ class Sampler(ABC):
 
         By default, requests are made from the start of the epoch.
         """
-        return 0, 0, pass_of(self, epoch)._sample(n_obs)
+        return 0, 0, pass_of(self, epoch, self.order_seed())._sample(n_obs)
 
     def _default_splits(self, request: LoadRequest, epoch: int, position: int) -> list[np.ndarray]:
         batch_size, shuffle = self.batch_size, self.shuffle
@@ -274,12 +275,14 @@ def _plain(value: Any, kind: type) -> Any:
 
 # One pass -------------------------------------------------------------------------------------------------------------
 
+_SOURCES = (np.random.Generator, np.random.RandomState, Sampler)  # of randomness, which each pass replaces
+
 
 def seed_of(sampler: Sampler) -> tuple[int, bool]:
-    """Return the seed of everything random in a sampler, and whether it was given.
+    """Return a seed for everything random in a sampler, and whether it was given.
 
-    Each generator that the sampler holds gives one integer, and each sampler within it its seed, if it was given one.
-    Where there is neither, the seed comes from the system.
+    It is made of one integer from each generator that the sampler holds, and of the seed of each sampler that it holds,
+    if that was given. Where there is neither, it comes from the system.
     """
     seeds = []
     for source in {id(source): source for _, source in _sources(sampler)}.values():
@@ -293,8 +296,8 @@ def seed_of(sampler: Sampler) -> tuple[int, bool]:
     held = {id(source) for _, source in _sources(sampler)}
     if isinstance(sampler.rng, np.random.Generator) and id(sampler.rng) not in held and sampler.rng is sampler.rng:
         raise ValueError(
-            f"`rng` of {type(sampler).__name__} must be an attribute of the sampler, so that a pass can begin with one "
-            f"that seed and epoch decide; got a generator that is kept elsewhere."
+            f"`rng` of {type(sampler).__name__} must be an attribute of the sampler, so that each pass can replace it "
+            "by one made from seed and epoch; got a generator that is kept elsewhere."
         )
     if not seeds:
         return int(np.random.default_rng().integers(2**63)), False
@@ -303,27 +306,16 @@ def seed_of(sampler: Sampler) -> tuple[int, bool]:
 
 def samplers_in(sampler: Sampler) -> dict[str, Sampler]:
     """Return the samplers that another one holds, by the names of its attributes."""
-    return {name: source for name, source in _sources(sampler) if _is_sampler(source)}
+    return {name: source for name, source in _sources(sampler) if isinstance(source, Sampler)}
 
 
-def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
-    """Return the copy of a sampler that makes the requests of an epoch.
+def pass_of(sampler: Sampler, epoch: int, seed: int) -> Sampler:
+    """Return a copy of a sampler that makes the requests of an epoch.
 
-    Its generators, attributes or in a list, tuple or dict that is one, are new ones that seed, epoch and the
-    attribute's name decide. So are those of the samplers in it, which are at the same epoch.
-
-    Parameters
-    ----------
-    sampler
-        Not changed.
-    epoch
-        Number of the epoch.
-    seed
-        Seed to use instead of the sampler's own.
+    Its generators are new ones, made from seed, epoch and the name of the attribute. The samplers that it holds are
+    passes of the same epoch.
     """
     one = copy(sampler)
-    if seed is None:
-        seed = sampler.order_seed()
     made: dict[int, Any] = {}
     for name, source in _sources(sampler):
         if id(source) not in made:
@@ -338,7 +330,7 @@ def pass_of(sampler: Sampler, epoch: int, seed: int | None = None) -> Sampler:
 
 
 def _renewed(source: Any, seed: int, epoch: int, name: int) -> Any:
-    if _is_sampler(source):
+    if isinstance(source, Sampler):
         own = source.order_seed()
         derived = int(keyed_rng(seed, SAMPLERS, name).integers(2**63))
         return pass_of(source, epoch, own if source.order_seed_is_given else derived)
@@ -357,25 +349,17 @@ def _replaced(value: Any, made: dict[int, Any]) -> Any:
 
 
 def _attributes(sampler: Sampler) -> list[tuple[str, Any]]:
-    """Return the attributes of a sampler, those of its class included."""
+    """Return the attributes of a sampler, including those of its classes."""
     of_classes = {name: value for kind in reversed(type(sampler).__mro__) for name, value in vars(kind).items()}
     return [(name, value) for name, value in {**of_classes, **vars(sampler)}.items() if name != "_order_seed"]
 
 
 def _sources(sampler: Sampler) -> Iterator[tuple[str, Any]]:
-    """Yield what a sampler draws from, with its name."""
+    """Yield the generators and samplers that a sampler holds, with their names."""
     for name, value in _attributes(sampler):
-        if _is_source(value):
+        if isinstance(value, _SOURCES):
             yield name, value
         elif type(value) is dict:
-            yield from ((f"{name}[{key!r}]", item) for key, item in value.items() if _is_source(item))
+            yield from ((f"{name}[{key!r}]", item) for key, item in value.items() if isinstance(item, _SOURCES))
         elif type(value) in (list, tuple):
-            yield from ((f"{name}[{number}]", item) for number, item in enumerate(value) if _is_source(item))
-
-
-def _is_source(value: object) -> bool:
-    return isinstance(value, np.random.Generator | np.random.RandomState) or _is_sampler(value)
-
-
-def _is_sampler(value: object) -> bool:
-    return isinstance(value, Sampler)
+            yield from ((f"{name}[{number}]", item) for number, item in enumerate(value) if isinstance(item, _SOURCES))

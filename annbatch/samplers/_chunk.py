@@ -1,4 +1,4 @@
-"""Chunks of contiguous rows, each once: the common base of RandomSampler and SequentialSampler."""
+"""Chunks of contiguous rows, each once: the base class of RandomSampler and SequentialSampler."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CHUNKS, ROWS = 0, 1  # purposes of keyed generators: the order of chunks, and of
 
 
 class ChunkSampler(WindowSampler):
-    """Reads chunks of contiguous rows, in order or shuffled; the spelling of older programs.
+    """Reads chunks of contiguous rows, in order or shuffled; the name that older programs use.
 
-    ``shuffle=False`` is :class:`SequentialSampler`, ``shuffle=True`` is :class:`RandomSampler`: clearer names.
+    Prefer :class:`SequentialSampler` to ``shuffle=False``, and :class:`RandomSampler` to ``shuffle=True``.
 
     Parameters
     ----------
     chunk_size
-        Contiguous rows that are read at once.
+        Contiguous rows per chunk.
     preload_nchunks
-        Chunks that are in memory together, and so shuffled among each other: a window.
+        Chunks per window: those that are in memory together, and shuffled among each other.
     batch_size
         Rows per batch; must divide ``chunk_size * preload_nchunks``.
     shuffle
@@ -40,9 +40,9 @@ class ChunkSampler(WindowSampler):
     drop_last
         Whether a last batch of fewer than ``batch_size`` rows is left out.
     mask
-        The rows to sample from: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all.
+        Rows to sample from: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all.
     rng
-        One integer is drawn from it, and is the seed from then on.
+        Generator or seed; one integer is drawn from it now, and is the sampler's seed from then on.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class ChunkSampler(WindowSampler):
         self._rows(n_obs)
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches."""
+        """Return a description that is equal for two samplers if they make the same batches."""
         return super().identity() | {"shuffle": self._shuffle} | ({"seed": self.order_seed()} if self._shuffle else {})
 
     def starting_late(self, n_obs: int) -> Self:
@@ -106,7 +106,7 @@ class ChunkSampler(WindowSampler):
         """
         first, chunk_size = window * self._preload_nchunks, self._chunk_size
         chunks = order.at(np.arange(first, min(first + self._preload_nchunks, len(order))))
-        if chunk_size == 1:  # single rows: as an array, for the sake of speed
+        if chunk_size == 1:  # single rows: an array is faster than many slices
             return self._request(rows.at(self._first + chunks), epoch, window, n_rows)
         last = order.at(np.array([len(order) - 1]))
         short = (len(rows) - self._first) % chunk_size or chunk_size
@@ -117,9 +117,9 @@ class ChunkSampler(WindowSampler):
     def _request(self, requests: list[slice] | np.ndarray, epoch: int, window: int, n_rows: int) -> LoadRequest:
         """Return the rows of a window with ``n_rows`` of them in batches.
 
-        A last window is read in full where the chunks are cut by ``num_samples`` or ``drop_last``: which of its rows
-        are left out is then drawn among them. They are not all alike: of every ``chunk_size`` rows the last ones are
-        never in the short chunk, which always is in the last window, so that they are left out less often.
+        The last window is read in full even if ``num_samples`` or ``drop_last`` cuts its chunks: the rows that are left
+        out are then drawn from all of its rows. They are not equally likely: the last of every ``chunk_size`` rows are
+        never in the short chunk, which is always in the last window, so that they are left out less often.
         """
         order = np.arange(n_requested(requests))
         if self._shuffle:
@@ -128,6 +128,6 @@ class ChunkSampler(WindowSampler):
 
 
 def chunk_lengths(n_rows: int, chunk_size: int) -> np.ndarray:
-    """Return the lengths of as few chunks as hold ``n_rows``: all ``chunk_size``, but perhaps the last."""
+    """Return the lengths of the fewest chunks that hold ``n_rows``: all ``chunk_size``, except perhaps the last."""
     full, rest = divmod(n_rows, chunk_size)
     return np.array([chunk_size] * full + ([rest] if rest else []), dtype=np.int64)

@@ -24,40 +24,40 @@ if TYPE_CHECKING:
 class ClassSampler(WindowSampler):
     """Draws batches of one class each, with replacement.
 
-    A class is drawn, by ``class_weights``, for every ``lcm(chunk_size, batch_size)`` rows, the least that are whole
-    chunks and whole batches; each of their chunks is ``chunk_size`` consecutive rows *of the class*, beginning at one
-    drawn uniformly (one that begins near the last goes on at the first), so that all rows of a class are equally
-    likely. Works on any collection: where it is sorted by the class (``groupby``), such a chunk is one contiguous read;
-    where it is shuffled, it is spread over as many rows as hold that many of the class.
+    For every ``lcm(chunk_size, batch_size)`` rows, the fewest that are whole chunks and whole batches, a class is drawn
+    by ``class_weights``. A chunk is ``chunk_size`` consecutive rows *of the class*. It begins at one that is drawn
+    uniformly, and wraps around at the last, so that all rows of a class are equally likely. Works on any collection:
+    if it is sorted by the class (``groupby``), a chunk is one contiguous read; if it is shuffled, the rows of a chunk
+    are spread over many others.
 
     Parameters
     ----------
     chunk_size
-        Consecutive rows of a class that are read at once.
+        Consecutive rows of a class per chunk.
     preload_nchunks
-        Chunks that are in memory together: a window.
+        Chunks per window: those that are in memory together.
     batch_size
-        Rows per batch; must divide ``chunk_size * preload_nchunks``. A multiple of ``chunk_size`` gives every batch a
-        class of its own.
+        Rows per batch; must divide ``chunk_size * preload_nchunks``. With a multiple of ``chunk_size``, a class is
+        drawn for every batch.
     classes
-        The class of every row of the loader, none missing: ``collection.obs(["cell_type"])["cell_type"].values``.
+        Class of each row of the loader, none missing: ``collection.obs(["cell_type"])["cell_type"].values``.
     num_samples
         Rows per epoch.
     class_weights
-        ``(n_categories,)`` how often each class is drawn relative to others, in the order of ``classes.categories``;
-        default, all equally often. A class without positive weight is not drawn.
+        ``(n_categories,)`` relative frequency of each class, in the order of ``classes.categories``; default, equal.
+        A class without positive weight is not drawn.
     mask
-        The rows to sample from: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all. Weights of
-        classes that have no row there go to the others.
+        Rows to sample from: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all. Weights of
+        classes without a row in it go to the others.
     drop_last
         Whether a last batch of fewer than ``batch_size`` rows is left out.
     rng
-        One integer is drawn from it, and is the seed from then on.
+        Generator or seed; one integer is drawn from it now, and is the sampler's seed from then on.
 
     Raises
     ------
     TypeError
-        If ``classes`` is no categorical, or ``class_weights`` a Series, whose index would be ignored.
+        If ``classes`` is not a categorical, or ``class_weights`` is a Series, whose index would be ignored.
     ValueError
         If an argument is out of range, a class is missing, or no class of positive weight is in ``mask``.
 
@@ -108,7 +108,7 @@ class ClassSampler(WindowSampler):
 
     @property
     def mask(self) -> slice | RowSet:
-        """The rows that are sampled from."""
+        """Rows to sample from."""
         return self._mask
 
     @mask.setter
@@ -120,10 +120,10 @@ class ClassSampler(WindowSampler):
     def validate(self, n_obs: int) -> None:
         """Raise ``ValueError`` unless there is a class for each of the ``n_obs`` rows."""
         if n_obs != len(self._codes):
-            raise ValueError(f"`classes` must have one entry a row of the loader ({n_obs}), got {len(self._codes)}.")
+            raise ValueError(f"`classes` must have one entry per row of the loader ({n_obs}), got {len(self._codes)}.")
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches."""
+        """Return a description that is equal for two samplers if they make the same batches."""
         own = {"seed": self.order_seed(), "num_samples": self._num_samples}
         return super().identity() | own | self._digests
 
@@ -139,25 +139,25 @@ class ClassSampler(WindowSampler):
         class_rows = self._rows_of_one_class()
         of_chunk = np.repeat(rows.draw_classes(-(-n_rows // class_rows), rng), class_rows // self._chunk_size)
         requests = rows.draw(of_chunk[: len(lengths)], lengths, rng)
-        # Shuffled among the rows of one draw of a class, of which batches are made.
+        # Rows are shuffled within groups; batches are cut from these.
         order = np.lexsort((rng.random(n_rows), np.arange(n_rows) // self._shuffled_rows()))
         return {"requests": requests, "splits": split_every(order, self._batch_size)}
 
     def _rows_of_one_class(self) -> int:
-        """Return for how many rows, in whole chunks, a class is drawn."""
+        """Return the number of rows, in whole chunks, for which one class is drawn."""
         return math.lcm(self._chunk_size, self._batch_size)
 
     def _shuffled_rows(self) -> int:
-        """Return how many rows are shuffled among each other."""
+        """Return the number of rows that are shuffled among each other."""
         return self._rows_of_one_class()
 
 
 class WeightedClassSampler(ClassSampler):
     """Draws batches that mix classes by ``class_weights``, with replacement.
 
-    A class is drawn for every chunk, and chunks are made as :class:`ClassSampler` makes them, but the rows of a whole
-    window are shuffled among each other, so that a batch has each class by its weight, give or take chance. Parameters
-    and errors are those of :class:`ClassSampler`.
+    Chunks are those of :class:`ClassSampler`, but a class is drawn for each chunk, and the rows of a whole window are
+    shuffled among each other, so that the shares of classes in a batch follow their weights. Parameters and errors are
+    those of :class:`ClassSampler`.
 
     Examples
     --------
@@ -177,7 +177,7 @@ class WeightedClassSampler(ClassSampler):
 
 
 class _Drawable:
-    """The rows of every class that can be drawn, one class after the other."""
+    """The rows of each class that can be drawn, one class after the other."""
 
     def __init__(self, rows: RowSet, codes: np.ndarray, weights: np.ndarray) -> None:
         numbers = np.asarray(rows)
@@ -197,10 +197,10 @@ class _Drawable:
         return rng.choice(self._classes, size=n, p=self._share)
 
     def draw(self, classes: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return row numbers: for each class, consecutive rows of it that start at a random row."""
+        """Return row numbers: for each class, consecutive rows of it, from one that is drawn uniformly."""
         counts = self._counts[classes]
-        places = concatenated_ranges(rng.integers(counts), lengths) % np.repeat(counts, lengths)
-        return self._runs.at(np.repeat(self._first[classes], lengths) + places)
+        positions = concatenated_ranges(rng.integers(counts), lengths) % np.repeat(counts, lengths)
+        return self._runs.at(np.repeat(self._first[classes], lengths) + positions)
 
 
 def _class_weights(weights: Any, n_classes: int) -> np.ndarray:
@@ -213,5 +213,5 @@ def _class_weights(weights: Any, n_classes: int) -> np.ndarray:
         )
     positive = np.maximum(np.asarray(weights, dtype=np.float64), 0.0)
     if positive.shape != (n_classes,):
-        raise ValueError(f"`class_weights` must have one weight a category ({n_classes},), got {positive.shape}.")
+        raise ValueError(f"`class_weights` must have one weight per category ({n_classes},), got {positive.shape}.")
     return check_weights(positive, "class_weights")

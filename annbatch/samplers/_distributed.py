@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ._ranks import DistInfo
     from ._row_set import RowSet
 
-_SEED = 0  # where none was given: ranks must agree
+_SEED = 0  # of samplers without a seed: ranks must agree
 
 
 class DistributedSampler(Sampler):
-    """Deals the batches of a sampler's epoch to the processes (ranks) of a training run.
+    """Divides the batches of each epoch among the processes (ranks) of a training run.
 
-    All ranks know the same epoch, and each takes a contiguous part of its batches: other chunks in every epoch, and
-    every row on one rank only. Ranks have the same number of batches of the same size.
+    All ranks compute the same order, and each takes a contiguous part of its batches: different chunks in every epoch,
+    and each row on one rank only. All ranks have the same number of batches of the same size.
 
     The sampler must be the same on every rank: **give it the same seed everywhere**. One without a seed gets the same
-    on all. The rest of an epoch can be taken over by another number of ranks; see
+    seed on all ranks. The rest of an epoch can be taken over by another number of ranks; see
     :meth:`annbatch.Loader.state_dict`.
 
     Parameters
@@ -38,27 +38,27 @@ class DistributedSampler(Sampler):
     sampler
         Sampler whose batches are shared; it is copied.
     dist_info
-        Where rank and number of ranks are from: ``"torch"`` (``torch.distributed``, initialized), ``"jax"``
+        Source of rank and number of ranks: ``"torch"`` (``torch.distributed``, initialized), ``"jax"``
         (``jax.distributed``, initialized), ``"env"`` (the variables that torchrun, SLURM or MPI set), or a callable
-        that returns the two.
+        that returns both.
     enforce_equal_batches
-        Whether ranks have the same number of batches of the same size (in the middle of an epoch, of the size that the
-        sampler makes them). If not, every batch is yielded unchanged, and some ranks have one more than others:
-        at its end their states differ, and that of a rank with the most is the one to save.
+        Whether all ranks have the same number of batches of the same size; only the last batch of an epoch is taken to
+        be shorter. If not, every batch is yielded unchanged, and some ranks have one more than others: at the end of an
+        epoch their states differ, and that of a rank with the most is the one to save.
     remainder
-        Treatment of rows that are too few for one more batch on each rank. ``"drop"``: they are left out, fewer
-        than ``batch_size * world_size``; other rows in every epoch. ``"wrap"``: they are filled up with batches, and
-        the last batch with rows, from the beginning of the epoch. ``"pad"``: a rank that lacks a batch repeats its last
-        one, and a short batch its last row, so that what is extra is seen by its ``index``.
+        Treatment of rows that are too few for one more batch on each rank. ``"drop"``: they are left out, fewer than
+        ``batch_size * world_size``, and different rows in every epoch. ``"wrap"``: they are filled up with batches from
+        the beginning of the epoch, and the last batch with rows from there. ``"pad"``: a rank that lacks a batch
+        repeats its last one, and a short batch its last row, so that ``index`` tells the copies.
 
     Raises
     ------
     RuntimeError
-        If there is no rank to be found where ``dist_info`` points.
+        If ``dist_info`` gives no rank: the framework is not initialized, or no variables are set.
     TypeError
-        If ``sampler`` is none, or itself a DistributedSampler.
+        If ``sampler`` is not a Sampler, or is a DistributedSampler.
     ValueError
-        If an argument is not one of these.
+        If an argument is out of range.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class DistributedSampler(Sampler):
 
     @property
     def mask(self) -> slice | RowSet:
-        """The rows that all ranks sample from."""
+        """Rows that all ranks sample from."""
         return self._sampler.mask
 
     @mask.setter
@@ -134,7 +134,7 @@ class DistributedSampler(Sampler):
 
     @property
     def rng(self) -> np.random.Generator | None:
-        """The generator of the distributed sampler."""
+        """Generator of the distributed sampler."""
         return self._sampler.rng
 
     @rng.setter
@@ -143,7 +143,7 @@ class DistributedSampler(Sampler):
         self.order_seed_is_given = value is not None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next ``sample`` produces."""
+        """Choose the epoch that the next ``sample`` yields."""
         super().set_epoch(epoch)
         self._sampler.set_epoch(epoch)
 
@@ -162,7 +162,7 @@ class DistributedSampler(Sampler):
             )
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches; the number of ranks may differ."""
+        """Return a description that is equal for two samplers of the same batches; the number of ranks may differ."""
         return self._sampler.identity() | {"remainder": self._remainder}
 
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:

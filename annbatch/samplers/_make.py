@@ -1,4 +1,4 @@
-"""The sampler that a loader's sampling arguments ask for."""
+"""The sampler of a loader, made from its sampling arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULTS = {"chunk_size": 512, "preload_nchunks": 32, "batch_size": 1, "drop_la
 
 
 def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling: Any) -> Sampler:
-    """Return the sampler that was given, or the one that the arguments describe; None stands for not given.
+    """Return the sampler that was given, or make one from the arguments; None means not given.
 
     Raises
     ------

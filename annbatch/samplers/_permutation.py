@@ -1,4 +1,4 @@
-"""Random orders of any size: drawn where that is cheap, computed entry by entry where it is not."""
+"""Random orders of any size: short ones are drawn, long ones are computed entry by entry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 DRAWN_UP_TO = 1 << 20
-"""Longest order that is drawn: 8 MB and 12 ms an epoch, and every order exactly as likely as any other."""
+"""Longest order that is drawn: 8 MB and 12 ms per epoch, and all orders are exactly equally likely."""
 
 _ROUNDS = 8  # of the network; see `Keyed`
 _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -56,7 +56,7 @@ class Drawn:
 
 
 class Keyed:
-    """An order of which each entry is computed from its position and a key, and nothing is kept in memory.
+    """An order whose entries are each computed from position and key; nothing is kept in memory.
 
     A Feistel network on pairs of residues, as in Black and Rogaway, "Ciphers with arbitrary finite domains" (2002): a
     position is ``left * b + right`` with ``a * b`` just above ``n``; each round adds a keyed hash of one half to the
@@ -70,7 +70,7 @@ class Keyed:
     n
         Number of entries, from 2 to ``2**62``.
     rng
-        Draws the keys.
+        Generator that draws the keys.
     """
 
     def __init__(self, n: int, rng: np.random.Generator) -> None:
@@ -93,7 +93,7 @@ class Keyed:
         left, right = np.divmod(positions.astype(np.uint64), np.uint64(self._right))
         sizes = np.uint64(self._left), np.uint64(self._right)
         for number, key in enumerate(self._keys):
-            # Halves trade places after each round, and their sizes with them.
+            # The halves are swapped after each round, and their sizes with them.
             size = sizes[number % 2]
             left += _hash_below(right ^ key, size)
             left -= np.where(left >= size, size, np.uint64(0))
@@ -112,5 +112,5 @@ def _hash_below(words: np.ndarray, size: np.uint64) -> np.ndarray:
 
 
 def random_order(n: int, rng: np.random.Generator) -> Permutation:
-    """Return an order of ``0..n`` that ``rng`` decides; where ``n`` is large, nothing of that size is made."""
+    """Return an order of ``0..n`` that depends on ``rng`` alone; for a large ``n``, it takes no memory."""
     return Drawn(n, rng) if n <= DRAWN_UP_TO else Keyed(n, rng)

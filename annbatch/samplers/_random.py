@@ -21,39 +21,39 @@ if TYPE_CHECKING:
 class RandomSampler(ChunkSampler):
     """Reads chunks in random order and shuffles the rows of those that are in memory together.
 
-    Without replacement every row comes exactly once an epoch. With replacement each chunk begins at a row drawn
-    uniformly (one that begins near the end goes on at the beginning), and with ``weights`` it is drawn by the weight of
-    its rows and each of its places by theirs: a draw is row ``i`` with probability ``weights[i] / weights.sum()``.
-    Draws of one chunk are neighbours; with ``chunk_size=1`` all are independent. Numbers come from NumPy alone:
+    Without replacement, every row comes exactly once per epoch. With replacement, each chunk begins at a row that is
+    drawn uniformly, and wraps around at the end. With ``weights``, a chunk is drawn by the sum of its weights, then its
+    rows by their own: each draw is row ``i`` with probability ``weights[i] / weights.sum()``. Draws from one chunk are
+    neighbours; with ``chunk_size=1`` all draws are independent. Randomness comes from NumPy alone:
     ``torch.manual_seed`` has no effect.
 
     Parameters
     ----------
     chunk_size
-        Contiguous rows that are read at once; 1 is a shuffle of single rows.
+        Contiguous rows per chunk; 1 shuffles single rows.
     preload_nchunks
-        Chunks that are in memory together, and so shuffled among each other: a window.
+        Chunks per window: those that are in memory together, and shuffled among each other.
     batch_size
         Rows per batch; must divide ``chunk_size * preload_nchunks``.
     replacement
         Whether chunks are drawn independently of each other, so that rows may repeat.
     num_samples
-        Rows per epoch; default, as many as there are.
+        Rows per epoch; default, the number of rows in ``mask``.
     weights
-        ``(n_obs,)`` how often each row is to come relative to others; rows are then drawn with replacement. Rows of
-        weight 0 never come, and are not read.
+        ``(n_obs,)`` relative frequency of each row; rows are then drawn with replacement. Rows of weight 0 are neither
+        drawn nor read.
     drop_last
         Whether a last batch of fewer than ``batch_size`` rows is left out.
     mask
-        The rows to sample from: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all. Chunks are
-        then made of consecutive rows of the set, and no other row is read.
+        Rows to sample from: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all. Chunks are
+        then consecutive rows of the set, and no other row is read.
     rng
-        One integer is drawn from it, and is the seed from then on.
+        Generator or seed; one integer is drawn from it now, and is the sampler's seed from then on.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, with its name, the rule and the value.
+        If an argument is out of range.
 
     Examples
     --------
@@ -88,12 +88,12 @@ class RandomSampler(ChunkSampler):
         self._replacement = bool(replacement) or weights is not None
 
     def validate(self, n_obs: int) -> None:
-        """Raise ``ValueError`` if ``n_obs`` rows are too few for the mask or ``num_samples``, or not the weights'."""
+        """Raise ``ValueError`` if ``n_obs`` rows are too few, or not as many as there are weights."""
         available, n_samples = len(self._rows(n_obs)), self._n_samples(n_obs)
         if self._weights is not None:
             if len(self._weights) != n_obs:
                 raise ValueError(
-                    f"`weights` must have one entry a row of the loader ({n_obs}), got {len(self._weights)}."
+                    f"`weights` must have one entry per row of the loader ({n_obs}), got {len(self._weights)}."
                 )
             return
         if n_samples <= available:
@@ -109,7 +109,7 @@ class RandomSampler(ChunkSampler):
             )
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches."""
+        """Return a description that is equal for two samplers if they make the same batches."""
         return super().identity() | {
             "replacement": self._replacement,
             "num_samples": self._num_samples,
@@ -128,19 +128,19 @@ class RandomSampler(ChunkSampler):
         return partial(self._weighted, self._weighted_rows(rows), epoch)
 
     def _drawn(self, rows: RowSet, epoch: int, window: int, n_rows: int) -> LoadRequest:
-        """Return chunks that begin anywhere, ``n_rows`` in all."""
+        """Return chunks that begin at any row, ``n_rows`` in total."""
         rng = keyed_rng(self.order_seed(), epoch, CHUNKS, window)
         lengths = chunk_lengths(n_rows, self._chunk_size)
         positions = concatenated_ranges(rng.integers(len(rows), size=len(lengths)), lengths)
         return self._request(rows.at(positions % len(rows)), epoch, window, n_rows)
 
     def _weighted(self, rows: WeightedRows, epoch: int, window: int, n_rows: int) -> LoadRequest:
-        """Return rows drawn by their weights, from as few chunks as ``n_rows`` fill."""
+        """Return ``n_rows`` rows drawn by weight, from as few chunks as hold that many."""
         rng = keyed_rng(self.order_seed(), epoch, CHUNKS, window)
         return self._request(rows.draw(chunk_lengths(n_rows, self._chunk_size), rng), epoch, window, n_rows)
 
     def _weighted_rows(self, rows: RowSet) -> WeightedRows:
-        """Return the rows with their weights, made once: it takes time in proportion to their number."""
+        """Return the rows with their weights; prepared once per mask, which takes time for many rows."""
         known = self.__dict__.get("_known_weights")
         if known is None or known[0] is not self._mask or known[1].n_obs != rows.n_obs:
             assert self._weights is not None
@@ -149,19 +149,19 @@ class RandomSampler(ChunkSampler):
 
 
 class WeightedRows:
-    """The rows of a set with their weights, cut into chunks of consecutive ones.
+    """The rows of a set with their weights, cut into chunks of consecutive rows.
 
-    A chunk is drawn by the sum of its weights, then each of its places by the weights within it. The product of the two
-    probabilities is a row's share of all the weights, exactly, however large a chunk is.
+    A chunk is drawn by the sum of its weights, then rows of it by their own. The product of the two probabilities is
+    exactly a row's share of all weights, whatever the size of chunks.
 
     Parameters
     ----------
     rows
-        The rows.
+        Rows to draw from.
     weights
         ``(n_obs,)`` float64.
     chunk_size
-        Consecutive rows of the set in a chunk; the last may be shorter.
+        Consecutive rows of the set per chunk; the last chunk may be shorter.
 
     Raises
     ------
@@ -176,7 +176,7 @@ class WeightedRows:
         of_rows = weights if len(rows) == len(weights) else weights[np.asarray(rows)]
         self._weights = of_rows
         per_chunk = np.add.reduceat(of_rows, np.arange(0, len(of_rows), chunk_size))
-        # Chunks without weight are left out, so that no rounding of a drawn number can end in one.
+        # Without chunks of weight 0, in which the rounding of a drawn number could end.
         self._chunks = np.flatnonzero(per_chunk)
         self._ends = np.cumsum(per_chunk[self._chunks])
         if not len(self._chunks):
@@ -192,9 +192,9 @@ class WeightedRows:
         beyond = positions >= len(self._rows)
         positions[beyond] = len(self._rows) - 1
         ends = np.cumsum(np.where(beyond, 0.0, self._weights[positions]), axis=1)
-        # One search serves all chunks: the i-th one's numbers lie between i and i + 1.
+        # One search for all chunks: the numbers of chunk i are between i and i + 1.
         chunk = np.repeat(np.arange(len(lengths)), lengths)
         shifted = (ends / ends[:, -1:] + np.arange(len(lengths))[:, None]).ravel()
         found = np.searchsorted(shifted, rng.random(len(chunk)) + chunk, side="right") - chunk * self._chunk_size
-        last = np.argmax(ends == ends[:, -1:], axis=1)  # with weight: where rounding would end beyond
+        last = np.argmax(ends == ends[:, -1:], axis=1)  # with weight, in case rounding ends beyond it
         return self._rows.at(positions[chunk, np.minimum(found, last[chunk])])

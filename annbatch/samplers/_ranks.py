@@ -46,7 +46,7 @@ def find_rank(dist_info: DistInfo) -> tuple[int, int]:
 
 
 def _of_torch() -> tuple[int, int]:
-    distributed = import_module("torch.distributed")  # asked for by name, so no import of the core's own
+    distributed = import_module("torch.distributed")  # by name: the core imports no framework itself
     if not (distributed.is_available() and distributed.is_initialized()):
         raise RuntimeError(
             "`dist_info='torch'` needs its processes joined: call `torch.distributed.init_process_group` first."

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
-    """Rows as runs of consecutive ones, 16 bytes a run.
+    """Rows as runs of consecutive row numbers, 16 bytes per run.
 
     Attributes
     ----------
     starts
-        ``(n_runs,)`` int64 first row of each run.
+        ``(n_runs,)`` int64 first row number of each run.
     offsets
-        ``(n_runs + 1,)`` int64 position of each run's first row among the rows, and the number of rows.
+        ``(n_runs + 1,)`` int64 position of each run's first row among all rows, and the number of rows.
     """
 
     starts: np.ndarray
@@ -31,7 +31,7 @@ class Runs:
 
     @classmethod
     def of(cls, rows: np.ndarray) -> Runs:
-        """Return rows as runs, in the order given."""
+        """Return rows as runs, in the given order."""
         first = np.flatnonzero(np.concatenate([[len(rows) > 0], np.diff(rows) != 1]))
         return cls(rows[first], np.append(first, len(rows)))
 
@@ -51,23 +51,23 @@ class Runs:
 class RowSet:
     """A set of rows, in the order in which they are stored.
 
-    Every sampler takes one as its ``mask``, as it takes what it is made from. It is kept as runs of consecutive rows,
-    16 bytes each.
+    Every sampler accepts one as its ``mask``, and anything from which one can be made. It is kept as runs of
+    consecutive rows, 16 bytes per run.
 
     Parameters
     ----------
     rows
-        A slice, a boolean mask, or an array of row numbers, in any order and none twice.
+        A slice, a boolean mask, or an array of row numbers, in any order, none twice.
     n_obs
-        Number of rows that there are, where it is known: rows beyond are refused, and a slice may end with it. That of
-        a boolean mask is its length.
+        Total number of rows, if known: larger row numbers are refused, and a slice may be open. For a boolean mask, it
+        is the length of the mask.
 
     Raises
     ------
     TypeError
-        If ``rows`` is something else.
+        If ``rows`` is anything else.
     ValueError
-        If a row is negative, beyond ``n_obs`` or named twice, there is none, or a slice has a step.
+        If a row number is negative, beyond ``n_obs`` or repeated, there are no rows, or a slice has a step.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class RowSet:
 
     def _check(self, n_obs: int) -> None:
         if self.n_obs not in (None, n_obs):
-            raise ValueError(f"`mask` must have one entry a row of the loader ({n_obs}), got {self.n_obs}.")
+            raise ValueError(f"`mask` must have one entry per row of the loader ({n_obs}), got {self.n_obs}.")
         if self.stop > n_obs:
             raise ValueError(f"`mask` must name rows of the loader's 0..{n_obs}, got {self.stop - 1}.")
         self.n_obs = n_obs
@@ -112,12 +112,12 @@ class RowSet:
 
     @property
     def stop(self) -> int:
-        """The number after that of the last row."""
+        """Number of the last row, plus 1."""
         return int(self.at(np.array([len(self) - 1]))[0]) + 1
 
     @property
     def is_range(self) -> bool:
-        """Whether the rows are one run."""
+        """Whether the rows are a single run."""
         return len(self._runs.starts) == 1
 
     def at(self, positions: np.ndarray) -> np.ndarray:
@@ -125,17 +125,17 @@ class RowSet:
         return self._runs.at(positions)
 
     def stretches(self, starts: np.ndarray, lengths: np.ndarray) -> list[slice] | np.ndarray:
-        """Return the rows of stretches of positions, as a request names them.
+        """Return the rows of stretches of positions, in the form of a request.
 
         Parameters
         ----------
         starts, lengths
-            ``(n,)`` int64; positions in the set.
+            ``(n,)`` int64; positions in the set, and numbers of rows.
 
         Returns
         -------
         list of slice or numpy.ndarray
-            A slice a stretch where the set is one run; else row numbers, one stretch after the other.
+            One slice per stretch if the set is one run; else row numbers, one stretch after the other.
         """
         if self.is_range:
             first = self.at(starts)
@@ -143,10 +143,10 @@ class RowSet:
         return self.at(concatenated_ranges(starts, lengths))
 
     def digest(self) -> str:
-        """Return a short text that stands for the rows, in this process and any other."""
+        """Return a short text that identifies the rows, the same in every process."""
         if self.is_range:
             return f"{self.stop - len(self)}:{self.stop}"
-        if self._digest is None:  # states are taken often
+        if self._digest is None:  # kept: states are taken often
             self._digest = digest(np.concatenate([self._runs.starts, self._runs.offsets]).astype("<i8"))
         return self._digest
 
@@ -169,7 +169,7 @@ RowsLike = slice | np.ndarray | list[int] | list[bool] | RowSet
 
 
 def check_mask(mask: RowsLike | None) -> slice | RowSet:
-    """Return ``mask`` as samplers keep it: a slice with its start filled in, which may be open, or a set."""
+    """Return ``mask`` as samplers keep it: a set, or a slice with its start filled in, which may be open."""
     if mask is None:
         return slice(0, None)
     if not isinstance(mask, slice):
@@ -186,7 +186,7 @@ def check_mask(mask: RowsLike | None) -> slice | RowSet:
 
 
 def mask_text(mask: slice | RowSet) -> str:
-    """Return a short text that stands for the rows of a mask, in this process and any other."""
+    """Return a short text that identifies the rows of a mask, the same in every process."""
     if isinstance(mask, RowSet):
         return mask.digest()
     start, stop = mask.start or 0, mask.stop
@@ -209,7 +209,7 @@ def _range_of(rows: slice, n_obs: int | None) -> tuple[int, int]:
 
 
 def _ascending(array: np.ndarray) -> np.ndarray:
-    """Return the row numbers that a boolean mask or an array of row numbers names, ascending."""
+    """Return the row numbers of a boolean mask or an array of row numbers, ascending."""
     if array.ndim != 1 or array.dtype.kind not in "biu":
         raise TypeError(
             "`mask` must be a slice, a boolean mask, or an array of row numbers, "
@@ -220,7 +220,7 @@ def _ascending(array: np.ndarray) -> np.ndarray:
         raise ValueError(f"`mask` must name at least one row, got none of {len(array)}.")
     if rows[0] < 0:
         raise ValueError(f"`mask` must name rows by numbers from 0, got {rows[0]}.")
-    again = rows[:-1][np.diff(rows) == 0]
-    if len(again):
-        raise ValueError(f"`mask` must name no row twice, got row {again[0]} again.")
+    repeated = rows[:-1][np.diff(rows) == 0]
+    if len(repeated):
+        raise ValueError(f"`mask` must name no row twice, got row {repeated[0]} again.")
     return rows

@@ -1,4 +1,4 @@
-"""The generators that belong to a seed and a place in the run."""
+"""Random generators that are keyed by a seed and a position in the run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ ATTRIBUTES, WINDOWS, SAMPLERS = 0, 1, 2  # purposes of keyed generators
 
 
 def keyed_rng(seed: int, *key: int) -> np.random.Generator:
-    """Return the generator that belongs to a seed and a place in the run, independent of all others."""
+    """Return the generator of a seed and a key, independent of the generators of all other keys."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def generator_and_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generator, int]:
-    """Return a generator and the one integer drawn from it, which is the sampler's seed from then on."""
+    """Return a generator and an integer drawn from it, which is the sampler's seed from then on."""
     if isinstance(rng, int | np.integer) and rng < 0:
         raise ValueError(f"`rng` must not be negative, got {rng}.")
     generator = np.random.default_rng(rng)

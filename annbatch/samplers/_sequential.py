@@ -16,20 +16,20 @@ class SequentialSampler(ChunkSampler):
     Parameters
     ----------
     chunk_size
-        Contiguous rows that are read at once.
+        Contiguous rows per chunk.
     preload_nchunks
-        Chunks that are in memory together: a window.
+        Chunks per window: those that are in memory together.
     batch_size
         Rows per batch; must divide ``chunk_size * preload_nchunks``.
     drop_last
         Whether a last batch of fewer than ``batch_size`` rows is left out.
     mask
-        The rows to read: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all.
+        Rows to read: a slice, a boolean mask, row numbers, or a :class:`RowSet`; default, all.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, with its name, the rule and the value.
+        If an argument is out of range.
 
     Examples
     --------

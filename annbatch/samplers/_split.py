@@ -1,4 +1,4 @@
-"""Rows assigned to training, validation and test, once and for all."""
+"""Splits of rows into training, validation and test, which outlive shuffling and conversion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import os
 
 FORMAT, VERSION = "annbatch.Split", 1
-_IN_NONE = 255  # the number of the part of rows that are in none
+_IN_NONE = 255  # number for rows that are in no part
 _NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
 
 
@@ -33,11 +33,11 @@ class Split(Mapping[str, RowSet]):
     names
         Names of the parts.
     part_of
-        ``(n_obs,)`` uint8; the number of each row's part, 255 for a row that is in none.
+        ``(n_obs,)`` uint8 number of each row's part, 255 for rows in no part.
     groupby
-        The column whose groups are not divided; None where rows are assigned one by one.
+        Column whose groups are kept together; None if rows are assigned one by one.
     groups
-        The name of the part of each group.
+        Name of the part of each group.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Split(Mapping[str, RowSet]):
 
     @property
     def n_obs(self) -> int:
-        """Number of rows, those included that are in no part."""
+        """Number of rows, including those in no part."""
         return len(self._part_of)
 
     def __getitem__(self, name: str) -> RowSet:
@@ -78,21 +78,21 @@ class Split(Mapping[str, RowSet]):
         return f"Split of {self.n_obs:,} rows: {parts}{grouped}"
 
     def of(self, obs: pd.DataFrame) -> Split:
-        """Return the same split of other rows: each goes where its group went.
+        """Return the same split of other rows: each row goes to the part of its group.
 
         Parameters
         ----------
         obs
-            With the column that this split was grouped by: those of the collection that the rows were converted to, or
-            of new rows of the same groups.
+            Annotations that have the column ``groupby``: of the collection that the rows were converted to, or of new
+            rows of the same groups.
 
         Raises
         ------
         ValueError
-            If this split has no groups, or ``obs`` has one that was not split.
+            If this split has no groups, or ``obs`` has groups that this split does not know.
         """
         if self.groupby is None:
-            raise ValueError("`of` needs a split by groups: rows are known again by theirs only; give `groupby`.")
+            raise ValueError("`of` needs a split by groups, which identify rows again: use `split(groupby=...)`.")
         codes, labels = _groups_of(obs, self.groupby)
         unknown = [label for label in labels if label not in self.groups]
         if unknown:
@@ -104,7 +104,7 @@ class Split(Mapping[str, RowSet]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the split to a small JSON file: about one bit per row, less where whole chunks were assigned.
 
-        A file that was there is replaced when the new one is whole.
+        An existing file is replaced once the new one is complete.
         """
         content = {
             "format": FORMAT,
@@ -130,12 +130,12 @@ class Split(Mapping[str, RowSet]):
         Raises
         ------
         ValueError
-            If the file holds something else, or a later version.
+            If the file is not such a file, or of a later version.
         """
         try:
             content = json.loads(Path(path).read_text())
         except ValueError as error:
-            raise ValueError(f"`path` must be a file that `Split.save` wrote, got {path}, which is no JSON.") from error
+            raise ValueError(f"`path` must be a file that `Split.save` wrote, got {path}, not JSON.") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"`path` must be a file that `Split.save` wrote, got {path}.")
         if content["version"] != VERSION:
@@ -154,26 +154,26 @@ def split(
     seed: int = 0,
     chunk_size: int = 64,
 ) -> Split:
-    """Deal rows to disjoint parts.
+    """Assign rows to disjoint parts.
 
     Parameters
     ----------
     rows
         Number of rows, or their ``obs``: ``collection.obs(["donor", "cell_type"])``.
     fractions
-        The share of each part by its name; of two or three without names, ``train`` and ``test``, or ``train``,
-        ``valid`` and ``test``. Where they add up to less than 1, the rest is in none.
+        Fraction of each part, by name; two or three without names are ``train`` and ``test``, or ``train``, ``valid``
+        and ``test``. If they add up to less than 1, the remaining rows are in no part.
     groupby
-        A column of ``obs`` whose groups are kept together, so that no donor is in two parts. Sizes are then as close to
+        Column of ``obs`` whose groups are kept together, so that no donor is in two parts. Sizes are then as close to
         the fractions as whole groups allow, and every part has a group.
     stratify
-        A column of ``obs`` whose labels are to have the same shares in every part: exactly, up to a row a label; with
+        Column of ``obs`` whose labels have the same shares in every part: exactly, up to one row per label; with
         ``groupby``, as closely as whole groups allow.
     seed
-        Decides which rows go where.
+        Seed of the assignment.
     chunk_size
-        With neither ``groupby`` nor ``stratify``, this many neighbouring rows stay together, so that chunks are read
-        whole; 1 for a split of single rows.
+        Neighbouring rows that stay together, so that chunks are read whole, if neither ``groupby`` nor ``stratify`` is
+        given; 1 splits single rows.
 
     Returns
     -------
@@ -185,8 +185,8 @@ def split(
     KeyError
         If ``obs`` lacks a column.
     ValueError
-        If fractions are not positive or add up to more than 1, there are too few rows or groups for the parts, or a row
-        lacks a group or a label.
+        If fractions are not positive or add up to more than 1, rows or groups are too few for the parts, or a row lacks
+        a group or a label.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def split(
         obs, n_obs = pd.DataFrame(index=pd.RangeIndex(rows)), int(rows)
     else:
         name = "stratify" if groupby is None else "groupby"
-        raise ValueError(f"`{name}` needs obs in place of the number of rows, got {rows}.")
+        raise ValueError(f"`{name}` needs obs instead of the number of rows, got {rows}.")
     targets = np.array(list(shares.values()))
     if targets.sum() < 1 - 1e-9:
         targets = np.append(targets, 1 - targets.sum())
@@ -219,15 +219,15 @@ def split(
     strata = np.zeros(n_obs, dtype=np.int64) if stratify is None else _groups_of(obs, stratify)[0]
     if groupby is not None:
         codes, labels = _groups_of(obs, groupby)
-        of_group = _deal_groups(codes, strata, targets, n_parts=len(shares), rng=rng)
+        of_group = _assign_groups(codes, strata, targets, n_parts=len(shares), rng=rng)
         names = [*shares, None]
         groups = {label: names[min(part, len(shares))] for label, part in zip(labels, of_group.tolist(), strict=True)}
         return Split(list(shares), _numbered(of_group[codes], len(shares)), groupby=groupby, groups=groups)
     if stratify is not None:
-        part_of = _deal_rows(strata, targets, rng)
+        part_of = _assign_rows(strata, targets, rng)
     else:
         chunks = np.arange(n_obs) // chunk_size
-        part_of = _deal_rows(np.zeros(-(-n_obs // chunk_size), dtype=np.int64), targets, rng)[chunks]
+        part_of = _assign_rows(np.zeros(-(-n_obs // chunk_size), dtype=np.int64), targets, rng)[chunks]
     return Split(list(shares), _numbered(part_of, len(shares)))
 
 
@@ -243,15 +243,15 @@ def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]
 
 
 def _groups_of(obs: pd.DataFrame, column: str) -> tuple[np.ndarray, list[Any]]:
-    """Return the number of each row's group, and the groups' labels, as JSON has them."""
+    """Return the number of each row's group, and the JSON-able labels of the groups."""
     codes, labels = pd.factorize(obs[column], sort=True)
     if len(codes) and codes.min() < 0:
         raise ValueError(f"`{column}` must be known for every row, got none for {(codes < 0).sum()} rows.")
     return codes, [label.item() if isinstance(label, np.generic) else label for label in labels]
 
 
-def _deal_rows(strata: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the part of each row: of each stratum the shares that ``targets`` says, rounded by largest remainder."""
+def _assign_rows(strata: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of each row: parts have the shares ``targets`` of each stratum, rounded by largest remainder."""
     part_of = np.empty(len(strata), dtype=np.int64)
     order = np.lexsort((rng.random(len(strata)), strata))
     counts = np.bincount(strata)
@@ -263,10 +263,10 @@ def _deal_rows(strata: np.ndarray, targets: np.ndarray, rng: np.random.Generator
     return part_of
 
 
-def _deal_groups(
+def _assign_groups(
     groups: np.ndarray, strata: np.ndarray, targets: np.ndarray, *, n_parts: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the part of each group: largest first, each to where it brings the shares of labels nearest to targets."""
+    """Return the part of each group: largest first, each goes where it brings the shares of labels nearest targets."""
     counts = np.zeros((groups.max(initial=-1) + 1, strata.max(initial=0) + 1))
     np.add.at(counts, (groups, strata), 1)
     if len(counts) < n_parts:
@@ -277,7 +277,7 @@ def _deal_groups(
     empty = set(range(n_parts))
     order = np.lexsort((rng.random(len(counts)), -counts.sum(axis=1)))
     for left, group in zip(range(len(order), 0, -1), order.tolist(), strict=True):
-        # In proportion to a part's size: what a large one lacks would else drown what a small one has too much of.
+        # Relative to a part's size: the deficit of a large part would otherwise hide the excess of a small one.
         worse = ((lacking - counts[group]) ** 2 - lacking**2).sum(axis=1) / targets
         allowed = sorted(empty) if left <= len(empty) else range(len(targets))
         part = min(allowed, key=lambda part: float(worse[part]))

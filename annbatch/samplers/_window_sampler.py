@@ -53,7 +53,7 @@ class WindowSampler(Sampler):
 
     @property
     def mask(self) -> slice | RowSet:
-        """The rows that are sampled from."""
+        """Rows to sample from."""
         return self._mask
 
     @mask.setter
@@ -65,7 +65,7 @@ class WindowSampler(Sampler):
         return -(-self._n_rows(n_obs) // self._batch_size)
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for two samplers to make the same batches."""
+        """Return a description that is equal for two samplers if they make the same batches."""
         return {
             "name": type(self).__name__,
             "chunk_size": self._chunk_size,
@@ -98,7 +98,7 @@ class WindowSampler(Sampler):
         return self._windows(n_obs, self.epoch, 0)
 
     def _requests_from(self, n_obs: int, epoch: int, batch: int) -> tuple[int, int, Iterator[LoadRequest]]:
-        if type(self)._sample is not WindowSampler._sample:  # a subclass that makes requests of its own
+        if type(self)._sample is not WindowSampler._sample:  # a subclass that makes other requests
             return super()._requests_from(n_obs, epoch, batch)
         n_batches = self._chunk_size * self._preload_nchunks // self._batch_size
         window = batch // n_batches

@@ -114,7 +114,7 @@ def test_wrong_weights_are_refused(weights, message):
 
 
 def test_weights_must_fit_the_rows():
-    with pytest.raises(ValueError, match=r"`weights` must have one entry a row of the loader \(60\), got 3"):
+    with pytest.raises(ValueError, match=r"`weights` must have one entry per row of the loader \(60\), got 3"):
         RandomSampler(1, 1, 1, weights=np.ones(3)).validate(60)
     nothing = RandomSampler(1, 1, 1, weights=WEIGHTS, mask=[0, 7, 14])
     with pytest.raises(ValueError, match="`weights` must be positive for a row of the mask, got 3 rows of weight 0"):
@@ -187,7 +187,7 @@ CLASS = {"classes": SHUFFLED, "num_samples": 10}
         (
             {"class_weights": np.ones(2)},
             ValueError,
-            r"must have one weight a category \(3,\), got \(2,\)",
+            r"must have one weight per category \(3,\), got \(2,\)",
         ),
         ({"class_weights": pd.Series([1, 1, 1])}, TypeError, "`class_weights` must be an array.*got a Series"),
         ({"class_weights": [0, 0, -1]}, ValueError, "`class_weights` must have at least one positive weight"),
@@ -203,7 +203,7 @@ def test_wrong_classes_are_refused(changes, error, message):
 
 def test_classes_must_fit_the_rows():
     sampler = ClassSampler(1, 2, 2, **CLASS)
-    with pytest.raises(ValueError, match=r"`classes` must have one entry a row of the loader \(61\), got 60"):
+    with pytest.raises(ValueError, match=r"`classes` must have one entry per row of the loader \(61\), got 60"):
         sampler.validate(61)
     assert sampler.shuffle
     with pytest.raises(ValueError, match=r"`mask.start` must be < mask.stop"):

@@ -116,8 +116,8 @@ def test_what_is_no_set_of_rows_is_refused(mask, error, message):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (np.ones(19, bool), r"`mask` must have one entry a row of the loader \(20\), got 19"),
-        (RowSet(np.ones(21, bool)), r"`mask` must have one entry a row of the loader \(20\), got 21"),
+        (np.ones(19, bool), r"`mask` must have one entry per row of the loader \(20\), got 19"),
+        (RowSet(np.ones(21, bool)), r"`mask` must have one entry per row of the loader \(20\), got 21"),
         ([3, 20], r"`mask` must name rows of the loader's 0..20, got 20"),
         (RowSet(slice(1, 30)), r"`mask` must name rows of the loader's 0..20, got 29"),
     ],

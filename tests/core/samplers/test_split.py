@@ -142,8 +142,8 @@ OBS = pd.DataFrame({"donor": ["a", "b", "a"], "label": ["x", None, "y"]})
         ((10, {}), ValueError, "`fractions` must be positive"),
         ((10, [0.2] * 5), ValueError, "`fractions` must be two or three numbers, or named, got 5"),
         ((2, THIRDS), ValueError, "`fractions` must give rows to every part, got none of 2"),
-        ((10, THIRDS, "donor"), ValueError, "`groupby` needs obs in place of the number of rows, got 10"),
-        ((10, THIRDS, None, "label"), ValueError, "`stratify` needs obs in place of the number of rows, got 10"),
+        ((10, THIRDS, "donor"), ValueError, "`groupby` needs obs instead of the number of rows, got 10"),
+        ((10, THIRDS, None, "label"), ValueError, "`stratify` needs obs instead of the number of rows, got 10"),
         ((OBS, THIRDS, "donor"), ValueError, "`groupby` must have a group for each of the 3 parts, got 2 groups"),
         ((OBS, [0.5, 0.5], "label"), ValueError, "`label` must be known for every row, got none for 1 rows"),
         ((OBS, [0.5, 0.5], "sample"), KeyError, "sample"),
@@ -166,7 +166,7 @@ def test_rows_of_other_groups_are_refused():
 def test_files_that_hold_no_split_are_refused(tmp_path):
     path = tmp_path / "split.json"
     for content, message in (
-        ("", "`path` must be a file that `Split.save` wrote, got .* which is no JSON"),
+        ("", "`path` must be a file that `Split.save` wrote, got .*, not JSON"),
         ("[]", "`path` must be a file that `Split.save` wrote"),
         (json.dumps({"format": "annbatch.Split", "version": 9}), "must be of format version 1, got 9"),
     ):
