@@ -1,4 +1,4 @@
-"""The two contracts that users implement: where rows come from in which order, and what they become."""
+"""The two contracts that users implement: the order of rows, and the arrays that batches become."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Adapter", "Sampler"]
 
 
 class Adapter(ABC):
-    """What an array framework supplies so that batches arrive as its own arrays.
+    """The contract of an array framework, so that batches arrive as its arrays.
 
     An adapter is found by name through the entry-point group ``annbatch.adapters``; the entry point names a
     callable that takes ``device`` and returns the adapter: ``TorchAdapter(device=None)``. It imports its framework
@@ -40,7 +40,7 @@ class Adapter(ABC):
     """The name under which ``Loader(to=...)`` finds it; used in error messages."""
 
     accelerator: ClassVar[Any] = None
-    """The ``device`` that ``Loader(preload_to_gpu=True)`` chooses; None: the default device."""
+    """The ``device`` of ``Loader(preload_to_gpu=True)``; None: the default device."""
 
     @property
     def densifies(self) -> bool:
@@ -52,9 +52,9 @@ class Adapter(ABC):
 
     @property
     def ahead(self) -> int:
-        """How many batches of a window are converted before the user asks for them, so that they travel meanwhile.
+        """Number of batches of a window that are converted before the user requests them, so that they travel ahead.
 
-        Default 0: right on the host, and where the user's work would wait for what was begun before it.
+        Default 0: right on the host, and where the user's work would queue behind these transfers.
         """
         return 0
 
@@ -64,7 +64,7 @@ class Adapter(ABC):
         Parameters
         ----------
         nbytes
-            How many bytes.
+            Number of bytes.
 
         Returns
         -------
@@ -77,10 +77,10 @@ class Adapter(ABC):
         return allocate_aligned(nbytes)
 
     def capacity(self, nnz: int) -> int:
-        """Return how many elements a sparse batch of ``nnz`` values should have room for (at least ``nnz``).
+        """Return the padded number of elements (at least ``nnz``) of a sparse batch of ``nnz`` values.
 
-        A framework that compiles for shapes rounds up to a few sizes here; the core lays the padding out
-        (value 0, column ``n_var``), so it costs no copy.
+        A framework that compiles per shape rounds up to a few sizes here; the core writes the padding (value 0, column
+        ``n_var``), so it costs no copy.
         """
         return nnz
 
@@ -102,18 +102,18 @@ class Adapter(ABC):
 
     @property
     def stages(self) -> bool:
-        """Whether windows that are to become dense are given to ``stage`` whole, instead of batches to ``densify``.
+        """Whether windows that become dense are given to ``stage`` whole, instead of batches to ``densify``.
 
         Default False. It implies ``densifies``.
         """
         return False
 
     def applies(self, transform: Transform) -> bool:
-        """Say whether what ``stage`` returns applies a transform on the device. By default no: the host does it."""
+        """Return whether the callable from ``stage`` applies a transform on the device. Default False: on the host."""
         return False
 
     def stage(self, window: CompactWindow) -> Callable[[int], Any]:
-        """Start moving a window to the device, and return what makes dense batches of it there.
+        """Start moving a window to the device, and return a function that makes dense batches there.
 
         Called as soon as the window has been read, so that it travels while the user works on the one before. On the
         host it may be let go as soon as it has travelled.
@@ -121,7 +121,7 @@ class Adapter(ABC):
         Parameters
         ----------
         window
-            In memory from ``allocate``. Its ``transform`` is one that ``applies`` said yes to.
+            In memory from ``allocate``. Its ``transform`` is None or one for which ``applies`` is True.
 
         Returns
         -------
@@ -134,4 +134,4 @@ class Adapter(ABC):
         annbatch.errors.DeviceMemoryError
             If the device has no room for the window.
         """
-        raise NotImplementedError(f"{type(self).__name__} says that it stages, and must define `stage`.")
+        raise NotImplementedError(f"{type(self).__name__} must define `stage`, because its `stages` is True.")

@@ -1,4 +1,4 @@
-"""What sparse rows are on the host, before an adapter hands them to a framework: a batch, or a whole window."""
+"""Sparse rows on the host, before an adapter passes them to a framework: a batch, or a whole window."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class CSR:
     """A batch of sparse rows: views into a window's buffers.
 
-    The arrays belong to the batch for as long as anything refers to them: their memory is used again only
-    when the last reference is gone. Each starts on a 64-byte boundary.
+    The arrays belong to the batch for as long as anything refers to them: their memory is reused only when
+    the last reference is gone. Each starts on a 64-byte boundary.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class CSR:
         return matrix
 
     def to_dense(self) -> np.ndarray:
-        """Return the batch as a dense array in memory of its own.
+        """Return the batch as a new dense array.
 
         Returns
         -------
@@ -113,10 +113,10 @@ def _empty_matrix(shape: tuple[int, int], dtype: np.dtype) -> csr_matrix:
 
 @dataclass(frozen=True, slots=True)
 class CompactWindow:
-    """The sparse rows of a window in the form in which they travel to a device, and what is to become of them there.
+    """The sparse rows of a window in the form that travels to a device, and how to make them dense there.
 
     Values and column numbers are of the types in which they are stored: with counts in uint8 or uint16 and columns in
-    uint16, a third or half of the bytes of a float32 batch. Ownership is as of :class:`CSR`.
+    uint16, a third or half of the bytes of a float32 batch. Ownership is as for :class:`CSR`.
 
     Attributes
     ----------
@@ -132,13 +132,13 @@ class CompactWindow:
     edges
         ``(n_batches + 1,)`` int64, first row of each batch.
     columns
-        ``(n_stored_columns,)`` int32, where each stored column goes, -1 for nowhere; None: each stays where it is.
+        ``(n_stored_columns,)`` int32, target of each stored column, -1 to drop it; None: columns stay in place.
     n_columns
         Columns of a dense batch.
     dtype
         Name of the dtype of a dense batch: NumPy's, or ``"bfloat16"``.
     transform
-        What is to be done to the values of the columns that stay; None for nothing.
+        Transform of the values in columns that stay; None for no transform.
     """
 
     data: np.ndarray

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("annbatch: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # What is buffered has nowhere to go; without this the interpreter tries again at exit, and complains.
+        # Without this the interpreter would write the buffered output again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
     except (AnnbatchError, OSError, ValueError, KeyError) as exc:
@@ -156,11 +156,11 @@ def _describe(collection: DatasetCollection) -> None:
     kinds = ("layers", "obsm") if first.store.supports_listing else ()
     for name in ("X", *(f"{kind}/{key}" for kind in kinds if kind in first for key in first[kind])):
         if name in first:
-            print(f"  {name}: {_spell_element(first[name])}")
+            print(f"  {name}: {_format_element(first[name])}")
     print(f"  obs: {', '.join(first['obs'].attrs['column-order']) or 'no columns'}")
 
 
-def _spell_element(element: Any) -> str:
+def _format_element(element: Any) -> str:
     kind = element.attrs.get("encoding-type", "array")
     values = element["data"] if kind == "csr_matrix" else element
     stored = str(getattr(values, "dtype", ""))  # a table has none
@@ -175,18 +175,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"annbatch {version('annbatch')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="h5ad files to a trained classifier, telling what happens")
+    demo = commands.add_parser("demo", help="train a classifier on h5ad files, step by step")
     demo.set_defaults(run=_demo)
-    demo.add_argument("h5ad", nargs="*", type=Path, metavar="H5AD", help="your files; none: a small atlas is made")
-    demo.add_argument("--label", metavar="COLUMN", help="column of obs to learn (default: the most varied one)")
+    demo.add_argument("h5ad", nargs="*", type=Path, metavar="H5AD", help="your files (default: a small made-up atlas)")
+    demo.add_argument(
+        "--label", metavar="COLUMN", help="column of obs to predict (default: the one with the most categories)"
+    )
     demo.add_argument("--framework", metavar="NAME", help="numpy, torch or jax (default: whichever is installed)")
     demo.add_argument("--out", type=Path, metavar="DIR", help="keep the files here (default: remove them)")
 
-    convert = commands.add_parser("convert", help="h5ad files and zarr stores to one shuffled collection")
+    convert = commands.add_parser("convert", help="make one shuffled collection of h5ad files and zarr stores")
     convert.set_defaults(run=_convert)
     convert.add_argument("inputs", nargs="+", type=_place, metavar="IN", help="h5ad file, zarr store, or URL of one")
     convert.add_argument(
-        "out", type=_place, metavar="OUT.zarr", help="the collection, or its URL; one that exists is added to"
+        "out", type=_place, metavar="OUT.zarr", help="the collection, or its URL; an existing one is extended"
     )
     convert.add_argument("--no-shuffle", dest="shuffle", action="store_false", help="keep the order of the rows")
     convert.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same order")
@@ -203,15 +205,15 @@ def _parser() -> argparse.ArgumentParser:
         help="bound on the memory used, as in 500MB (default: %(default)s)",
     )
 
-    info = commands.add_parser("info", help="what a collection holds")
+    info = commands.add_parser("info", help="show what a collection holds")
     info.set_defaults(run=_info)
     info.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
 
-    verify = commands.add_parser("verify", help="read everything and compare it with its checksums")
+    verify = commands.add_parser("verify", help="read everything and compare it with the checksums")
     verify.set_defaults(run=_verify)
     verify.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
 
-    bench = commands.add_parser("bench", help="how fast this machine reads a collection")
+    bench = commands.add_parser("bench", help="measure how fast this machine reads a collection")
     bench.set_defaults(run=_bench)
     bench.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
     bench.add_argument(
@@ -223,23 +225,25 @@ def _parser() -> argparse.ArgumentParser:
         help="contiguous rows read at once (default: 512 64 16 1)",
     )
     bench.add_argument(
-        "--batch-size", type=_positive, default=4096, metavar="N", help="rows a batch (default: %(default)s)"
+        "--batch-size", type=_positive, default=4096, metavar="N", help="rows per batch (default: %(default)s)"
     )
     bench.add_argument(
         "--window", type=_positive, default=16384, metavar="N", help="rows in memory at once (default: %(default)s)"
     )
     bench.add_argument(
-        "--seconds", type=float, default=2.0, metavar="S", help="how long to read at each size (default: %(default)s)"
+        "--seconds", type=float, default=2.0, metavar="S", help="seconds to read at each size (default: %(default)s)"
     )
     bench.add_argument(
-        "--diversity", metavar="COLUMN", help="measure, too, how near batches come to uniform sampling: labels, chunks"
+        "--diversity",
+        metavar="COLUMN",
+        help="also compare batches with uniform sampling: labels of this column, and chunks",
     )
     bench.add_argument("--to", metavar="NAME", help="torch, jax, cupy (default: SciPy and NumPy)")
     return parser
 
 
 def _place(text: str) -> Path | str:
-    """Return a path, or a URL as it is."""
+    """Return a path, or a URL unchanged."""
     return text if "://" in text else Path(text)
 
 

@@ -44,11 +44,11 @@ class RemoteError(StoreError):
 
 
 class MissingDependencyError(AnnbatchError, ImportError):
-    """An optional package is needed and not installed; the text says the command that installs it."""
+    """An optional package is needed and not installed; the text gives the command to install it."""
 
 
 class DeviceMemoryError(AnnbatchError, MemoryError):
-    """A device has no room for a window or a batch; the text says how to make it smaller."""
+    """A device has no room for a window or a batch; the text tells how to need less memory."""
 
     @classmethod
     @contextmanager
@@ -62,7 +62,7 @@ class DeviceMemoryError(AnnbatchError, MemoryError):
         error
             Type of the framework's error.
         what, nbytes, device
-            What needs room, its size and the device, for the text.
+            Object that needs room, its size and the device, for the text.
         code
             Part of the framework's text without which its error means something else.
         """

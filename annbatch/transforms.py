@@ -1,4 +1,4 @@
-"""What is done to X's values while they are read: ``Loader(transform=...)``.
+"""Changes of the values of X while they are read: ``Loader(transform=...)``.
 
 >>> import annbatch.transforms
 >>> annbatch.transforms.__all__
@@ -21,8 +21,8 @@ __all__ = ["NormalizeLog1p", "Transform"]
 class Transform(Protocol):
     """Changes the values of X, row by row.
 
-    A sparse row and the same row made dense must come out alike: a transform maps 0 to 0, and takes no notice of how
-    many zeros there are. It sees the columns that batches have, so a gene panel alone where ``var_names`` names one;
+    A sparse row and the same row made dense must come out alike: a transform maps 0 to 0, and does not depend on
+    the number of zeros. It sees the columns that batches have, so a gene panel alone where ``var_names`` names one;
     and the values as they are stored, so a row must not hold a column twice.
 
     **Threads.** Called on annbatch's threads, at once for different rows; so it holds no state that a call changes.
@@ -52,7 +52,7 @@ class Transform(Protocol):
         Raises
         ------
         TypeError
-            If the transform is none of such values; the text names the dtype and says what to do.
+            If the transform does not take such values; the text names the dtype and says what to do.
         """
 
     def __call__(self, values: np.ndarray, edges: np.ndarray) -> None:
@@ -74,12 +74,12 @@ class NormalizeLog1p:
     Parameters
     ----------
     target_sum
-        What each row adds up to before the logarithm.
+        Total of each row before the logarithm.
 
     Notes
     -----
     A value ``x`` becomes ``log1p(x * target_sum / total)``, where ``total`` is the sum of its row over the columns that
-    batches have. A row whose total is 0 stays as it is, and a 0 stays 0 exactly. On the host the formula is worked out
+    batches have. A row whose total is 0 does not change, and a 0 stays 0 exactly. On the host the formula is worked out
     in float64 and rounded once, to float32 (to float64 where the data is); a device works it out in float32, which
     differs by less than 1e-6 of the value for counts, and rounds once more to float16 or bfloat16.
 
@@ -122,7 +122,7 @@ class NormalizeLog1p:
 
 
 def check_transform(transform: Transform | None) -> Transform | None:
-    """Return what ``Loader(transform=...)`` was given.
+    """Return the argument of ``Loader(transform=...)``, checked.
 
     Raises
     ------

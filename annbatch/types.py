@@ -1,4 +1,4 @@
-"""The shapes of what goes into a :class:`~annbatch.Loader` and what comes out."""
+"""Types of the input and output of a :class:`~annbatch.Loader`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class LoadRequest(TypedDict):
-    """What a sampler asks for: rows to hold in memory together, and how they split into batches.
+    """A request of a sampler: rows to hold in memory together, and how they split into batches.
 
     Attributes
     ----------
@@ -18,7 +18,7 @@ class LoadRequest(TypedDict):
         The rows of one window: slices of global row numbers, or one array of them. They need not be sorted,
         and may repeat.
     splits
-        One integer array a batch: positions in the concatenation of ``requests``, in the order given. Rows
+        One integer array per batch: positions in the concatenation of ``requests``, in the order given. Rows
         that no split names are not read; a position may stand in several. Where it is absent, ``sample`` of
         :class:`annbatch.abc.Sampler` fills it in from ``batch_size`` and ``shuffle``.
     """
@@ -35,16 +35,16 @@ class LoaderOutput(TypedDict):
     X
         The rows: an array or a CSR matrix of the framework that ``to`` names. Absent where ``keys`` leave it out.
     obs
-        Their annotations, in the same order, or None where the data has none.
+        Annotations of the rows, in the same order, or None where the data has none.
     var
-        The columns' annotations, or None; the same object in every batch.
+        Annotations of the columns, or None; the same object in every batch.
     index
         ``(n_rows,)`` int64 global row numbers, or None without ``return_index``.
     layers, obsm
-        By name, as ``keys`` of the loader ask for them.
+        Dicts by name, as the ``keys`` of the loader request.
     mod
-        Of a MuData: by modality, a dict of ``X``, ``layers``, ``obsm``, ``obs``, ``var`` and ``mask``: ``(n_rows,)``
-        bool, whether the modality has the row. Elements of rows that it lacks are zero, empty or missing.
+        For a MuData: by modality, a dict of ``X``, ``layers``, ``obsm``, ``obs``, ``var`` and ``mask``: ``(n_rows,)``
+        bool, whether the modality has the row. Rows that it lacks are zero, empty or missing.
     """
 
     X: Any

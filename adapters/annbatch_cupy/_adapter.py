@@ -25,16 +25,16 @@ _SPARSE = frozenset("?fdFD")
 
 
 class CupyAdapter(Adapter):
-    """Hands batches over as CuPy arrays, and as ``cupyx.scipy.sparse.csr_matrix`` where the data is sparse.
+    """Delivers batches as CuPy arrays, or as ``cupyx.scipy.sparse.csr_matrix`` where the data is sparse.
 
-    Windows lie in pinned memory, of CuPy's pool. They are copied from there on a stream of the adapter's own while
-    yours computes; batches are yours, of the stream that is current when they are asked for, and ready for it. With
-    ``densify=True`` sparse data travels a window at a time, in the compact form in which it is stored.
+    Windows are read into pinned memory from CuPy's pool, and copied on a separate stream while yours computes. Batches
+    belong to the stream that is current when they are requested, and are ready for it. With ``densify=True`` sparse
+    data travels one window at a time, in its compact stored form.
 
     Parameters
     ----------
     device
-        Number of a CUDA device; None: the one that is current now.
+        Number of a CUDA device; None: the current one.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class CupyAdapter(Adapter):
 
     def __init__(self, device: int | None = None) -> None:
         try:
-            import cupy  # noqa: F401 - whether it can be imported is the question
+            import cupy  # noqa: F401 - only to see whether it imports
         except ModuleNotFoundError as exc:
             raise MissingDependencyError(
                 "Adapter 'cupy' needs CuPy: `pip install 'annbatch[cupy-cuda12]'` (or `'annbatch[cupy-cuda13]'`)."
@@ -142,11 +142,11 @@ class CupyAdapter(Adapter):
 
     @property
     def stages(self) -> bool:
-        """Whether windows that are to become dense go to the device whole."""
+        """Whether windows that become dense go to the device whole."""
         return True
 
     def applies(self, transform: Transform) -> bool:
-        """Say yes to :class:`~annbatch.transforms.NormalizeLog1p`."""
+        """Return whether it is :class:`~annbatch.transforms.NormalizeLog1p`, the only transform done on the device."""
         return isinstance(transform, NormalizeLog1p)
 
     def stage(self, window: CompactWindow) -> Callable[[int], Any]:
@@ -176,7 +176,7 @@ class CupyAdapter(Adapter):
         sent, nbytes = self._send(*arrays), sum(array.nbytes for array in arrays)
         room = room_for("A batch", nbytes, f"CUDA device {self.device}")
         with cupy.cuda.Device(self.device), room, sent.reading() as copies:
-            return [copy.copy() for copy in copies]  # in memory of the current stream, which is the user's
+            return [copy.copy() for copy in copies]  # in memory of the user's current stream
 
     def _send(self, *arrays: np.ndarray) -> Sent:
         for array in arrays:

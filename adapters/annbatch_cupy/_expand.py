@@ -15,8 +15,8 @@ SUMS = {
     "int64": "uint64",
     "float16": "float32",
 }
-"""In which dtype values are added where CUDA's ``atomicAdd`` lacks their own: one whose sums are the same once cast
-back, modulo 2**bits. float16 is rounded once, not at every addition."""
+"""The dtype to add in, where CUDA's ``atomicAdd`` lacks a dtype: cast back, the sums are the same modulo 2**bits.
+float16 is then rounded once, not at every addition."""
 
 
 def expand(data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int]) -> Any:
@@ -42,7 +42,7 @@ def expand(data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int]) -> A
         dense.real = expand(data.real, indices, indptr, shape=shape)
         dense.imag = expand(data.imag, indices, indptr, shape=shape)
         return dense
-    # Element j's row is the number of rows that have ended at or before it. (`repeat` wants its counts on the host.)
+    # The row of element j is the number of rows that end at or before it. (`repeat` needs counts on the host.)
     rows = cupy.searchsorted(indptr, cupy.arange(data.size, dtype=indptr.dtype), side="right") - 1
     sums = cupy.zeros(shape, SUMS.get(data.dtype.name, data.dtype))
     cupyx.scatter_add(sums, (rows, indices), data.astype(sums.dtype, copy=False))

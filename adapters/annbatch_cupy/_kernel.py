@@ -1,9 +1,9 @@
-"""The kernel that makes rows in compact form dense: CUDA source, for any dtypes."""
+"""CUDA source of the kernel that makes compact rows dense, for any dtypes."""
 
 from __future__ import annotations
 
 THREADS = 256
-"""Threads that work on a row."""
+"""Threads per row."""
 
 _TYPES = {
     "bool": "bool",
@@ -20,7 +20,7 @@ _TYPES = {
     "float64": "double",
 }
 
-# One block of threads a row: it zeroes the row, adds up its values if they are to be normalised, and adds each to its
+# One block of threads per row: it zeroes the row, sums its values if they are normalised, and adds each to its
 # column. atomicAdd, because a row may hold a column twice; nearly always it meets a zero.
 _SOURCE = """
 #include <cuda_fp16.h>
@@ -78,9 +78,9 @@ extern "C" __global__ void expand_rows(
 
 
 def source(value: str, index: str, pointer: str, result: str) -> str:
-    """Return the kernel's source for dtypes of these names: values, column numbers, row pointers, and the result.
+    """Return the source for these dtypes: values, column numbers, row pointers and the result.
 
-    Values are computed with in the result's dtype, in float32 for float16.
+    The kernel computes in the dtype of the result, in float32 for float16.
 
     >>> from annbatch_cupy._kernel import source
     >>> "typedef unsigned short Index;" in source("uint8", "uint16", "int32", "float32")

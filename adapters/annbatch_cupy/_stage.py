@@ -1,4 +1,4 @@
-"""Whole windows on a device in compact form, and dense batches made of them there, by one kernel."""
+"""Move whole windows to a device in compact form and make dense batches there, by one kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ._transfer import Sent
 
 _RESULTS = {name: adding for name, adding in SUMS.items() if name != "float16"}
-"""In which dtype the kernel writes: float16 as it is, because hardly an element is added to twice."""
+"""The dtype that the kernel writes; float16 is kept, because hardly any element is added to twice."""
 
 
 class StagedWindow:
@@ -27,9 +27,9 @@ class StagedWindow:
     Parameters
     ----------
     window
-        What travels.
+        The window to move.
     sent
-        Its data, indices, indptr and, if it has them, columns.
+        Its data, indices, indptr and, if there are any, columns.
     device
         Number of the device.
     """

@@ -23,11 +23,11 @@ room_for = partial(DeviceMemoryError.instead_of, cupy.cuda.memory.OutOfMemoryErr
 _ALIGNMENT = 256  # of arrays in a block: what `cudaMalloc` gives
 
 _KEPT = 8
-"""Idle blocks that are kept: more than windows are read ahead, so that none is taken and given back all the time."""
+"""Number of idle blocks to keep: more than windows are read ahead, so that blocks are not allocated again and again."""
 
 
 class Block:
-    """Device memory that copies go to, and the last event that has to do with it."""
+    """Device memory for copies, and the event of its last use."""
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
@@ -36,16 +36,16 @@ class Block:
 
     def __del__(self) -> None:
         if self.last is not None and not sys.is_finalizing():
-            self.last.synchronize()  # CuPy lends the memory at once to whoever takes some on a stream like that of ours
+            self.last.synchronize()  # CuPy may reuse the memory at once on the same stream
 
 
 class Transfer:
-    """Copies host arrays to a CUDA device on a stream of its own. Thread-safe.
+    """Copies host arrays to a CUDA device on a separate stream. Thread-safe.
 
-    CuPy's allocator gives memory back to the stream on which it was taken, and would lend it there again while another
-    stream still reads it. So copies go to blocks that are kept here, each with the event that its last reader recorded:
-    the next copy to it waits for that, on the device. The host's memory is held until its copy has ended, even where
-    the loader is dropped before: the pool that it came from must not lend it out.
+    CuPy's allocator returns memory to the stream that allocated it, and would reuse it there while another stream still
+    reads it. So copies go to blocks that are kept here, each with the event that its last reader recorded: the next
+    copy to a block waits for that event, on the device. Host memory is held until its copy has finished, even if the
+    loader is dropped before: its pool must not reuse it meanwhile.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Transfer:
             self._stream = cupy.cuda.Stream(non_blocking=True)
         self._lock = threading.Lock()
         self._in_flight: deque[tuple[Any, Sequence[np.ndarray]]] = deque()
-        weakref.finalize(self, self._stream.synchronize).atexit = False  # runs before `_in_flight` is let go of
+        weakref.finalize(self, self._stream.synchronize).atexit = False  # runs before `_in_flight` is released
         self._idle: list[Block] = []
         # Filled wherever the last reference to what was sent dies, perhaps while the lock is held: so without it.
         self._returned: deque[Block] = deque()
@@ -92,7 +92,7 @@ class Transfer:
         return sent
 
     def _take(self, nbytes: int) -> Block:
-        """Return the smallest idle block that holds so many bytes and is not twice as large, or a new one."""
+        """Return the smallest idle block of ``nbytes`` to twice that, or a new one."""
         while self._returned:
             self._idle.append(self._returned.popleft())
         fitting = [block for block in self._idle if nbytes <= block.nbytes <= 2 * nbytes]
@@ -110,7 +110,7 @@ class Transfer:
             return Block(size)
 
     def _drop(self, blocks: Sequence[Block]) -> None:
-        """Give blocks back to CuPy, whose next user on this stream then comes after their last readers."""
+        """Return blocks to CuPy; their next use on this stream waits for their last readers."""
         for block in blocks:
             self._stream.wait_event(block.last)
             block.last = None
@@ -118,7 +118,7 @@ class Transfer:
 
 
 class Sent:
-    """Arrays on their way to a CUDA device, in memory that is used again when this object is gone."""
+    """Arrays on their way to a CUDA device, in memory that is reused once this object is gone."""
 
     def __init__(self, copies: list[Any], block: Block) -> None:
         self._copies = copies
@@ -126,7 +126,7 @@ class Sent:
 
     @contextmanager
     def reading(self) -> Iterator[list[Any]]:
-        """Give the arrays, which the current stream may read, until the end of the context, as if they were there."""
+        """Yield the arrays; the current stream can read them right away, until the context ends."""
         stream = cupy.cuda.get_current_stream()
         stream.wait_event(self._block.last)  # the copy's; or the last reader's, whose stream may be another
         try:

@@ -25,42 +25,41 @@ if TYPE_CHECKING:
 
 
 class JaxAdapter(Adapter):
-    """Hands batches over as ``jax.Array``, and as ``BCSR`` where the data is sparse.
+    """Delivers batches as ``jax.Array``, or as ``BCSR`` where the data is sparse.
 
-    On the CPU an array shares the memory of the batch. A ``BCSR`` has room for more values than the batch has, so that
-    a jitted step meets few shapes and compiles few times: the values beyond are 0 in column ``n_var``, which JAX
-    leaves out of every operation.
+    On the CPU an array shares the memory of the batch. A ``BCSR`` is padded, so that a jitted step meets few shapes and
+    compiles few times: padding values are 0 in column ``n_var``, which JAX leaves out of every operation.
 
     Parameters
     ----------
     device
-        A ``jax.Device``, a sharding, or a platform and, where one is meant, a number: ``"cpu"``, ``"gpu"``,
-        ``"gpu:1"``. None: wherever JAX puts arrays by default.
+        A ``jax.Device``, a sharding, or a platform with an optional number: ``"cpu"``, ``"gpu"``, ``"gpu:1"``. None:
+        the default device of JAX.
     sharding
         Instead of ``device``: a ``NamedSharding`` of the rows over the devices of one or many processes. Batches become
-        global arrays, by ``jax.make_array_from_process_local_data``: each process loads its own rows of a batch. For
-        dense batches (``densify=True``), and sizes that divide over the devices.
+        global arrays (``jax.make_array_from_process_local_data``); each process loads its own rows. Batches must be
+        dense (``densify=True``) and divide evenly over the devices.
     nse_buckets
-        How many values a batch may have room for: ``"pow2"``, a power of two from 256 on, so at most twice the nnz;
-        sizes, of which the greatest must hold any batch; or None, exactly the nnz, so that most batches compile.
+        Sizes to which sparse batches are padded: ``"pow2"``, powers of two from 256 on, so at most twice the nnz; a
+        list, whose largest size must hold any batch; or None, no padding, so that most batches compile.
     stages
-        Whether with ``densify=True`` sparse data goes to the device a window at a time, in the compact form in which it
-        is stored, and becomes dense there, in float16 and bfloat16 too. None: on a GPU or TPU, where it halves what
-        travels; on the CPU annbatch's own kernel is the faster.
+        Whether with ``densify=True`` sparse data goes to the device one window at a time, in its compact stored form,
+        and becomes dense there (also in float16 and bfloat16). None: on a GPU or TPU, where this halves the bytes
+        transferred; on the CPU annbatch's own kernel is faster.
     ahead
-        How many batches of a window are put on the device before they are asked for, so that they travel while a step
-        computes. None: 1, and 0 on the CPU.
+        Number of batches of a window that are moved to the device ahead of time, while a step computes. None: 1, and 0
+        on the CPU.
     cast_64bit
-        What happens to 64-bit data while JAX runs without ``jax_enable_x64``, where it holds none. False: an error.
-        True: floats are rounded to 32 bits, integers cast, and refused where they do not fit.
+        Whether 64-bit data is cast to 32 bits while ``jax_enable_x64`` is off. False: it is an error. True: floats are
+        rounded; integers that do not fit are an error.
 
     Raises
     ------
     annbatch.errors.MissingDependencyError
         If JAX is not installed.
     ValueError
-        If there is no such ``device`` on this machine, if ``sharding`` is given beside it or beside ``stages``, if
-        ``nse_buckets`` holds no sizes, or ``ahead`` is negative.
+        If there is no such ``device`` on this machine, if ``sharding`` is combined with it or with ``stages``, if
+        ``nse_buckets`` is empty, or if ``ahead`` is negative.
 
     Examples
     --------
@@ -90,11 +89,11 @@ class JaxAdapter(Adapter):
         cast_64bit: bool = False,
     ) -> None:
         try:
-            import jax  # noqa: F401 - whether it can be imported is the question
+            import jax  # noqa: F401 - only to see whether it imports
         except ModuleNotFoundError as exc:
             raise MissingDependencyError("Adapter 'jax' needs JAX: `pip install 'annbatch[jax]'`.") from exc
         if sharding is not None and device is not None:
-            raise ValueError(f"`sharding` excludes `device`, which it says itself, got {device!r} beside it.")
+            raise ValueError(f"`sharding` excludes `device`: it names the devices itself, got {device!r}.")
         self._placement = OneDevice(device) if sharding is None else ShareOfMany(sharding)
         self._bucket = make_buckets(nse_buckets)
         self._stages = not self._placement.on_cpu if stages is None else stages
@@ -111,7 +110,7 @@ class JaxAdapter(Adapter):
 
     @property
     def ahead(self) -> int:
-        """How many batches of a window are put on the device before they are asked for."""
+        """Number of batches of a window that are moved to the device before they are requested."""
         return self._ahead
 
     def capacity(self, nnz: int) -> int:
@@ -135,7 +134,7 @@ class JaxAdapter(Adapter):
         return self._put(array)[0]
 
     def csr(self, matrix: CSR) -> BCSR:
-        """Return a sparse host batch as a ``BCSR`` of ``nse`` the capacity of the batch.
+        """Return a sparse host batch as a ``BCSR`` whose ``nse`` is the capacity of the batch.
 
         Raises
         ------
@@ -157,14 +156,14 @@ class JaxAdapter(Adapter):
                 "`batch_size` smaller."
             )
         arrays = self._put(matrix.data, matrix.indices, matrix.indptr)
-        # As jitted functions return it: the constructor converts the arrays once more, a third of the time.
+        # As jitted functions do: the constructor would convert the arrays again, a third of the time.
         aux = {"shape": matrix.shape, "indices_sorted": False, "unique_indices": False}
         result: BCSR = BCSR.tree_unflatten(aux, arrays)
         return result
 
     @property
     def densifies(self) -> bool:
-        """Whether dense batches are made by JAX: on a GPU or TPU, or where it was asked to."""
+        """Whether dense batches are made by JAX: on a GPU or TPU, or with ``stages=True``."""
         return self._stages or not self._placement.on_cpu
 
     def densify(self, matrix: CSR) -> jax.Array:
@@ -186,11 +185,11 @@ class JaxAdapter(Adapter):
 
     @property
     def stages(self) -> bool:
-        """Whether windows that are to become dense go to the device whole."""
+        """Whether windows that become dense go to the device whole."""
         return self._stages
 
     def applies(self, transform: Transform) -> bool:
-        """Say yes to :class:`~annbatch.transforms.NormalizeLog1p`."""
+        """Return whether it is :class:`~annbatch.transforms.NormalizeLog1p`, the only transform done on the device."""
         return isinstance(transform, NormalizeLog1p)
 
     def stage(self, window: CompactWindow) -> Callable[[int], jax.Array]:
@@ -217,7 +216,7 @@ class JaxAdapter(Adapter):
             return self._placement.put(fitting)
 
     def _fitting(self, array: np.ndarray) -> np.ndarray:
-        """Return the array in a dtype that JAX keeps as it is: it narrows 64-bit ones without a word."""
+        """Return the array in a dtype that JAX keeps: it would silently narrow 64-bit dtypes."""
         narrow = self._check(array.dtype)
         if narrow == array.dtype:
             return array
@@ -228,7 +227,7 @@ class JaxAdapter(Adapter):
         return cast
 
     def _check(self, dtype: np.dtype) -> np.dtype:
-        """Return the dtype that JAX has for one of NumPy's, or raise ``TypeError`` where it has none."""
+        """Return the dtype of JAX for a NumPy dtype, or raise ``TypeError`` where there is none."""
         import jax
 
         if dtype.kind not in "biufc" or not dtype.isnative:

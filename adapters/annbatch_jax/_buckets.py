@@ -1,4 +1,4 @@
-"""How many elements a sparse batch has room for, so that a jitted step meets few shapes."""
+"""Sizes to which sparse batches are padded, so that a jitted step meets few shapes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_buckets(nse_buckets: Literal["pow2"] | Iterable[int] | None) -> Callabl
     Raises
     ------
     ValueError
-        If it is another string, empty, or has a size that is not positive.
+        If it is another string, is empty, or has a size that is not positive.
 
     Examples
     --------
@@ -57,8 +57,8 @@ class _Sizes:
             raise ValueError(f"`nse_buckets` must be positive sizes, at least one, got {self._sizes}.")
 
     def __call__(self, nnz: int) -> int:
-        place = bisect_left(self._sizes, nnz)
-        if place == len(self._sizes):
+        index = bisect_left(self._sizes, nnz)
+        if index == len(self._sizes):
             greatest = self._sizes[-1]
             raise ValueError(f"`nse_buckets` must hold every batch, got at most {greatest} for one of {nnz} non-zeros.")
-        return self._sizes[place]
+        return self._sizes[index]

@@ -1,4 +1,4 @@
-"""A loader's batches as an iterator that Grain and Orbax know how to save."""
+"""The batches of a loader as an iterator that can be checkpointed as Grain's are."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class CheckpointableIterator:
-    """Yields the batches of a loader, one epoch after the other, and goes on from a state.
+    """Yields the batches of a loader, one epoch after the other, and can continue from a state.
 
-    It has ``get_state`` and ``set_state``, as Grain's iterators do. What ``get_state`` returns is saved by
+    It has ``get_state`` and ``set_state``, as Grain's iterators do. Save the state with
     ``orbax.checkpoint.args.JsonSave``; Grain's own checkpoint handler takes Grain's iterators only.
 
     Parameters
     ----------
     loader
-        What yields the batches; made with ``to="jax"``.
+        A loader made with ``to="jax"``.
     n_epochs
-        After which epoch the iteration ends; default, never.
+        Number of epochs after which the iteration ends; default, never.
 
     Raises
     ------
     ValueError
-        At ``next``, if epochs have no batch and ``n_epochs`` is None: there would never be one.
+        At ``next``, if epochs have no batch and ``n_epochs`` is None: the search would never end.
 
     Examples
     --------
@@ -67,10 +67,10 @@ class CheckpointableIterator:
         raise StopIteration
 
     def get_state(self) -> dict[str, Any]:
-        """Return where the loader stands: JSON-able, of a few hundred bytes."""
+        """Return the position of the loader: JSON-able, a few hundred bytes."""
         return self._loader.state_dict()
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where a loader stood; see :meth:`annbatch.Loader.load_state_dict`."""
+        """Continue from the position of a loader; see :meth:`annbatch.Loader.load_state_dict`."""
         self._loader.load_state_dict(state)
         self._batches = None

@@ -1,4 +1,4 @@
-"""Where arrays go: to one device, or as this process' share of an array over many."""
+"""Put arrays on one device, or make this process' share of an array over many devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class OneDevice:
-    """Puts arrays on a device, or wherever a sharding of whole arrays says.
+    """Puts arrays on one device, or as a sharding of whole arrays demands.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ class OneDevice:
         return all(device.platform == "cpu" for device in where.devices())
 
     def put(self, arrays: tuple[np.ndarray, ...]) -> tuple[jax.Array, ...]:
-        """Return arrays over the same memory on the CPU, copies on their way on any other device."""
+        """Return arrays: on the CPU over the same memory, on any other device as copies that may still be under way."""
         import jax
 
-        placed: tuple[jax.Array, ...] = jax.device_put(arrays, self.target)
-        return placed
+        arrays_there: tuple[jax.Array, ...] = jax.device_put(arrays, self.target)
+        return arrays_there
 
     def argument(self) -> Any:
-        """Return what makes the same placement in another process."""
+        """Return the argument that makes the same placement in another process."""
         import jax
 
         device = self.target
@@ -48,15 +48,15 @@ class OneDevice:
 
 
 class ShareOfMany:
-    """Makes global arrays, of which this process holds the rows that it loads.
+    """Makes global arrays; this process holds the rows that it loads.
 
     Parameters
     ----------
     sharding
-        Of the rows, by its first axis; what it says of further axes counts for arrays that have them.
+        Sharding whose first axis is the rows; further axes apply to arrays that have them.
     """
 
-    on_cpu = True  # batches are made dense where they are read: each device gets its rows of them
+    on_cpu = True  # batches are made dense on the host; each device then gets its rows
 
     def __init__(self, sharding: jax.sharding.NamedSharding) -> None:
         import jax
@@ -97,12 +97,12 @@ class ShareOfMany:
         return tuple(placed)
 
     def argument(self) -> Any:
-        """Refuse: devices belong to a process."""
+        """Raise ``TypeError``: devices belong to a process."""
         raise TypeError("A JaxAdapter with `sharding` cannot be pickled: its mesh holds devices of this process.")
 
 
 def _target(device: Any) -> Any:
-    """Return what ``jax.device_put`` takes for what the user gave."""
+    """Return the target for ``jax.device_put`` that ``device`` means."""
     import jax
 
     if not isinstance(device, str):

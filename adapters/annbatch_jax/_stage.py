@@ -1,4 +1,4 @@
-"""Windows on a device in compact form, and dense batches made of them there, by one jitted scatter."""
+"""Move windows to a device in compact form and make dense batches there, by one jitted scatter."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ room_for = partial(DeviceMemoryError.instead_of, jax.errors.JaxRuntimeError, cod
 
 
 class StagedWindow:
-    """A window on its way to a device, each batch as arrays of its own: slices of one would be shapes to compile for.
+    """A window on its way to a device, each batch in separate arrays: slices would be more shapes to compile for.
 
     Parameters
     ----------
     window
-        What travels.
+        The window to move.
     put
-        Starts moving arrays to the device.
+        Function that starts moving arrays to the device.
     """
 
     def __init__(self, window: CompactWindow, put: Callable[..., tuple[jax.Array, ...]]) -> None:
@@ -55,7 +55,7 @@ class StagedWindow:
 
 
 def room(nnz: int) -> int:
-    """Return how many values to send for a batch of ``nnz``: rounded up by at most an eighth, to meet few shapes.
+    """Return the number of values to send for ``nnz``: rounded up by at most an eighth, to meet few shapes.
 
     >>> from annbatch_jax._stage import room
     >>> [room(nnz) for nnz in (0, 256, 257, 1_000, 1_000_000)]
@@ -67,7 +67,7 @@ def room(nnz: int) -> int:
 
 
 def _cut(window: CompactWindow, batch: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the part of the window that holds a batch, of few sizes, and where in it the batch begins."""
+    """Return a part of the window, of one of few sizes, that holds a batch, and where in it the batch begins."""
     elements = window.elements(batch)
     size = room(elements.stop - elements.start)
     if len(window.data) < size:
@@ -94,15 +94,15 @@ def expand(
     Parameters
     ----------
     data, indices
-        ``(size,)``; of them the elements from ``begin`` on are the rows', as many as ``indptr`` says.
+        ``(size,)``; the rows begin at element ``begin`` and have ``indptr[-1]`` elements.
     indptr
         ``(n_rows + 1,)``, from 0.
     columns
-        Where each stored column goes, -1 for nowhere; None: where it is.
+        Target of each stored column, -1 to drop it; None: columns stay in place.
     shape, dtype
-        Of the result. Values are added in float32 for halves, in ``dtype`` for others.
+        Shape and dtype of the result. Values are added in float32 for halves, else in ``dtype``.
     target_sum
-        Where rows are to be normalised to a total and their logarithm taken: the total.
+        Total to which rows are normalised before their logarithm is taken; None: no change.
     """
     n_rows = shape[0]
     place = jnp.arange(len(data)) - begin
@@ -114,19 +114,19 @@ def expand(
     if columns is not None:
         at = columns[at]
         stays &= at >= 0
-    wanted = jnp.dtype(dtype)
-    adding = _adding(wanted)
+    result = jnp.dtype(dtype)
+    adding = _adding(result)
     values = jnp.where(stays, data.astype(adding), jnp.zeros((), adding))
     if target_sum is not None:
         totals = jax.ops.segment_sum(values, rows, n_rows)
         scales = jnp.where(totals == 0, 1, target_sum / totals)
         values = jnp.log1p(values * scales[rows])
     dense = jnp.zeros(shape, adding).at[jnp.where(stays, rows, n_rows), at].add(values, mode="drop")
-    return dense != 0 if wanted.kind == "b" else dense.astype(wanted)
+    return dense != 0 if result.kind == "b" else dense.astype(result)
 
 
 def _adding(dtype: np.dtype) -> np.dtype:
-    """Return the dtype in which to add: JAX adds no booleans, and halves are rounded once and not at every addition."""
+    """Return the dtype to add in: JAX adds no booleans, and halves are then rounded once, not at every addition."""
     if dtype.kind == "b":
         return np.dtype(np.int32)
     half = dtype.itemsize == 2 and jnp.issubdtype(dtype, jnp.floating)

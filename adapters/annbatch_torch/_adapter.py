@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 class TorchAdapter(Adapter):
-    """Hands batches over as tensors: ``torch.sparse_csr`` ones where the data is sparse.
+    """Delivers batches as tensors: ``torch.sparse_csr`` tensors where the data is sparse.
 
-    On the CPU a tensor shares the memory of the batch. On a CUDA device a window lies in pinned memory and
-    batches are copied on a stream of their own while the model computes; the tensors are ready for the
-    stream that was current when the batch was asked for.
+    On the CPU a tensor shares the memory of the batch. For a CUDA device, windows are read into pinned memory and
+    batches are copied on a separate stream while the model computes; the tensors are ready for the stream that
+    was current when the batch was requested.
 
     Parameters
     ----------
     device
-        Where tensors go, as ``torch.device`` takes it; None: the CPU.
+        Device of the tensors, in any form that ``torch.device`` takes; None: the CPU.
     stages
-        Whether with ``densify=True`` sparse data goes to the device a window at a time, in the compact form in which it
-        is stored, and becomes dense there, in float16 and bfloat16 too. None: on a CUDA device, where it halves what
-        travels; on the CPU annbatch's own kernel is the faster.
+        Whether with ``densify=True`` sparse data goes to the device one window at a time, in its compact stored form,
+        and becomes dense there (also in float16 and bfloat16). None: on a CUDA device, where this halves the bytes
+        transferred; on the CPU annbatch's own kernel is faster.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class TorchAdapter(Adapter):
     Notes
     -----
     PyTorch computes little with ``uint16``, ``uint32`` and ``uint64`` tensors; ``Loader(dtype="float32")`` casts while
-    reading, which is free. No index of a ``sparse_csr`` tensor is checked here: the store was when it was written.
+    reading, which is free. The indices of ``sparse_csr`` tensors were checked when the store was written, not here.
 
     Examples
     --------
@@ -109,11 +109,11 @@ class TorchAdapter(Adapter):
 
     @property
     def densifies(self) -> bool:
-        """Whether dense batches are made by PyTorch: on a GPU, or where it was asked to."""
+        """Whether dense batches are made by PyTorch: on a GPU, or with ``stages=True``."""
         return self.device.type == "cuda" or self._stages
 
     def densify(self, matrix: CSR) -> torch.Tensor:
-        """Return a sparse host batch as a dense tensor: made on a CUDA device, on the host for any other.
+        """Return a sparse host batch as a dense tensor: made on a CUDA device, or on the host for any other.
 
         Raises
         ------
@@ -130,11 +130,11 @@ class TorchAdapter(Adapter):
 
     @property
     def stages(self) -> bool:
-        """Whether windows that are to become dense go to the device whole."""
+        """Whether windows that become dense go to the device whole."""
         return self._stages
 
     def applies(self, transform: Transform) -> bool:
-        """Say yes to :class:`~annbatch.transforms.NormalizeLog1p`."""
+        """Return whether it is :class:`~annbatch.transforms.NormalizeLog1p`, the only transform done on the device."""
         return isinstance(transform, NormalizeLog1p)
 
     def stage(self, window: CompactWindow) -> Callable[[int], torch.Tensor]:
@@ -158,12 +158,12 @@ class TorchAdapter(Adapter):
         return self._send(*arrays)()
 
     def _send(self, *arrays: np.ndarray) -> Callable[[], list[torch.Tensor]]:
-        """Start moving arrays; return what gives the tensors, ready for the stream that is current then."""
+        """Start moving arrays; return a function that returns the tensors, ready for the stream current at its call."""
         tensors = [_over(array) for array in arrays]
         if self._transfer is not None:
             return self._transfer.send(tensors).receive
-        placed = [tensor.to(self.device) for tensor in tensors]
-        return lambda: placed
+        moved = [tensor.to(self.device) for tensor in tensors]
+        return lambda: moved
 
 
 def expand(matrix: torch.Tensor) -> torch.Tensor:

@@ -13,15 +13,14 @@ if TYPE_CHECKING:
 
 
 def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
-    """Return a loader as an iterable dataset, for what wants ``DataLoader``: Lightning, torchdata, older programs.
+    """Return a loader as an iterable dataset, for a ``DataLoader``: Lightning, torchdata, older programs.
 
-    It yields whole batches, so the ``DataLoader`` takes ``batch_size=None``. It reads ahead on threads of its own, so
-    ``num_workers=0`` is what is fast. Where there have to be workers, they split the batches of their rank: worker
-    ``w`` of ``W`` yields the ``w``-th of ``W`` consecutive parts, and batch ``k`` of the ``DataLoader`` is number
-    ``k // W`` of worker ``k % W``, as long as all have some. They are to be spawned, not forked
-    (``multiprocessing_context="spawn"``). Workers that are started anew for each epoch begin with the epoch of the
-    dataset in the main process: call ``set_epoch`` before each. Persistent ones begin one epoch more each time, unless
-    ``set_epoch`` chose another.
+    It yields whole batches, so pass ``batch_size=None`` to the ``DataLoader``. The loader reads ahead on its own
+    threads, so ``num_workers=0`` is fastest. If you need workers, they split the batches of their rank: worker ``w`` of
+    ``W`` yields the ``w``-th of ``W`` consecutive parts, and batch ``k`` of the ``DataLoader`` is number ``k // W`` of
+    worker ``k % W``, as long as all have some. Spawn them, do not fork (``multiprocessing_context="spawn"``). Workers
+    that are restarted for each epoch begin with the epoch of the dataset in the main process: call ``set_epoch`` before
+    each. Persistent workers advance by one epoch each time, unless ``set_epoch`` chose another.
 
     Parameters
     ----------
@@ -31,9 +30,9 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     Returns
     -------
     torch.utils.data.IterableDataset
-        With the loader's ``__len__``, ``set_epoch``, ``state_dict`` and ``load_state_dict``, by which torchdata's
-        ``StatefulDataLoader`` resumes it, also within workers (as many as there were); the loader itself is its
-        attribute ``loader``.
+        Has the loader's ``__len__``, ``set_epoch``, ``state_dict`` and ``load_state_dict``, so that torchdata's
+        ``StatefulDataLoader`` can resume it, also in workers (with the same number of them). Its attribute ``loader``
+        is the loader itself.
 
     Raises
     ------

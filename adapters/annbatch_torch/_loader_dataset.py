@@ -1,4 +1,4 @@
-"""What :func:`annbatch_torch.as_iterable_dataset` makes. Imported when it is called: its base class is PyTorch's."""
+"""The dataset that :func:`annbatch_torch.as_iterable_dataset` returns; its base class needs PyTorch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class LoaderDataset(IterableDataset[Any]):
     """Yields the batches of a loader; in a worker, those of its part.
 
-    Persistent workers have copies of the loader, of which one may have come to the end of its part where another has
-    not. So the epoch is not theirs to find out: it is what the main process chose, in memory that all share, and one
-    more for each time that they were asked to begin since.
+    Persistent workers hold copies of the loader, and one may have finished its part when another has not. So workers do
+    not track the epoch themselves: it is the one that the main process chose, in shared memory, plus one for each
+    iteration since.
     """
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
-        self._chosen = torch.tensor([loader.epoch, 0]).share_memory_()  # an epoch, and how often one was chosen
+        self._chosen = torch.tensor([loader.epoch, 0]).share_memory_()  # an epoch, and the number of choices
         self._known = 0
         self._begun: int | None = None
 
@@ -45,17 +45,17 @@ class LoaderDataset(IterableDataset[Any]):
         return len(self.loader)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields, also in workers that are there already."""
+        """Choose the epoch that the next iteration yields, also in workers that are already running."""
         self.loader.set_epoch(epoch)
         if get_worker_info() is None:
-            self._known += 1  # a worker that is started later has it with its copy of the loader
+            self._known += 1  # workers started later get it with their copy of the loader
             self._chosen.copy_(torch.tensor([epoch, self._known]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands; in a worker, where this one does."""
+        """Return the position of the loader; in a worker, of its own copy."""
         return self.loader.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a loader stood."""
+        """Continue from the position of a loader."""
         self.loader.load_state_dict(state)
         self._begun = None

@@ -1,4 +1,4 @@
-"""Whole windows on a device in compact form, and dense batches made of them there, in plain PyTorch."""
+"""Move whole windows to a device in compact form and make dense batches there, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from annbatch.transforms import NormalizeLog1p
 
 _NOWHERE = 1024
-"""Slots behind a batch that take the values of columns that are left out: one slot alone would be waited for."""
+"""Slots behind a batch for the values of dropped columns: with a single slot, all additions to it would queue."""
 
 _HALVES = (torch.bfloat16, torch.float16)
 
@@ -26,17 +26,17 @@ class StagedWindow:
     Parameters
     ----------
     window
-        What travels.
+        The window to move.
     receive
-        Returns its data, indices, indptr and, if it has them, columns, on the device: ready for the stream that is
-        current on the calling thread.
+        Function that returns its data, indices, indptr and, if there are any, columns, on the device: ready for the
+        current stream of the calling thread.
     """
 
     def __init__(self, window: CompactWindow, receive: Callable[[], Sequence[torch.Tensor]]) -> None:
         self._receive = receive
         self._places = [(window.elements(i), window.pointers(i), window.shape(i)) for i in range(window.n_batches)]
         self._dtype: torch.dtype = getattr(torch, window.dtype)
-        self._transform: NormalizeLog1p | None = window.transform  # type: ignore[assignment]  # no other is applied
+        self._transform: NormalizeLog1p | None = window.transform  # type: ignore[assignment]  # the only one that `applies`
 
     def __call__(self, batch: int) -> torch.Tensor:
         """Return a batch, dense, on the device."""
@@ -64,26 +64,27 @@ def expand(
     dtype: torch.dtype,
     transform: NormalizeLog1p | None,
 ) -> torch.Tensor:
-    """Return rows in compact form as a dense tensor on their device. Nothing in it waits for the device.
+    """Return rows in compact form as a dense tensor on their device, without waiting for the device.
 
     Parameters
     ----------
     data, indices
-        ``(nnz,)``, of any real dtype and of uint16 or int32.
+        ``(nnz,)`` values of any real dtype, and column numbers in uint16 or int32.
     indptr
         ``(n_rows + 1,)``, from 0.
     columns
-        Where each stored column goes, -1 for nowhere; None: where it is.
+        Target of each stored column, -1 to drop it; None: columns stay in place.
     shape, dtype
-        Of the result. Values are added in float32 for halves, in ``dtype`` for others (modulo 2**bits for integers).
+        Shape and dtype of the result. Values are added in float32 for halves, else in ``dtype`` (modulo 2**bits for
+        integers).
     transform
-        Done to the values of the columns that stay, before they are added.
+        Transform of the values in columns that stay, applied before values are added.
     """
     n_rows, n_columns = shape
     device = data.device
     adding = _adding(dtype)
     numbers = torch.arange(n_rows, device=device)
-    # `output_size` is known here; without it PyTorch would ask the device, and wait.
+    # Without `output_size` PyTorch would ask the device for it, and wait.
     rows = torch.repeat_interleave(numbers, indptr.diff().long(), output_size=len(data))
     at = _signed(indices).long()
     values = _signed(data).to(adding)
@@ -94,7 +95,7 @@ def expand(
         places = torch.where(at >= 0, rows * n_columns + at, slots)
         values = torch.where(at >= 0, values, torch.zeros((), dtype=adding, device=device))
     if transform is not None:
-        # In float64, so that the order in which a device adds leaves no trace in float32.
+        # In float64, so that the order of additions on a device does not show in float32.
         totals = torch.zeros(n_rows, dtype=torch.float64, device=device).index_add_(0, rows, values.double())
         scales = torch.where(totals == 0, 1.0, transform.target_sum / totals).to(adding)
         values = torch.log1p(values * scales[rows])
@@ -106,7 +107,7 @@ def expand(
 
 
 def _adding(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which to add: PyTorch adds of unsigned integers only uint8, and halves with rounding."""
+    """Return the dtype to add in: PyTorch adds no unsigned integers but uint8, and rounds halves at each addition."""
     if dtype in _HALVES:
         return torch.float32
     signed = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64, torch.bool: torch.int32}

@@ -19,10 +19,10 @@ room_for = partial(DeviceMemoryError.instead_of, torch.OutOfMemoryError)
 
 
 class Transfer:
-    """Copies host tensors to a CUDA device on a stream of its own. Thread-safe.
+    """Copies host tensors to a CUDA device on a separate stream. Thread-safe.
 
-    The host's memory is held until its copy has ended, even where the loader is dropped before: the pool that it came
-    from must not lend it out.
+    Host memory is held until its copy has finished, even if the loader is dropped before: its pool must not reuse it
+    meanwhile.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Transfer:
         self._stream = torch.cuda.Stream(device)
         self._lock = threading.Lock()
         self._in_flight: deque[tuple[torch.cuda.Event, Sequence[torch.Tensor]]] = deque()
-        weakref.finalize(self, self._stream.synchronize).atexit = False  # runs before `_in_flight` is let go of
+        weakref.finalize(self, self._stream.synchronize).atexit = False  # runs before `_in_flight` is released
 
     def send(self, tensors: Sequence[torch.Tensor]) -> Sent:
         """Start copying.
@@ -49,7 +49,7 @@ class Transfer:
             try:
                 with room_for("A batch or window", sum(tensor.nbytes for tensor in tensors), self._device):
                     copies = [tensor.to(self._device, non_blocking=True) for tensor in tensors]
-            finally:  # of what there was room for, copies are under way
+            finally:  # copies of what did fit are under way
                 ended = self._stream.record_event()
                 self._hold(tensors, ended)
         return Sent(copies, ended)
@@ -69,9 +69,9 @@ class Sent:
         self._ended = ended
 
     def receive(self) -> list[torch.Tensor]:
-        """Return tensors that the current stream of their device may use as if they were there."""
+        """Return tensors that the current stream of their device can use right away."""
         user = torch.cuda.current_stream(self._copies[0].device)
         user.wait_event(self._ended)
         for copy in self._copies:
-            copy.record_stream(user)  # or the allocator would reuse a freed batch while the user's stream works on it
+            copy.record_stream(user)  # or the allocator might reuse a freed batch while the user's stream works on it
         return self._copies

@@ -1,4 +1,4 @@
-"""A small cell atlas that is made, not measured: untidy in the ways in which real ones are."""
+"""A small made-up cell atlas, as untidy as real ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STUDIES = ("blood", "gut", "lung", "skin")
 
 
 def write_atlas(folder: Path, *, cells_per_study: int, n_genes: int, seed: int) -> list[Path]:
-    """Write one h5ad file a study.
+    """Write one h5ad file per study.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def write_atlas(folder: Path, *, cells_per_study: int, n_genes: int, seed: int) 
     cells_per_study
         Rows of each file.
     n_genes
-        Genes of the whole atlas; each study measured nine in ten of them, in an order of its own.
+        Genes of the whole atlas; each study measured nine in ten of them, each in a different order.
     seed
         The same seed gives the same atlas.
 
@@ -66,7 +66,7 @@ def _studies(cells_per_study: int, n_genes: int, rng: np.random.Generator) -> It
         types = _draw_types(cells_per_study, rng)
         batch_effect = rng.lognormal(0, 0.2, len(genes))
         counts = _draw_counts(expression[:, genes] * batch_effect, types, rng)
-        present = np.unique(types)  # a study knows the categories that it met, and no others
+        present = np.unique(types)  # a study has only the categories that occur in it
         obs = pd.DataFrame(
             {
                 "cell_type": pd.Categorical.from_codes(np.searchsorted(present, types), np.array(CELL_TYPES)[present]),
@@ -95,7 +95,7 @@ def _raise_markers(shares: np.ndarray, types: list[int], n_markers: int, rng: np
 
 
 def _draw_types(n_cells: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a code a cell; how common a type is differs between studies, and the rare one is rare in all."""
+    """Return one code per cell; frequencies of types differ between studies, but the rare type is rare in all."""
     share = rng.dirichlet(np.ones(len(CELL_TYPES)))
     share[CELL_TYPES.index(RARE)] = 0
     share *= 0.995 / share.sum()

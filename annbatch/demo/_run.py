@@ -51,14 +51,14 @@ def run(
     cells_per_study, n_genes
         Size of the atlas that is made.
     seed
-        Of the atlas, the shuffling and the order of the batches.
+        Seed of the atlas, the shuffling and the order of the batches.
     progress
         Whether to show progress bars, on standard error.
 
     Returns
     -------
     Fit
-        What training did and what came of it.
+        Settings and results of training.
 
     Raises
     ------

@@ -29,12 +29,12 @@ Labelled = tuple[Any, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What training did and what came of it.
+    """Settings and results of training.
 
     Attributes
     ----------
     framework
-        What trained: ``"numpy"`` or the adapter's name.
+        ``"numpy"`` or the name of the adapter that trained.
     batch_size, n_train, n_held_out, n_epochs
         How it trained; the rows are those of each part of the collection.
     n_batches
@@ -94,7 +94,7 @@ def fit(
     adapter
         Adapter of the framework to train in; None for NumPy.
     seed
-        Of the order of the rows; the model starts from zeros.
+        Seed of the order of the rows; the model starts from zeros.
     progress
         Whether to show a bar.
     clock

@@ -1,4 +1,4 @@
-"""What every adapter must do, as tests."""
+"""Tests that every adapter must pass."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class AdapterTests:
             _same(self.to_numpy(array), expected, "staged, kept")
 
     def test_other_dtypes_are_refused(self) -> None:
-        """What it does not hold is an error that names the dtype, and never another dtype in silence."""
+        """A dtype that it lacks is an error that names the dtype, and never silently another dtype."""
         allocate = self.adapter.allocate
         for dtype in sorted({*_DTYPES, "datetime64[s]", "U3"} - set(self.dtypes)):
             host = (

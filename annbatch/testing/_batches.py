@@ -62,7 +62,7 @@ def compact_window(
     transform: Transform | None = None,
     n_stored: int = 40,
 ) -> CompactWindow:
-    """Return a window of batches of so many rows, each row's columns unique, in memory from ``allocate``."""
+    """Return a window of batches with these numbers of rows, each row's columns unique, in memory from ``allocate``."""
     rng = np.random.default_rng(seed)
     edges = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
     data, indices, indptr, begins = [], [], [], []

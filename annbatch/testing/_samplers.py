@@ -1,4 +1,4 @@
-"""What every sampler must do, as tests."""
+"""Tests that every sampler must pass."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class SamplerTests:
                 _check(_equal(rest, shares[-1][steps:]), n_obs, f"a worker must go on after {steps} batches")
 
     def test_identity(self) -> None:
-        """What a state says of the sampler is small, JSON-able, and the same for every sampler of one seed."""
+        """The identity in a state is small, JSON-able, and the same for every sampler of one seed."""
         said = self.make_sampler().identity()
         _check(json.loads(json.dumps(said)) == said, max(self.n_obs), f"`identity` must be JSON-able, got {said}")
         _check(len(json.dumps(said)) < 4096, max(self.n_obs), "`identity` must be small")

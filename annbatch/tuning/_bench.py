@@ -23,7 +23,7 @@ WARM_UP_WINDOWS = 4
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What reading in chunks of one size took.
+    """Measured speed of reading in chunks of one size.
 
     Attributes
     ----------
@@ -66,24 +66,24 @@ def measure(
     Parameters
     ----------
     collection
-        What to read.
+        Collection to read.
     chunk_sizes
         Contiguous rows that are read at once.
     batch_size
-        Rows a batch. Where the collection has fewer rows than a chunk, a batch or a window, these are as long as it.
+        Rows per batch. Where the collection has fewer rows than a chunk, a batch or a window, these are as long as it.
     window
         Rows in memory at once; rounded up to whole chunks and whole batches.
     seconds
         How long to read at each size, at least; a batch is the least.
     to
-        What batches become, as :class:`~annbatch.Loader` has it.
+        Framework of the batches, as for :class:`~annbatch.Loader`.
     column
-        Of ``obs``, whose diversity is measured, too; None for none.
+        Column of ``obs`` whose diversity is measured too; None for none.
 
     Yields
     ------
     Rate
-        One a chunk size.
+        One per chunk size.
     """
     for chunk_size, preload_nchunks, n_rows in _settings(collection.n_obs, chunk_sizes, batch_size, window):
         loader = Loader(
@@ -104,7 +104,7 @@ def _settings(n_obs: int, chunk_sizes: Sequence[int], batch_size: int, window: i
     """Yield chunk size, chunks a window and batch size that go together."""
     batch_size = min(batch_size, n_obs)
     for chunk_size in dict.fromkeys(min(size, n_obs) for size in chunk_sizes):
-        step = batch_size // gcd(batch_size, chunk_size)  # so many chunks are whole batches
+        step = batch_size // gcd(batch_size, chunk_size)  # this many chunks are whole batches
         yield chunk_size, -(-min(window, n_obs) // (chunk_size * step)) * step, batch_size
 
 

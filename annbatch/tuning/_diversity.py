@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Diversity:
-    """What batches hold, and what rows drawn uniformly would.
+    """Diversity of batches, and of rows drawn uniformly.
 
     Attributes
     ----------
     column
         The column of ``obs`` that was looked at.
     n_batches
-        How many batches, spread over one epoch.
+        Number of batches, spread over one epoch.
     entropy, ideal_entropy
-        Of the labels in a batch, mean, in bits; and in as many rows drawn uniformly.
+        Mean entropy of the labels in a batch, in bits; and in as many rows drawn uniformly.
     chunk_size
         Consecutive stored rows in a source chunk.
     source_chunks, ideal_source_chunks
@@ -70,11 +70,11 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
     Parameters
     ----------
     loader
-        Whose sampler is measured, on its rows and within its ``mask``.
+        Loader whose sampler is measured, on its rows and within its ``mask``.
     column
         Labels in ``obs``, such as the cell type or the donor.
     n_batches
-        How many batches of the epoch to look at, evenly spread.
+        Number of batches of the epoch to look at, evenly spread.
 
     Returns
     -------

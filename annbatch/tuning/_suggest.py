@@ -1,4 +1,4 @@
-"""Which chunks and windows suit a collection, a batch size and the memory that there is."""
+"""Choose chunks and windows for a collection, a batch size and the available memory."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _MOST_LABELS = 1_000  # in a column that is taken for labels
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Suggestion:
-    """Settings of a loader, and what comes of them.
+    """Settings of a loader, and the diversity of its batches.
 
     Attributes
     ----------
     batch_size, chunk_size, preload_nchunks
         Arguments of :class:`annbatch.Loader`.
     window_bytes
-        Of X in one window.
+        Size of X in one window.
     diversity
-        Of every column of labels.
+        Diversity for each column of labels.
     """
 
     batch_size: int
@@ -75,7 +75,7 @@ def suggest(
     Parameters
     ----------
     collection
-        What is to be loaded.
+        Collection to load.
     batch_size
         Rows per batch.
     memory
@@ -86,7 +86,7 @@ def suggest(
     Returns
     -------
     Suggestion
-        Its ``repr`` says what comes of it; ``Loader(**suggestion.arguments)`` uses it.
+        Its ``repr`` describes the batches; ``Loader(**suggestion.arguments)`` uses it.
 
     Raises
     ------

@@ -136,7 +136,7 @@ def test_what_it_excludes():
     import jax
 
     sharding = jax.sharding.NamedSharding(jax.make_mesh((1,), ("rows",)), jax.sharding.PartitionSpec("rows"))
-    with pytest.raises(ValueError, match="`sharding` excludes `device`, which it says itself, got 'cpu' beside it"):
+    with pytest.raises(ValueError, match="`sharding` excludes `device`: it names the devices itself, got 'cpu'"):
         JaxAdapter("cpu", sharding=sharding)
     with pytest.raises(ValueError, match="`stages` must not be True with `sharding`"):
         JaxAdapter(sharding=sharding, stages=True)
