@@ -24,3 +24,9 @@ def assert_drawn_by(counts: np.ndarray, shares: np.ndarray) -> None:
     total = int(counts.sum())
     low, high = stats.binom.interval(1 - 1e-6 / len(counts), total, shares)
     assert ((counts >= low) & (counts <= high)).all(), (counts, low, high)
+
+
+def counts(sampler, n_obs: int) -> np.ndarray:
+    """Return how often each row comes in an epoch."""
+    rows = [request["requests"][np.concatenate(request["splits"])] for request in sampler.sample(n_obs)]
+    return np.bincount(np.concatenate(rows), minlength=n_obs)
