@@ -1,4 +1,4 @@
-"""The contracts: what the core does for those who implement them."""
+"""The contracts: what the core does for samplers and adapters that implement them."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class Recorder(Adapter):
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i8", "f2", "f4", "c8", "c16"])
 def test_padding_is_zeros_in_no_column(dtype):
-    # Several windows, so that a block that held other values before is padded anew.
+    # Several windows, so that a block that held other values before is padded again.
     csr = sp.random(60, 12, 0.4, "csr", random_state=0)
     csr.data[...] = 1
     loader = Loader(batch_size=7, chunk_size=7, preload_nchunks=2, to=Recorder(), dtype=dtype).add_dataset(csr)

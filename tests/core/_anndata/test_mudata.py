@@ -1,4 +1,4 @@
-"""MuData: modalities side by side, of the same rows; what a modality lacks is marked, not dropped."""
+"""MuData: modalities with the same rows; rows that a modality lacks are masked, not dropped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from annbatch import Loader
 
 mudata = pytest.importorskip("mudata", reason="needs mudata: pip install mudata")
 if hasattr(mudata, "set_options"):
-    mudata.set_options(pull_on_update=False)  # as it is from 0.4 on
+    mudata.set_options(pull_on_update=False)  # the default from 0.4 on
 
 N = 60
 
@@ -139,10 +139,10 @@ def test_a_dataset_that_lacks_a_modality():
         assert not batch["mod"]["atac"]["mask"][second].any()
         assert batch["mod"]["atac"]["X"][second].nnz == 0
         names = other.obs_names[batch["index"][second] - MDATA.n_obs]
-        wanted = other.mod["rna"].obs_names.get_indexer(names)
-        np.testing.assert_array_equal(batch["mod"]["rna"]["mask"][second], wanted >= 0)
+        expected = other.mod["rna"].obs_names.get_indexer(names)
+        np.testing.assert_array_equal(batch["mod"]["rna"]["mask"][second], expected >= 0)
         np.testing.assert_array_equal(
-            batch["mod"]["rna"]["X"][second].toarray(), _filled_rows(other.mod["rna"].X.toarray(), wanted)
+            batch["mod"]["rna"]["X"][second].toarray(), _filled_rows(other.mod["rna"].X.toarray(), expected)
         )
 
 

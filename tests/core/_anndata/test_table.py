@@ -93,9 +93,9 @@ def test_arrays_hold_codes_and_numbers(tables, rows, kind):
     expected = pd.concat(FRAMES).iloc[rows]
     assert list(found) == tables[kind].columns
     for name in found:
-        wanted = expected[name].cat.codes if name in ("type", "gaps") else expected[name]
-        assert found[name].dtype == wanted.dtype
-        np.testing.assert_array_equal(found[name], wanted)
+        column = expected[name].cat.codes if name in ("type", "gaps") else expected[name]
+        assert found[name].dtype == column.dtype
+        np.testing.assert_array_equal(found[name], column)
 
 
 def test_batches_are_slices_of_the_window():
@@ -207,7 +207,7 @@ def joined(*frames: pd.DataFrame, join: str = "exact", columns: list[str] | None
     alone = rows_by_dataset(np.arange(len(frames[0])), starts)  # rows of the first dataset only
     frame, arrays = table.frame(shares, n).batch(0, n), table.arrays(shares, n).batch(0, n)
     some, some_arrays = table.frame(alone, len(frames[0])).frame, table.arrays(alone, len(frames[0])).columns
-    assert some.dtypes.tolist() == frame.dtypes.tolist()  # whoever's rows are in a batch
+    assert some.dtypes.tolist() == frame.dtypes.tolist()  # whichever datasets the rows of a batch come from
     assert [array.dtype for array in some_arrays.values()] == [array.dtype for array in arrays.values()]
     return frame, arrays
 

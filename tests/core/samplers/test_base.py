@@ -1,4 +1,4 @@
-"""Samplers of one's own: every pass is a function of seed and epoch, wherever their generators are kept."""
+"""Custom samplers: every pass is a function of seed and epoch, wherever they keep their generators."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def test_what_is_of_the_wrong_type_is_refused(wrong, message):
         wrong()
 
 
-def test_the_state_says_mask_and_number_of_batches_of_ones_own():
+def test_a_state_has_mask_and_number_of_batches_of_a_custom_sampler():
     state = loader_of(Attribute(0)).state_dict()
     masked = Attribute(0)
     masked.mask = slice(0, 12)

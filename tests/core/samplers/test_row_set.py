@@ -17,7 +17,7 @@ CLASSES = pd.Categorical(np.random.default_rng(0).choice(["a", "b", "c"], N_OBS)
 row_sets = st.sets(st.integers(0, N_OBS - 1), min_size=1)
 
 
-def spelled(rows: set[int]) -> list:
+def ways_to_name(rows: set[int]) -> list:
     """Return a set of rows in every way in which it can be given."""
     mask = np.zeros(N_OBS, bool)
     mask[list(rows)] = True
@@ -28,7 +28,7 @@ def spelled(rows: set[int]) -> list:
 @given(row_sets)
 def test_a_set_is_what_it_was_made_from(rows):
     ordered = np.array(sorted(rows))
-    for way in spelled(rows):
+    for way in ways_to_name(rows):
         found = RowSet(way, N_OBS)
         assert np.array_equal(np.asarray(found), ordered)
         assert list(found) == ordered.tolist()
@@ -65,7 +65,7 @@ SAMPLERS = {
 @settings(max_examples=25)
 @given(rows=row_sets)
 def test_no_sampler_reads_a_row_outside(make, rows):
-    for way in spelled(rows)[:2]:
+    for way in ways_to_name(rows)[:2]:
         sampler = make(way)
         for request in sampler.sample(N_OBS):
             named = request["requests"]
