@@ -1,4 +1,4 @@
-"""Building and describing a store: convert, shuffle, append, verify."""
+"""Collections: convert, shuffle, add, verify."""
 
 from __future__ import annotations
 

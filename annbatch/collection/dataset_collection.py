@@ -1,4 +1,4 @@
-"""The collection as users see it."""
+"""The public class for collections."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class DatasetCollection:
     Parameters
     ----------
     group
-        Where it is, or will be: a path, or an open zarr v3 group. Nothing is written before ``add_adatas``.
+        Path or URL of the collection, or an open zarr v3 group. Nothing is written before ``add_adatas``.
     mode
-        ``"a"`` reads and writes, and makes the collection if there is none; ``"r+"`` reads and writes one that exists;
-        ``"r"`` only reads.
+        ``"a"`` reads and writes, and creates the collection if there is none; ``"r+"`` reads and writes one that
+        exists; ``"r"`` only reads.
     is_collection_h5ad
-        Whether datasets are h5ad files in a folder instead of groups of a zarr store.
+        Whether the collection is a folder of h5ad files instead of a zarr store.
 
     Raises
     ------
@@ -72,25 +72,23 @@ class DatasetCollection:
             self._h5ad = Path(group).absolute()
             if mode != "a" and not files_of(self._h5ad):
                 raise NotACollectionError(f"{group} must be a folder with dataset_0.h5ad, got none.")
-        self._home = Location(group, "a" if is_collection_h5ad else mode)
+        self._location = Location(group, "a" if is_collection_h5ad else mode)
 
     def __repr__(self) -> str:
         if self.is_empty:
-            return f"DatasetCollection at {self._home}, empty"
+            return f"DatasetCollection at {self._location}, empty"
         if self._h5ad is not None:
-            return f"DatasetCollection at {self._home}, {self.n_obs:,} rows in {len(self)} h5ad files"
+            return f"DatasetCollection at {self._location}, {self.n_obs:,} rows in {len(self)} h5ad files"
         shape = f"{self.n_obs:,} rows x {self.n_vars:,} variables"
-        return f"DatasetCollection at {self._home}, {shape} in {len(self)} datasets"
+        return f"DatasetCollection at {self._location}, {shape} in {len(self)} datasets"
 
     def __iter__(self) -> Iterator[zarr.Group]:
         if self._h5ad is not None:
-            raise ValueError(
-                f"{self._home} holds h5ad files, which are no zarr groups: open them with `anndata.read_h5ad`."
-            )
-        yield from self._home.datasets()
+            raise ValueError(f"{self._location} holds h5ad files, not zarr groups: open them with `anndata.read_h5ad`.")
+        yield from self._location.datasets()
 
     def __len__(self) -> int:
-        return len(self._home.dataset_names() if self._h5ad is None else files_of(self._h5ad))
+        return len(self._location.dataset_names() if self._h5ad is None else files_of(self._h5ad))
 
     @property
     def is_empty(self) -> bool:
@@ -99,9 +97,9 @@ class DatasetCollection:
 
     @property
     def fingerprint(self) -> str | None:
-        """A short text that stands for what is stored, wherever it lies; None where another program wrote it."""
-        known = self._home.manifest().datasets
-        checksums = [known[name].get("metadata_crc32c") for name in self._home.dataset_names()]
+        """Short hash of the stored data, independent of its location; None if another program wrote any of it."""
+        known = self._location.manifest().datasets
+        checksums = [known[name].get("metadata_crc32c") for name in self._location.dataset_names()]
         if not checksums or None in checksums:
             return None
         return hashlib.blake2b(repr(checksums).encode(), digest_size=12).hexdigest()
@@ -123,9 +121,9 @@ class DatasetCollection:
         return frame.index
 
     def _tables(self, name: str, read: Callable[[Any], T]) -> Iterator[T]:
-        """Yield what ``read`` returns for a table of each dataset."""
+        """Yield the result of ``read`` for a table of each dataset."""
         if self._h5ad is None:
-            for group in self._home.datasets():
+            for group in self._location.datasets():
                 yield read(group[name])
         else:
             for path in files_of(self._h5ad):
@@ -133,17 +131,17 @@ class DatasetCollection:
                     yield read(file[name])
 
     def obs(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """Return what is known about the rows, in the order of the collection.
+        """Return ``obs`` of all datasets, in the order of the collection.
 
         Parameters
         ----------
         columns
-            Which columns to read; all by default. Those that the collection does not have are left out.
+            Columns to read; all by default. Unknown ones are left out.
 
         Returns
         -------
         pandas.DataFrame
-            Indexed by the rows' names. Categorical columns stay categorical.
+            Annotations of the rows, indexed by their names. Categorical columns stay categorical.
 
         Examples
         --------
@@ -182,55 +180,57 @@ class DatasetCollection:
         client: Any | None = None,
         progress: bool = True,
     ) -> Self:
-        """Add the rows of files to the collection; the first call makes it.
+        """Add the rows of AnnData files to the collection; the first call creates it.
+
+        A call that was killed resumes when it is made again with the same arguments.
 
         Parameters
         ----------
         adata_paths
-            h5ad files, zarr stores, open h5py or zarr groups. ``obs`` gains a column ``src_path`` that says which
-            one a row came from. Names of rows are made unique over all of them.
+            h5ad files, zarr stores, open h5py or zarr groups. ``obs`` gains a column ``src_path`` with the input of
+            each row. Names of rows are made unique across inputs.
         load_adata
-            Returns the AnnData object for a path: in memory, backed or lazily loaded. By default files are read by
-            range, with nothing in memory but the rows at hand.
+            Function that returns the AnnData object for a path: in memory, backed or lazily loaded. By default, files
+            are read by range, a block of rows at a time.
         groupby
             Columns of ``obs`` by which rows are sorted within each dataset.
         var_subset
-            Names of the variables to keep, in the order wanted.
+            Names of the variables to keep, in their new order.
         n_obs_per_chunk
-            Rows of an inner chunk; for sparse matrices, as many values as that many rows have on average.
+            Rows per inner chunk; for sparse matrices, as many values as that many rows have on average.
         shard_size
-            Rows of a shard, or its uncompressed size.
+            Rows per shard, or its uncompressed size.
         zarr_compressor
-            zarr codecs instead of the ones of ``layout``.
+            zarr codecs instead of those of ``layout``.
         h5ad_compressor
-            Compression of h5ad datasets.
+            Compression of h5ad files.
         dataset_size
-            Rows of a dataset, or its size as its rows are stored in the inputs.
+            Rows per dataset, or the size of its rows as stored in the inputs.
         shuffle_chunk_size
-            Accepted for programs written for annbatch 0.3, and without effect: every row is placed on its own.
+            No effect, as rows are shuffled one by one; accepted for programs written for annbatch 0.3.
         shuffle
             Whether to put the rows in uniformly random order.
         rng
-            One integer is drawn from it; the order is a function of that integer alone.
+            Random generator. One integer is drawn from it; the order is a function of that integer alone.
         merge
-            Which columns of ``var`` survive where inputs differ in them, as in :func:`anndata.concat`; unlike there,
-            all do where all inputs have the same ``var``. Inputs
-            with different variables are joined: all variables, in the order of first appearance.
+            Which columns of ``var`` to keep where inputs differ in them, as in :func:`anndata.concat`; all are kept
+            where all inputs have the same ``var``. Inputs with different variables are joined: all variables, in the
+            order of first appearance.
         layout
             ``"compact"``: compressed by Blosc in small blocks. ``"random_access"``: not compressed, for reading
             single rows at random.
         memory_limit
-            Bound on the memory used beyond the interpreter's own.
+            Bound on the memory used beyond the interpreter's.
         client
             A ``dask.distributed.Client`` whose workers do the work, each within ``memory_limit``. They must see inputs
-            and collection under the paths given. The same seed gives the same bytes as without.
+            and collection under the same paths. The same seed gives the same bytes as without a client.
         progress
-            Whether to show progress, with rate and time left.
+            Whether to show progress, with rate and remaining time.
 
         Returns
         -------
         DatasetCollection
-            This one.
+            The collection itself.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class DatasetCollection:
             If the path holds something that is not a collection.
         """
         if self._mode == "r":
-            raise ValueError(f"{self._home} was opened with `mode` 'r', which adds nothing.")
+            raise ValueError(f"{self._location} was opened with `mode` 'r', which is read-only.")
         if shuffle_chunk_size < 1:
             raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
         request = AddRequest(
@@ -256,7 +256,7 @@ class DatasetCollection:
             shuffle=shuffle,
             seed=None if rng is None else int(rng.integers(2**63)),
             merge=merge,
-            memory=_share_out(memory_limit),
+            memory=_memory_within(memory_limit),
             client=client,
             progress=progress,
         )
@@ -264,14 +264,15 @@ class DatasetCollection:
         if self._h5ad is not None:
             add_h5ad(self._h5ad, request)
         else:
-            self._home.require_room()
-            add(self._home, request)
+            self._location.refuse_other_contents()
+            add(self._location, request)
         return self
 
     def _refuse_client(self, client: Any | None) -> None:
-        if client is not None and (self._h5ad is not None or self._home.folder is None):
+        if client is not None and (self._h5ad is not None or self._location.folder is None):
             kind = "a folder of h5ad files" if self._h5ad is not None else "no local folder"
-            raise ValueError(f"`client` needs a zarr store in a folder that its workers see, got {self._home}, {kind}.")
+            got = f"{self._location}, {kind}"
+            raise ValueError(f"`client` needs a zarr store in a folder that its workers see, got {got}.")
 
     def reshuffle(
         self,
@@ -281,40 +282,41 @@ class DatasetCollection:
         client: Any | None = None,
         progress: bool = True,
     ) -> Self:
-        """Put all rows of the collection in one new uniformly random order, over all its datasets.
+        """Put all rows of the collection in a new uniformly random order, across its datasets.
 
-        Until the end the collection is what it was, so that the disk must hold it twice.
+        The collection changes only at the end, so that the disk must hold it twice.
 
         Parameters
         ----------
         rng
-            One integer is drawn from it; the order is a function of that integer and of the collection as it is.
+            Random generator. One integer is drawn from it; the order is a function of that integer and of the
+            present order.
         memory_limit, client, progress
             As in :meth:`add_adatas`.
 
         Returns
         -------
         DatasetCollection
-            This one.
+            The collection itself.
 
         Raises
         ------
         ValueError
-            If the collection is empty, or was opened for reading.
+            If the collection is empty, or was opened with mode ``"r"``.
         """
         if self._mode == "r":
-            raise ValueError(f"{self._home} was opened with `mode` 'r', which moves nothing.")
+            raise ValueError(f"{self._location} was opened with `mode` 'r', which is read-only.")
         if self._h5ad is not None:
-            raise ValueError(f"{self._home} must be a zarr store to be shuffled anew, and holds h5ad files.")
+            raise ValueError(f"{self._location} must be a zarr store to be reshuffled, and holds h5ad files.")
         if self.is_empty:
-            raise ValueError(f"{self._home} must have rows to shuffle, and is empty.")
+            raise ValueError(f"{self._location} must have rows to shuffle, and is empty.")
         self._refuse_client(client)
         seed = None if rng is None else int(rng.integers(2**63))
-        reshuffle(self._home, seed, _share_out(memory_limit), client, progress)
+        reshuffle(self._location, seed, _memory_within(memory_limit), client, progress)
         return self
 
     def verify(self, *, progress: bool = False) -> Report:
-        """Read everything and compare it with its checksums and with what the collection says of itself.
+        """Read everything and compare it with the checksums in the collection.
 
         Parameters
         ----------
@@ -324,7 +326,7 @@ class DatasetCollection:
         Returns
         -------
         Report
-            True if all is well; else its ``problems`` say what is wrong, and where.
+            Result: true if there is no problem; ``problems`` lists them.
 
         Examples
         --------
@@ -336,8 +338,8 @@ class DatasetCollection:
         three.zarr: 3 rows in 1 dataset, ... files, no problem found
         """
         if self._h5ad is not None:
-            raise ValueError(f"{self._home} must be a zarr store to be verified, and holds h5ad files.")
-        return verify(self._home, progress)
+            raise ValueError(f"{self._location} must be a zarr store to be verified, and holds h5ad files.")
+        return verify(self._location, progress)
 
 
 def _as_columns(groupby: str | Iterable[str]) -> list[str]:
@@ -347,7 +349,7 @@ def _as_columns(groupby: str | Iterable[str]) -> list[str]:
     return columns
 
 
-def _share_out(memory_limit: int | str) -> Memory:
+def _memory_within(memory_limit: int | str) -> Memory:
     return Memory.within(parse_size(memory_limit, name="memory_limit", least=1))
 
 
@@ -377,7 +379,7 @@ def _read_obs(frame: Any, columns: list[str] | None) -> pd.DataFrame:
 
 
 def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Give categorical columns the same categories in all frames: datasets added later may know more."""
+    """Give categorical columns the same categories in all frames: datasets that were added later may have more."""
     for name in frames[0]:
         dtypes: list[Any] = [frame[name].dtype for frame in frames if name in frame]
         if not all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes) or all(d == dtypes[0] for d in dtypes):

@@ -1,4 +1,4 @@
-"""What a call that changes a collection does, from its arguments to the new manifest."""
+"""A call that changes a collection, from its arguments to the new manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .._state.manifest import Manifest, dataset_number
 from .._state.work import working
 from .build import run_local
 from .call_identity import call_key, fingerprint, unchanged
-from .upload import run_elsewhere, writing
+from .upload import locked, upload_datasets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
     from .._schema.survey import Survey
     from .._state.location import Location
     from .._state.work import Work
-
-    Settle: TypeAlias = Callable[[int], tuple[ShuffleJob, dict[str, Any]]]
     from .request import AddRequest
 
+    Plan: TypeAlias = Callable[[int], tuple[ShuffleJob, dict[str, Any]]]
 
-def add(home: Location, request: AddRequest) -> None:
+
+def add(location: Location, request: AddRequest) -> None:
     """Add the rows of the inputs to the collection."""
     before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata)
     form = request.form
 
-    def look() -> Settle:
-        found = survey(request.sources, opener, request.var_subset, request.merge, home.datasets())
+    def examine() -> Plan:
+        found = survey(request.sources, opener, request.var_subset, request.merge, location.datasets())
         if request.progress:
-            _tell_of_join(found)
+            _report_variables(found)
         rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
 
-        def settle(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
+        def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
             entry = {
                 "call": "add_adatas",
@@ -60,11 +60,11 @@ def add(home: Location, request: AddRequest) -> None:
             }
             return ShuffleJob(found, opener, order, rows_per_dataset, form, narrow=True), entry
 
-        return settle
+        return plan
 
     call = Call(
         call_key(request, before),
-        look,
+        examine,
         partial(unchanged, request.sources, before),
         request.seed,
         False,
@@ -72,42 +72,42 @@ def add(home: Location, request: AddRequest) -> None:
         request.client,
         request.progress,
     )
-    _run(home, call)
+    _run(location, call)
 
 
-def _tell_of_join(found: Survey) -> None:
-    """Say how the variables of inputs that differ become those of the collection."""
-    wanted = found.schema.annotations.var.index
+def _report_variables(found: Survey) -> None:
+    """Print how many variables inputs and collection have, where they differ."""
+    joined = found.schema.annotations.var.index
     several = {id(one.annotations): one.annotations.var.index for one in found.inputs}.values()
-    if any(not index.equals(wanted) for index in several):
+    if any(not index.equals(joined) for index in several):
         least, most = min(map(len, several)), max(map(len, several))
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        tqdm.write(f"Variables: {each} in each input, {len(wanted):,} in the collection.", file=sys.stderr)
+        tqdm.write(f"Variables: {each} in each input, {len(joined):,} in the collection.", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A change to a collection, ready to be carried out.
+    """A call that changes a collection.
 
     Attributes
     ----------
     call_key
-        What the call is, so that another run of it can go on from what this one leaves; JSON.
-    look
-        Looks at the inputs and the collection, once nobody else can change it; returns what gives, for a seed, the job
-        and what the collection's history will say of it.
+        Identity of the call, by which a later run of it resumes; JSON.
+    examine
+        Surveys inputs and collection, once the collection is locked. Returns a function that returns, for a seed, the
+        job and its entry in the collection's history.
     unchanged
-        Raises :class:`StoreError` if an input is another than it was before the first look at it.
+        Raises :class:`StoreError` if an input has changed since the call began.
     seed
-        The seed, where the caller gave one.
+        Seed of the caller, if any.
     replaces
-        Whether the new datasets take the place of those that there are.
+        Whether the new datasets replace the present ones.
     memory, client, progress
         As in :class:`AddRequest`.
     """
 
     call_key: dict[str, Any]
-    look: Callable[[], Settle]
+    examine: Callable[[], Plan]
     unchanged: Callable[[], None]
     seed: int | None
     replaces: bool
@@ -116,92 +116,92 @@ class Call:
     progress: bool
 
 
-def _run(home: Location, call: Call) -> None:
-    """Carry a call out."""
+def _run(location: Location, call: Call) -> None:
+    """Carry out a call."""
     fresh = int(np.random.default_rng().integers(2**63)) if call.seed is None else call.seed
-    if home.folder is None:
-        _run_elsewhere(home, call, fresh)
+    if location.folder is None:
+        _run_in_store(location, call, fresh)
         return
-    with working(home.folder) as work:
-        home.settle_names()
-        manifest = home.manifest()
-        if work.was_done(manifest):
+    with working(location.folder) as work:
+        location.finish_renaming()
+        manifest = location.manifest()
+        if work.was_carried_out(manifest):
             if manifest.history[-1]["call"] == "reshuffle":
-                _number_from_0(home, work)
+                _renumber(location, work)
             if work.is_of(call.call_key, call.seed):
                 work.clear()
                 return
-            manifest = home.manifest()
-        settle = call.look()
-        seed = work.begin(manifest, call.call_key, call.seed)
+            manifest = location.manifest()
+        plan = call.examine()
+        seed = work.resume(manifest, call.call_key, call.seed)
         if seed is None:
             seed = fresh
             work.start(manifest, call.call_key, seed)
-        job, entry = settle(seed)
-        names = _names(manifest, job, call.replaces)
+        job, entry = plan(seed)
+        names = _new_names(manifest, job, call.replaces)
         added = run_local(work, job, names, call.memory, call.unchanged, call.client, call.progress)
         kept = {} if call.replaces else manifest.datasets
-        home.commit(Manifest(kept | added, [*manifest.history, entry]))
+        location.commit(Manifest(kept | added, [*manifest.history, entry]))
         if call.replaces:
-            _number_from_0(home, work)
+            _renumber(location, work)
         work.clear()
 
 
-def _names(manifest: Manifest, job: ShuffleJob, replaces: bool) -> list[str]:
-    """Return names that no dataset has, nor will have when the new ones are numbered from 0 on."""
+def _new_names(manifest: Manifest, job: ShuffleJob, replaces: bool) -> list[str]:
+    """Return names for new datasets: neither in use, nor needed when the new ones are numbered from 0 on."""
     first = max((1 + (dataset_number(name) or 0) for name in manifest.datasets), default=0)
     first = max(first, job.n_datasets) if replaces else first
     return [f"dataset_{first + number}" for number in range(job.n_datasets)]
 
 
-def _number_from_0(home: Location, work: Work) -> None:
-    """Give the datasets of the manifest, which took the place of others, the numbers from 0 on.
+def _renumber(location: Location, work: Work) -> None:
+    """Rename the datasets of the manifest, which replaced others, so that their numbers begin at 0.
 
-    Every step leaves a manifest by which the collection reads: first with the names that the datasets have, then with
-    those that they are about to have beside them, at last with those alone.
+    At every step the manifest describes a collection that can be read: first with the former names, then with new and
+    former names together, at last with the new ones.
     """
-    manifest = home.manifest()
+    manifest = location.manifest()
     work.remove_strays(manifest.datasets)
     numbered = {f"dataset_{i}": known | {"was": name} for i, (name, known) in enumerate(manifest.datasets.items())}
     if list(numbered) != list(manifest.datasets):
-        home.commit(Manifest(numbered, manifest.history))
-        home.settle_names()
+        location.commit(Manifest(numbered, manifest.history))
+        location.finish_renaming()
 
 
-def _run_elsewhere(home: Location, call: Call, seed: int) -> None:
-    """Carry a call out in a store that is no local folder: nothing to go on from, and the root attributes last."""
-    with writing(home):
-        manifest = home.manifest()
-        job, entry = call.look()(seed)
-        home.claim()
-        names = _names(manifest, job, replaces=False)
-        added = run_elsewhere(home, job, names, call.memory, call.unchanged, call.progress)
+def _run_in_store(location: Location, call: Call, seed: int) -> None:
+    """Carry out a call in a store that is no local folder: nothing to resume from, and the root attributes last."""
+    with locked(location):
+        manifest = location.manifest()
+        job, entry = call.examine()(seed)
+        location.claim()
+        names = _new_names(manifest, job, replaces=False)
+        added = upload_datasets(location, job, names, call.memory, call.unchanged, call.progress)
         kept = {} if call.replaces else manifest.datasets
-        home.commit(Manifest(kept | added, [*manifest.history, entry]))
+        location.commit(Manifest(kept | added, [*manifest.history, entry]))
         for name in set(manifest.datasets) - set(kept):
-            del home.group[name]
+            del location.group[name]
 
 
-def reshuffle(home: Location, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:
-    """Put all rows of the collection in a new order, over all its datasets."""
+def reshuffle(location: Location, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:
+    """Put all rows of the collection in a new order, across its datasets."""
 
-    def look() -> Settle:
-        found = survey_held(home.datasets())
+    def examine() -> Plan:
+        found = survey_held(location.datasets())
         known: dict[str, Any] = {
             "form": [64, "1GB", "compact"],
             "rows_per_dataset": max(1, *(one.n_obs for one in found.inputs)),
         }
-        for entry in home.manifest().history:
+        for entry in location.manifest().history:
             known |= {key: entry[key] for key in known if key in entry}
         form, rows_per_dataset = Format.of_record(known["form"]), int(known["rows_per_dataset"])
         opener = partial(open_input, load_adata=None)
 
-        def settle(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
+        def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}
             return ShuffleJob(found, opener, ShuffledOrder(seed), rows_per_dataset, form, True), entry
 
-        return settle
+        return plan
 
     call_key = {"call": "reshuffle", "memory": [memory.held, memory.block, memory.bucket]}
-    # Nobody else writes to what is read here.
-    _run(home, Call(call_key, look, lambda: None, seed, True, memory, client, progress))
+    # The inputs are the collection's own datasets, and it is locked: nothing can change them.
+    _run(location, Call(call_key, examine, lambda: None, seed, True, memory, client, progress))

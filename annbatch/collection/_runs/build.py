@@ -1,4 +1,4 @@
-"""From settled inputs to new datasets in place: the passes in turn, each piece of work kept once it is done."""
+"""The passes of a conversion, one after the other; every finished piece is kept, so that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from tqdm.auto import tqdm
 
 from .._resources.pages import RowMemory
 from .._shuffle.estimate import Estimate
-from .._shuffle.in_memory import WINDOW_BLOCKS, InMemory
+from .._shuffle.in_memory import InMemory
 from .._shuffle.job import Statistics
 from .._shuffle.on_disk import Buckets, OnDisk, spill, spilled
+from .._shuffle.read import WINDOW_BLOCKS
 from .._state.work import Work
-from .._writing.dataset import Place, write_dataset
+from .._writing.dataset import Target, write_dataset
 
 if TYPE_CHECKING:
     from .._resources.limit import Memory
@@ -24,35 +25,35 @@ if TYPE_CHECKING:
 
 
 def shuffle_rows(
-    job: ShuffleJob, memory: Memory, home: Path | None, spill_to: Path, client: Any | None, progress: bool
+    job: ShuffleJob, memory: Memory, collection: Path | None, spill_to: Path, client: Any | None, progress: bool
 ) -> ShuffledRows:
     """Read all rows, and hold them in memory or on disk.
 
     Parameters
     ----------
     job
-        Says which rows.
+        The conversion.
     memory
-        How much they may take.
-    home
-        Folder of the collection, where it has one.
+        Memory limit.
+    collection
+        Folder of the collection; None if it is in no local folder.
     spill_to
-        Folder for rows on disk; what an earlier run of the same job left there is used.
+        Folder for rows on disk; spill files of an earlier run of the same job are used.
     client
-        A cluster that does the work, if any.
+        Dask client whose workers do the work, if any.
     progress
         Whether to show progress.
 
     Raises
     ------
     StoreError
-        If a disk has too little room; nothing was read.
+        If a disk has too little free space; nothing was read.
     """
     estimate = Estimate.of(job, memory.held if client is None else 0)
-    estimate.require_space(home, spill_to)
+    estimate.require_space(collection, spill_to)
     with _bar("Reading", job, progress) as bar:
         if progress:
-            bar.write(estimate.spell(spill_to), file=sys.stderr)
+            bar.write(estimate.describe(spill_to), file=sys.stderr)
         if not estimate.spills:
             return InMemory(job, memory.block, lambda n: _advance(bar, n))
         buckets = Buckets.cut(job.order.span, max(2, int(-(-estimate.held // memory.bucket))))
@@ -86,31 +87,31 @@ def _advance(bar: tqdm[Any], n_rows: int) -> None:
 
 
 def part_ranges(job: ShuffleJob, memory: Memory) -> list[tuple[int, int]]:
-    """Return the ranges of rows that are read as one piece of work: as much as a killed run may lose of it."""
+    """Return the ranges of rows that are read as one piece of work: what a killed run may lose."""
     n_obs = job.survey.n_obs
     total = n_obs * job.survey.bytes_per_row
     step = max(1, int(n_obs * max(8 * memory.block, total / 256) / max(1.0, total)))
     return [(start, min(start + step, n_obs)) for start in range(0, n_obs, step)]
 
 
-def build(
+def write_each(
     job: ShuffleJob,
     shuffled: ShuffledRows,
-    place: Callable[[int], Place],
-    done: Callable[[int, Place], None],
+    target: Callable[[int], Target],
+    finish: Callable[[int, Target], None],
     skip: Callable[[int], bool],
     progress: bool,
 ) -> None:
-    """Write every dataset that is not written yet."""
+    """Write the datasets of a job, one after the other, but for those to skip."""
     with _bar("Writing", job, progress) as bar:
         for number in range(job.n_datasets):
             if skip(number):
                 start, stop = job.rows_of(number)
                 bar.update(stop - start)
                 continue
-            to = place(number)
+            to = target(number)
             write_dataset(job, shuffled, number, to, lambda n: _advance(bar, n))
-            done(number, to)
+            finish(number, to)
 
 
 def run_local(
@@ -122,28 +123,26 @@ def run_local(
     client: Any | None,
     progress: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Make the datasets of a job in a local collection and put them in place; return what the manifest says of them."""
+    """Write the datasets of a job into a local collection; return their entries in the manifest."""
     ready = [work.is_ready(number, name) for number, name in enumerate(names)]
     if not all(ready):
-        shuffled = shuffle_rows(job, memory, work.home, work.spill, client, progress)
+        shuffled = shuffle_rows(job, memory, work.root, work.spill, client, progress)
         unchanged()
 
-        def done(number: int, place: Place) -> None:
+        def finish(number: int, target: Target) -> None:
             start, stop = job.rows_of(number)
-            work.finish(number, place, stop - start)
+            work.finish(number, target, stop - start)
 
         if client is not None and isinstance(shuffled, OnDisk):
             from .cluster import write_datasets
 
-            with tqdm(
-                total=job.survey.n_obs, desc="Writing", unit=" rows", unit_scale=True, disable=not progress
-            ) as bar:
+            with _bar("Writing", job, progress) as bar:
                 write_datasets(client, job, shuffled, work, names, lambda n: _advance(bar, n))
         else:
-            build(job, shuffled, work.place, done, lambda number: ready[number], progress)
+            write_each(job, shuffled, work.target, finish, lambda number: ready[number], progress)
     added: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(names):
         start, stop = job.rows_of(number)
-        added[name] = {"n_obs": stop - start, "metadata_crc32c": work.sealed(number, name)}
+        added[name] = {"n_obs": stop - start, "metadata_crc32c": work.metadata_checksum(number, name)}
     work.publish(added)
     return added

@@ -86,7 +86,7 @@ def _names(code: CodeType) -> list[str]:
 
 
 def fingerprint(source: Source) -> list[Any]:
-    """Return what tells an input from another, and from itself after a change: JSON."""
+    """Return what differs between inputs, and changes when an input does: JSON."""
     if isinstance(source, zarr.Group):
         if isinstance(source.store, LocalStore):
             return fingerprint(Path(source.store.root) / source.path)
@@ -107,14 +107,14 @@ def _nodes(group: zarr.Group) -> Iterator[tuple[str, Any]]:
 
 
 def unchanged(sources: Sequence[Source], before: list[list[Any]]) -> None:
-    """Raise :class:`StoreError` if an input is another than it was."""
+    """Raise :class:`StoreError` if an input has changed."""
     for source, known in zip(sources, before, strict=True):
         if fingerprint(source) != known:
-            raise StoreError(f"{known[0]} must stay as it is while it is converted, and has changed.")
+            raise StoreError(f"{known[0]} must not change while it is converted, and has changed.")
 
 
 def call_key(request: AddRequest, before: list[list[Any]]) -> dict[str, Any]:
-    """Return what tells a call that adds rows from others, given the fingerprints of its inputs; JSON."""
+    """Return the identity of a call that adds rows, given the fingerprints of its inputs; JSON."""
     form = request.form
     return {
         "call": "add_adatas",

@@ -1,4 +1,4 @@
-"""Datasets as h5ad files in a folder: shuffled in the same way, for programs that read no zarr."""
+"""Collections as h5ad files in a folder, shuffled in the same way, for programs that read no zarr."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def add_h5ad(folder: Path, request: AddRequest) -> None:
-    """Add the rows of the inputs to a folder of h5ad files, which appear when all of them are written.
+    """Add the rows of the inputs to a folder of h5ad files, which appear once all of them are written.
 
-    Values keep their dtypes. A dataset is in memory while it is written, whatever the memory limit. A call that is
-    killed before all files are written leaves the folder as it was, and starts anew when it is made again; killed while
-    they appear, the next call has the others appear first.
+    Values keep their dtypes. One dataset at a time is in memory, whatever the memory limit. A call that is killed
+    before all files are written leaves the folder as it was, and starts from scratch when it is made again; if it is
+    killed while the files appear, the next call moves the remaining ones first.
     """
     before = [fingerprint(source) for source in request.sources]
     with working(folder) as work:
         work.publish_files()
-        if not work.was_of(call_key(request, before), request.seed):
+        if not work.is_of(call_key(request, before), request.seed):
             work.clear()
             _add(work, request, before)
         work.clear()
@@ -56,15 +56,15 @@ def add_h5ad(folder: Path, request: AddRequest) -> None:
 
 def _add(work: Work, request: AddRequest, before: list[list[Any]]) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
-    there = files_of(work.home)
-    found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in there])
+    present = files_of(work.root)
+    found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in present])
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
     order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
     job = ShuffleJob(found, opener, order, rows_per_dataset, request.form, narrow=False)
-    first = 1 + max((dataset_number(path.stem) or 0 for path in there), default=-1)
+    first = 1 + max((dataset_number(path.stem) or 0 for path in present), default=-1)
     work.spill.mkdir()
-    shuffled = shuffle_rows(job, request.memory, work.home, work.spill, None, request.progress)
+    shuffled = shuffle_rows(job, request.memory, work.root, work.spill, None, request.progress)
     names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
     for number, name in enumerate(tqdm(names, desc="Writing", unit=" files", disable=not request.progress)):
         adata = _dataset(job, shuffled, number)
@@ -90,7 +90,7 @@ def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> ad.AnnData
         adata.varm.update(annotations.varm)
         adata.varp.update(annotations.varp)
         for path, element in schema.elements.items():
-            place, _, key = path.partition("/")
+            part_of, _, key = path.partition("/")
             if isinstance(element, TableSchema):
                 if path != "obs":
                     adata.obsm[key] = table_of(schema, path, columns)
@@ -99,10 +99,10 @@ def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> ad.AnnData
             if part is None:
                 continue
             value = part.values if not isinstance(part, SparseRows) else _csr(part, element)
-            if place == "X":
+            if path == "X":
                 adata.X = value
             else:
-                getattr(adata, place)[key] = value
+                getattr(adata, part_of)[key] = value
     return adata
 
 

@@ -1,4 +1,4 @@
-"""What one call of `add_adatas` asks for."""
+"""The request of one call of `add_adatas`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AddRequest:
-    """The arguments of :meth:`annbatch.DatasetCollection.add_adatas`, checked one by one."""
+    """Arguments of :meth:`annbatch.DatasetCollection.add_adatas`, each of them checked."""
 
     sources: list[Source]
     load_adata: LoadAdata | None

@@ -1,4 +1,4 @@
-"""One AnnData object written as it is, in sharded arrays."""
+"""One AnnData object, written in sharded arrays without shuffling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._schema.survey import Survey
 from .._shuffle.in_memory import Streamed
 from .._shuffle.job import ShuffleJob
 from .._shuffle.order import InputOrder
-from .._writing.dataset import Place, write_dataset
+from .._writing.dataset import Target, write_dataset
 from .._writing.tables import quiet_writing
 
 if TYPE_CHECKING:
@@ -36,22 +36,22 @@ def write_sharded(
     key: str | None = None,
     layout: Layout = "compact",
 ) -> None:
-    """Write an AnnData object with sharded arrays, rows in order and values in their own dtypes.
+    """Write an AnnData object with sharded arrays. Rows keep their order, and values their dtypes.
 
     Parameters
     ----------
     group
         A zarr v3 group.
     adata
-        In memory, backed or lazily loaded.
+        An AnnData object: in memory, backed or lazily loaded.
     n_obs_per_chunk
-        Rows of an inner chunk; for sparse matrices, as many values as that many rows have on average.
+        Rows per inner chunk; for sparse matrices, as many values as that many rows have on average.
     shard_size
-        Rows of a shard, or its uncompressed size.
+        Rows per shard, or its uncompressed size.
     compressors
-        zarr codecs instead of the ones of ``layout``.
+        zarr codecs instead of those of ``layout``.
     key
-        Under which name to write it; by default the group itself, whose contents are deleted first.
+        Path in the group; by default the group itself, whose contents are deleted first.
     layout
         ``"compact"`` or ``"random_access"``, as in :meth:`DatasetCollection.add_adatas`.
     """
@@ -62,17 +62,17 @@ def write_sharded(
     annotations = found.annotations()
     described = describe(found, annotations)
     rows = Survey([found.name], [described], settle([described], annotations), None)
-    target = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
-    folder = Path(target.store.root) / target.path if isinstance(target.store, LocalStore) else None
+    into = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
+    folder = Path(into.store.root) / into.path if isinstance(into.store, LocalStore) else None
 
     job = ShuffleJob(
         rows, lambda _: nullcontext(found), InputOrder(adata.n_obs), max(1, adata.n_obs), form, narrow=False
     )
-    write_dataset(job, Streamed(job), 0, Place(target, folder), report=lambda _: None)
+    write_dataset(job, Streamed(job), 0, Target(into, folder), report=lambda _: None)
     with quiet_writing():
-        write_elem(target, "obsp", dict(adata.obsp))
+        write_elem(into, "obsp", dict(adata.obsp))
         if adata.raw is not None:
-            write_elem(target, "raw", adata.raw)
+            write_elem(into, "raw", adata.raw)
 
 
 def _path(group: zarr.Group, key: str | None) -> str:

@@ -1,1 +1,5 @@
-"""Between the passes: the global order of rows, and how rows reach it."""
+"""Between the passes: the order of the rows, and the rows in that order.
+
+``job`` is the plan of a conversion, ``estimate`` its time and space. ``order`` draws a key per row, ``grouping`` sorts
+rows by columns of ``obs``. ``read`` is the first pass; its rows wait for the second one ``in_memory`` or ``on_disk``.
+"""

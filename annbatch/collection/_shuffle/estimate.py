@@ -1,4 +1,4 @@
-"""What a conversion will take: said, and asked of the disk, before it begins."""
+"""Estimate of a conversion's time and space: shown, and compared with the free disk, before it begins."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from .job import ShuffleJob
 
-# Seconds of one core for a byte of rows as they are held, measured on an AMD EPYC: 200,000 cells with 1,603 non-zeros
-# each take 6 s within 4 GB and 9 s within 500 MB.
+# Core-seconds per byte of rows as held, measured on an AMD EPYC: 200,000 cells with 1,603 non-zeros each take 6 s
+# within 4 GB and 9 s within 500 MB.
 _IN_MEMORY, _THROUGH_DISK = 3e-9, 5e-9
 
 
@@ -28,13 +28,13 @@ class Estimate:
     Attributes
     ----------
     n_obs
-        Rows.
+        Number of rows.
     read
-        Bytes to read, as they are stored in the inputs and decompressed.
+        Bytes to read, decompressed.
     held
-        Bytes that the rows take between the passes, at most: in memory, or on disk.
+        Maximum bytes of the rows between the passes, in memory or on disk.
     written
-        Bytes of the new datasets, at most.
+        Maximum bytes of the new datasets.
     spills
         Whether rows go through the disk.
     """
@@ -46,39 +46,39 @@ class Estimate:
     spills: bool
 
     @classmethod
-    def of(cls, job: ShuffleJob, most_held: float) -> Estimate:
-        """Return what a job will take that may hold so many bytes in memory."""
+    def of(cls, job: ShuffleJob, memory_bytes: float) -> Estimate:
+        """Estimate a job that may hold ``memory_bytes`` of rows in memory."""
         n_obs = job.survey.n_obs
         held = n_obs * job.stored_bytes_per_row
-        # Blosc makes less than half of counts and column numbers; what it does not shrink is narrowed already.
+        # Blosc at least halves counts and column numbers; what it does not shrink is narrowed already.
         written = held if job.form.layout == "random_access" else held / 2
-        return cls(n_obs, n_obs * job.survey.bytes_per_row, held, written, held > most_held)
+        return cls(n_obs, n_obs * job.survey.bytes_per_row, held, written, held > memory_bytes)
 
     @property
     def seconds(self) -> float:
-        """About how long it takes on this machine's cores, where disks keep up."""
+        """Estimated time on this machine's cores, if disks keep up."""
         return self.held * (_THROUGH_DISK if self.spills else _IN_MEMORY) / usable_cores()
 
-    def spell(self, spill: Path) -> str:
-        """Say it in one line."""
+    def describe(self, spill: Path) -> str:
+        """Return the estimate as one line; ``spill`` is the folder that rows may go through."""
         through = f", {format_bytes(self.held)} at most to shuffle through {spill}" if self.spills else ""
         return (
             f"{self.n_obs:,} rows: {format_bytes(self.read)} to read{through}, {format_bytes(self.written)} at most to "
             f"write; about {_format_seconds(self.seconds)}."
         )
 
-    def require_space(self, home: Path | None, spill: Path) -> None:
-        """Raise :class:`StoreError` if a disk has less room than needed.
+    def require_space(self, collection: Path | None, spill: Path) -> None:
+        """Raise :class:`StoreError` if a disk has too little free space.
 
         Parameters
         ----------
-        home
-            Folder of the collection; None if that is no folder.
+        collection
+            Folder of the collection; None if it is in no local folder.
         spill
-            Folder that rows are shuffled through.
+            Folder that rows may go through.
         """
         needs: dict[int, tuple[Path, float]] = {}
-        for folder, n_bytes in ((home, self.written), (spill, self.held if self.spills else 0.0)):
+        for folder, n_bytes in ((collection, self.written), (spill, self.held if self.spills else 0.0)):
             if folder is not None:
                 device = folder.stat().st_dev
                 first, before = needs.get(device, (folder, 0.0))
@@ -88,7 +88,7 @@ class Estimate:
             if n_bytes > free:
                 raise StoreError(
                     errno.ENOSPC,
-                    f"{folder} needs about {format_bytes(n_bytes)} of free disk, got {format_bytes(free)}.",
+                    f"{folder} needs about {format_bytes(n_bytes)} of free disk space, got {format_bytes(free)}.",
                 )
 
 

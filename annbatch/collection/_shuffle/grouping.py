@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 def ordered(
-    found: Survey,
+    survey: Survey,
     open_source: Opener,
     groupby: Sequence[str] | None,
     shuffle: bool,
     rows_per_dataset: int,
     seed: int,
 ) -> Order:
-    """Return the order that a call asks for: shuffled or not, sorted into groups or not."""
-    order: Order = ShuffledOrder(seed) if shuffle else InputOrder(max(1, found.n_obs))
-    return order if groupby is None else grouped(found, open_source, groupby, order, rows_per_dataset)
+    """Return the order that a call requests: shuffled or not, sorted into groups or not."""
+    order: Order = ShuffledOrder(seed) if shuffle else InputOrder(max(1, survey.n_obs))
+    return order if groupby is None else grouped(survey, open_source, groupby, order, rows_per_dataset)
 
 
 def grouped(
-    found: Survey, open_source: Opener, groupby: Sequence[str], order: Order, rows_per_dataset: int
+    survey: Survey, open_source: Opener, groupby: Sequence[str], order: Order, rows_per_dataset: int
 ) -> GivenOrder:
-    """Return the order in which each dataset has the rows that ``order`` gives it, sorted by columns of ``obs``.
+    """Return an order in which each dataset has the same rows as in ``order``, sorted by columns of ``obs``.
 
-    Rows of one group keep the order that they had. Categories are sorted as they stand, other values by size, and what
-    is missing comes last.
+    Rows of one group keep their order. Categories sort in the order of the categories, other values in ascending order;
+    missing values come last.
 
     Raises
     ------
@@ -47,30 +47,29 @@ def grouped(
         If ``obs`` lacks a column, in all inputs or in some.
     """
     for name in groupby:
-        lacking = [one.name for one in found.inputs if name not in one.elements["obs"]]  # type: ignore[operator]
+        lacking = [one.name for one in survey.inputs if name not in one.elements["obs"]]  # type: ignore[operator]
         if lacking and name != "src_path":
             raise ValueError(
                 f"`groupby` must name columns that `obs` has in all inputs, got {name!r}, not in {lacking[0]}."
             )
-    n_obs = found.n_obs
+    n_obs = survey.n_obs
     ranked = order.arrange(order.keys(0, n_obs), np.arange(n_obs))
-    place = np.empty(n_obs, np.int64)
-    place[ranked] = np.arange(n_obs)
-    codes = [_codes(values) for values in _columns(found, open_source, groupby)]
-    sorted_rows = np.lexsort((place, *reversed(codes), place // rows_per_dataset))
-    places = np.empty(n_obs, np.int64)
-    places[sorted_rows] = np.arange(n_obs)
-    return GivenOrder(places)
+    position = np.empty(n_obs, np.int64)
+    position[ranked] = np.arange(n_obs)
+    codes = [_codes(values) for values in _columns(survey, open_source, groupby)]
+    sorted_rows = np.lexsort((position, *reversed(codes), position // rows_per_dataset))
+    position[sorted_rows] = np.arange(n_obs)
+    return GivenOrder(position)
 
 
-def _columns(found: Survey, open_source: Opener, groupby: Sequence[str]) -> list[pd.Series]:
-    obs = found.schema.elements["obs"]
+def _columns(survey: Survey, open_source: Opener, groupby: Sequence[str]) -> list[pd.Series]:
+    obs = survey.schema.elements["obs"]
     assert isinstance(obs, TableSchema)
     only = TableSchema({name: obs.columns[name] for name in groupby})
-    schema = Schema(found.schema.annotations, {"obs": only}, found.schema.with_source)
+    schema = Schema(survey.schema.annotations, {"obs": only}, survey.schema.with_source)
     parts: list[list[np.ndarray]] = [[] for _ in groupby]
     with workers("group") as reading:
-        for source, described in zip(found.sources, found.inputs, strict=True):
+        for source, described in zip(survey.sources, survey.inputs, strict=True):
             with open_source(source) as opened:
                 names = described.annotations.var.index
                 block = Conformed(opened, names, schema, {}, reading).read(0, described.n_obs)

@@ -1,4 +1,4 @@
-"""Shuffle rows in memory."""
+"""Rows between the passes, held in memory or read straight from the input, and how they are handed on in pieces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._inputs.matrices import MatrixInfo
 from .._resources.pages import RowMemory
 from .._schema.schema import NAMES
 from .job import Statistics
-from .read import read_rows
+from .read import WINDOW_BLOCKS, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
     from .job import ShuffleJob
 
 
-WINDOW_BLOCKS = 3  # the blocks' worth of a matrix without rows that is turned at a time
-
-
 _PIECE_ROWS = 1 << 16
-
-
-_PIECE_BYTES = 16 << 20  # what is put in order at a time, at most: two of these and the encoder's queue are in memory
+_PIECE_BYTES = 16 << 20  # maximum bytes per piece: two pieces and the encoder's queue are in memory
 
 
 class ShuffledRows(Protocol):
@@ -35,30 +30,31 @@ class ShuffledRows(Protocol):
     statistics: Statistics
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
-        """Yield the rows at places ``start:stop`` of the order, in the dtypes in which they are stored."""
+        """Yield the rows at positions ``start:stop`` of the order, in the stored dtypes."""
 
 
-def _in_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory, most: int) -> Iterator[Block]:
-    n_bytes = min(_PIECE_BYTES, most)
-    mean = _flat_row_bytes(blocks)
+def gather_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory, max_bytes: int) -> Iterator[Block]:
+    """Yield the picked rows in order, in pieces of at most ``max_bytes``, or of one row."""
+    n_bytes = min(_PIECE_BYTES, max_bytes)
+    mean = dense_row_bytes(blocks)
     start = 0
     while start < len(pick.row):
         step = max(1, min(int(n_bytes / mean), _PIECE_ROWS))
-        blocks_of, rows_of = pick.block[start : start + step], pick.row[start : start + step]
-        sizes = np.arange(1, len(rows_of) + 1) * mean + np.cumsum(_row_bytes(blocks, Pick(blocks_of, rows_of)))
+        piece = Pick(pick.block[start : start + step], pick.row[start : start + step])
+        sizes = np.arange(1, len(piece.row) + 1) * mean + np.cumsum(sparse_row_bytes(blocks, piece))
         step = max(1, int(np.searchsorted(sizes, n_bytes, side="right")))
-        yield gather(blocks, Pick(blocks_of[:step], rows_of[:step]), memory)
+        yield gather(blocks, Pick(piece.block[:step], piece.row[:step]), memory)
         start += step
 
 
-def _flat_row_bytes(blocks: Sequence[Block]) -> float:
-    """Return what a row takes beside its sparse parts, on average."""
+def dense_row_bytes(blocks: Sequence[Block]) -> float:
+    """Return the average bytes per row, without sparse elements."""
     parts = [rows for block in blocks for rows in block.values() if not isinstance(rows, SparseRows)]
     return max(1.0, sum(rows.nbytes for rows in parts) / max(1, sum(len(block[NAMES]) for block in blocks)))
 
 
-def _row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
-    """Return what the picked rows' sparse parts take, ``(n_rows,)``: rows may differ a thousandfold."""
+def sparse_row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
+    """Return the bytes of each picked row in sparse elements, ``(n_rows,)``: rows may differ a thousandfold."""
     sizes = np.zeros(len(pick.row), np.int64)
     for number, positions, rows in pick.by_block():
         for part in blocks[number].values():
@@ -69,11 +65,11 @@ def _row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
 
 
 class InMemory:
-    """All rows held in memory."""
+    """All rows, held in memory."""
 
     def __init__(self, job: ShuffleJob, block_bytes: int, report: Callable[[int], None]) -> None:
         self.statistics, self._memory = Statistics.start(job), RowMemory(WINDOW_BLOCKS * block_bytes)
-        self._most = block_bytes
+        self._piece_bytes = block_bytes
         firsts: list[int] = []
         blocks: list[Block] = []
         for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes, self._memory):
@@ -87,15 +83,16 @@ class InMemory:
         self._ranked = job.order.arrange(job.order.keys(0, n_obs), np.arange(n_obs))
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
-        """Yield the rows at places ``start:stop`` of the order."""
+        """Yield the rows at positions ``start:stop`` of the order."""
         if start < stop:
-            wanted = self._ranked[start:stop]
-            block = np.searchsorted(self._firsts, wanted, side="right") - 1
-            yield from _in_pieces(self._blocks, Pick(block, wanted - self._firsts[block]), self._memory, self._most)
+            rows = self._ranked[start:stop]
+            block = np.searchsorted(self._firsts, rows, side="right") - 1
+            pick = Pick(block, rows - self._firsts[block])
+            yield from gather_pieces(self._blocks, pick, self._memory, self._piece_bytes)
 
 
 class Streamed:
-    """All rows in the order in which they lie, read as they are asked for; nothing is narrowed."""
+    """All rows in input order, read from the inputs when they are requested; nothing is narrowed."""
 
     def __init__(self, job: ShuffleJob) -> None:
         self._job = job

@@ -1,4 +1,4 @@
-"""One conversion, settled: everything that its passes need to know. Plain data, so that any process can run a part."""
+"""A conversion, planned: everything that its passes need to know, as plain data that any process can work from."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ShuffleJob:
-    """What is to be done.
+    """A conversion, planned.
 
     Attributes
     ----------
     survey
-        The inputs, and what the collection will hold.
+        Inputs, and schema of the collection.
     open_source
-        Opens one of them.
+        Opens an input.
     order
-        Where rows go.
+        Order of the rows.
     rows_per_dataset
-        Rows of each dataset but the last.
+        Rows per dataset; the last may have fewer.
     form
-        How arrays are cut and compressed.
+        How arrays are chunked and compressed.
     narrow
-        Whether to store numbers in the smallest type that holds them exactly.
+        Whether to store numbers in the smallest integer type that holds them exactly.
     """
 
     survey: Survey
@@ -48,17 +48,17 @@ class ShuffleJob:
 
     @property
     def n_datasets(self) -> int:
-        """How many datasets there will be; one even of no rows."""
+        """Number of datasets: at least one, even without rows."""
         return max(1, -(-self.survey.n_obs // self.rows_per_dataset))
 
     def rows_of(self, dataset: int) -> tuple[int, int]:
-        """Return the places of a dataset's rows in the order, as start and stop."""
+        """Return the positions of a dataset's rows, as start and stop."""
         start = dataset * self.rows_per_dataset
         return start, min(start + self.rows_per_dataset, self.survey.n_obs)
 
     @property
     def stored_bytes_per_row(self) -> float:
-        """What a row takes while it is shuffled, at most: column numbers are small by then, values perhaps not."""
+        """Maximum bytes per row between the passes: column numbers are narrowed by then, values perhaps not."""
         total = 0.0
         tables = [one for one in self.survey.schema.elements.values() if isinstance(one, TableSchema)]
         table_bytes = sum(column.row_bytes for table in tables for column in table.columns.values())
@@ -70,21 +70,20 @@ class ShuffleJob:
                     total += found.nbytes * (element.dtype.itemsize + element.index_dtype.itemsize) / width
                 elif not isinstance(found, dict):
                     total += found.nbytes
-            total += one.n_obs * table_bytes
-            total += one.n_obs * 80  # the name and the key
+            total += one.n_obs * (table_bytes + 80)  # the row's name and key
         return total / max(1, self.survey.n_obs)
 
 
 @dataclass(slots=True)
 class Statistics:
-    """What the first pass finds out about the elements: how far they can be narrowed, how many values are stored."""
+    """What the first pass learns of each matrix: the smallest dtype that holds its values, and how many it stores."""
 
     narrowing: dict[str, Narrowing]
     nnz: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def start(cls, job: ShuffleJob) -> Statistics:
-        """Return the statistics of no rows."""
+        """Return the statistics of no rows yet."""
         matrices = {
             path: element
             for path, element in job.survey.schema.elements.items()
@@ -95,7 +94,7 @@ class Statistics:
         return cls(narrowing, {path: 0 for path, element in matrices.items() if isinstance(element, SparseSchema)})
 
     def count(self, block: Block) -> None:
-        """Count the values that a block stores."""
+        """Count the stored values of a block."""
         for path in self.nnz:
             rows = block[path]
             assert isinstance(rows, SparseRows)
@@ -103,7 +102,7 @@ class Statistics:
 
     @property
     def counted(self) -> dict[str, Any]:
-        """The same as JSON, for :meth:`merge`."""
+        """These statistics as JSON, for :meth:`merge`."""
         return {"narrowing": {path: one.state for path, one in self.narrowing.items()}, "nnz": self.nnz}
 
     def merge(self, counted: dict[str, Any]) -> None:
@@ -114,12 +113,12 @@ class Statistics:
             self.nnz[path] += nnz
 
     @property
-    def stored(self) -> dict[str, np.dtype]:
-        """The dtype in which each matrix is stored, by path."""
+    def dtypes(self) -> dict[str, np.dtype]:
+        """Stored dtype of each matrix, by path."""
         return {path: narrowing.dtype for path, narrowing in self.narrowing.items()}
 
     def settle(self, block: Block) -> Block:
-        """Return a block in the dtypes in which it is stored, known once all rows have been counted."""
+        """Return a block in the stored dtypes, which are known once all rows have been counted."""
         return {
             key: rows.astype(self.narrowing[key].dtype) if key in self.narrowing else rows
             for key, rows in block.items()

@@ -1,8 +1,7 @@
-"""The rows between the passes: held in memory where they fit, else in buckets on disk; given back in their new order.
+"""Rows between the passes, on disk where they do not fit in memory.
 
-A bucket is a range of keys. Every row goes to the bucket of its key as it is read; later a bucket is loaded whole,
-sorted by key, and given back. Since buckets are ranges of the same keys, how many there are changes nothing about the
-order.
+The first pass writes every row to the bucket of its key: a bucket is a range of keys. The second pass loads one bucket
+after the other, sorts it by key, and hands its rows on. The number of buckets does not change the order.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from .._resources.direct_io import NewFile, Ranges
 from .._resources.pages import RowMemory
 from .._resources.threads import ahead
 from .._schema.schema import NAMES
-from .in_memory import _flat_row_bytes, _in_pieces, _row_bytes
+from .in_memory import dense_row_bytes, gather_pieces, sparse_row_bytes
 from .job import Statistics
 from .read import read_rows
 
@@ -36,12 +35,12 @@ if TYPE_CHECKING:
     from .order import Order
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
-_SMALL = 1 << 14
+_SMALL = 1 << 14  # bytes of an array; smaller ones are appended together
 
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """How keys are cut into buckets: bucket ``i`` is ``bounds[i - 1] <= key < bounds[i]``."""
+    """Ranges of keys: bucket ``i`` holds ``bounds[i - 1] <= key < bounds[i]``."""
 
     bounds: np.ndarray
 
@@ -59,7 +58,7 @@ class Buckets:
 
 
 class Segment(NamedTuple):
-    """Rows of one bucket that lie together in a spill file: where, how many, and the CRC-32C of their bytes."""
+    """Adjacent rows of one bucket in a spill file: position, number, and CRC-32C of their bytes."""
 
     offset: int
     length: int
@@ -69,16 +68,16 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What became of a range of rows: a spill file, and where in it which bucket's rows are.
+    """A spill file: a range of rows, sorted into buckets.
 
     Attributes
     ----------
     name
-        Of the file.
+        Name of the file.
     segments
-        Those of each bucket.
+        Segments of each bucket.
     counted
-        :attr:`Statistics.counted` of the part's rows.
+        :attr:`Statistics.counted` of the rows.
     """
 
     name: str
@@ -88,12 +87,12 @@ class Part:
     def load(
         self, bucket: int, folder: Path, memory: RowMemory, which: Sequence[int] | None = None
     ) -> Iterator[memoryview]:
-        """Yield the bytes of each segment of a bucket, or of those whose numbers are given.
+        """Yield the bytes of a bucket's segments, or of those whose numbers are given.
 
         Raises
         ------
         CorruptDataError
-            If they are not those that were written.
+            If a segment contradicts its checksum.
         """
         segments = self.segments[bucket]
         with Ranges(folder / self.name) as file:
@@ -101,9 +100,7 @@ class Part:
                 buffer = memory.lend(Ranges.room(segment.offset, segment.length))
                 data = file.read(segment.offset, segment.length, buffer)
                 if len(data) < segment.length or google_crc32c.value(data) != segment.crc:
-                    raise CorruptDataError(
-                        f"{folder / self.name} is damaged: its bytes are not those that were written."
-                    )
+                    raise CorruptDataError(f"{folder / self.name} is damaged: a segment contradicts its checksum.")
                 yield data.data
 
 
@@ -116,9 +113,9 @@ def spill(
     block_bytes: int,
     memory: RowMemory,
 ) -> Part:
-    """Read a range of rows and write them, bucket by bucket, to a file; its index stands beside it when it is complete.
+    """Read a range of rows and write them to a spill file, by bucket; once it is complete, write its index.
 
-    Running it again replaces what an interrupted run left. Safe to run for different numbers at once.
+    Replaces what an interrupted run left. Safe to run for different numbers at the same time.
     """
     name = f"part-{number}"
     statistics = Statistics.start(job)
@@ -146,9 +143,9 @@ def spill(
 
 
 def spilled(folder: Path, number: int, memory: RowMemory) -> Part | None:
-    """Return a part that an earlier run completed, if there is one and the disk has all of it.
+    """Return a part that an earlier run completed; None if there is none, or the disk does not have all of it.
 
-    Spill files are not flushed: if the machine lost power, the disk may have the index and not what it points to.
+    Spill files are not flushed: after a power failure the disk may have the index, but not what it points to.
     """
     name = f"part-{number}"
     try:
@@ -164,23 +161,26 @@ def spilled(folder: Path, number: int, memory: RowMemory) -> Part | None:
 
 
 def _dump(file: NewFile, keys: np.ndarray, numbers: np.ndarray, block: Block) -> int:
-    """Write rows at the end of a file: a head in JSON, then each array as it lies in memory; return their CRC-32C.
+    """Append rows to a file and return the CRC-32C of their bytes.
 
-    Strings are JSON too. Not pickle: what lies on disk could name classes that have moved since, or run code.
+    A segment is the length of its header (uint64), the header, and the arrays, each padded to 8 bytes. The header is
+    JSON: for each element its path, and dtype, shape and bytes of its arrays. Arrays of strings are JSON themselves.
+    Nothing is pickled, as a file on disk could run code, or name classes that have moved since it was written.
     """
-    head: list[tuple[str, list[tuple[Any, tuple[int, ...], int]]]] = []
+    elements = {"": (keys, numbers)} | {path: _arrays(rows) for path, rows in block.items()}
+    described: list[tuple[str, list[tuple[Any, tuple[int, ...], int]]]] = []
     buffers: list[np.ndarray] = []
-    for path, arrays in {"": (keys, numbers), **{path: _arrays(rows) for path, rows in block.items()}}.items():
-        head.append((path, []))
+    for path, arrays in elements.items():
+        described.append((path, []))
         for array in arrays:
             text = json.dumps(array.tolist()).encode() if array.dtype.hasobject else None
             buffers.append(np.frombuffer(array.reshape(-1).view(np.uint8) if text is None else text, np.uint8))
-            head[-1][1].append((dtype_to_descr(array.dtype), array.shape, buffers[-1].size))
-    start = json.dumps(head).encode()
-    start += bytes(-len(start) % 8).replace(b"\0", b" ")
-    crc, small = 0, len(start).to_bytes(8, "little") + start
+            described[-1][1].append((dtype_to_descr(array.dtype), array.shape, buffers[-1].size))
+    header = json.dumps(described).encode()
+    header += b" " * (-len(header) % 8)
+    crc, small = 0, len(header).to_bytes(8, "little") + header
     for buffer in buffers:
-        padding = bytes(-buffer.size % 8)  # so that every array begins where its items want to
+        padding = bytes(-buffer.size % 8)
         if buffer.size < _SMALL:  # columns of few rows, of which there may be dozens
             small += buffer.tobytes() + padding
             continue
@@ -197,19 +197,19 @@ def _arrays(rows: Rows) -> tuple[np.ndarray, ...]:
 
 
 def _load(data: memoryview) -> tuple[np.ndarray, np.ndarray, Block]:
-    """Return the keys, the numbers and the rows that :func:`_dump` wrote, sharing the memory of ``data``."""
+    """Return keys, numbers and rows of a segment, sharing its memory."""
     start = 8 + int.from_bytes(data[:8], "little")
-    found: dict[str, list[np.ndarray]] = {}
+    elements: dict[str, list[np.ndarray]] = {}
     for path, arrays in json.loads(bytes(data[8:start])):
-        found[path] = []
-        for descr, shape, n_bytes in arrays:
-            if descr == "|O":
-                found[path].append(np.array(json.loads(bytes(data[start : start + n_bytes])), object))
+        elements[path] = []
+        for dtype, shape, n_bytes in arrays:
+            if dtype == "|O":
+                elements[path].append(np.array(json.loads(bytes(data[start : start + n_bytes])), object))
             else:
-                found[path].append(np.ndarray(shape, descr_to_dtype(descr), data, start))
+                elements[path].append(np.ndarray(shape, descr_to_dtype(dtype), data, start))
             start += n_bytes + -n_bytes % 8
-    keys, numbers = found.pop("")
-    return keys, numbers, {path: DenseRows(*one) if len(one) == 1 else SparseRows(*one) for path, one in found.items()}
+    keys, numbers = elements.pop("")
+    return keys, numbers, {path: DenseRows(*a) if len(a) == 1 else SparseRows(*a) for path, a in elements.items()}
 
 
 class OnDisk:
@@ -218,43 +218,43 @@ class OnDisk:
     Parameters
     ----------
     order
-        Where rows go.
+        Order of the rows.
     folder, parts
-        Where they are.
+        The spill files and their folder.
     statistics
-        Of all rows.
-    most
-        Bytes of a bucket that is loaded whole. Rows that lie together may be a thousand times as long as the others,
-        and make their bucket larger than the mean.
+        Statistics of all rows.
+    limit
+        Bytes of a bucket that may be loaded whole. Adjacent rows may be a thousand times as long as the others, and
+        make their bucket larger than the mean.
     """
 
-    def __init__(self, order: Order, folder: Path, parts: Sequence[Part], statistics: Statistics, most: int) -> None:
+    def __init__(self, order: Order, folder: Path, parts: Sequence[Part], statistics: Statistics, limit: int) -> None:
         self._order, self._folder, self._parts, self.statistics = order, folder, parts, statistics
-        self._memory, self._most = RowMemory(), most
+        self._memory, self._limit = RowMemory(), limit
         buckets = [[one for part in parts for one in part.segments[i]] for i in range(len(parts[0].segments))]
         self._edges = np.cumsum([0, *(sum(segment.n_rows for segment in bucket) for bucket in buckets)]).tolist()
         self._nbytes = [sum(segment.length for segment in bucket) for bucket in buckets]
 
     def __reduce__(self) -> Any:
-        """Leave memory behind: it belongs to a process."""
-        return OnDisk, (self._order, self._folder, self._parts, self.statistics, self._most)
+        """Pickle without the memory, which belongs to a process."""
+        return OnDisk, (self._order, self._folder, self._parts, self.statistics, self._limit)
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
-        """Yield the rows at places ``start:stop`` of the order."""
+        """Yield the rows at positions ``start:stop`` of the order."""
         for blocks, pick in ahead(self._loaded(start, stop)):
-            yield from _in_pieces(blocks, pick, self._memory, self._most // 2)
-            del blocks, pick  # or three buckets would be in memory, and not two
+            yield from gather_pieces(blocks, pick, self._memory, self._limit // 2)
+            del blocks, pick  # or three buckets would be in memory instead of two
 
     def _loaded(self, start: int, stop: int) -> Iterator[tuple[list[Block], Pick]]:
         for number, (first, last) in enumerate(pairwise(self._edges)):
             a, b = max(start, first) - first, min(stop, last) - first
-            if a < b and self._nbytes[number] <= self._most:
+            if a < b and self._nbytes[number] <= self._limit:
                 yield self._bucket(number, a, b)
             elif a < b:
                 yield from self._slices(number, a, b)
 
     def _bucket(self, number: int, start: int, stop: int) -> tuple[list[Block], Pick]:
-        """Load a bucket; return its blocks, and which of their rows go where."""
+        """Load a bucket; return its blocks, and a pick of rows ``start:stop`` of the bucket."""
         keys, rows, blocks = [], [], []
 
         def read(part: Part) -> list[memoryview]:
@@ -267,41 +267,41 @@ class OnDisk:
                 rows.append(row)
                 blocks.append(self.statistics.settle(block))
         order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))
-        return blocks, _places([len(key) for key in keys], order[start:stop])
+        return blocks, _pick([len(key) for key in keys], order[start:stop])
 
     def _slices(self, number: int, start: int, stop: int) -> Iterator[tuple[list[Block], Pick]]:
-        """Load a bucket that is too large in as many slices as it takes; each is read past what is not its own."""
-        keys, rows, sizes, where = [], [], [], []
+        """Load a bucket that is too large in slices; segments are read again for each slice that has rows of them."""
+        keys, rows, sizes, segments = [], [], [], []
         for part in self._parts:
             for i, data in enumerate(part.load(number, self._folder, self._memory)):
                 key, row, block = _load(data)
                 alone = Pick(np.zeros(len(key), np.int64), np.arange(len(key)))
-                keys.append(key.copy())  # they lie in the memory of all that was loaded with them
+                keys.append(key.copy())  # not a view, which would keep the whole segment in memory
                 rows.append(row.copy())
-                sizes.append(_row_bytes([block], alone) + _flat_row_bytes([block]))
-                where.append((part, i))
+                sizes.append(sparse_row_bytes([block], alone) + dense_row_bytes([block]))
+                segments.append((part, i))
         order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))[start:stop]
         edges, ends = np.cumsum([0, *map(len, keys)]), np.cumsum(np.concatenate(sizes)[order])
         while len(order):
-            n_rows = max(1, int(np.searchsorted(ends, self._most, side="right")))
+            n_rows = max(1, int(np.searchsorted(ends, self._limit, side="right")))
             mine = np.sort(order[:n_rows])
             bounds = np.searchsorted(mine, edges)
             blocks = []
             for (part, i), at, a, b in zip(
-                where, edges.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=False
+                segments, edges.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=False
             ):
                 if a < b:
                     for data in part.load(number, self._folder, self._memory, [i]):
                         block = self.statistics.settle(_load(data)[2])
                         pick = Pick(np.zeros(b - a, np.int64), mine[a:b] - at)
                         blocks.append(gather([block], pick, self._memory))
-            yield blocks, _places([len(block[NAMES]) for block in blocks], np.searchsorted(mine, order[:n_rows]))
+            yield blocks, _pick([len(block[NAMES]) for block in blocks], np.searchsorted(mine, order[:n_rows]))
             del blocks
             order, ends = order[n_rows:], ends[n_rows:] - ends[n_rows - 1]
 
 
-def _places(lengths: Sequence[int], rows: np.ndarray) -> Pick:
-    """Return where rows lie that are counted through blocks of these lengths."""
+def _pick(lengths: Sequence[int], rows: np.ndarray) -> Pick:
+    """Return a pick of rows that are counted through blocks of these lengths."""
     edges = np.cumsum([0, *lengths])
     block = np.searchsorted(edges, rows, side="right") - 1
     return Pick(block, rows - edges[block])

@@ -1,13 +1,12 @@
-"""The order of a collection's rows: a key for every row, by which rows are sorted.
+"""The order of a collection's rows: each row has a key, and rows are sorted by key.
 
-**Why this is a uniform permutation.** Every row draws a key of 64 random bits of its own; rows are sorted by key.
-Independent equal draws are in any order with equal probability, so that every permutation is as likely as any other:
-no blocks, no neighbours that stay together. Rows that happen to draw the same key (two of 10^8 rows: once in 3,700
-runs) draw again among themselves.
+**Why this is a uniform permutation.** Every row draws a key of 64 random bits, independently of all others. Such keys
+come in any order with equal probability, so that every permutation is as likely as any other: no blocks, no neighbours
+that stay together. Rows that happen to draw the same key (two of 10^8 rows: once in 3,700 runs) draw again.
 
-**Why it depends on the seed alone.** A row's key is a function of the seed and of the row's number (Philox, a
+**Why it depends on the seed alone.** A row's key is a function of the seed and the row's number (Philox, a
 counter-based generator: Salmon et al., SC11), so that any worker can compute any row's key, in any order. Buckets are
-ranges of keys: more or fewer of them, as memory allows, cut the same order elsewhere.
+ranges of keys: with more or less memory, the same order is cut at other places.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from typing import Protocol
 
 import numpy as np
 
-_LANES = 4  # Philox yields four numbers of 64 bits a counter
+_LANES = 4  # Philox yields four 64-bit numbers per counter
 
 
 class Order(Protocol):
-    """Where rows go: sorted by key, ties by row number after they drew again."""
+    """An order of rows, by key; ties go by row number, in a shuffled order after further draws."""
 
     @property
     def span(self) -> int:
@@ -40,9 +39,9 @@ def philox(seed: int, draw: int, start: int, stop: int) -> np.ndarray:
     Parameters
     ----------
     seed
-        Below 2**64.
+        Seed, below 2**64.
     draw
-        Which stream of this seed.
+        Number of a stream of this seed.
     """
     first = start // _LANES
     bits = np.random.Philox(key=np.array([seed, draw], np.uint64), counter=np.array([first, 0, 0, 0], np.uint64))
@@ -51,7 +50,7 @@ def philox(seed: int, draw: int, start: int, stop: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class ShuffledOrder:
-    """A uniform random order, given by a seed alone."""
+    """A uniformly random order, a function of the seed alone."""
 
     seed: int
     span: int = 2**64
@@ -85,7 +84,7 @@ def _ascending(rows: np.ndarray) -> bool:
 
 
 def _tied(*keys: np.ndarray) -> np.ndarray:
-    """Return which positions have a neighbour of equal keys."""
+    """Return whether each position has a neighbour with equal keys."""
     same = np.ones(max(0, len(keys[0]) - 1), np.bool_)
     for key in keys:
         same &= key[1:] == key[:-1]
@@ -97,7 +96,7 @@ def _tied(*keys: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class InputOrder:
-    """The order in which the rows came."""
+    """The order of the inputs."""
 
     span: int
 
@@ -112,18 +111,18 @@ class InputOrder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GivenOrder:
-    """An order worked out beforehand: row ``i`` goes to ``places[i]``."""
+    """An order computed beforehand: row ``i`` goes to ``positions[i]``."""
 
-    places: np.ndarray
+    positions: np.ndarray
 
     @property
     def span(self) -> int:
         """The number of rows."""
-        return len(self.places)
+        return len(self.positions)
 
     def keys(self, start: int, stop: int) -> np.ndarray:
-        """Return the rows' places."""
-        return self.places[start:stop].astype(np.uint64)
+        """Return the rows' positions."""
+        return self.positions[start:stop].astype(np.uint64)
 
     def arrange(self, keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the order of the rows."""

@@ -1,4 +1,4 @@
-"""The first pass: every row of every input, once, in the order in which it lies there."""
+"""The first pass: every row of every input, once, in input order."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ if TYPE_CHECKING:
     from .._schema.schema import InputInfo
     from .job import ShuffleJob, Statistics
 
-_NAME_BYTES = 72  # of a row, as a ``str``
-_ROWS_AT_ONCE = 1 << 20  # whose sizes are looked at together
+WINDOW_BLOCKS = 3  # blocks' worth of a CSC matrix that is transposed at a time
+_NAME_BYTES = 72  # per row: its name as a ``str``
+_ROWS_AT_ONCE = 1 << 20  # maximum rows per block, as their sizes are looked at together
 
 
 def read_rows(
     job: ShuffleJob, statistics: Statistics, start: int, stop: int, block_bytes: int, memory: RowMemory
 ) -> Iterator[tuple[int, Block]]:
-    """Yield rows ``start:stop`` of all inputs as blocks of the collection's rows.
+    """Yield rows ``start:stop`` of all inputs, in blocks, as rows of the collection.
 
     Parameters
     ----------
     job
-        Says what the inputs are.
+        The conversion.
     statistics
-        Narrows the rows, and counts them.
+        Narrows the rows, and counts their values.
     start, stop
-        Numbers of rows, counted through all inputs.
+        Row numbers, counted through all inputs.
     block_bytes
-        How much to read at a time, as it is stored.
+        Bytes per block, as stored.
     memory
         Lends the rows' memory.
 
     Yields
     ------
     int
-        The number of the block's first row.
+        Number of the block's first row.
     Block
-        Its rows.
+        The rows.
     """
     survey = job.survey
     first = 0
@@ -73,9 +74,9 @@ def read_rows(
 def _cut(
     found: Input, described: InputInfo, first: int, rows: tuple[int, int], block_bytes: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield ranges of rows that take at most ``block_bytes`` each, or are one row; numbers as ``first`` is counted.
+    """Yield ranges of rows that take at most ``block_bytes`` each, or are one row; the input's first row is ``first``.
 
-    By the mean alone, a thousand cells with all genes among a million empty droplets would be one block.
+    Cut by the mean alone, a thousand cells with all genes among a million empty droplets would be one block.
     """
     start, stop = rows
     varying = [reader for reader in found.matrices.values() if reader.indptr is not None and reader.info.nnz]

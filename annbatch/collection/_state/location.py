@@ -1,7 +1,7 @@
-"""Where a collection lies, and what it says of itself: the root group's attributes.
+"""The location of a collection, and its root metadata.
 
-A collection is finished when its root has the encoding attributes; they are written last, by replacing one file.
-What this project adds stands in one further attribute, ``annbatch``, which a foreign reader ignores.
+A collection is finished when its root has the encoding attributes. They are written last, by replacing one file. What
+this package adds is in one more attribute, ``annbatch``, which other readers ignore.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from zarr.storage import LocalStore, StorePath
 
 from ..._remote.urls import SCHEMES, is_url, without_secrets
 from ...errors import NotACollectionError
-from .files import InFolder, InStore, directly_below
+from .files import LocalFiles, StoreFiles, directly_below
 from .manifest import (
-    _FRESH,
+    ATTRIBUTE,
     ENCODING,
     LOCK,
-    OWN,
+    NEW_ROOT,
     UNFINISHED,
     WORK,
     Manifest,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Location:
-    """The place of a collection: a local folder, or a group of any zarr store."""
+    """Location of a collection: a local folder, or a group of any zarr store."""
 
     def __init__(self, group: zarr.Group | str | os.PathLike[str], mode: Literal["a", "r", "r+"]) -> None:
         self.folder: Path | None = None
@@ -68,7 +68,7 @@ class Location:
             self._shown = str(Path(group))
             self.folder = Path(group).absolute()  # the caller may change the working directory
         if mode != "a" and not self.is_collection:
-            raise NotACollectionError(f"{self} must be a finished collection, got {self._what_is_there()}.")
+            raise NotACollectionError(f"{self} must be a finished collection, got {self._contents()}.")
 
     def __str__(self) -> str:
         if self.folder is not None:
@@ -77,29 +77,29 @@ class Location:
 
     @property
     def store_path(self) -> StorePath:
-        """The place in a store of what is in no local folder."""
+        """Path in the store, for a collection in no local folder."""
         if self._group is not None:
             return self._group.store_path
         assert self._store is not None
         return StorePath(self._store)
 
     @property
-    def stored(self) -> CollectionFiles:
+    def files(self) -> CollectionFiles:
         """The collection's files."""
-        return InStore(self.store_path) if self.folder is None else InFolder(self.folder)
+        return StoreFiles(self.store_path) if self.folder is None else LocalFiles(self.folder)
 
     def refresh(self) -> None:
-        """Look anew at what is in a store, where another process may have written since."""
+        """Read the root metadata in a store again: another process may have written since."""
         if self.folder is not None:
             return
-        place = self.store_path
+        path = self.store_path
         mode: Literal["r", "r+"] = "r" if self._mode == "r" else "r+"
         self._damage = None
         try:
-            found = zarr.open_group(place.store, path=place.path, mode=mode, zarr_format=3)
+            found = zarr.open_group(path.store, path=path.path, mode=mode, zarr_format=3)
         except FileNotFoundError:
             found = None
-        except (ValueError, KeyError, TypeError) as error:  # what zarr raises for metadata that are no metadata
+        except (ValueError, KeyError, TypeError) as error:  # zarr, of damaged metadata
             found, self._damage = None, error
         if found is not None and self._group is not None:
             _replace_attributes(self._group, dict(found.attrs))  # the caller's handle sees it too
@@ -108,7 +108,7 @@ class Location:
 
     @property
     def group(self) -> zarr.Group:
-        """The collection's root group, as it is now."""
+        """The collection's root group, with its present metadata."""
         if self.folder is not None:
             return zarr.open_group(self.folder, mode="r" if self._mode == "r" else "r+")
         if self._group is None:
@@ -117,7 +117,7 @@ class Location:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The root attributes; empty where there is no group."""
+        """The root attributes; empty if there is no group."""
         if self._damage is not None:
             raise NotACollectionError(f"{self} must be a zarr group, got {self._damage}.") from self._damage
         if self.folder is None:
@@ -127,7 +127,7 @@ class Location:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as error:
-            raise NotACollectionError(f"{self} must be a zarr group, got metadata that is no JSON: {error}") from error
+            raise NotACollectionError(f"{self} must be a zarr group, got invalid JSON: {error}") from error
 
     @property
     def is_collection(self) -> bool:
@@ -136,40 +136,42 @@ class Location:
 
     def _members(self) -> list[str]:
         if self.folder is None:
-            return [] if self._group is None else self._members_elsewhere()
+            return [] if self._group is None else self._members_in_store()
         if not self.folder.exists():
             return []
         if not self.folder.is_dir():
             return [self.folder.name]
         return sorted(entry.name for entry in os.scandir(self.folder) if entry.name not in ("zarr.json", WORK))
 
-    def _members_elsewhere(self) -> list[str]:
-        place = self.store_path
-        if place.store.supports_listing:
-            return [name for name in directly_below(place) if name not in ("zarr.json", LOCK)]
-        found: list[str] = []  # a web server: those are found that are numbered without a gap
-        while sync((place / f"dataset_{len(found)}" / "zarr.json").exists()):
+    def _members_in_store(self) -> list[str]:
+        path = self.store_path
+        if path.store.supports_listing:
+            return [name for name in directly_below(path) if name not in ("zarr.json", LOCK)]
+        found: list[str] = []  # web servers cannot list: only datasets that are numbered without a gap are found
+        while sync((path / f"dataset_{len(found)}" / "zarr.json").exists()):
             found.append(f"dataset_{len(found)}")
         return found
 
-    def _what_is_there(self) -> str:
+    def _contents(self) -> str:
         members = self._members()
         return f"something else, with {', '.join(members[:5])}" if members else "nothing there"
 
-    def require_room(self) -> None:
-        """Raise :class:`NotACollectionError` if something other than a collection, or one half made, is here."""
-        half_made = UNFINISHED in self.attributes if self.folder is None else (self.folder / WORK).exists()
-        ours = [name for name in self._members() if half_made and (dataset_number(name) is not None or name == _FRESH)]
+    def refuse_other_contents(self) -> None:
+        """Raise :class:`NotACollectionError` if something other than a collection, or an unfinished one, is here."""
+        unfinished = UNFINISHED in self.attributes if self.folder is None else (self.folder / WORK).exists()
+        ours = [
+            name for name in self._members() if unfinished and (dataset_number(name) is not None or name == NEW_ROOT)
+        ]
         if not self.is_collection and len(self._members()) > len(ours):
-            raise NotACollectionError(f"{self} must be empty or a finished collection, got {self._what_is_there()}.")
+            raise NotACollectionError(f"{self} must be empty or a finished collection, got {self._contents()}.")
 
     def manifest(self) -> Manifest:
-        """Return what the collection says of itself; for one that another program wrote, what there is to see."""
+        """Return the manifest; for a collection that another program wrote, one with the names of its datasets."""
         manifest = Manifest.from_attributes(self.attributes)
         return Manifest({name: {} for name in self.dataset_names()}, []) if manifest is None else manifest
 
     def resolve(self, name: str) -> str:
-        """Return the name that a dataset has: the one that it is about to be given, or the one that it still has."""
+        """Return the present name of a dataset: ``name``, or the former one where renaming was interrupted."""
         if self.folder is None or (self.folder / name).exists():
             return name
         known = self.manifest().datasets.get(name, {})
@@ -195,12 +197,12 @@ class Location:
         return [name for _, name in sorted(numbered)]
 
     def claim(self) -> None:
-        """Mark a place that is no local folder as one in which a collection is being made."""
+        """Mark a group in a store as a collection that is being made."""
         if not self.is_collection:
             self.group.update_attributes({UNFINISHED: True})
 
-    def settle_names(self) -> None:
-        """Give datasets the names that the manifest says they have, where a run that was killed did not come to it."""
+    def finish_renaming(self) -> None:
+        """Rename datasets to the names in the manifest, where a run was killed before it did."""
         manifest = Manifest.from_attributes(self.attributes)
         if manifest is None or not any("was" in known for known in manifest.datasets.values()):
             return
@@ -212,14 +214,14 @@ class Location:
         self.commit(Manifest(datasets, manifest.history))
 
     def commit(self, manifest: Manifest) -> None:
-        """Make the collection what ``manifest`` says, by one atomic replace where it is local."""
-        attributes = self.attributes | ENCODING | {OWN: manifest.to_attribute()}
+        """Replace the manifest, and with it the collection; in one atomic step in a local folder."""
+        attributes = self.attributes | ENCODING | {ATTRIBUTE: manifest.to_attribute()}
         attributes.pop(UNFINISHED, None)
         content = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
-        attributes[OWN]["crc32c"] = manifest_checksum(content)
+        attributes[ATTRIBUTE]["crc32c"] = manifest_checksum(content)
         if self.folder is None:
-            place = self.store_path / "zarr.json"
-            sync(place.set(default_buffer_prototype().buffer.from_bytes(json.dumps(content).encode())))
+            root = self.store_path / "zarr.json"
+            sync(root.set(default_buffer_prototype().buffer.from_bytes(json.dumps(content).encode())))
         else:
             replace_json(self.folder / "zarr.json", content)
         if self._group is not None:

@@ -1,4 +1,4 @@
-"""The manifest of a collection: what its root's attributes hold."""
+"""The manifest of a collection: what its root attributes record."""
 
 from __future__ import annotations
 
@@ -14,67 +14,64 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-
 ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
+"""Root attributes of a finished collection; those of scverse annbatch."""
 
-
-OWN = "annbatch"
-
-
-WORK = ".annbatch-work"
-
+ATTRIBUTE = "annbatch"
+"""Attribute of the root, which holds the manifest, and of each dataset, which holds the checksums of its files."""
 
 UNFINISHED = "annbatch-unfinished"
-"""Root attribute where there is no local folder: what is there is a collection half made."""
+"""Root attribute of a collection that is being made, where it is in no local folder."""
 
+WORK = ".annbatch-work"
+"""Folder in a local collection that is being written to."""
 
 LOCK = ".annbatch-lock"
-"""Object that is there while a collection that is in no local folder is written to."""
+"""Object in a collection that is being written to, where it is in no local folder."""
 
+NEW_ROOT = ".zarr.json.new"
+"""File that :func:`replace_json` writes before it replaces the root metadata."""
 
 _DATASET = re.compile(r"dataset_(\d+)")
 
 
-_FRESH = ".zarr.json.new"  # what :func:`replace_json` writes before it replaces
-
-
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a collection that this package wrote says of itself.
+    """What a collection records of itself.
 
     Attributes
     ----------
     datasets
-        For each dataset its name and what is known about it: ``n_obs``, and ``metadata_crc32c``, the checksum of its
-        root metadata, which holds those of all its files.
+        For each dataset, by name: ``n_obs``, and ``metadata_crc32c``, the checksum of its root metadata, which hold
+        the checksums of all its other files. Empty for datasets that another program wrote.
     history
-        For each call that changed the collection: what it did, its seed, its inputs.
+        For each call that changed the collection: its name, inputs and seed.
     """
 
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def to_attribute(self) -> dict[str, Any]:
-        """Return the JSON that is stored, but for its checksum."""
+        """Return the stored JSON, without its checksum."""
         return {"version": 1, "datasets": self.datasets, "history": self.history}
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> Manifest | None:
-        """Return what the root attributes say; None if another program wrote them."""
-        own = attributes.get(OWN)
+        """Return the manifest in root attributes; None if another program wrote them."""
+        own = attributes.get(ATTRIBUTE)
         return None if own is None else cls(own["datasets"], own["history"])
 
 
 def dataset_number(name: str) -> int | None:
-    """Return the number of a dataset of this name; None for other names."""
+    """Return the number in the name of a dataset; None for other names."""
     match = _DATASET.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def manifest_checksum(content: dict[str, Any]) -> int:
-    """Return the CRC-32C of a root's metadata, its own checksum left out."""
+    """Return the CRC-32C of root metadata: of their canonical JSON, without the checksum itself."""
     attributes = dict(content["attributes"])
-    attributes[OWN] = {key: value for key, value in attributes[OWN].items() if key != "crc32c"}
+    attributes[ATTRIBUTE] = {key: value for key, value in attributes[ATTRIBUTE].items() if key != "crc32c"}
     return int(google_crc32c.value(json.dumps(content | {"attributes": attributes}, sort_keys=True).encode()))
 
 
@@ -84,7 +81,7 @@ def format_json(content: Any) -> bytes:
 
 
 def replace_json(path: Path, content: Any) -> None:
-    """Write a JSON file by replacing the old one, so that it is there whole or not at all, and on the disk."""
+    """Replace a JSON file, in one step and on the disk: a reader finds the old content or the new."""
     fresh = path.with_name(f".{path.name}.new")
     with open(fresh, "wb") as file:
         file.write(format_json(content))
@@ -95,7 +92,7 @@ def replace_json(path: Path, content: Any) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file, or the entries of a folder, on the disk."""
+    """Wait until a file, or the entries of a folder, are on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,4 +1,4 @@
-"""Whether a collection is what it was when it was written."""
+"""A collection compared with its checksums."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import google_crc32c
 from tqdm.auto import tqdm
 
 from ...errors import NotACollectionError, RemoteError
-from .manifest import _FRESH, LOCK, OWN, UNFINISHED, WORK, Manifest, dataset_number, format_json, manifest_checksum
+from .manifest import (
+    ATTRIBUTE,
+    LOCK,
+    NEW_ROOT,
+    UNFINISHED,
+    WORK,
+    Manifest,
+    dataset_number,
+    format_json,
+    manifest_checksum,
+)
 
 if TYPE_CHECKING:
     from .files import CollectionFiles
@@ -21,18 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Report:
-    """What :meth:`annbatch.DatasetCollection.verify` found.
+    """Result of :meth:`annbatch.DatasetCollection.verify`.
 
     Attributes
     ----------
     where
-        The collection.
+        Location of the collection.
     n_obs, n_datasets, n_files
-        How much was looked at.
+        Rows, datasets and files that were checked.
     problems
-        What is wrong, and where; nothing if all is well.
+        Each problem, with the file that has it; empty if there is none.
     unchecked
-        Datasets that another program wrote, of which nothing is known that could be compared.
+        Datasets without checksums, because another program wrote them.
     """
 
     where: str
@@ -59,19 +69,19 @@ class Report:
         return "\n  ".join([head, *self.problems])
 
 
-def verify(home: Location, progress: bool) -> Report:
+def verify(location: Location, progress: bool) -> Report:
     """Compare every byte of a collection with its checksums.
 
     Raises
     ------
     NotACollectionError
-        If nothing there says that it is a collection, or was one before it was damaged.
+        If there is no collection, not even a damaged one.
     RemoteError
         If an object store refuses or does not answer: that is not damage.
     """
-    report, stored = Report(str(home)), home.stored
+    report, files = Report(str(location)), location.files
     try:
-        written = stored.read("zarr.json")
+        written = files.read("zarr.json")
         content = json.loads(written)
         attributes = content["attributes"]
         manifest = Manifest.from_attributes(attributes)
@@ -81,23 +91,23 @@ def verify(home: Location, progress: bool) -> Report:
     except RemoteError:
         raise
     except OSError as error:
-        if not _datasets(stored):
-            raise NotACollectionError(f"{home} must be a finished collection to be verified.") from error
+        if not _datasets(files):
+            raise NotACollectionError(f"{location} must be a finished collection to be verified.") from error
         report.problems.append(_unreadable("zarr.json", error))
         return report
     if manifest is None:
-        ours = [name for name in _datasets(stored) if _is_ours(stored, name)]
-        if (not ours or UNFINISHED in attributes) and not home.is_collection:
-            raise NotACollectionError(f"{home} must be a finished collection to be verified.")
+        ours = [name for name in _datasets(files) if _is_ours(files, name)]
+        if (not ours or UNFINISHED in attributes) and not location.is_collection:
+            raise NotACollectionError(f"{location} must be a finished collection to be verified.")
         if ours:
-            report.problems.append(f"zarr.json: is damaged: it lacks {OWN!r}, which {ours[0]}/zarr.json has")
-        report.unchecked = home.dataset_names()
+            report.problems.append(f"zarr.json: is damaged: it lacks {ATTRIBUTE!r}, which {ours[0]}/zarr.json has")
+        report.unchecked = location.dataset_names()
         report.n_datasets = len(report.unchecked)
         return report
     report.n_files += 1
-    # Some other bytes mean the same, as capital letters in an escape do. In a folder we know those that were written.
-    as_written = home.folder is None or format_json(content) == bytes(written)
-    if not as_written or manifest_checksum(content) != attributes[OWN].get("crc32c"):
+    # Other bytes may mean the same JSON, such as capital letters in an escape. In a folder we know what we wrote.
+    as_written = location.folder is None or format_json(content) == bytes(written)
+    if not as_written or manifest_checksum(content) != attributes[ATTRIBUTE].get("crc32c"):
         report.problems.append("zarr.json: its checksum does not match")
         return report
     expected: list[tuple[str, str, int, int]] = []
@@ -107,41 +117,41 @@ def verify(home: Location, progress: bool) -> Report:
             report.unchecked.append(name)
             continue
         report.n_obs += known["n_obs"]
-        expected += _expected(stored, name, home.resolve(name), known, report)
-    report.problems += [f"{name}: does not belong to the collection" for name in _strays(stored, home, manifest)]
+        expected += _expected(files, name, location.resolve(name), known, report)
+    report.problems += [f"{name}: does not belong to the collection" for name in _strays(files, location, manifest)]
     sizes = [size for *_, size, _ in expected]
     with (
-        ThreadPoolExecutor(stored.n_readers, thread_name_prefix="annbatch-verify") as pool,
+        ThreadPoolExecutor(files.n_readers, thread_name_prefix="annbatch-verify") as pool,
         tqdm(total=sum(sizes), desc="Verifying", unit="B", unit_scale=True, disable=not progress) as bar,
     ):
-        for size, problem in zip(sizes, pool.map(partial(_check, stored), expected), strict=True):
+        for size, problem in zip(sizes, pool.map(partial(_check, files), expected), strict=True):
             bar.update(size)
             report.problems += [problem] if problem else []
     return report
 
 
-def _datasets(stored: CollectionFiles) -> list[str]:
+def _datasets(files: CollectionFiles) -> list[str]:
     try:
-        return [name for name in stored.entries() if dataset_number(name) is not None]
+        return [name for name in files.entries() if dataset_number(name) is not None]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _is_ours(stored: CollectionFiles, name: str) -> bool:
-    """Return whether the metadata of a dataset was written by this package; if it cannot be read, perhaps not."""
+def _is_ours(files: CollectionFiles, name: str) -> bool:
+    """Return whether this package wrote the metadata of a dataset; False if they cannot be read."""
     try:
-        return OWN in json.loads(stored.read(f"{name}/zarr.json"))["attributes"]
+        return ATTRIBUTE in json.loads(files.read(f"{name}/zarr.json"))["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _strays(stored: CollectionFiles, home: Location, manifest: Manifest) -> list[str]:
-    """Return what lies beside a collection and is not of it; what a call under way puts there is no stray."""
-    entries = stored.entries()
-    under_way = WORK in entries or LOCK in entries
-    known = {"zarr.json", WORK, LOCK, *manifest.datasets, *(home.resolve(name) for name in manifest.datasets)}
+def _strays(files: CollectionFiles, location: Location, manifest: Manifest) -> list[str]:
+    """Return files and folders that do not belong to a collection, nor to a call that is running."""
+    entries = files.entries()
+    running = WORK in entries or LOCK in entries
+    known = {"zarr.json", WORK, LOCK, *manifest.datasets, *(location.resolve(name) for name in manifest.datasets)}
     names = [name for name in entries if name not in known]
-    return [name for name in names if not (under_way and (dataset_number(name) is not None or name == _FRESH))]
+    return [name for name in names if not (running and (dataset_number(name) is not None or name == NEW_ROOT))]
 
 
 def _unreadable(shown: str, error: OSError) -> str:
@@ -151,11 +161,11 @@ def _unreadable(shown: str, error: OSError) -> str:
 
 
 def _expected(
-    stored: CollectionFiles, name: str, folder: str, known: dict[str, Any], report: Report
+    files: CollectionFiles, name: str, folder: str, known: dict[str, Any], report: Report
 ) -> list[tuple[str, str, int, int]]:
     report.n_files += 1
     try:
-        metadata = stored.read(f"{folder}/zarr.json")
+        metadata = files.read(f"{folder}/zarr.json")
     except RemoteError:
         raise
     except OSError as error:
@@ -164,18 +174,18 @@ def _expected(
     if google_crc32c.value(metadata) != known["metadata_crc32c"]:
         report.problems.append(f"{name}/zarr.json: its checksum does not match; its files cannot be checked")
         return []
-    files = json.loads(metadata)["attributes"][OWN]["files"]
-    report.n_files += len(files)
-    for extra in sorted(set(stored.files(folder)) - set(files) - {"zarr.json"}):
+    checksums = json.loads(metadata)["attributes"][ATTRIBUTE]["files"]
+    report.n_files += len(checksums)
+    for extra in sorted(set(files.files(folder)) - set(checksums) - {"zarr.json"}):
         report.problems.append(f"{name}/{extra}: does not belong to the collection")
-    return [(f"{name}/{file}", f"{folder}/{file}", size, crc) for file, (size, crc) in files.items()]
+    return [(f"{name}/{file}", f"{folder}/{file}", size, crc) for file, (size, crc) in checksums.items()]
 
 
-def _check(stored: CollectionFiles, expected: tuple[str, str, int, int]) -> str | None:
+def _check(files: CollectionFiles, expected: tuple[str, str, int, int]) -> str | None:
     shown, name, size, crc = expected
     try:
-        found = stored.checksum(name, size)
-    except RemoteError:  # which says nothing about the file
+        found = files.checksum(name, size)
+    except RemoteError:  # no damage of the file
         raise
     except OSError as error:
         return _unreadable(shown, error)

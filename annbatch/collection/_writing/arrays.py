@@ -1,13 +1,14 @@
-"""Arrays of a dataset, written from front to back: rows come in order, shards go out as they fill.
+"""Arrays of a dataset, written from front to back: rows come in order, and shards are written as they fill.
 
-:class:`LocalWriter` appends each inner chunk to its shard's file as soon as it is encoded, on threads, so that no shard
-is ever whole in memory; the format is zarr's own ("sharding_indexed": the chunks one after the other, then their
-index). :class:`ZarrWriter` goes through zarr, to any store and codec.
+:class:`LocalWriter` encodes inner chunks on threads and appends each to its shard's file, so that no shard is ever
+whole in memory; the format is zarr's ("sharding_indexed": all chunks, then their index). :class:`ZarrWriter` goes
+through zarr, to any store and with any codec.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,61 +35,64 @@ class ArrayWriter(Protocol):
     """An array that grows along its first axis."""
 
     def append(self, values: np.ndarray) -> None:
-        """Add values at the end; the memory may be used again only after ``close``."""
+        """Add values at the end; their memory may be used again only after ``close``."""
 
     def close(self) -> zarr.Array[Any]:
-        """Write what is left and the metadata; return the array."""
+        """Write the remaining values and the metadata; return the array."""
 
 
 def grid(n: int, chunk: int, per_shard: int) -> tuple[int, int]:
-    """Return the lengths of inner chunk and shard for an array of ``n``: no longer than needed, at least 1."""
+    """Return the lengths of inner chunk and shard for an array of ``n``: at least 1, and no longer than needed."""
     chunk = max(1, min(chunk, n))
     return chunk, chunk * max(1, min(per_shard, -(-n // chunk)))
 
 
-class ZarrWriter:
-    """An array written through zarr with zarrs, a shard at a time."""
+@dataclass(frozen=True, slots=True)
+class ArrayForm:
+    """An array to be written, of a length that is not known yet.
 
-    def __init__(
-        self,
-        group: zarr.Group,
-        name: str,
-        dtype: np.dtype,
-        tail: tuple[int, ...],
-        chunk: int,
-        per_shard: int,
-        codecs: Any,
-    ) -> None:
-        self._create: Callable[[int], zarr.Array[Any]] = lambda n: self._make(
-            group, name, dtype, tail, n, chunk, per_shard, codecs
+    Attributes
+    ----------
+    name, dtype
+        Path in the dataset's group, and stored dtype.
+    tail
+        Shape of one item.
+    chunk, per_shard
+        Items per inner chunk, inner chunks per shard; fewer in a short array.
+    codecs
+        zarr codecs that compress chunks.
+    """
+
+    name: str
+    dtype: np.dtype
+    tail: tuple[int, ...]
+    chunk: int
+    per_shard: int
+    codecs: tuple[Any, ...]
+
+    def create(self, group: zarr.Group, n: int, attributes: dict[str, Any] | None = None) -> zarr.Array[Any]:
+        """Create the array with ``n`` items in a zarr group."""
+        chunk, shard = grid(n, self.chunk, self.per_shard)
+        tail = tuple(max(1, length) for length in self.tail)
+        return group.create_array(
+            self.name,
+            shape=(n, *self.tail),
+            dtype=self.dtype,
+            chunks=(chunk, *tail),
+            shards=(shard, *tail),
+            compressors=self.codecs or None,
+            attributes=attributes,
         )
-        self._shard = chunk * per_shard
+
+
+class ZarrWriter:
+    """Writes an array through zarr with zarrs, a shard at a time."""
+
+    def __init__(self, group: zarr.Group, form: ArrayForm) -> None:
+        self._group, self._form, self._shard = group, form, form.chunk * form.per_shard
         self._array: zarr.Array[Any] | None = None
         self._held: list[np.ndarray] = []
         self._n_held = self._n_written = 0
-        self._tail, self._dtype = tail, dtype
-
-    @staticmethod
-    def _make(
-        group: zarr.Group,
-        name: str,
-        dtype: np.dtype,
-        tail: tuple[int, ...],
-        n: int,
-        chunk: int,
-        per_shard: int,
-        codecs: Any,
-    ) -> zarr.Array[Any]:
-        chunk, shard = grid(n, chunk, per_shard)
-        array = group.create_array(
-            name,
-            shape=(n, *tail),
-            dtype=dtype,
-            chunks=(chunk, *_at_least_one(tail)),
-            shards=(shard, *_at_least_one(tail)),
-            compressors=codecs or None,
-        )
-        return through_zarrs(array) or array
 
     def append(self, values: np.ndarray) -> None:
         """Add values at the end."""
@@ -103,31 +107,29 @@ class ZarrWriter:
     def _flush(self, values: np.ndarray) -> None:
         stop = self._n_written + len(values)
         if self._array is None:
-            self._array = self._create(stop)
+            array = self._form.create(self._group, stop)
+            self._array = through_zarrs(array) or array
         elif stop > self._array.shape[0]:
-            self._array.resize((stop, *self._tail))
+            self._array.resize((stop, *self._form.tail))
             self._array = through_zarrs(self._array) or self._array
         if values.size:
             self._array[self._n_written : stop] = values
         self._n_written = stop
 
     def close(self) -> zarr.Array[Any]:
-        """Write what is left; return the array."""
+        """Write the remaining values; return the array."""
         if self._n_held or self._array is None:
-            self._flush(np.concatenate(self._held) if self._held else np.empty((0, *self._tail), self._dtype))
+            empty = np.empty((0, *self._form.tail), self._form.dtype)
+            self._flush(np.concatenate(self._held) if self._held else empty)
         assert self._array is not None
         return self._array
 
 
-def _at_least_one(tail: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(max(1, n) for n in tail)
-
-
 def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], Any] | None:
-    """Return what turns an inner chunk into bytes as ``codecs`` do, without holding the GIL; None for codecs not known.
+    """Return a function that encodes an inner chunk as ``codecs`` do, without the GIL; None for unknown codecs.
 
-    zarr's own codecs wrap these very functions. LZ4 in blocks smaller than Blosc makes them is encoded by
-    :mod:`._blosc`, with ``high`` by LZ4HC, which LZ4 decodes.
+    zarr's own codecs wrap the same functions. Blosc with LZ4 and small blocks is encoded by a kernel of this package;
+    ``high`` selects the compressor LZ4HC, whose output every LZ4 decoder reads.
     """
     if not codecs:
         return lambda chunk: chunk.reshape(-1).view(np.uint8)
@@ -147,40 +149,32 @@ def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], An
 
 
 class LocalWriter:
-    """An array written to local files, all on the disk at the end; its metadata comes last, and comes from zarr.
+    """Writes an array to local files, which are on the disk after ``close``; its metadata comes last, from zarr.
 
     Parameters
     ----------
     group, folder
-        Where to, as a group and as its folder.
-    name, dtype, tail
-        Of the array; ``tail`` is the shape of one item.
-    chunk, per_shard
-        Items of an inner chunk, inner chunks of a shard.
-    codecs, encode_chunk
-        How chunks are compressed, for zarr's metadata and as the function that does it.
+        Group of the dataset, and its folder.
+    form
+        The array.
+    encode_chunk
+        Compresses a chunk as the form's codecs do.
     pool
         Threads that encode.
     checksums
-        Filled in with size and CRC-32C of each file, by absolute path.
+        Gains size and CRC-32C of each file, by absolute path.
     """
 
     def __init__(
         self,
         group: zarr.Group,
         folder: Path,
-        name: str,
-        dtype: np.dtype,
-        tail: tuple[int, ...],
-        chunk: int,
-        per_shard: int,
-        codecs: tuple[Any, ...],
+        form: ArrayForm,
         encode_chunk: Callable[[np.ndarray], Any],
         pool: Executor,
         checksums: dict[str, tuple[int, int]],
     ) -> None:
-        self._group, self._folder, self._name = group, folder / name, name
-        self._dtype, self._tail, self._chunk, self._per_shard, self._codecs = dtype, tail, chunk, per_shard, codecs
+        self._group, self._folder, self._form, self._chunk = group, folder / form.name, form, form.chunk
         self._encode, self._pool, self._checksums = encode_chunk, pool, checksums
         self._rest: list[np.ndarray] = []
         self._n_rest = self._n = 0
@@ -190,9 +184,9 @@ class LocalWriter:
         self._n_files = 0
 
     def append(self, values: np.ndarray) -> None:
-        """Add values at the end; the memory may be used again only after ``close``."""
+        """Add values at the end; their memory may be used again only after ``close``."""
         self._n += len(values)
-        if 0 in self._tail:
+        if 0 in self._form.tail:
             return
         start = 0
         if self._n_rest:
@@ -221,11 +215,11 @@ class LocalWriter:
             self._file = NewFile(path)
         self._index.append((self._file.size, len(encoded)))
         self._file.append(encoded)
-        if len(self._index) == self._per_shard:
-            self._finish_shard(self._file, self._per_shard)
+        if len(self._index) == self._form.per_shard:
+            self._finish_shard(self._file, self._form.per_shard)
 
     def _shard_path(self, number: int) -> Path:
-        return self._folder.joinpath("c", str(number), *("0" for _ in self._tail))
+        return self._folder.joinpath("c", str(number), *("0" for _ in self._form.tail))
 
     def _finish_shard(self, file: NewFile, per_shard: int) -> None:
         file.append(format_index(self._index, per_shard))
@@ -235,23 +229,14 @@ class LocalWriter:
         self._file, self._index = None, []
 
     def close(self) -> zarr.Array[Any]:
-        """Write what is left, then the metadata; return the array."""
-        chunk, shard = grid(self._n, self._chunk, self._per_shard)
+        """Write the remaining values, then the metadata; return the array."""
+        chunk, shard = grid(self._n, self._chunk, self._form.per_shard)
         if self._n_rest:
-            last = np.zeros((chunk, *self._tail), self._dtype)  # zarr fills a chunk that is cut short
+            last = np.zeros((chunk, *self._form.tail), self._form.dtype)  # zarr fills a chunk that is cut short
             last[: self._n_rest] = np.concatenate(self._rest)
             self._submit(last)
         while self._encoded:
             self._write(self._encoded.popleft().result())
-        per_shard = shard // chunk if self._n_files == 0 else self._per_shard
         if self._file is not None:
-            self._finish_shard(self._file, per_shard)
-        return self._group.create_array(
-            self._name,
-            shape=(self._n, *self._tail),
-            dtype=self._dtype,
-            chunks=(chunk, *_at_least_one(self._tail)),
-            shards=(chunk * per_shard, *_at_least_one(self._tail)),
-            compressors=self._codecs or None,
-            attributes={COMPLETE_ATTRIBUTE: True},
-        )
+            self._finish_shard(self._file, shard // chunk)
+        return self._form.create(self._group, self._n, {COMPLETE_ATTRIBUTE: True})

@@ -1,4 +1,4 @@
-"""One dataset of a collection, written row by row: a valid AnnData group in zarr v3."""
+"""One dataset of a collection: a valid AnnData group in zarr v3, written by rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._blocks import SparseRows
 from .._format import Format, codecs_for
 from .._resources.threads import ahead, workers
 from .._schema.schema import NAMES, DenseSchema, SparseSchema
-from .arrays import LocalWriter, ZarrWriter, encoder
+from .arrays import ArrayForm, LocalWriter, ZarrWriter, encoder
 from .tables import TABLE_CHUNK, TableWriter, quiet_writing
 
 if TYPE_CHECKING:
@@ -34,17 +34,17 @@ _INDEX_FORM = Format(TABLE_CHUNK, TABLE_CHUNK, "compact")  # `indptr` is compres
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a dataset goes.
+class Target:
+    """Where a dataset is written.
 
     Attributes
     ----------
     group
         An empty zarr v3 group.
     folder
-        Its folder where it is local; None elsewhere.
+        Folder of the group; None if it is in no local folder.
     checksums
-        Filled in with size and CRC-32C of each file whose bytes passed by here, by absolute path.
+        Gains size and CRC-32C of each file that this package writes itself, by absolute path.
     """
 
     group: zarr.Group
@@ -57,81 +57,70 @@ class DatasetWriter:
 
     Parameters
     ----------
-    place
-        Where to.
+    target
+        Where to write.
     schema
-        What the rows hold.
-    stored
-        The dtype in which each matrix is stored, by path.
+        Elements of the rows.
+    dtypes
+        Stored dtype of each matrix, by path.
     nnz_per_row
-        Mean number of stored values in a row of each sparse matrix; ``n_obs_per_chunk`` times that is an inner chunk.
+        Average stored values per row of each sparse matrix; an inner chunk has ``n_obs_per_chunk`` times as many.
     form
-        How arrays are cut and compressed.
+        How arrays are chunked and compressed.
     pool
         Threads that encode.
     n_rows
-        How many rows will come.
+        Rows of the dataset.
     """
 
     def __init__(
         self,
-        place: Place,
+        target: Target,
         schema: Schema,
-        stored: dict[str, np.dtype],
+        dtypes: dict[str, np.dtype],
         nnz_per_row: dict[str, float],
         form: Format,
         pool: Executor,
         n_rows: int,
     ) -> None:
-        self._place, self._schema, self._form = place, schema, form
+        self._target, self._schema, self._form = target, schema, form
         self._pool = pool
         self._arrays: dict[str, ArrayWriter] = {}
         self._nnz: dict[str, int] = {}
         self._tables: list[TableWriter] = []
         self._n_rows = n_rows
         for key in ("layers", "obsm"):
-            write_elem(place.group, key, {})
+            write_elem(target.group, key, {})
         for path, element in schema.elements.items():
             if isinstance(element, SparseSchema):
-                place.group.create_group(path)
+                target.group.create_group(path)
                 mean = nnz_per_row[path]
                 chunk = max(1, round(mean * form.n_obs_per_chunk))
-                for name, dtype in (("data", stored[path]), ("indices", element.index_dtype)):
+                for name, dtype in (("data", dtypes[path]), ("indices", element.index_dtype)):
                     per_shard = form.chunks_per_shard(mean * dtype.itemsize)
                     self._arrays[f"{path}/{name}"] = self._array(f"{path}/{name}", dtype, (), chunk, per_shard)
                 indptr = self._array(f"{path}/indptr", np.dtype(np.int64), (), TABLE_CHUNK, 64, _INDEX_FORM)
                 indptr.append(np.zeros(1, np.int64))
                 self._arrays[f"{path}/indptr"], self._nnz[path] = indptr, 0
             elif isinstance(element, DenseSchema):
-                width = int(np.prod(element.row_shape, dtype=np.int64)) * stored[path].itemsize
+                width = int(np.prod(element.row_shape, dtype=np.int64)) * dtypes[path].itemsize
                 per_shard = form.chunks_per_shard(width)
-                self._arrays[path] = self._array(path, stored[path], element.row_shape, form.n_obs_per_chunk, per_shard)
+                self._arrays[path] = self._array(path, dtypes[path], element.row_shape, form.n_obs_per_chunk, per_shard)
             else:
-                self._tables.append(TableWriter(place.group, path, schema, n_rows))
-        self._stored = stored
+                self._tables.append(TableWriter(target.group, path, schema, n_rows))
+        self._dtypes = dtypes
 
     def _array(
         self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int, form: Format | None = None
     ) -> ArrayWriter:
-        place, form = self._place, form or self._form
+        target, form = self._target, form or self._form
         codecs = codecs_for(dtype, form.layout, form.compressors)
         # Column numbers gain little from the slower compression.
         encode = encoder(codecs, high=not path.endswith(("/indices", "/indptr")))
-        if place.folder is None or encode is None:
-            return ZarrWriter(place.group, path, dtype, tail, chunk, per_shard, codecs)
-        return LocalWriter(
-            place.group,
-            place.folder,
-            path,
-            dtype,
-            tail,
-            chunk,
-            per_shard,
-            codecs,
-            encode,
-            self._pool,
-            place.checksums,
-        )
+        array = ArrayForm(path, dtype, tail, chunk, per_shard, codecs)
+        if target.folder is None or encode is None:
+            return ZarrWriter(target.group, array)
+        return LocalWriter(target.group, target.folder, array, encode, self._pool, target.checksums)
 
     def append(self, block: Block) -> None:
         """Add rows at the end; the block's memory belongs to the writer until ``close``."""
@@ -147,8 +136,8 @@ class DatasetWriter:
             table.append(block)
 
     def close(self) -> None:
-        """Write what is left; the group's encoding comes last."""
-        group, schema = self._place.group, self._schema
+        """Write the remaining rows; the group's encoding comes last."""
+        group, schema = self._target.group, self._schema
         arrays = {path: array.close() for path, array in self._arrays.items()}
         for table in self._tables:
             table.close()
@@ -169,24 +158,24 @@ class DatasetWriter:
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
     def _narrowed(self, path: str, element: SparseSchema | DenseSchema) -> dict[str, str]:
-        return {DTYPE_ATTRIBUTE: element.dtype.name} if self._stored[path] != element.dtype else {}
+        return {DTYPE_ATTRIBUTE: element.dtype.name} if self._dtypes[path] != element.dtype else {}
 
 
 def write_dataset(
-    job: ShuffleJob, shuffled: ShuffledRows, number: int, place: Place, report: Callable[[int], None]
+    job: ShuffleJob, shuffled: ShuffledRows, number: int, target: Target, report: Callable[[int], None]
 ) -> None:
-    """Write one dataset: the rows at its places in the order.
+    """Write one dataset.
 
     Parameters
     ----------
     job
-        What is to be done.
+        The conversion.
     shuffled
-        The rows.
+        All rows in their new order.
     number
-        Which dataset.
-    place
-        Where it goes.
+        Number of the dataset among those of this job.
+    target
+        Where to write.
     report
         Called with the number of rows written since the last call.
     """
@@ -195,7 +184,7 @@ def write_dataset(
     start, stop = job.rows_of(number)
     with workers("encode") as encoding:
         writer = DatasetWriter(
-            place, job.survey.schema, statistics.stored, nnz_per_row, job.form, encoding.pool, stop - start
+            target, job.survey.schema, statistics.dtypes, nnz_per_row, job.form, encoding.pool, stop - start
         )
         for block in ahead(shuffled.rows(start, stop)):
             writer.append(block)

@@ -1,4 +1,4 @@
-"""A data frame of a dataset, written by rows in zarr: no more of it is in memory than a chunk of each column."""
+"""Data frames of a dataset, written to zarr by rows, with at most a chunk of each column in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .._blocks import Block
     from .._schema.schema import Schema
 
-# Tables are read by range: 65,536 values are 64 to 512 KB a column.
+# Tables are read by range: 65,536 values are 64 to 512 KB per column.
 TABLE_CHUNK = 65_536
 
 
@@ -30,9 +30,9 @@ def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.Da
     Parameters
     ----------
     schema, path
-        Say which, and what its columns hold.
+        Schema of the collection, and path of the data frame.
     columns
-        Its columns and the rows' names, by their keys in a block; a table of no rows may lack them.
+        Columns and names of the rows, by their keys in a block; without rows they may be missing.
     """
     element = schema.elements[path]
     assert isinstance(element, TableSchema)
@@ -45,21 +45,21 @@ def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.Da
 
 
 class TableWriter:
-    """Writes one data frame: an empty one through anndata, which says how it is stored, and then its rows.
+    """Writes one data frame: anndata writes an empty one, which settles the encoding, and rows are added to it.
 
     Parameters
     ----------
     group, path
-        The dataset, and where in it the data frame goes.
+        Group of the dataset, and path of the data frame in it.
     schema
-        What its columns hold.
+        Schema of the collection.
     n_rows
-        How many rows will come.
+        Rows of the dataset.
     """
 
     def __init__(self, group: zarr.Group, path: str, schema: Schema, n_rows: int) -> None:
         empty = table_of(schema, path, {})
-        # Not below 4,096, or a list of categories longer than the table would fall into many chunks.
+        # At least 4,096, or a list of categories longer than the table would be cut into many chunks.
         chunk = min(TABLE_CHUNK, max(4096, n_rows))
         parent, _, name = path.rpartition("/")
         with quiet_writing():
@@ -75,10 +75,10 @@ class TableWriter:
         """Add rows at the end."""
         for key, columns in self._columns.items():
             for column in columns:
-                column.append(block[key].values)  # type: ignore[union-attr]  # tables are no sparse matrices
+                column.append(block[key].values)  # type: ignore[union-attr]  # tables hold no sparse rows
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         for column in (column for columns in self._columns.values() for column in columns):
             column.close()
 
@@ -86,11 +86,11 @@ class TableWriter:
 def _arrays(
     stored: zarr.Array[Any] | zarr.Group,
 ) -> Iterator[tuple[zarr.Array[Any], Callable[[np.ndarray], np.ndarray]]]:
-    """Yield the arrays that a column is stored as, each with what makes its values of those that travel."""
+    """Yield the arrays that a column is stored as, each with the function that extracts its values from a block's."""
     if isinstance(stored, zarr.Array):
         yield stored, lambda values: values
     elif "codes" in stored:
-        yield stored["codes"], lambda values: values  # type: ignore[misc]  # an array, as the format says
+        yield stored["codes"], lambda values: values  # type: ignore[misc]  # an array, by the format
     else:
         yield stored["values"], _present  # type: ignore[misc]
         yield stored["mask"], _missing  # type: ignore[misc]
@@ -111,7 +111,7 @@ def _missing(values: np.ndarray) -> np.ndarray:
 
 
 class _Column:
-    """An array that is written a chunk at a time."""
+    """An array, written one chunk at a time."""
 
     def __init__(self, array: zarr.Array[Any], n_rows: int, part: Callable[[np.ndarray], np.ndarray]) -> None:
         array.resize((n_rows,))
@@ -138,7 +138,7 @@ class _Column:
 
 @contextmanager
 def quiet_writing() -> Iterator[None]:
-    """Let anndata write strings that may be missing, and zarr strings at all, without a word about other readers."""
+    """Let anndata write strings that may be missing, and zarr strings without a warning about other readers."""
     with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""A collection that grows, is shuffled anew, and is found damaged where it is damaged."""
+"""A collection that grows, is reshuffled, and is found damaged where it is damaged."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_too_little_disk_is_said_before(tmp_path: Path, write: Write, monkeypatc
     path = write(make_cells(0, 300), "0.h5ad")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(StoreError, match=r"c\.zarr needs about .*kB of free disk, got 1\.0 kB"):
+    with pytest.raises(StoreError, match=r"c\.zarr needs about .*kB of free disk space, got 1\.0 kB"):
         convert(tmp_path / "c.zarr", [path], memory_limit="200kB")
 
 
@@ -205,7 +205,7 @@ def test_an_input_that_changes_under_way(tmp_path: Path, write: Write) -> None:
             path.write_bytes(path.read_bytes() + b" ")
         return adata
 
-    with pytest.raises(StoreError, match=r"0\.h5ad must stay as it is while it is converted, and has changed"):
+    with pytest.raises(StoreError, match=r"0\.h5ad must not change while it is converted, and has changed"):
         convert(tmp_path / "c.zarr", [path], load_adata=load)
     assert DatasetCollection(tmp_path / "c.zarr").is_empty
 
@@ -331,7 +331,7 @@ def test_datasets_as_h5ad_files(tmp_path: Path, write: Write, memory_limit: str)
             assert np.array_equal(mine.obsm["image"], source.obsm["image"])
             assert mine.obs["word"].tolist() == source.obs["word"].tolist()
             assert mine.obsm["table"]["v"].tolist() == source.obsm["table"]["v"].tolist()
-    with pytest.raises(ValueError, match="holds h5ad files, which are no zarr groups"):
+    with pytest.raises(ValueError, match="holds h5ad files, not zarr groups"):
         list(again)
 
 

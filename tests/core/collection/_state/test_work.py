@@ -116,7 +116,7 @@ def test_an_input_that_changes_while_it_is_first_looked_at(
 ) -> None:
     path = Path(write(make_counts(0, 20), "0.h5ad"))
     before_step("os.mkdir", "/spill", lambda: write(make_counts(1, 20), "0.h5ad"))
-    with pytest.raises(StoreError, match=r"0\.h5ad must stay as it is while it is converted, and has changed"):
+    with pytest.raises(StoreError, match=r"0\.h5ad must not change while it is converted, and has changed"):
         convert(tmp_path / "c.zarr", [path])
 
 

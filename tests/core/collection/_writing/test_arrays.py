@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from annbatch.collection._format import codecs_for
-from annbatch.collection._writing.arrays import ArrayWriter, LocalWriter, ZarrWriter, encoder, grid
+from annbatch.collection._writing.arrays import ArrayForm, ArrayWriter, LocalWriter, ZarrWriter, encoder, grid
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,9 @@ def test_the_array_is_the_pieces_joined(
     codecs = codecs_for(kind, layout, compressors)
     encode = encoder(codecs, high=n % 2 == 0)
     assert encode is not None
-    local = LocalWriter(group, folder, "local", kind, tail, chunk, per_shard, codecs, encode, pool, checksums)
-    through = ZarrWriter(group, "zarr", kind, tail, chunk, per_shard, codecs)
+    forms = [ArrayForm(name, kind, tail, chunk, per_shard, codecs) for name in ("local", "zarr")]
+    local = LocalWriter(group, folder, forms[0], encode, pool, checksums)
+    through = ZarrWriter(group, forms[1])
     arrays: list[ArrayWriter] = [local, through]
     for array in arrays:
         for piece in np.split(values, cuts):
