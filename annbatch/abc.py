@@ -22,31 +22,31 @@ class Adapter(ABC):
     """The contract of an array framework, so that batches arrive as its arrays.
 
     An adapter is found by name through the entry-point group ``annbatch.adapters``; the entry point names a
-    callable that takes ``device`` and returns the adapter: ``TorchAdapter(device=None)``. It imports its framework
-    when it is made, not when its module is imported, and raises
-    :class:`annbatch.errors.MissingDependencyError` with the ``pip install`` command where that fails.
+    callable that takes ``device`` and returns the adapter: ``TorchAdapter(device=None)``. The adapter imports its
+    framework when it is created, not when its module is imported. If that fails, it raises
+    :class:`annbatch.errors.MissingDependencyError` with the ``pip install`` command.
 
-    **Threads.** ``allocate``, ``capacity`` and ``stage`` are called on annbatch's threads, possibly at once; everything
-    else on the thread that iterates, what ``stage`` returned included. **Ownership.** The host arrays given to
-    ``dense``, ``csr``, ``densify`` and ``stage`` stay valid while anything refers to them, so sharing their memory is
-    right and copying on the host is waste. An adapter whose transfer is asynchronous keeps a reference until the
-    transfer has ended. **Types.** Dtypes are kept. One that the framework lacks is a :class:`TypeError` that names it
-    and says what to do. Adapters are pickled with their loader.
+    **Threads.** ``allocate``, ``capacity`` and ``stage`` are called on annbatch's threads, possibly concurrently;
+    everything else, including the callable that ``stage`` returns, on the thread that iterates. **Ownership.** The host
+    arrays passed to ``dense``, ``csr``, ``densify`` and ``stage`` stay valid while anything refers to them, so share
+    their memory instead of copying it on the host. If transfers are asynchronous, keep a reference until the transfer
+    has ended. **Types.** Keep dtypes. For one that the framework lacks, raise a :class:`TypeError` that names the dtype
+    and a remedy. Adapters are pickled with their loader.
 
-    Prove one right with :class:`annbatch.testing.AdapterTests`.
+    Test an adapter with :class:`annbatch.testing.AdapterTests`.
     """
 
     name: str
-    """The name under which ``Loader(to=...)`` finds it; used in error messages."""
+    """Name for ``Loader(to=...)``; also used in error messages."""
 
     accelerator: ClassVar[Any] = None
     """The ``device`` of ``Loader(preload_to_gpu=True)``; None: the default device."""
 
     @property
     def densifies(self) -> bool:
-        """Whether ``densify`` makes dense batches on a device, where the sparse form is what should travel.
+        """Whether ``densify`` makes dense batches on a device, so that only the sparse form is transferred.
 
-        Where it is False, the default, the core writes batches dense as it decodes them and gives them to ``dense``.
+        If False, the default, rows are made dense while they are decoded, and batches are passed to ``dense``.
         """
         return False
 
@@ -69,8 +69,8 @@ class Adapter(ABC):
         Returns
         -------
         numpy.ndarray
-            ``(nbytes,)`` uint8, 64-byte aligned, contents undefined. Ordinary memory by default; pinned memory where
-            the framework copies to a device.
+            ``(nbytes,)`` uint8, 64-byte aligned, contents undefined. Ordinary memory by default; return
+            pinned memory if the framework copies to a device.
         """
         from ._runtime.buffers import allocate_aligned
 
@@ -93,10 +93,10 @@ class Adapter(ABC):
         """Return a sparse host batch as the framework's CSR matrix, dtypes kept."""
 
     def densify(self, matrix: CSR) -> Any:
-        """Return a sparse host batch as a dense array of the framework, made on the device where there is one.
+        """Return a sparse host batch as a dense array of the framework, made on the device if there is one.
 
-        Repeated columns in a row add up in the dtype, as in SciPy. By default it is made on the host, then given to
-        ``dense``: right where the device is the CPU.
+        Repeated columns in a row add up in the dtype, as in SciPy. The default makes it on the host and passes it to
+        ``dense``: right if the device is the CPU.
         """
         return self.dense(matrix.to_dense())
 
@@ -115,8 +115,8 @@ class Adapter(ABC):
     def stage(self, window: CompactWindow) -> Callable[[int], Any]:
         """Start moving a window to the device, and return a function that makes dense batches there.
 
-        Called as soon as the window has been read, so that it travels while the user works on the one before. On the
-        host it may be let go as soon as it has travelled.
+        Called as soon as the window has been read, so that the transfer overlaps the user's work on the previous one.
+        The adapter may drop the window once it has been transferred.
 
         Parameters
         ----------
@@ -126,8 +126,8 @@ class Adapter(ABC):
         Returns
         -------
         callable
-            Takes the number of a batch and returns ``window.shape(number)`` as an array of the framework, of
-            ``window.dtype``. Repeated columns of a row add up; so do their transformed values.
+            Takes the number of a batch and returns its dense array: ``window.shape(number)``, ``window.dtype``.
+            Repeated columns in a row add up, after their values are transformed.
 
         Raises
         ------

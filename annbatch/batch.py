@@ -26,13 +26,13 @@ class CSR:
     Attributes
     ----------
     data
-        ``(capacity,)`` values. ``capacity`` is ``indptr[-1]`` or, where the adapter asked for padding, more; the
-        values beyond are zero.
+        ``(capacity,)`` values. ``capacity`` is ``indptr[-1]``, or more if the adapter asked for padding; values beyond
+        ``indptr[-1]`` are zero.
     indices
-        ``(capacity,)`` column numbers, int32 (int64 only where there are more columns than int32 holds), in
-        the order in which they were stored; beyond ``indptr[-1]`` they are ``shape[1]``, which is no column.
+        ``(capacity,)`` column numbers, int32 (int64 only if there are too many columns for int32), in stored order;
+        ``shape[1]``, which is not a column, beyond ``indptr[-1]``.
     indptr
-        ``(n_rows + 1,)`` int32 (int64 only where the batch needs it); row ``i`` lies in ``indptr[i]:indptr[i + 1]``.
+        ``(n_rows + 1,)`` int32 (int64 only if the batch needs it); row ``i`` lies in ``indptr[i]:indptr[i + 1]``.
     shape
         ``(n_rows, n_columns)``.
     """
@@ -44,7 +44,7 @@ class CSR:
 
     @property
     def nnz(self) -> int:
-        """Number of stored values, padding left out."""
+        """Number of stored values, without padding."""
         return int(self.indptr[-1])
 
     def to_scipy(self) -> csr_matrix:
@@ -53,7 +53,7 @@ class CSR:
         Returns
         -------
         scipy.sparse.csr_matrix
-            Shares ``data``, ``indices`` and ``indptr``; padding is left out.
+            Shares ``data``, ``indices`` and ``indptr``, without padding.
 
         Examples
         --------
@@ -76,8 +76,8 @@ class CSR:
         Returns
         -------
         numpy.ndarray
-            ``shape`` of ``data``'s dtype, C-contiguous, 64-byte aligned. Repeated columns of a row add up in that
-            dtype, as in SciPy; padding is left out.
+            ``shape`` with the dtype of ``data``, C-contiguous, 64-byte aligned. Repeated columns in a row add up in
+            that dtype, as in SciPy.
 
         Examples
         --------
@@ -105,7 +105,7 @@ class CSR:
 
 @lru_cache(maxsize=16)
 def _empty_matrix(shape: tuple[int, int], dtype: np.dtype) -> csr_matrix:
-    """Return a matrix to copy: SciPy's constructors take 35 us even where there is nothing to check."""
+    """Return a matrix to copy: SciPy's constructors take 35 us even if there is nothing to check."""
     from scipy.sparse import csr_matrix
 
     return csr_matrix(shape, dtype=dtype)
@@ -121,22 +121,22 @@ class CompactWindow:
     Attributes
     ----------
     data
-        ``(size,)`` values; between batches, and beyond the last, there may be anything.
+        ``(size,)`` values; undefined between batches and beyond the last.
     indices
-        ``(size,)`` stored column numbers: uint16, or int32 where there are more columns than it counts.
+        ``(size,)`` stored column numbers: uint16, or int32 if there are too many columns for uint16.
     indptr
-        ``(n_rows + n_batches,)`` int32 (int64 only where a batch needs it): each batch's own, from 0, one after
-        the other.
+        ``(n_rows + n_batches,)`` int32 (int64 only if a batch needs it): the row pointers of each batch, starting
+        from 0, concatenated.
     begins
-        ``(n_batches,)`` int64, where in ``data`` and ``indices`` each batch begins.
+        ``(n_batches,)`` int64, start of each batch in ``data`` and ``indices``.
     edges
         ``(n_batches + 1,)`` int64, first row of each batch.
     columns
         ``(n_stored_columns,)`` int32, target of each stored column, -1 to drop it; None: columns stay in place.
     n_columns
-        Columns of a dense batch.
+        Number of columns in a dense batch.
     dtype
-        Name of the dtype of a dense batch: NumPy's, or ``"bfloat16"``.
+        Name of the dtype of a dense batch: a NumPy dtype, or ``"bfloat16"``.
     transform
         Transform of the values in columns that stay; None for no transform.
     """
@@ -158,7 +158,7 @@ class CompactWindow:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that travel."""
+        """Bytes to transfer."""
         return self.data.nbytes + self.indices.nbytes + self.indptr.nbytes
 
     def shape(self, batch: int) -> tuple[int, int]:
@@ -166,10 +166,10 @@ class CompactWindow:
         return int(self.edges[batch + 1] - self.edges[batch]), self.n_columns
 
     def pointers(self, batch: int) -> slice:
-        """Return where in ``indptr`` a batch's own lies."""
+        """Return the range of a batch's row pointers in ``indptr``."""
         return slice(int(self.edges[batch]) + batch, int(self.edges[batch + 1]) + batch + 1)
 
     def elements(self, batch: int) -> slice:
-        """Return where in ``data`` and ``indices`` a batch's values lie."""
+        """Return the range of a batch's values in ``data`` and ``indices``."""
         begin = int(self.begins[batch])
         return slice(begin, begin + int(self.indptr[self.pointers(batch)][-1]))

@@ -47,12 +47,12 @@ class Transform(Protocol):
     """
 
     def dtype(self, dtype: np.dtype) -> np.dtype:
-        """Return the dtype in which values of ``dtype`` are to arrive, and leave.
+        """Return the dtype of the values that the transform receives and returns for data of ``dtype``.
 
         Raises
         ------
         TypeError
-            If the transform does not take such values; the text names the dtype and says what to do.
+            If the transform does not take such values; the text names the dtype and a remedy.
         """
 
     def __call__(self, values: np.ndarray, edges: np.ndarray) -> None:
@@ -61,7 +61,8 @@ class Transform(Protocol):
         Parameters
         ----------
         values
-            Flat, of the dtype that :meth:`dtype` returned: rows one after the other, of sparse ones the stored values.
+            Values of the rows, concatenated; for sparse rows, the stored values. Their dtype is what :meth:`dtype`
+            returned.
         edges
             ``(n_rows + 1,)`` ints; row ``i`` is ``values[edges[i]:edges[i + 1]]``.
         """
@@ -106,16 +107,16 @@ class NormalizeLog1p:
         Raises
         ------
         TypeError
-            If the values are no real numbers, or of a dtype that the kernels lack.
+            If the values are not real numbers, or the kernels lack their dtype.
         """
         import numpy as np
 
         if dtype.kind in "biu" or dtype in (np.float32, np.float64):
             return np.dtype(np.float64 if dtype == np.float64 else np.float32)
-        raise TypeError(f"NormalizeLog1p makes float32 or float64, got dtype {dtype}: ask for `dtype='float32'`.")
+        raise TypeError(f"NormalizeLog1p returns float32 or float64, got dtype {dtype}: set `dtype='float32'`.")
 
     def __call__(self, values: np.ndarray, edges: np.ndarray) -> None:
-        """Change rows in place."""
+        """Normalize rows in place."""
         from ._kernels.normalize import normalize_rows
 
         normalize_rows(values, edges, self.target_sum)

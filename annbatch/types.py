@@ -15,8 +15,7 @@ class LoadRequest(TypedDict):
     Attributes
     ----------
     requests
-        The rows of one window: slices of global row numbers, or one array of them. They need not be sorted,
-        and may repeat.
+        Rows of one window: slices of global row numbers, or one array of them, in any order and possibly repeated.
     splits
         One integer array per batch: positions in the concatenation of ``requests``, in the order given. Rows
         that no split names are not read; a position may stand in several. Where it is absent, ``sample`` of
@@ -33,7 +32,7 @@ class LoaderOutput(TypedDict):
     Attributes
     ----------
     X
-        The rows: an array or a CSR matrix of the framework that ``to`` names. Absent where ``keys`` leave it out.
+        Array or CSR matrix of the framework that ``to`` names. Absent if ``keys`` does not list it.
     obs
         Annotations of the rows, in the same order, or None where the data has none.
     var

@@ -1,4 +1,4 @@
-"""Host batches become CuPy arrays, by one transfer from pinned memory."""
+"""Convert host batches to CuPy arrays, with one transfer from pinned memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._transfer import Sent
 
 _SPARSE = frozenset("?fdFD")
-"""The dtypes, as characters, that ``cupyx.scipy.sparse`` takes."""
+"""Characters of the dtypes that ``cupyx.scipy.sparse`` supports."""
 
 
 class CupyAdapter(Adapter):
@@ -41,7 +41,7 @@ class CupyAdapter(Adapter):
     annbatch.errors.MissingDependencyError
         If CuPy is not installed.
     ValueError
-        If there is no such ``device`` on this machine.
+        If this machine has no such ``device``.
 
     Examples
     --------
@@ -93,32 +93,32 @@ class CupyAdapter(Adapter):
         Raises
         ------
         TypeError
-            If ``cupyx.scipy.sparse`` has no such dtype, or the batch needs int64 indices.
+            If ``cupyx.scipy.sparse`` does not support the dtype, or the batch needs int64 indices.
         """
         import cupy
         from cupyx.scipy import sparse
 
         if matrix.data.dtype.char not in _SPARSE:
             raise TypeError(
-                f"CuPy has no sparse matrix of dtype {matrix.data.dtype}: ask for another (`Loader(dtype='float32')`), "
-                "or for a dense array (`Loader(densify=True)`)."
+                f"CuPy has no sparse matrix of dtype {matrix.data.dtype}: choose another (`Loader(dtype='float32')`), "
+                "or dense batches (`Loader(densify=True)`)."
             )
         if np.int64 in (matrix.indices.dtype, matrix.indptr.dtype):
             raise TypeError(
                 f"CuPy's sparse matrices have int32 indices, got int64 for {matrix.nnz} non-zeros in {matrix.shape[1]} "
-                "columns: a smaller `batch_size` makes the non-zeros fit."
+                "columns: make `batch_size` smaller."
             )
         nnz = matrix.nnz
         data, indices, indptr = self._put(matrix.data[:nnz], matrix.indices[:nnz], matrix.indptr)
         with cupy.cuda.Device(self.device):
-            # The three-array constructor reads `indptr` back from the device, and waits for it.
+            # The three-array constructor reads `indptr` back from the device, which synchronizes.
             result = sparse.csr_matrix(matrix.shape, dtype=data.dtype)
         result.data, result.indices, result.indptr = data, indices, indptr
         return result
 
     @property
     def densifies(self) -> bool:
-        """Whether dense batches are made on a GPU."""
+        """Whether batches are made dense on the device."""
         return True
 
     def densify(self, matrix: CSR) -> Any:
@@ -150,7 +150,7 @@ class CupyAdapter(Adapter):
         return isinstance(transform, NormalizeLog1p)
 
     def stage(self, window: CompactWindow) -> Callable[[int], Any]:
-        """Start moving a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
+        """Start transferring a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
 
         Raises
         ------
@@ -162,7 +162,7 @@ class CupyAdapter(Adapter):
         from ._stage import StagedWindow
 
         if window.dtype == "bfloat16":
-            raise TypeError("CuPy has no array of dtype bfloat16: ask for another (`Loader(dtype='float16')`).")
+            raise TypeError("CuPy has no dtype bfloat16: choose another (`Loader(dtype='float16')`).")
         arrays = [window.data, window.indices, window.indptr]
         if window.columns is not None:
             arrays.append(window.columns)
@@ -182,8 +182,8 @@ class CupyAdapter(Adapter):
         for array in arrays:
             if array.dtype.kind not in "biufc" or array.dtype.char in "gG" or not array.dtype.isnative:
                 raise TypeError(
-                    f"CuPy has no array of dtype {array.dtype}: ask for another (`Loader(dtype='float32')`), or leave "
-                    "the column out (`obs_columns`)."
+                    f"CuPy has no dtype {array.dtype}: choose another (`Loader(dtype='float32')`), or leave the column "
+                    "out (`obs_columns`)."
                 )
         return self._transfer.send(arrays)
 

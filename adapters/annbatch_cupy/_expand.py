@@ -1,4 +1,4 @@
-"""Sparse to dense, on the device."""
+"""Make sparse batches dense on the device."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ float16 is then rounded once, not at every addition."""
 
 
 def expand(data: Any, indices: Any, indptr: Any, *, shape: tuple[int, int]) -> Any:
-    """Return the dense array of a CSR matrix; repeated columns of a row add up.
+    """Return the dense array of a CSR matrix; repeated columns in a row add up.
 
     Parameters
     ----------
     data, indices, indptr
-        CuPy arrays, without padding.
+        CuPy arrays without padding.
     shape
         ``(n_rows, n_columns)``.
 
     Returns
     -------
     cupy.ndarray
-        ``shape``, of ``data``'s dtype.
+        ``shape``, with the dtype of ``data``.
     """
     import cupy
     import cupyx

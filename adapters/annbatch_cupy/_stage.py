@@ -22,7 +22,7 @@ _RESULTS = {name: adding for name, adding in SUMS.items() if name != "float16"}
 
 
 class StagedWindow:
-    """A window on its way to a device.
+    """A window in transfer to a device.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class StagedWindow:
     def __init__(self, window: CompactWindow, sent: Sent, device: int) -> None:
         self._sent = sent
         self._device = device
-        self._places = [(window.elements(i), window.pointers(i), window.shape(i)) for i in range(window.n_batches)]
+        self._slices = [(window.elements(i), window.pointers(i), window.shape(i)) for i in range(window.n_batches)]
         self._dtype = np.dtype(window.dtype)
         self._target_sum = 0.0 if window.transform is None else window.transform.target_sum  # type: ignore[attr-defined]
 
     def __call__(self, batch: int) -> Any:
-        """Return a batch, dense, on the device."""
-        elements, pointers, shape = self._places[batch]
+        """Return a dense batch on the device."""
+        elements, pointers, shape = self._slices[batch]
         nbytes = shape[0] * shape[1] * self._dtype.itemsize
         on, room = cupy.cuda.Device(self._device), room_for("A dense batch", nbytes, f"CUDA device {self._device}")
         with on, room, self._sent.reading() as (data, indices, indptr, *columns):

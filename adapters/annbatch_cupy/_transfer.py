@@ -1,4 +1,4 @@
-"""Copies to a CUDA device that run while the user's stream computes."""
+"""Copy to a CUDA device while the user's stream computes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 room_for = partial(DeviceMemoryError.instead_of, cupy.cuda.memory.OutOfMemoryError)
 
-_ALIGNMENT = 256  # of arrays in a block: what `cudaMalloc` gives
+_ALIGNMENT = 256  # of arrays in a block; the same as that of `cudaMalloc`
 
 _KEPT = 8
 """Number of idle blocks to keep: more than windows are read ahead, so that blocks are not allocated again and again."""
@@ -61,7 +61,7 @@ class Transfer:
         self._in_flight: deque[tuple[Any, Sequence[np.ndarray]]] = deque()
         weakref.finalize(self, self._stream.synchronize).atexit = False  # runs before `_in_flight` is released
         self._idle: list[Block] = []
-        # Filled wherever the last reference to what was sent dies, perhaps while the lock is held: so without it.
+        # Filled wherever the last reference to sent arrays dies, perhaps while the lock is held: so without it.
         self._returned: deque[Block] = deque()
 
     def send(self, arrays: Sequence[np.ndarray]) -> Sent:
@@ -128,7 +128,7 @@ class Sent:
     def reading(self) -> Iterator[list[Any]]:
         """Yield the arrays; the current stream can read them right away, until the context ends."""
         stream = cupy.cuda.get_current_stream()
-        stream.wait_event(self._block.last)  # the copy's; or the last reader's, whose stream may be another
+        stream.wait_event(self._block.last)  # of the copy or of the last reader, perhaps on another stream
         try:
             yield self._copies
         finally:

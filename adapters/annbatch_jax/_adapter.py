@@ -1,4 +1,4 @@
-"""Host batches become JAX arrays: over the same memory on the CPU, by one transfer on a GPU."""
+"""Convert host batches to JAX arrays: sharing memory on the CPU, with one transfer to a GPU."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class JaxAdapter(Adapter):
         self._bucket = make_buckets(nse_buckets)
         self._stages = not self._placement.on_cpu if stages is None else stages
         if self._stages and sharding is not None:
-            raise ValueError("`stages` must not be True with `sharding`: rows are made dense where they are read.")
+            raise ValueError("`stages` must not be True with `sharding`: the host makes rows dense.")
         if ahead is not None and ahead < 0:
             raise ValueError(f"`ahead` must not be negative, got {ahead}.")
         self._ahead = int(not self._placement.on_cpu) if ahead is None else ahead
@@ -114,12 +114,12 @@ class JaxAdapter(Adapter):
         return self._ahead
 
     def capacity(self, nnz: int) -> int:
-        """Return the size of the bucket for a batch of ``nnz`` values.
+        """Return the padded size of a batch of ``nnz`` values.
 
         Raises
         ------
         ValueError
-            If none of ``nse_buckets`` is large enough.
+            If no size in ``nse_buckets`` is large enough.
         """
         return self._bucket(nnz)
 
@@ -145,9 +145,7 @@ class JaxAdapter(Adapter):
         from jax.experimental.sparse import BCSR
 
         if isinstance(self._placement, ShareOfMany):
-            raise TypeError(
-                "JAX has no sparse matrix whose rows are sharded: ask for dense batches (`Loader(densify=True)`)."
-            )
+            raise TypeError("JAX cannot shard the rows of a sparse matrix: use dense batches (`Loader(densify=True)`).")
         wide = np.dtype(np.int64)
         if wide in (matrix.indices.dtype, matrix.indptr.dtype) and jax.dtypes.canonicalize_dtype(wide) != wide:
             raise TypeError(
@@ -167,7 +165,7 @@ class JaxAdapter(Adapter):
         return self._stages or not self._placement.on_cpu
 
     def densify(self, matrix: CSR) -> jax.Array:
-        """Return a sparse host batch as a ``jax.Array``, made on the device; on the CPU, by annbatch's kernel.
+        """Return a sparse host batch as a dense ``jax.Array``, made on the device or, on the CPU, by annbatch's kernel.
 
         Raises
         ------
@@ -193,7 +191,7 @@ class JaxAdapter(Adapter):
         return isinstance(transform, NormalizeLog1p)
 
     def stage(self, window: CompactWindow) -> Callable[[int], jax.Array]:
-        """Start moving a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
+        """Start transferring a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
 
         Raises
         ------
@@ -232,23 +230,23 @@ class JaxAdapter(Adapter):
 
         if dtype.kind not in "biufc" or not dtype.isnative:
             raise TypeError(
-                f"JAX has no array of dtype {dtype}: ask for another (`Loader(dtype='float32')`), or leave the "
-                "column out (`obs_columns`)."
+                f"JAX has no dtype {dtype}: choose another (`Loader(dtype='float32')`), or leave the column out "
+                "(`obs_columns`)."
             )
         narrow: np.dtype = jax.dtypes.canonicalize_dtype(dtype)
         if narrow != dtype and not self._cast_64bit:
             raise TypeError(
-                f"JAX has no array of dtype {dtype} while `jax_enable_x64` is off: switch it on "
-                "(`jax.config.update('jax_enable_x64', True)`), ask for another dtype (`Loader(dtype='float32')`), or "
+                f"JAX has no dtype {dtype} while `jax_enable_x64` is off: switch it on "
+                "(`jax.config.update('jax_enable_x64', True)`), choose another dtype (`Loader(dtype='float32')`), or "
                 "let the adapter cast (`Loader(to=JaxAdapter(cast_64bit=True))`)."
             )
         return narrow
 
 
 def expand(matrix: BCSR) -> jax.Array:
-    """Return a ``BCSR`` as a dense array on its device; repeated columns add up, padding is left out.
+    """Return a ``BCSR`` as a dense array on its device, without padding; repeated columns add up.
 
-    Unlike ``BCSR.todense``, of booleans too, which JAX does not add.
+    Works for booleans too, unlike ``BCSR.todense``: JAX does not add them.
     """
     import jax
     from jax.experimental.sparse import BCSR

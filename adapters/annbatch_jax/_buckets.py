@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 SMALLEST = 256
-"""The smallest bucket of ``"pow2"``: below it, padding costs less than another compilation."""
+"""Smallest size with ``"pow2"``: below it, padding costs less than another compilation."""
 
 
 def make_buckets(nse_buckets: Literal["pow2"] | Iterable[int] | None) -> Callable[[int], int]:
-    """Return the function from a batch's nnz to its bucket's size.
+    """Return a function from the nnz of a batch to its padded size.
 
     Parameters
     ----------
     nse_buckets
-        As :class:`annbatch_jax.JaxAdapter` takes it.
+        Argument of :class:`annbatch_jax.JaxAdapter`.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def _power_of_two(nnz: int) -> int:
 
 
 class _Sizes:
-    """The smallest of given sizes that is large enough."""
+    """Returns the smallest of the given sizes that is large enough."""
 
     def __init__(self, sizes: Iterable[int]) -> None:
         self._sizes = sorted(set(sizes))
@@ -59,6 +59,6 @@ class _Sizes:
     def __call__(self, nnz: int) -> int:
         index = bisect_left(self._sizes, nnz)
         if index == len(self._sizes):
-            greatest = self._sizes[-1]
-            raise ValueError(f"`nse_buckets` must hold every batch, got at most {greatest} for one of {nnz} non-zeros.")
+            largest = self._sizes[-1]
+            raise ValueError(f"`nse_buckets` must fit every batch, got at most {largest} for {nnz} non-zeros.")
         return self._sizes[index]

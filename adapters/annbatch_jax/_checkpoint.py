@@ -59,7 +59,7 @@ class CheckpointableIterator:
             if self._batches is None:
                 self._batches = iter(self._loader)
                 if self._n_epochs is None and not len(self._loader):
-                    raise ValueError("`n_epochs` must be given where an epoch has no batch, got None.")
+                    raise ValueError("`n_epochs` must be given if an epoch has no batches, got None.")
             batch = next(self._batches, None)
             if batch is not None:
                 return batch

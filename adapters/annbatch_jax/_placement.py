@@ -15,7 +15,7 @@ class OneDevice:
     Parameters
     ----------
     device
-        As :class:`annbatch_jax.JaxAdapter` takes it.
+        Argument of :class:`annbatch_jax.JaxAdapter`.
     """
 
     def __init__(self, device: Any) -> None:
@@ -75,26 +75,26 @@ class ShareOfMany:
         self._rows_by = max(1, shards // jax.process_count())
 
     def put(self, arrays: tuple[np.ndarray, ...]) -> tuple[jax.Array, ...]:
-        """Return global arrays, each process' rows after those of the one before.
+        """Return global arrays, with the rows of all processes in order.
 
         Raises
         ------
         ValueError
-            If the rows do not divide over the devices of this process.
+            If the rows do not divide evenly over the devices of this process.
         """
         import jax
 
-        placed = []
+        put = []
         for array in arrays:
             if len(array) % self._rows_by:
                 raise ValueError(
                     f"A batch must divide over the {self._rows_by} devices of this process, got {len(array)} rows: "
-                    "make `batch_size` a multiple, and leave a shorter last batch out (`drop_last=True`)."
+                    "make `batch_size` a multiple, and drop a shorter last batch (`drop_last=True`)."
                 )
             spec = jax.sharding.PartitionSpec(*self._sharding.spec[: array.ndim])
             sharding = jax.sharding.NamedSharding(self._sharding.mesh, spec)
-            placed.append(jax.make_array_from_process_local_data(sharding, array))
-        return tuple(placed)
+            put.append(jax.make_array_from_process_local_data(sharding, array))
+        return tuple(put)
 
     def argument(self) -> Any:
         """Raise ``TypeError``: devices belong to a process."""

@@ -39,13 +39,11 @@ class StagedWindow:
         self._columns = None if window.columns is None else put(window.columns)[0]
         cuts = [_cut(window, i) for i in range(window.n_batches)]
         parts = [window.indptr[window.pointers(i)] for i in range(window.n_batches)]
-        placed = put(*(array for cut in cuts for array in cut[:2]), *parts)
-        self._batches = [
-            (placed[2 * i], placed[2 * i + 1], placed[2 * len(cuts) + i], cut[2]) for i, cut in enumerate(cuts)
-        ]
+        sent = put(*(array for cut in cuts for array in cut[:2]), *parts)
+        self._batches = [(sent[2 * i], sent[2 * i + 1], sent[2 * len(cuts) + i], cut[2]) for i, cut in enumerate(cuts)]
 
     def __call__(self, batch: int) -> jax.Array:
-        """Return a batch, dense, on the device."""
+        """Return a dense batch on the device."""
         data, indices, indptr, begin = self._batches[batch]
         shape = self._shapes[batch]
         nbytes = shape[0] * shape[1] * jnp.dtype(self._options["dtype"]).itemsize
@@ -106,7 +104,7 @@ def expand(
     """
     n_rows = shape[0]
     place = jnp.arange(len(data)) - begin
-    # Row i ends where indptr[i + 1] elements have been: count the rows that have ended at each element.
+    # The row of an element is the number of rows that end at or before it.
     ended = jnp.zeros(len(data) + 1, jnp.int32).at[jnp.minimum(indptr[1:] + begin, len(data))].add(1)
     rows = jnp.cumsum(ended[:-1])
     at = indices.astype(jnp.int32)

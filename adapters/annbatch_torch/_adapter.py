@@ -1,4 +1,4 @@
-"""Host batches become tensors: over the same memory on the CPU, by one transfer on a GPU."""
+"""Convert host batches to tensors: sharing memory on the CPU, with one transfer to a GPU."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 from annbatch.abc import Adapter
+from annbatch.errors import MissingDependencyError
 from annbatch.transforms import NormalizeLog1p
-
-from ._require import require_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,13 +71,13 @@ class TorchAdapter(Adapter):
             from ._transfer import Transfer
 
             self._transfer = Transfer(self.device)
-        _spend_beta_warning()
+        _consume_beta_warning()
 
     def __reduce__(self) -> tuple[Callable[..., TorchAdapter], tuple[type[TorchAdapter], torch.device, bool]]:
         return _remake, (type(self), self.device, self._stages)
 
     def allocate(self, nbytes: int) -> np.ndarray:
-        """Return host memory for a window: pinned where the device is a CUDA one, ordinary otherwise."""
+        """Return host memory for a window: pinned for a CUDA device, ordinary otherwise."""
         if self.device.type != "cuda":
             return super().allocate(nbytes)
         import torch
@@ -138,7 +137,7 @@ class TorchAdapter(Adapter):
         return isinstance(transform, NormalizeLog1p)
 
     def stage(self, window: CompactWindow) -> Callable[[int], torch.Tensor]:
-        """Start moving a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
+        """Start transferring a window to the device; see :meth:`annbatch.abc.Adapter.stage`.
 
         Raises
         ------
@@ -166,11 +165,19 @@ class TorchAdapter(Adapter):
         return lambda: moved
 
 
+def require_torch() -> None:
+    """Raise :class:`annbatch.errors.MissingDependencyError` if PyTorch is not installed."""
+    try:
+        import torch  # noqa: F401 - only to see whether it imports
+    except ModuleNotFoundError as exc:
+        raise MissingDependencyError("Adapter 'torch' needs PyTorch: `pip install 'annbatch[torch]'`.") from exc
+
+
 def expand(matrix: torch.Tensor) -> torch.Tensor:
     """Return a ``sparse_csr`` tensor as a dense one on its device; repeated columns add up.
 
-    Unlike ``Tensor.to_dense``, of every dtype: PyTorch adds no unsigned integers but ``uint8``, so they are added as
-    signed ones of the same bits, which is the same sum modulo 2**bits.
+    Works for every dtype, unlike ``Tensor.to_dense``: PyTorch cannot add unsigned integers except ``uint8``, so their
+    bits are added as signed integers, which gives the same sum modulo 2**bits.
     """
     import torch
 
@@ -183,24 +190,24 @@ def expand(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _over(array: np.ndarray) -> torch.Tensor:
-    """Return a tensor over the memory of ``array``."""
+    """Return a tensor that shares the memory of ``array``."""
     import torch
 
     if not array.flags.writeable:
-        array = array.copy()  # a tensor is always writable, and must not write where the owner forbade it
+        array = array.copy()  # tensors are always writable, but the owner of a read-only array forbids writing
     try:
         return torch.from_numpy(array)
-    except (TypeError, ValueError) as exc:  # ValueError: another byte order
+    except (TypeError, ValueError) as exc:  # ValueError: non-native byte order
         raise TypeError(
-            f"PyTorch has no tensor of dtype {array.dtype}: ask for another (`Loader(dtype='float32')`), or leave the "
-            "column out (`obs_columns`)."
+            f"PyTorch has no dtype {array.dtype}: choose another (`Loader(dtype='float32')`), or leave the column out "
+            "(`obs_columns`)."
         ) from exc
 
 
 def _sparse(indptr: torch.Tensor, indices: torch.Tensor, data: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     import torch
 
-    # The device is named because a default device (`torch.set_default_device`) would otherwise draw the tensor there.
+    # Without `device`, `torch.set_default_device` would move the tensor.
     return torch.sparse_csr_tensor(indptr, indices, data, size=shape, device=data.device, check_invariants=False)
 
 
@@ -209,7 +216,7 @@ def _usable(device: torch.device | str | int | None) -> torch.device:
 
     try:
         usable = torch.device("cpu" if device is None else device)
-        return torch.empty(1, device=usable).device  # with its index: "cuda" means another device tomorrow
+        return torch.empty(1, device=usable).device  # with its index: what "cuda" means can change
     except (AssertionError, RuntimeError) as exc:  # AssertionError: "Torch not compiled with CUDA enabled"
         accelerator = torch.accelerator.current_accelerator()
         count = torch.accelerator.device_count()
@@ -217,8 +224,8 @@ def _usable(device: torch.device | str | int | None) -> torch.device:
         raise ValueError(f"`device` must be one that PyTorch can use here ({there}), got {device!r}.") from exc
 
 
-def _spend_beta_warning() -> None:
-    """Use up the warning "Sparse CSR tensor support is in beta state", which PyTorch gives once a process."""
+def _consume_beta_warning() -> None:
+    """Consume the warning "Sparse CSR tensor support is in beta state", which PyTorch issues once per process."""
     import torch
 
     nothing = torch.zeros(1, dtype=torch.int32, device="cpu")

@@ -1,10 +1,10 @@
-"""A loader as a dataset of ``torch.utils.data.DataLoader``."""
+"""Wrap a loader as a dataset for ``torch.utils.data.DataLoader``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._require import require_torch
+from ._adapter import require_torch
 
 if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
@@ -25,7 +25,7 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     Parameters
     ----------
     loader
-        A loader made with ``to="torch"``.
+        Loader with ``to="torch"``.
 
     Returns
     -------

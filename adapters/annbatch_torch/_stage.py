@@ -21,7 +21,7 @@ _HALVES = (torch.bfloat16, torch.float16)
 
 
 class StagedWindow:
-    """A window on its way to a device.
+    """A window in transfer to a device.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ class StagedWindow:
 
     def __init__(self, window: CompactWindow, receive: Callable[[], Sequence[torch.Tensor]]) -> None:
         self._receive = receive
-        self._places = [(window.elements(i), window.pointers(i), window.shape(i)) for i in range(window.n_batches)]
+        self._slices = [(window.elements(i), window.pointers(i), window.shape(i)) for i in range(window.n_batches)]
         self._dtype: torch.dtype = getattr(torch, window.dtype)
         self._transform: NormalizeLog1p | None = window.transform  # type: ignore[assignment]  # the only one that `applies`
 
     def __call__(self, batch: int) -> torch.Tensor:
-        """Return a batch, dense, on the device."""
+        """Return a dense batch on the device."""
         data, indices, indptr, *columns = self._receive()
-        elements, pointers, shape = self._places[batch]
+        elements, pointers, shape = self._slices[batch]
         with room_for("A dense batch", shape[0] * shape[1] * self._dtype.itemsize, data.device):
             return expand(
                 data[elements],
@@ -88,11 +88,11 @@ def expand(
     rows = torch.repeat_interleave(numbers, indptr.diff().long(), output_size=len(data))
     at = _signed(indices).long()
     values = _signed(data).to(adding)
-    places = rows * n_columns + at
+    targets = rows * n_columns + at
     if columns is not None:
         at = columns[at].long()
         slots = n_rows * n_columns + torch.arange(len(data), device=device) % _NOWHERE
-        places = torch.where(at >= 0, rows * n_columns + at, slots)
+        targets = torch.where(at >= 0, rows * n_columns + at, slots)
         values = torch.where(at >= 0, values, torch.zeros((), dtype=adding, device=device))
     if transform is not None:
         # In float64, so that the order of additions on a device does not show in float32.
@@ -100,7 +100,7 @@ def expand(
         scales = torch.where(totals == 0, 1.0, transform.target_sum / totals).to(adding)
         values = torch.log1p(values * scales[rows])
     dense = torch.zeros(n_rows * n_columns + (0 if columns is None else _NOWHERE), dtype=adding, device=device)
-    dense = dense.index_add_(0, places, values)[: n_rows * n_columns].view(n_rows, n_columns)
+    dense = dense.index_add_(0, targets, values)[: n_rows * n_columns].view(n_rows, n_columns)
     if dtype == torch.bool:
         return dense != 0
     return dense.view(dtype) if adding.itemsize == dtype.itemsize and adding != dtype else dense.to(dtype)
@@ -115,7 +115,7 @@ def _adding(dtype: torch.dtype) -> torch.dtype:
 
 
 def _signed(tensor: torch.Tensor) -> torch.Tensor:
-    """Return unsigned integers in a wider, signed dtype, with which every operation of PyTorch works."""
+    """Return unsigned integers in a wider, signed dtype, which every operation of PyTorch supports."""
     if tensor.dtype == torch.uint16:
         return tensor.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
     if tensor.dtype == torch.uint32:

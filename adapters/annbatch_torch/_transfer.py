@@ -1,4 +1,4 @@
-"""Copies to a CUDA device that run while the model computes."""
+"""Copy to a CUDA device while the model computes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Transfer:
 
 
 class Sent:
-    """Tensors on their way to a CUDA device."""
+    """Tensors in transfer to a CUDA device."""
 
     def __init__(self, copies: list[torch.Tensor], ended: torch.cuda.Event) -> None:
         self._copies = copies

@@ -1,4 +1,4 @@
-"""CuPy's adapter: the shipped suite on a GPU; without one, what it says instead."""
+"""CuPy's adapter: the shipped suite on a GPU; without one, its errors."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestCupyAdapter(AdapterTests):
 
     def test_bfloat16_is_refused(self):
         window = compact_window(self.adapter.allocate, [9], "uint8", seed=0, wanted="bfloat16")
-        with pytest.raises(TypeError, match=r"CuPy has no array of dtype bfloat16: ask for another \(`Loader\(dtype="):
+        with pytest.raises(TypeError, match=r"CuPy has no dtype bfloat16: choose another \(`Loader\(dtype="):
             self.adapter.stage(window)
 
     def test_batches_are_kept_while_windows_come_and_go(self):

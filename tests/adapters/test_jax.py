@@ -60,7 +60,7 @@ class TestJaxAdapterThatStages(JaxAdapterTests):
         np.testing.assert_array_equal(batch.astype("float32"), expanded(window, 0))  # counts below 256 are exact
 
     def test_no_room(self):
-        """JAX computes after the call has returned: here the array says so when it is used, on a GPU the call does."""
+        """JAX computes asynchronously: here the error is raised when the array is used, on a GPU by the call."""
         from annbatch_jax._stage import room_for
 
         window = compact_window(self.adapter.allocate, [65_536], "uint8", seed=0, wanted="float32")
@@ -211,7 +211,7 @@ class TestBuckets:
         assert JaxAdapter(nse_buckets=None).capacity(nnz) == nnz
 
     def test_a_batch_above_the_greatest_size(self):
-        with pytest.raises(ValueError, match=r"`nse_buckets` must hold every batch, got at most 20 for one of 21"):
+        with pytest.raises(ValueError, match=r"`nse_buckets` must fit every batch, got at most 20 for 21"):
             JaxAdapter(nse_buckets=[10, 20]).capacity(21)
 
     @pytest.mark.parametrize("sizes", [[], [0, 5], [-1]])
@@ -270,7 +270,7 @@ class TestAhead:
 class TestSixtyFourBits:
     @pytest.mark.parametrize("dtype", ["int64", "uint64", "float64", "complex128"])
     def test_are_refused_by_default(self, dtype):
-        rule = rf"JAX has no array of dtype {dtype} while `jax_enable_x64` is off: .*jax.config.update.*cast_64bit=True"
+        rule = rf"JAX has no dtype {dtype} while `jax_enable_x64` is off: .*jax.config.update.*cast_64bit=True"
         with pytest.raises(TypeError, match=rule):
             JaxAdapter().dense(np.zeros(3, dtype))
 
@@ -332,7 +332,7 @@ class TestDevice:
 
 
 def test_another_byte_order():
-    with pytest.raises(TypeError, match=re.escape("JAX has no array of dtype >f4: ask for another (`Loader(dtype=")):
+    with pytest.raises(TypeError, match=re.escape("JAX has no dtype >f4: choose another (`Loader(dtype=")):
         JaxAdapter().dense(np.zeros(3, ">f4"))
 
 

@@ -110,7 +110,7 @@ def test_eight_devices():
     assert process.returncode == 0, err
     undivided, sparse, pickled = out.splitlines()
     assert undivided.startswith("ValueError: A batch must divide over the 4 devices of this process, got 1 rows: make")
-    assert sparse.startswith("TypeError: JAX has no sparse matrix whose rows are sharded: ask for dense batches (`L")
+    assert sparse.startswith("TypeError: JAX cannot shard the rows of a sparse matrix: use dense batches (`L")
     assert pickled.startswith("TypeError: A JaxAdapter with `sharding` cannot be pickled")
 
 
@@ -121,7 +121,7 @@ def test_two_processes():
     processes = [run(TWO_PROCESSES, address, str(number), devices=2) for number in range(2)]
     results = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(err for _, err in results)
-    assert [out.split()[-1] for out, _ in results] == ["done", "done"]  # Gloo says things before
+    assert [out.split()[-1] for out, _ in results] == ["done", "done"]  # Gloo prints before
 
 
 def test_what_is_no_sharding_of_rows():

@@ -48,7 +48,7 @@ class TestTorchAdapterThatStages(TestTorchAdapter):
         np.testing.assert_array_equal(batch.float().numpy(), expanded(window, 0))  # counts below 256 are exact
 
     def test_no_room_for_a_batch(self, monkeypatch):
-        """As a CUDA device says it, which here nothing else does."""
+        """A full CUDA device, simulated: nothing else raises this error here."""
         from annbatch_torch import _stage
 
         def full(*arguments, **options):
@@ -203,9 +203,7 @@ def test_a_device_that_is_not_there(device):
 
 
 def test_another_byte_order():
-    with pytest.raises(
-        TypeError, match=re.escape("PyTorch has no tensor of dtype >f4: ask for another (`Loader(dtype=")
-    ):
+    with pytest.raises(TypeError, match=re.escape("PyTorch has no dtype >f4: choose another (`Loader(dtype=")):
         TorchAdapter().dense(np.zeros(3, ">f4"))
 
 

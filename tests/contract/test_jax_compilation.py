@@ -64,7 +64,7 @@ def test_late_computations_read_the_batch_they_were_given(make_loader, counts):
 
 @pytest.mark.parametrize("densify", [False, True])
 def test_batches_are_pytrees(make_loader, counts, densify):
-    """A jitted step takes a batch as it is."""
+    """A jitted step takes a batch directly."""
     totals = counts.sum(axis=1)
 
     @jax.jit

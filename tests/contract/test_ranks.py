@@ -101,7 +101,7 @@ def test_an_iterator_over_no_batches_says_so():
 
     loader = Loader(batch_size=8, chunk_size=4, preload_nchunks=2, drop_last=True, to="jax")
     loader.add_dataset(np.zeros((5, 2), "f4"))
-    with pytest.raises(ValueError, match="`n_epochs` must be given where an epoch has no batch, got None"):
+    with pytest.raises(ValueError, match="`n_epochs` must be given if an epoch has no batches, got None"):
         next(CheckpointableIterator(loader))
     assert list(CheckpointableIterator(loader, n_epochs=2)) == []
 

@@ -119,7 +119,7 @@ class TestNormalizeLog1p:
     @pytest.mark.parametrize("dtype", ["float16", "complex64"])
     def test_dtypes_that_it_lacks(self, dtype):
         loader = Loader(transform=NormalizeLog1p(), dtype=dtype).add_dataset(np.ones((3, 2), np.uint8))
-        with pytest.raises(TypeError, match=rf"NormalizeLog1p makes float32 or float64, got dtype {dtype}: ask for"):
+        with pytest.raises(TypeError, match=rf"NormalizeLog1p returns float32 or float64, got dtype {dtype}: set"):
             iter(loader)
 
     def test_a_dtype_that_it_does_not_make(self):
