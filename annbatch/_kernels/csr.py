@@ -67,29 +67,29 @@ def add_dense(
         log_of_count = scratch_like(out)
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
-        of, at = values[a - low : b - low], indices[a - low : b - low]
+        row_values, row_columns = values[a - low : b - low], indices[a - low : b - low]
         whole = b - a == length[i]
         row = scratch if whole else out[dest[i] : dest[i] + width]
         if a == start[i] and not whole:
             row[:] = 0
         if columns.size == 0:
             for j in range(b - a):
-                row[at[j]] += of[j]
+                row[row_columns[j]] += row_values[j]
         else:
-            n = find_selected(at, selected, positions)
+            n = find_selected(row_columns, selected, positions)
             for k in range(n):
                 j = positions[k]
-                row[columns[at[j]]] += of[j]
+                row[columns[row_columns[j]]] += row_values[j]
         if target_sum is not None and b == start[i] + length[i]:
             normalize_row(row, target_sum, log_of_count)
         if whole:
             copy(row, out[dest[i] : dest[i] + width], non_temporal)
             if columns.size == 0:
                 for j in range(b - a):
-                    row[at[j]] = 0
+                    row[row_columns[j]] = 0
             else:
                 for k in range(n):
-                    row[columns[at[positions[k]]]] = 0
+                    row[columns[row_columns[positions[k]]]] = 0
         i += 1
 
 
@@ -151,16 +151,16 @@ def keep_selected(
     i = piece
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
-        of, at = values[a - low : b - low], indices[a - low : b - low]
+        row_values, row_columns = values[a - low : b - low], indices[a - low : b - low]
         free = cursor[0]
         if a == start[i]:
             begin[i] = free
         to_values, to_indices = out_values[free:], out_indices[free:]
-        n = find_selected(at, selected, to_indices)
+        n = find_selected(row_columns, selected, to_indices)
         for k in range(n):
             j = to_indices[k]
-            to_values[k] = of[j]
-            to_indices[k] = columns[at[j]]
+            to_values[k] = row_values[j]
+            to_indices[k] = columns[row_columns[j]]
         cursor[0] = free + n
         count[i] += n
         i += 1
@@ -186,9 +186,9 @@ def read_renumbered(
         i = first_piece[r]
         while i < start.size and start[i] < high:
             a, b = max(start[i], low), min(start[i] + length[i], high)
-            to, of = out[dest[i] + a - start[i] : dest[i] + b - start[i]], values[a - low : b - low]
+            target, source = out[dest[i] + a - start[i] : dest[i] + b - start[i]], values[a - low : b - low]
             for j in range(b - a):
-                to[j] = columns[of[j]]
+                target[j] = columns[source[j]]
             i += 1
     return DONE, 0, total
 
@@ -202,11 +202,11 @@ def read_both(
     Returns ``DONE`` or an error; the number of the stretch, ``-1 - r`` for an error in ``indices``; bytes fetched;
     values and column numbers.
     """
-    status, fetched, at = read_values(indices, reads, r)
+    status, fetched, numbers = read_values(indices, reads, r)
     if status != DONE:
-        return status, -1 - r, fetched, data.values[:0], at
+        return status, -1 - r, fetched, data.values[:0], numbers
     status, fetched_too, values = read_values(data, reads, r)
-    return status, r, fetched + fetched_too, values, at
+    return status, r, fetched + fetched_too, values, numbers
 
 
 @nb.njit(nogil=True, cache=True)
@@ -231,12 +231,12 @@ def read_dense(
     scratch = np.zeros(width, out.dtype)
     positions = np.empty(longest(pieces[1]) if columns.size else 0, np.int32)
     for r in range(starts.size):
-        status, number, fetched, values, at = read_both(data, indices, reads, r)
+        status, number, fetched, values, numbers = read_both(data, indices, reads, r)
         if status != DONE:
             return status, number, total
         total += fetched
         low, high, piece = starts[r], stops[r], first_piece[r]
-        add_dense(values, at, low, high, piece, pieces, columns, selected, target_sum, positions, scratch, out)
+        add_dense(values, numbers, low, high, piece, pieces, columns, selected, target_sum, positions, scratch, out)
     fence()
     return DONE, 0, total
 
@@ -258,13 +258,13 @@ def read_selected(
     _, starts, stops, first_piece = reads
     total = 0
     for r in range(starts.size):
-        status, number, fetched, values, at = read_both(data, indices, reads, r)
+        status, number, fetched, values, numbers = read_both(data, indices, reads, r)
         if status != DONE:
             return status, number, total
         total += fetched
         keep_selected(
             values,
-            at,
+            numbers,
             starts[r],
             stops[r],
             first_piece[r],

@@ -107,8 +107,8 @@ def scatter_cast(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest
     elif kernels_cast(source.dtype, out.dtype):
         scatter(source, start, length, dest, out)
     else:
-        for a, n, to in zip(start.tolist(), length.tolist(), dest.tolist(), strict=True):
-            out[to : to + n] = source[a : a + n]
+        for a, n, b in zip(start.tolist(), length.tolist(), dest.tolist(), strict=True):
+            out[b : b + n] = source[a : a + n]
 
 
 def kernels_cast(stored: np.dtype, target: np.dtype) -> bool:
