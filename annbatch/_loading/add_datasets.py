@@ -1,4 +1,4 @@
-"""The part of a loader that adds datasets and describes them."""
+"""The part of a loader that adds datasets and describes them; each adding method returns the loader."""
 
 from __future__ import annotations
 
@@ -54,11 +54,6 @@ class AddsDatasets:
             Function that turns one dataset's ``zarr.Group`` into an AnnData, whose elements are then loaded. By
             default the elements of the group are, and nothing is read before it is needed.
 
-        Returns
-        -------
-        Loader
-            This loader.
-
         Raises
         ------
         KeyError
@@ -102,11 +97,6 @@ class AddsDatasets:
             In memory, backed by a file or lazy; or a zarr or HDF5 group that holds one, from which nothing is read
             before it is needed. Matrices may be CSR or dense; ``obs`` without columns counts as none.
 
-        Returns
-        -------
-        Loader
-            This loader.
-
         Raises
         ------
         KeyError
@@ -147,11 +137,6 @@ class AddsDatasets:
             One row per row of ``dataset``.
         var
             One row per column of ``dataset``; must equal ``var`` of the datasets that were added before.
-
-        Returns
-        -------
-        Loader
-            This loader.
 
         Raises
         ------
