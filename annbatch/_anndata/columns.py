@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from .._arrays.byte_count import count_bytes
 from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _STRING_BYTES = 64
 """Estimated memory of a short string, including its pointer."""
@@ -131,6 +134,11 @@ def nullable_dtype(dtype: np.dtype) -> pd.api.extensions.ExtensionDtype:
     return made
 
 
+def is_masked(dtype: Any) -> bool:
+    """Return whether a dtype is one of pandas' nullable numbers or booleans; only these have a ``numpy_dtype``."""
+    return isinstance(getattr(dtype, "numpy_dtype", None), np.dtype)
+
+
 def memory_column(array: Any) -> Column:
     """Return the column of a Series' or an Index' array."""
     if isinstance(array, pd.Categorical):
@@ -141,32 +149,44 @@ def memory_column(array: Any) -> Column:
     return PandasColumn(array)
 
 
-def stored_column(element: Any) -> Column:
+def stored_column(element: Any, open_values: Callable[[Any], Values] | None = None) -> Column:
     """Open a column of a DataFrame that is stored in anndata's encoding.
 
     Numbers, booleans, categoricals, nullable values and long arrays of strings are read by range, when rows are needed;
     categories and anything else are read whole, here.
+
+    Parameters
+    ----------
+    element
+        Array or group of the column.
+    open_values
+        Opens every array of numbers or strings, short ones too; default, a reader that keeps small arrays in memory.
     """
     from anndata.io import read_elem
 
-    from .._arrays.open import open_array
-
+    numbers, strings = open_values or _open_numbers, open_values or StoredStrings
     encoding = element.attrs.get("encoding-type")
     if encoding == "array" and element.dtype.kind in "biuf" and element.ndim == 1:
-        return PlainColumn(StoredValues(open_array(element)))
+        return PlainColumn(numbers(element))
     if encoding == "categorical":
         categories = pd.Index(read_elem(element["categories"]))
         dtype = pd.CategoricalDtype(categories, ordered=bool(element.attrs.get("ordered", False)))
-        return CategoricalColumn(StoredValues(open_array(element["codes"])), dtype)
+        return CategoricalColumn(numbers(element["codes"]), dtype)
     if encoding in ("nullable-integer", "nullable-boolean"):
-        return MaskedColumn(*(StoredValues(open_array(element[name])) for name in ("values", "mask")))
-    if encoding == "nullable-string-array" and _is_large(element["values"]):
-        return MaskedStrings(StoredStrings(element["values"]), StoredValues(open_array(element["mask"])))
-    if encoding == "string-array" and _is_large(element):
-        return PlainColumn(StoredStrings(element))
+        return MaskedColumn(numbers(element["values"]), numbers(element["mask"]))
+    if encoding == "nullable-string-array" and (open_values or _is_large(element["values"])):
+        return MaskedStrings(strings(element["values"]), numbers(element["mask"]))
+    if encoding == "string-array" and (open_values or _is_large(element)):
+        return PlainColumn(strings(element))
     values = pd.Series(read_elem(element))
     count_bytes(int(values.memory_usage(index=False)))
     return memory_column(values.array)
+
+
+def _open_numbers(array: Any) -> Values:
+    from .._arrays.open import open_array
+
+    return StoredValues(open_array(array))
 
 
 def _is_large(strings: Any) -> bool:

@@ -10,9 +10,10 @@ import pandas as pd
 from .columns import memory_column, stored_column
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from .columns import Column
+    from .columns import Column, Values
 
 
 class ObsFrame(Protocol):
@@ -69,20 +70,21 @@ class LazyFrame:
 class StoredFrame:
     """A stored data frame in anndata's encoding; nothing is read before a column is opened."""
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Any, open_values: Callable[[Any], Values] | None = None) -> None:
         self.columns = [str(name) for name in group.attrs["column-order"]]
         self._group = group
+        self._open_values = open_values  # as for `stored_column`
         self._names = group[group.attrs["_index"]]
         self.index_name = _index_name(str(group.attrs["_index"]))
         self.n_rows = int((self._names["values"] if hasattr(self._names, "keys") else self._names).shape[0])
 
     def column(self, name: str) -> Column:
         """Open a column."""
-        return stored_column(self._group[name])
+        return stored_column(self._group[name], self._open_values)
 
     def names(self) -> Column:
         """Open the names of the rows."""
-        return stored_column(self._names)
+        return stored_column(self._names, self._open_values)
 
     def read_names(self) -> Any:
         """Return the names of all rows."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .columns import CategoricalColumn, nullable_dtype
+from .columns import CategoricalColumn, is_masked, nullable_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ class JoinedColumn:
         if isinstance(self.dtype, np.dtype):
             return self._plain(shares, n_rows)
         gathered = self._extension(shares, n_rows)
-        if _is_masked(self.dtype):
+        if is_masked(self.dtype):
             number = _number(self.dtype)
             small = number.kind in "biu" and number.itemsize <= 2
             floats: np.ndarray = gathered.to_numpy(
@@ -136,8 +136,8 @@ def common_dtype(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
         return first
     if all(_is_number(dtype) for dtype in dtypes):
         common = np.result_type(*map(_number, dtypes))
-        nullable = missing or any(_is_masked(dtype) for dtype in dtypes)
-        if not nullable or (common.kind in "fc" and not any(_is_masked(dtype) for dtype in dtypes)):
+        nullable = missing or any(is_masked(dtype) for dtype in dtypes)
+        if not nullable or (common.kind in "fc" and not any(is_masked(dtype) for dtype in dtypes)):
             return common
         return nullable_dtype(common) if common.itemsize > 2 or common.kind != "f" else nullable_dtype(np.dtype("f4"))
     if any(isinstance(dtype, pd.StringDtype) for dtype in dtypes) and all(_is_text(dtype) for dtype in dtypes):
@@ -145,19 +145,14 @@ def common_dtype(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:
     return np.dtype(object)
 
 
-def _is_masked(dtype: Any) -> bool:
-    """Return whether a dtype is one of pandas' nullable numbers or booleans; only these have a ``numpy_dtype``."""
-    return isinstance(getattr(dtype, "numpy_dtype", None), np.dtype)
-
-
 def _number(dtype: Any) -> np.dtype:
     """Return the NumPy dtype of a column's numbers."""
-    number: np.dtype = dtype.numpy_dtype if _is_masked(dtype) else dtype
+    number: np.dtype = dtype.numpy_dtype if is_masked(dtype) else dtype
     return number
 
 
 def _is_number(dtype: Dtype) -> bool:
-    return _is_masked(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufc")
+    return is_masked(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufc")
 
 
 def _is_text(dtype: Dtype) -> bool:

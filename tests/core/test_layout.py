@@ -18,7 +18,8 @@ FLOORS = [
     ["loader"],
     ["_loading"],
     ["_elements"],
-    ["_anndata", "collection", "testing"],
+    ["collection", "testing"],
+    ["_anndata"],
     ["abc"],
     ["_arrays"],
     ["batch", "_remote"],
@@ -38,7 +39,6 @@ COLLECTION_FLOORS = [
     ["_blocks"],
     ["_resources", "_format"],
 ]
-ABOVE_CONVERSION = {"_loading", "_elements", "_anndata"}
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -84,8 +84,6 @@ def upward(edges: dict[str, set[str]]) -> list[str]:
         for target in targets:
             here, there = floor(name, FLOORS), floor(target, FLOORS)
             allowed = here[0] < there[0] or here[1] == there[1]
-            if here[1] == "collection" and there[1] in ABOVE_CONVERSION:
-                allowed = False
             if here[1] == there[1] == "collection" and "." in name and "." in target:
                 inner = [floor(one.partition(".")[2], COLLECTION_FLOORS) for one in (name, target)]
                 allowed = inner[0][0] < inner[1][0] or inner[0][1] == inner[1][1]

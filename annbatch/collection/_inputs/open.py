@@ -16,10 +16,13 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
+from ..._anndata.columns import PlainColumn
+from ..._anndata.frames import MemoryFrame, StoredFrame
+from ..._arrays.values import HeldValues
 from ..._format.attributes import DTYPE_ATTRIBUTE
 from ...errors import StoreError
 from .annotations import Annotations
-from .columns import Group, MemoryColumn, StoredColumn, strings
+from .columns import ColumnReader, Group, RangeValues, is_stored_text, strings
 from .csc import StoredCsc
 from .matrices import Sliceable, StoredCsr
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from .columns import ColumnReader
+    from ..._anndata.frames import ObsFrame
     from .matrices import MatrixReader
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
@@ -131,22 +134,17 @@ def _open_path(path: Path, stack: ExitStack) -> Group:
 
 
 def _from_group(group: Group, name: str) -> Input:
-    obs = group["obs"]
+    obs: Group = group["obs"]
     if "raw" in group and group["raw"].attrs.get("encoding-type") != "null":
         raise StoreError(RAW.format(name=name))
-    if isinstance(obs, h5py.Group | zarr.Group) and obs.attrs.get("encoding-type") == "dataframe":
-        opened = Input(name, _n_rows(obs), _n_rows(group["var"]), partial(_annotations, group), _stored_names(obs))
-        _add_stored_table(opened, "obs", obs)
-    else:
-        frame = read_elem(obs)
-        opened = Input(
-            name, len(frame), _n_rows(group["var"]), partial(_annotations, group), _memory_names(frame.index)
-        )
-        _add_table(opened, "obs", frame)
+    stored = obs.attrs.get("encoding-type") == "dataframe" and hasattr(obs, "keys")
+    frame = StoredFrame(obs, RangeValues) if stored else MemoryFrame(read_elem(obs))
+    opened = Input(name, frame.n_rows, _n_rows(group["var"]), partial(_annotations, group), _names(frame))
+    _add_table(opened, "obs", frame)
     for path, elem in _elements(group):
         encoding = elem.attrs.get("encoding-type", "")
         if encoding == "dataframe":
-            _add_stored_table(opened, path, elem)
+            _add_table(opened, path, StoredFrame(elem, RangeValues))
         elif encoding == "csr_matrix":
             opened.matrices[path] = StoredCsr(elem, f"`{path}` of {name}")
         elif encoding == "csc_matrix":
@@ -180,41 +178,23 @@ def _n_rows(table: Group) -> int:
     return int((index["values"] if hasattr(index, "keys") else index).shape[0])
 
 
-def _stored_names(frame: Group) -> Callable[[int, int], np.ndarray]:
-    key = frame.attrs["_index"]
-    if not StoredColumn.reads(frame, key):
-        return _memory_names(pd.Index(read_elem(frame[key])))
-    stored = StoredColumn(frame, key)
-    if stored.info.kind == "string" and not stored.info.missing:
-        return stored.read
-    return lambda start, stop: np.array([str(name) for name in stored.read(start, stop)], dtype=object)
+def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
+    names = frame.names()
+    if isinstance(frame, MemoryFrame):
+        index = pd.Index(names.take(np.arange(frame.n_rows)))
+        names = PlainColumn(HeldValues(strings(index.astype(str))))
+    elif not is_stored_text(names):
+        return lambda start, stop: strings(pd.Index(names.take(np.arange(start, stop))).astype(str))
+    return lambda start, stop: names.take(np.arange(start, stop))
 
 
-def _memory_names(index: pd.Index) -> Callable[[int, int], np.ndarray]:
-    names = strings(index.astype(str))
-    return lambda start, stop: names[start:stop]
-
-
-def _add_stored_table(opened: Input, path: str, frame: Group) -> None:
+def _add_table(opened: Input, path: str, frame: ObsFrame) -> None:
     where = f"`{path}` of {opened.name}"
-    if frame.attrs["_index"] != "_index":  # anndata's name for an unnamed index
-        opened.index_names[path] = str(frame.attrs["_index"])
-    columns = [str(name) for name in frame.attrs["column-order"]]
-    table: dict[str, ColumnReader] = {}
-    for name in columns:
-        if StoredColumn.reads(frame, name):
-            table[name] = StoredColumn(frame, name)
-        else:
-            table[name] = MemoryColumn(pd.Series(read_elem(frame[name])), f"Column {name!r} of {where}")
-    opened.tables[path] = table
-
-
-def _add_table(opened: Input, path: str, frame: pd.DataFrame) -> None:
-    where = f"`{path}` of {opened.name}"
-    if frame.index.name is not None:
-        opened.index_names[path] = str(frame.index.name)
+    if frame.index_name is not None:
+        opened.index_names[path] = str(frame.index_name)
     opened.tables[path] = {
-        str(name): MemoryColumn(frame[name], f"Column {name!r} of {where}") for name in frame.columns
+        str(name): ColumnReader(frame.column(name), frame.n_rows, f"Column {name!r} of {where}")
+        for name in frame.columns
     }
 
 
@@ -229,8 +209,8 @@ def _in_memory(table: Any) -> pd.DataFrame:
 
 def from_anndata(adata: ad.AnnData, name: str) -> Input:
     """Return an AnnData object as an input; its rows are read on request."""
-    obs = _in_memory(adata.obs)
-    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _memory_names(obs.index))
+    obs = MemoryFrame(_in_memory(adata.obs))
+    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _names(obs))
     _add_table(opened, "obs", obs)
     if adata.X is not None:
         opened.matrices["X"] = Sliceable(adata.X)
@@ -239,7 +219,7 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
             if key is None:  # since anndata 0.13, X is among the layers too
                 continue
             if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
-                _add_table(opened, f"{parent}/{key}", _in_memory(value))
+                _add_table(opened, f"{parent}/{key}", MemoryFrame(_in_memory(value)))
             else:
                 opened.matrices[f"{parent}/{key}"] = Sliceable(value)
     opened.dropped += [f"obsp/{key}" for key in adata.obsp]
