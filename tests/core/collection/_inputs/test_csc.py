@@ -1,4 +1,4 @@
-"""A CSC matrix gives the rows that SciPy's conversion gives, whatever the windows."""
+"""Rows of a CSC matrix equal those of SciPy's conversion, for any size of window."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_any_rows(tmp_path: Path, dtype: str, window: int, shape: tuple[int, int
             assert rows.data.tobytes() == selected.data.tobytes()
 
 
-def test_damaged_ones_are_named(tmp_path: Path) -> None:
+def test_errors_name_damaged_matrices(tmp_path: Path) -> None:
     matrix = sparse.random(20, 5, 0.5, format="csc", rng=np.random.default_rng(0))
     for name, wrong in (("indices", 20), ("indptr", 3)):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:

@@ -1,4 +1,4 @@
-"""What a collection unites comes back as it was, or is refused: no value changes unseen."""
+"""Joined inputs keep every value, or raise an error: no value changes silently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from annbatch.errors import StoreError
 from ..conftest import assert_holds, make_counts, read
 
 Write = Callable[..., str]
-LARGE = 2**53 + 1  # the first whole number that float64 has not
+LARGE = 2**53 + 1  # the first integer that float64 cannot hold
 
 
 def convert(path: Path, sources: list[str], seed: int = 3, **kwargs: object) -> DatasetCollection:
@@ -29,7 +29,7 @@ def convert(path: Path, sources: list[str], seed: int = 3, **kwargs: object) -> 
 
 
 @pytest.mark.parametrize("dtype", ["i8", "u8"])
-def test_a_cast_keeps_every_whole_number_or_says_which_it_cannot(dtype: str) -> None:
+def test_a_cast_keeps_every_integer_or_names_the_first_that_it_cannot(dtype: str) -> None:
     limits = np.iinfo(dtype)
     kept = np.array([0, 1, 2**53, 2**53 + 2, limits.min, limits.max // 2 + 1], dtype)
     assert [int(value) for value in cast(kept, np.dtype("f8"))] == kept.tolist()
@@ -39,7 +39,7 @@ def test_a_cast_keeps_every_whole_number_or_says_which_it_cannot(dtype: str) -> 
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
-def test_large_whole_numbers_beside_floats(tmp_path: Path, write: Write, kind: Callable[..., object]) -> None:
+def test_large_integers_joined_with_floats(tmp_path: Path, write: Write, kind: Callable[..., object]) -> None:
     cells = [make_counts(i, 4) for i in range(2)]
     counts = cells[0].X.toarray().astype(np.int64)
     cells[1].X = cells[1].X.astype(np.float64) * 0.5
@@ -57,7 +57,7 @@ def test_large_whole_numbers_beside_floats(tmp_path: Path, write: Write, kind: C
     assert DatasetCollection(tmp_path / "bad.zarr").is_empty
 
 
-def test_whole_numbers_that_one_input_lacks(tmp_path: Path, write: Write) -> None:
+def test_integers_that_one_input_lacks(tmp_path: Path, write: Write) -> None:
     cells = [make_counts(i, 4) for i in range(2)]
     cells[0].obsm["code"] = np.full((4, 2), LARGE)
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
@@ -69,7 +69,7 @@ def test_whole_numbers_that_one_input_lacks(tmp_path: Path, write: Write) -> Non
 
 
 @pytest.mark.parametrize("whole", [np.array([1, LARGE]), np.array([1, LARGE], np.uint64), pd.array([1, LARGE])])
-def test_columns_of_large_whole_numbers_beside_floats(tmp_path: Path, write: Write, whole: object) -> None:
+def test_columns_of_large_integers_joined_with_floats(tmp_path: Path, write: Write, whole: object) -> None:
     cells = [make_counts(i, 2) for i in range(2)]
     cells[0].obs["n"], cells[1].obs["n"] = whole, [0.5, 1.5]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
@@ -93,7 +93,7 @@ def test_categories_of_several_kinds(first: list[object], second: list[object], 
         unite(columns, "Column 'c'", ["a", "b"])
 
 
-def test_the_error_names_files_and_what_they_hold() -> None:
+def test_the_error_names_files_and_their_dtypes() -> None:
     columns = [
         None,
         ColumnInfo("plain", np.dtype("f4")),
@@ -104,7 +104,7 @@ def test_the_error_names_files_and_what_they_hold() -> None:
         unite(columns, "Column 'c'", list("abcd"))
 
 
-def test_whole_categories_beside_fractions_stay_what_they_are() -> None:
+def test_integer_categories_joined_with_fractions() -> None:
     columns = [ColumnInfo("categorical", np.dtype("i4"), pd.Index(one)) for one in ([2, 1], [0.5, 1.0])]
     assert unite(columns, "", ["a", "b"]).categories.tolist() == [2.0, 1.0, 0.5]
 
@@ -118,7 +118,7 @@ def test_categories_stay_ordered_where_one_order_holds_for_all(lists: list[str])
 
 
 @pytest.mark.parametrize(("lists", "ordered"), [(("ab", "ba"), (1, 1)), (("ab", "bc"), (1, 1)), (("ab", "ab"), (1, 0))])
-def test_losing_the_order_of_categories_is_said(lists: tuple[str, ...], ordered: tuple[int, ...]) -> None:
+def test_losing_the_order_of_categories_warns(lists: tuple[str, ...], ordered: tuple[int, ...]) -> None:
     columns = [
         ColumnInfo("categorical", np.dtype("i4"), pd.Index(list(one)), bool(yes))
         for one, yes in zip(lists, ordered, strict=True)
@@ -136,7 +136,7 @@ def named(number: int, genes: list[str]) -> ad.AnnData:
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
-def test_genes_that_repeat_are_refused_when_they_could_be_mistaken(tmp_path: Path, write: Write) -> None:
+def test_repeated_genes_raise_if_the_join_is_ambiguous(tmp_path: Path, write: Write) -> None:
     cases = [
         (["a", "b", "a"], ["a", "b"], "0"),
         (["a", "b"], ["a", "a", "b"], "1"),
@@ -149,12 +149,12 @@ def test_genes_that_repeat_are_refused_when_they_could_be_mistaken(tmp_path: Pat
         where = r"dataset_0" if named_file == "0" else r"_1\.h5ad"
         with pytest.raises(ValueError, match=rf"names must not repeat, got 1 repeated in .*{where}: 'a'"):
             convert(home, paths[1:])
-        convert(home, paths[:1], seed=4)  # the same genes in the same order cannot be mistaken
+        convert(home, paths[:1], seed=4)  # the same genes in the same order are not ambiguous
         assert len(DatasetCollection(home)) == 2
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
-def test_genes_that_repeat_and_are_left_out_are_no_hindrance(tmp_path: Path, write: Write) -> None:
+def test_repeated_genes_that_are_dropped_are_allowed(tmp_path: Path, write: Write) -> None:
     path = write(named(0, ["x", "a", "x", "b"]), "0.h5ad")
     convert(tmp_path / "c.zarr", [path], var_subset=["b", "a"])
     with pytest.warns(UserWarning, match="Dropping 1 variables"):
@@ -162,7 +162,7 @@ def test_genes_that_repeat_and_are_left_out_are_no_hindrance(tmp_path: Path, wri
     assert np.array_equal(read(collection)[1].X.toarray(), named(0, ["x", "a", "x", "b"]).X.toarray()[:, [3, 1]])
 
 
-def test_ordinary_inputs_still_unite(tmp_path: Path, write: Write) -> None:
+def test_ordinary_inputs_are_joined(tmp_path: Path, write: Write) -> None:
     cells = [make_counts(i, 5) for i in range(2)]
     cells[0].obs["n"], cells[1].obs["n"] = np.arange(5), np.arange(5) / 2
     cells[1].X = cells[1].X.astype(np.float64)
@@ -173,7 +173,7 @@ def test_ordinary_inputs_still_unite(tmp_path: Path, write: Write) -> None:
 
 @pytest.mark.parametrize("memory_limit", ["4GB", "100kB"])
 def test_a_collection_is_in_the_order_that_its_seed_gives(tmp_path: Path, write: Write, memory_limit: str) -> None:
-    # What is shown of `Shuffled`, that its permutations are uniform, is true of collections by this.
+    # `ShuffledOrder` is tested to be uniform; this shows that collections follow it.
     cells = [make_counts(i, n) for i, n in enumerate([900, 1, 1500])]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
     collection = convert(tmp_path / "c.zarr", paths, seed=11, dataset_size=1000, memory_limit=memory_limit)

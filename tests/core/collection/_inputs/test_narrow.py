@@ -1,4 +1,4 @@
-"""Narrowing gives every value back bit for bit, in the smallest type that can, or leaves it alone."""
+"""Narrowing returns every value bit for bit, in the smallest exact dtype."""
 
 import numpy as np
 import pytest
@@ -45,13 +45,13 @@ def test_blocks_come_back_bit_for_bit(dtype: str, data: st.DataObject) -> None:
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(data=st.data())
-def test_the_type_is_the_smallest_that_can(dtype: str, data: st.DataObject) -> None:
+def test_the_dtype_is_the_smallest_exact_one(dtype: str, data: st.DataObject) -> None:
     values = data.draw(counts(dtype) | whole(dtype) | anything(dtype))
     narrowing = Narrowing(np.dtype(dtype))
     narrowing.narrow(values)
     with np.errstate(invalid="ignore", over="ignore"):
         able = [t for t in CANDIDATES if bits(values.astype(t).astype(dtype)) == bits(values)]
-    # A cast that wraps around and back is no holding: the numbers must be within the type's range.
+    # Casts can wrap around and back: the values must also be within the dtype's range.
     able = [t for t in able if all(np.iinfo(t).min <= v <= np.iinfo(t).max for v in values.tolist())]
     expected = able[0] if able and able[0].itemsize < np.dtype(dtype).itemsize else np.dtype(dtype)
     assert narrowing.dtype == expected
@@ -59,7 +59,7 @@ def test_the_type_is_the_smallest_that_can(dtype: str, data: st.DataObject) -> N
 
 @pytest.mark.parametrize("value", [-0.0, 0.5, np.nan, np.inf, -np.inf, 2.0**32, -(2.0**31) - 2**20])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_what_no_integer_holds_stays(value: float, dtype: str) -> None:
+def test_values_that_no_integer_dtype_holds(value: float, dtype: str) -> None:
     narrowing = Narrowing(np.dtype(dtype))
     narrowing.narrow(np.array([1, 2], dtype))
     values = np.array([3, value], dtype)
@@ -83,20 +83,20 @@ def test_what_no_integer_holds_stays(value: float, dtype: str) -> None:
         ([], "f4", "u1"),
     ],
 )
-def test_types_at_the_edges(values: list[int], dtype: str, expected: str) -> None:
+def test_dtypes_at_the_limits(values: list[int], dtype: str, expected: str) -> None:
     narrowing = Narrowing(np.dtype(dtype))
     narrowed = narrowing.narrow(np.array(values, dtype))
     assert narrowing.dtype == narrowed.dtype == expected
 
 
-def test_a_fraction_far_behind_is_seen() -> None:
+def test_a_late_fraction_is_found() -> None:
     values = np.ones(200_000, np.float32)
     values[-1] = 0.5
     narrowing = Narrowing(np.dtype("f4"))
     assert bits(narrowing.narrow(values)) == bits(values)
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_it_resumes_from_its_state() -> None:
     first = Narrowing(np.dtype("f4"))
     first.narrow(np.array([-3, 9], np.float32))
     second = Narrowing(np.dtype("f4"), first.state)
@@ -104,7 +104,7 @@ def test_it_goes_on_from_its_state() -> None:
     assert second.dtype == "i2"
 
 
-def test_complex_and_boolean_stay() -> None:
+def test_complex_and_boolean_keep_their_dtype() -> None:
     for dtype in ("?", "c8"):
         values = np.ones(3, dtype)
         assert Narrowing(np.dtype(dtype)).narrow(values).dtype == dtype

@@ -1,4 +1,4 @@
-"""A conversion keeps to its `memory_limit`: a real one, in a process of its own, its peak measured."""
+"""A conversion in a separate process keeps to its `memory_limit`: peak memory is measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-# What is there when everything is imported and compiled is not this conversion's; what comes on top of it is.
+# Memory on top of that of imports and compilation, which a small conversion triggers first.
 CONVERT = """
 import resource, sys, warnings
 warnings.simplefilter("ignore")
@@ -37,12 +37,12 @@ def _write(path: Path, lengths: np.ndarray, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_whatever_rows_are_like(tmp_path: Path) -> None:
+def test_memory_is_bounded_for_rows_of_any_size(tmp_path: Path) -> None:
     tiny, long = np.full(30_000, 10), np.full(450, 60_000)
     _write(tmp_path / "little.h5ad", np.concatenate([tiny[:100], long[:1]]), 0)  # names repeat
     _write(tmp_path / "a.h5ad", tiny, 1)
-    _write(tmp_path / "b.h5ad", np.concatenate([tiny, long]), 2)  # 162 MB as they are shuffled, in the last places
+    _write(tmp_path / "b.h5ad", np.concatenate([tiny, long]), 2)  # the last rows take 162 MB while they are shuffled
     files = [str(tmp_path / name) for name in ("a.h5ad", "b.h5ad")]
     done = subprocess.run([sys.executable, "-c", CONVERT, str(tmp_path), *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 180_000_000  # 50 to 120 MB; held all at once it is 270
+    assert int(done.stdout) < 180_000_000  # 50 to 120 MB; 270 MB if all rows were held

@@ -1,4 +1,4 @@
-"""Names are made unique as anndata makes them, whatever stretch of rows is looked at together."""
+"""Names are made unique as by anndata, for any number of rows at a time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NAMES = st.lists(st.sampled_from(["a", "b", "a-1", "a-2", "a-1-1", "b-3", "c"]),
 @pytest.mark.parametrize("at_once", [1, 4, 1 << 18])
 @settings(deadline=None, max_examples=50)
 @given(names=NAMES)
-def test_names_are_those_that_anndata_makes(at_once: int, names: list[str]) -> None:
+def test_names_equal_those_of_anndata(at_once: int, names: list[str]) -> None:
     values = np.array(names, dtype=object)
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
-        warnings.simplefilter("ignore")  # anndata says that names were not unique
+        warnings.simplefilter("ignore")  # anndata warns of names that repeat
         cells = ad.AnnData(obs=pd.DataFrame(index=pd.Index(names)))
         cells.obs_names_make_unique()
         patch.setattr(_names, "AT_ONCE", at_once)
@@ -34,7 +34,7 @@ def test_names_are_those_that_anndata_makes(at_once: int, names: list[str]) -> N
 
 @settings(deadline=None, max_examples=50)
 @given(before=NAMES, names=NAMES)
-def test_names_that_are_taken_stay(before: list[str], names: list[str]) -> None:
+def test_existing_names_stay(before: list[str], names: list[str]) -> None:
     before = sorted(set(before))
     values = np.array(names, dtype=object)
     numbers = suffixes(

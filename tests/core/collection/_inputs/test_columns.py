@@ -1,0 +1,45 @@
+"""A column is read in the same blocks from a file, from a store and from memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from annbatch._anndata.frames import MemoryFrame, StoredFrame
+from annbatch.collection._inputs.columns import ColumnReader, RangeValues
+
+COLUMNS = {
+    "float": np.array([0.5, np.nan, -1], np.float32),
+    "bool": np.array([True, False, True]),
+    "text": np.array(["a", "ü", ""], dtype=object),
+    "category": pd.Categorical(["x", None, "y"], categories=["y", "x"], ordered=True),
+    "nullable": pd.array([1, None, 3], dtype="Int16"),
+    "nullable bool": pd.array([True, None, False], dtype="boolean"),
+    "nullable text": pd.array(["a", None, "b"], dtype="string"),
+}
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_blocks(tmp_path: Path, kind: str, name: str) -> None:
+    frame = pd.DataFrame({name: COLUMNS[name]}, index=list("pqr"))
+    file = h5py.File(tmp_path / "a.h5", "w") if kind == "h5ad" else zarr.open_group(tmp_path / "a.zarr", mode="w")
+    with ad.settings.override(auto_shard_zarr_v3=False, allow_write_nullable_strings=True):
+        ad.io.write_elem(file, "obs", frame)
+    held, stored = (
+        ColumnReader(one.column(name), 3, name) for one in (MemoryFrame(frame), StoredFrame(file["obs"], RangeValues))
+    )
+    assert held.info.kind == stored.info.kind
+    for start, stop in [(0, 3), (1, 2), (2, 3), (1, 1)]:
+        expected, block = (reader.read(start, stop) for reader in (held, stored))
+        assert expected.dtype == block.dtype == stored.info.block_dtype
+        assert block.shape == (stop - start,)
+        np.testing.assert_array_equal(block, expected)
+    whole = pd.Series(stored.info.assemble(stored.read(0, 3)), index=frame.index, name=name)
+    pd.testing.assert_series_equal(whole, frame[name], check_dtype=False)
