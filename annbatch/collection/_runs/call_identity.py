@@ -1,4 +1,4 @@
-"""The identity of a call, over processes: a killed call goes on only if its arguments and its inputs are the same."""
+"""The identity of a call in any process: a killed call resumes only with the same arguments and inputs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def make_cells(
     genes: Sequence[str] = GENES,
     fraction: bool = False,
 ) -> ad.AnnData:
-    """Return cells with some of everything; ``number`` makes them and their names differ."""
+    """Return cells with elements of every kind; they and their names differ by ``number``."""
     rng = np.random.default_rng(number)
     counts = rng.poisson(0.7, (n_rows, len(genes))).astype(dtype)
     counts[rng.random(n_rows) < 0.1] = 0  # rows without a value
@@ -58,7 +58,7 @@ def make_cells(
 
 
 def make_counts(number: int, n_rows: int) -> ad.AnnData:
-    """Return cells with counts and one label: what is quickly written where a test is about something else."""
+    """Return cells with counts and one label, which are quickly written."""
     rng = np.random.default_rng(number)
     counts = sparse.csr_matrix(rng.poisson(0.7, (n_rows, len(GENES))).astype(np.float32))
     label = pd.Categorical(rng.choice(["B", "T", "NK"], n_rows))
@@ -73,7 +73,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
-    """Return what writes an AnnData object to a file and gives its path."""
+    """Return a function that writes an AnnData object to a file and returns its path."""
 
     def write_one(adata: ad.AnnData, name: str, **kwargs: object) -> str:
         path = tmp_path / name
@@ -105,7 +105,7 @@ def values(column: pd.Series) -> list[object]:
 
 
 def assert_holds(collection: DatasetCollection, sources: dict[str, ad.AnnData]) -> None:
-    """Check that the collection holds every row of every source, once, exactly; and the dtypes they had."""
+    """Check that the collection holds every row of every source exactly once, with its values and dtypes."""
     seen: dict[str, set[str]] = {name: set() for name in sources}
     for part, group in zip(read(collection), collection, strict=True):
         matrices = {"X": (part.X, group["X"])}
@@ -159,7 +159,7 @@ def _hook() -> None:
 
 @pytest.fixture
 def before_step(_hook: None) -> Iterator[Callable[..., None]]:
-    """Return what has something happen, or a call interrupted, before the next step of a kind on a path."""
+    """Return a function that interrupts a call, or has something else happen, before a step on a path."""
 
     def interrupt() -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Every row of every input is in the collection, exactly; what does not fit is refused before any work."""
+"""Every row of every input is in the collection, exactly; inputs that do not fit are refused before any work."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_different_genes_are_joined_in_the_order_of_appearance(tmp_path: Path, w
 
 def test_var_subset_comes_in_the_order_given(tmp_path: Path, write: Write) -> None:
     cells = make_cells(0, 25)
-    wanted = ["gene7", "gene3", "gene29"]
-    collection = convert(tmp_path / "c.zarr", [write(cells, "0.h5ad")], var_subset=wanted, shuffle=False)
+    subset = ["gene7", "gene3", "gene29"]
+    collection = convert(tmp_path / "c.zarr", [write(cells, "0.h5ad")], var_subset=subset, shuffle=False)
     (part,) = read(collection)
-    assert list(part.var_names) == wanted
-    assert np.array_equal(part.X.toarray(), cells[:, wanted].X.toarray())
-    assert np.array_equal(part.layers["twice"].toarray(), cells[:, wanted].layers["twice"].toarray())
+    assert list(part.var_names) == subset
+    assert np.array_equal(part.X.toarray(), cells[:, subset].X.toarray())
+    assert np.array_equal(part.layers["twice"].toarray(), cells[:, subset].layers["twice"].toarray())
 
 
 def test_var_subset_with_unknown_names_warns(tmp_path: Path, write: Write) -> None:
@@ -106,7 +106,7 @@ def test_a_join_with_repeated_names_is_refused(tmp_path: Path, write: Write) -> 
 
 
 @pytest.mark.parametrize("merge", [None, "same", "unique", "first", "only"])
-def test_merge_is_that_of_anndata(tmp_path: Path, write: Write, merge: str | None) -> None:
+def test_merge_agrees_with_anndata(tmp_path: Path, write: Write, merge: str | None) -> None:
     cells = [make_cells(0, 4, genes=GENES[:6]), make_cells(1, 4, genes=GENES[3:9])]
     for number, one in enumerate(cells):
         one.var["same"] = [f"id-{name}" for name in one.var_names]
@@ -172,7 +172,7 @@ def test_counts_are_narrowed_and_their_dtype_remembered(tmp_path: Path, write: W
         assert "annbatch-dtype" not in group["obsm/pca"].attrs
 
 
-def test_values_that_no_integer_holds_come_back_bit_for_bit(tmp_path: Path, write: Write) -> None:
+def test_values_that_are_no_integers_are_kept_bit_for_bit(tmp_path: Path, write: Write) -> None:
     odd = np.array([1, -0.0, np.inf, -np.inf, np.nan, 1e30, -(2.0**40), 0.5, 2.0**24 + 2], np.float32)
     cells = make_cells(0, 9)
     cells.X = sparse.csr_matrix((odd, np.arange(9), np.arange(10)), shape=(9, 30))
@@ -399,7 +399,7 @@ def test_load_adata(tmp_path: Path, write: Write, how: str) -> None:
     assert_holds(collection, dict(zip(paths, cells, strict=True)))
 
 
-def test_raw_is_refused_and_load_adata_moves_it(tmp_path: Path, write: Write) -> None:
+def test_raw_is_refused_and_load_adata_converts_it(tmp_path: Path, write: Write) -> None:
     cells = make_cells(0, 6)
     counts = cells.copy()
     cells.raw = counts
@@ -497,7 +497,7 @@ def test_rows_of_60_000_values(tmp_path: Path, write: Write, memory_limit: str) 
     assert_holds(collection, {path: cells})
 
 
-def test_what_lies_between_rows_is_left_out_with_a_warning(tmp_path: Path, write: Write) -> None:
+def test_pairwise_annotations_are_dropped_with_a_warning(tmp_path: Path, write: Write) -> None:
     cells = make_cells(0, 6)
     cells.obsp["distances"] = np.eye(6)
     with pytest.warns(UserWarning, match="Dropping obsp/distances: pairwise"):
@@ -531,7 +531,7 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "c.zarr").exists()
 
 
-def test_a_file_that_is_cut_short_is_named(tmp_path: Path, write: Write) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path, write: Write) -> None:
     path = Path(write(make_cells(0, 200), "0.h5ad"))
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(StoreError, match=r"0\.h5ad cannot be opened as HDF5: damaged or truncated"):
@@ -539,7 +539,7 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path, write: Write) -> None
 
 
 @pytest.mark.parametrize("mode", ["r", "r+"])
-def test_what_is_no_collection_is_refused(tmp_path: Path, mode: str) -> None:
+def test_other_groups_are_refused(tmp_path: Path, mode: str) -> None:
     with pytest.raises(NotACollectionError, match=r"c\.zarr must be a finished collection, got nothing there"):
         DatasetCollection(tmp_path / "c.zarr", mode=mode)
     zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3).create_group("something")
@@ -549,7 +549,7 @@ def test_what_is_no_collection_is_refused(tmp_path: Path, mode: str) -> None:
         DatasetCollection(tmp_path / "c.zarr", mode=mode)
 
 
-def test_nothing_is_added_to_what_is_no_collection(tmp_path: Path, write: Write) -> None:
+def test_nothing_is_added_to_other_groups(tmp_path: Path, write: Write) -> None:
     path = write(make_cells(0, 3), "0.h5ad")
     zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3).create_group("something")
     with pytest.raises(NotACollectionError, match="must be empty or a finished collection"):
@@ -582,7 +582,7 @@ def test_wrong_arguments(tmp_path: Path, write: Write, arguments: dict[str, obje
         convert(tmp_path / "c.zarr", [path], **arguments)
 
 
-def test_one_path_is_no_list(tmp_path: Path) -> None:
+def test_one_path_instead_of_a_list(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"`adata_paths` must be a list of inputs, got one path: 'a\.h5ad'"):
         convert(tmp_path / "c.zarr", "a.h5ad")
     with pytest.raises(ValueError, match="`adata_paths` must name at least one input, got none"):

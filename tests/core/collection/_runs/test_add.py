@@ -1,4 +1,4 @@
-"""A collection that grows, is reshuffled, and is found damaged where it is damaged."""
+"""Adding to a collection, reshuffling it, and finding what is damaged."""
 
 from __future__ import annotations
 
@@ -170,7 +170,9 @@ def test_two_writers_at_once(tmp_path: Path, write: Write) -> None:
     assert not (tmp_path / "c.zarr" / ".annbatch-work").exists()
 
 
-def test_too_little_disk_is_said_before(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space_is_an_error_before_any_work(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(make_cells(0, 300), "0.h5ad")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -178,7 +180,7 @@ def test_too_little_disk_is_said_before(tmp_path: Path, write: Write, monkeypatc
         convert(tmp_path / "c.zarr", [path], memory_limit="200kB")
 
 
-def test_an_input_that_is_cut_short_under_way(tmp_path: Path, write: Write) -> None:
+def test_an_input_that_is_truncated_during_the_call(tmp_path: Path, write: Write) -> None:
     good, bad = write(make_cells(0, 5), "good.h5ad"), Path(write(make_cells(1, 4000), "bad.h5ad"))
     collection = convert(tmp_path / "c.zarr", [good])
     before = files(tmp_path / "c.zarr")
@@ -194,7 +196,7 @@ def test_an_input_that_is_cut_short_under_way(tmp_path: Path, write: Write) -> N
     assert collection.verify().ok
 
 
-def test_an_input_that_changes_under_way(tmp_path: Path, write: Write) -> None:
+def test_an_input_that_changes_during_the_call(tmp_path: Path, write: Write) -> None:
     path = Path(write(make_cells(0, 5), "0.h5ad"))
     calls = []
 
@@ -211,93 +213,93 @@ def test_an_input_that_changes_under_way(tmp_path: Path, write: Write) -> None:
 
 
 def test_verify_finds_any_flipped_byte(tmp_path: Path, write: Write) -> None:
-    home = tmp_path / "c.zarr"
-    collection = convert(home, [write(make_cells(0, 30), "0.h5ad")], dataset_size=20)
+    store = tmp_path / "c.zarr"
+    collection = convert(store, [write(make_cells(0, 30), "0.h5ad")], dataset_size=20)
     report = collection.verify()
     assert report
     assert (report.n_obs, report.n_datasets) == (30, 2)
-    assert report.n_files == len(files(home))
+    assert report.n_files == len(files(store))
     rng = np.random.default_rng(0)
-    for name, content in files(home).items():
+    for name, content in files(store).items():
         if content:
             at = int(rng.integers(len(content)))
             damaged = bytearray(content)
             damaged[at] ^= 1 << int(rng.integers(8))
-            (home / name).write_bytes(damaged)
+            (store / name).write_bytes(damaged)
             report = collection.verify()
             assert len(report.problems) == 1
             assert report.problems[0].startswith(f"{name}: ")
-            (home / name).write_bytes(content)
+            (store / name).write_bytes(content)
     assert collection.verify().ok
 
 
-def test_verify_finds_what_is_missing_too_long_or_too_much(tmp_path: Path, write: Write) -> None:
-    home = tmp_path / "c.zarr"
-    collection = convert(home, [write(make_cells(0, 30), "0.h5ad")])
-    name = home / "dataset_0" / "X" / "data" / "c" / "0"
+def test_verify_finds_missing_longer_and_additional_files(tmp_path: Path, write: Write) -> None:
+    store = tmp_path / "c.zarr"
+    collection = convert(store, [write(make_cells(0, 30), "0.h5ad")])
+    name = store / "dataset_0" / "X" / "data" / "c" / "0"
     content = name.read_bytes()
     name.write_bytes(content + b"x")
     assert f"dataset_0/X/data/c/0: must have {len(content)} bytes, has {len(content) + 1}" in str(collection.verify())
     name.unlink()
     assert "dataset_0/X/data/c/0: is missing" in str(collection.verify())
     name.write_bytes(content)
-    (home / "dataset_0" / "more").write_bytes(b"")
+    (store / "dataset_0" / "more").write_bytes(b"")
     assert collection.verify().problems == ["dataset_0/more: does not belong to the collection"]
-    (home / "dataset_0" / "more").unlink()
-    (home / "notes.txt").write_text("")
-    shutil.copytree(home / "dataset_0", home / "dataset_9")
+    (store / "dataset_0" / "more").unlink()
+    (store / "notes.txt").write_text("")
+    shutil.copytree(store / "dataset_0", store / "dataset_9")
     strays = ["dataset_9: does not belong to the collection", "notes.txt: does not belong to the collection"]
     assert collection.verify().problems == strays
-    (home / "notes.txt").unlink()
-    shutil.rmtree(home / "dataset_9")
+    (store / "notes.txt").unlink()
+    shutil.rmtree(store / "dataset_9")
     name.unlink()
     name.mkdir()
     assert collection.verify().problems == ["dataset_0/X/data/c/0: cannot be read: Is a directory"]
-    shutil.rmtree(home / "dataset_0")
+    shutil.rmtree(store / "dataset_0")
     assert collection.verify().problems == ["dataset_0/zarr.json: is missing"]
 
 
-def test_verify_says_what_it_cannot_know(tmp_path: Path, write: Write) -> None:
-    home = tmp_path / "c.zarr"
-    collection = convert(home, [write(make_cells(0, 5), "0.h5ad")])
-    root = json.loads((home / "zarr.json").read_bytes())
+def test_verify_names_datasets_without_checksums(tmp_path: Path, write: Write) -> None:
+    store = tmp_path / "c.zarr"
+    collection = convert(store, [write(make_cells(0, 5), "0.h5ad")])
+    root = json.loads((store / "zarr.json").read_bytes())
     del root["attributes"]["annbatch"]
-    (home / "zarr.json").write_text(json.dumps(root))
+    (store / "zarr.json").write_text(json.dumps(root))
     # The dataset still has it, so that no other program wrote this.
     assert collection.verify().problems == ["zarr.json: is damaged: it lacks 'annbatch', which dataset_0/zarr.json has"]
-    dataset = json.loads((home / "dataset_0" / "zarr.json").read_bytes())
+    dataset = json.loads((store / "dataset_0" / "zarr.json").read_bytes())
     del dataset["attributes"]["annbatch"]  # as another program writes it
-    (home / "dataset_0" / "zarr.json").write_text(json.dumps(dataset))
+    (store / "dataset_0" / "zarr.json").write_text(json.dumps(dataset))
     report = collection.verify()
     assert report.ok
     assert report.unchecked == ["dataset_0"]
     assert "without checksums: dataset_0" in str(report)
     with pytest.warns(UserWarning, match="Not in all inputs"):
-        convert(home, [write(make_counts(1, 4), "1.h5ad")])
+        convert(store, [write(make_counts(1, 4), "1.h5ad")])
     report = collection.verify()
     assert report.ok
     assert (report.n_obs, report.n_datasets, report.unchecked) == (4, 2, ["dataset_0"])
 
 
-def test_verify_finds_flips_in_what_makes_it_a_collection(tmp_path: Path, write: Write) -> None:
-    home = tmp_path / "c.zarr"
-    convert(home, [write(make_counts(0, 5), "\u00f6.h5ad")])
-    content = (home / "zarr.json").read_bytes()
+def test_verify_finds_flips_in_the_root_metadata(tmp_path: Path, write: Write) -> None:
+    store = tmp_path / "c.zarr"
+    convert(store, [write(make_counts(0, 5), "\u00f6.h5ad")])
+    content = (store / "zarr.json").read_bytes()
     for one, other in ((rb"\u00f6", rb"\u00F6"), (b"  ", b" \n")):  # which mean the same
         assert one in content
-        (home / "zarr.json").write_bytes(content.replace(one, other, 1))
-        assert DatasetCollection(home).verify().problems == ["zarr.json: its checksum does not match"]
+        (store / "zarr.json").write_bytes(content.replace(one, other, 1))
+        assert DatasetCollection(store).verify().problems == ["zarr.json: its checksum does not match"]
     for word in (b'"annbatch":', b'"encoding-type"', b"annbatch-preshuffled", b'"datasets"', b'"attributes"'):
         start = content.index(word)
         for at in range(start, start + len(word)):
             damaged = bytearray(content)
             damaged[at] ^= 1 << (at % 8)
-            (home / "zarr.json").write_bytes(damaged)
-            report = DatasetCollection(home).verify()
+            (store / "zarr.json").write_bytes(damaged)
+            report = DatasetCollection(store).verify()
             assert len(report.problems) == 1
             assert report.problems[0].startswith("zarr.json: ")
-    (home / "zarr.json").unlink()
-    assert DatasetCollection(home).verify().problems == ["zarr.json: is missing"]
+    (store / "zarr.json").unlink()
+    assert DatasetCollection(store).verify().problems == ["zarr.json: is missing"]
 
 
 def test_verify_refuses_what_was_never_a_collection(tmp_path: Path, write: Write) -> None:
@@ -352,7 +354,7 @@ def test_a_client_needs_a_folder(tmp_path: Path, write: Write) -> None:
         DatasetCollection(group).add_adatas([path], client=object())
 
 
-def test_a_store_that_is_no_folder_is_shuffled_through_one_that_goes_away(
+def test_a_store_in_memory_is_shuffled_through_a_temporary_folder(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -362,7 +364,7 @@ def test_a_store_that_is_no_folder_is_shuffled_through_one_that_goes_away(
     collection = DatasetCollection(group).add_adatas([path], memory_limit="100kB")
     assert collection.n_obs == 3000
     assert list((tmp_path / "temporary").iterdir()) == []
-    told = capsys.readouterr().err
-    assert "3,000 rows: " in told
-    assert f"at most to shuffle through {tmp_path / 'temporary'}" in told
-    assert "; about 1 s." in told
+    printed = capsys.readouterr().err
+    assert "3,000 rows: " in printed
+    assert f"at most to shuffle through {tmp_path / 'temporary'}" in printed
+    assert "; about 1 s." in printed

@@ -1,4 +1,4 @@
-"""Functions are told apart by what they do, so that a killed call goes on only with the one it had."""
+"""Functions differ if they do different things, so that a killed call resumes only with the same function."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def with_default(by: object) -> Callable[[object], object]:
 
 
 @pytest.mark.parametrize("make", [outer, with_default, lambda by: partial(twice, by=by)])
-def test_values_from_outside_tell_functions_apart(make: Callable[[object], Callable[[object], object]]) -> None:
+def test_functions_with_other_outside_values_differ(make: Callable[[object], Callable[[object], object]]) -> None:
     assert describe_function(make(1)) == describe_function(make(1))
     assert len({describe_function(make(by)) for by in (1, 2, 1.0, "1", [1], (1,), None, Path("a"), len)}) == 9
     assert describe_function(make(object())) != describe_function(make(object()))
 
 
-def test_code_tells_functions_apart() -> None:
+def test_functions_with_other_code_differ() -> None:
     one, two = (lambda path: ad.read_h5ad(path)), (lambda path: ad.read_zarr(path))
     assert describe_function(one) == describe_function(one)
     assert describe_function(one) != describe_function(two)
@@ -48,7 +48,7 @@ def test_code_tells_functions_apart() -> None:
     assert len(seen) == 2
 
 
-def test_open_groups_that_changed_are_told_apart(tmp_path: Path, write: Write) -> None:
+def test_the_fingerprint_of_an_open_group_changes_with_it(tmp_path: Path, write: Write) -> None:
     group = zarr.open_group(write(make_counts(0, 5), "0.zarr"), mode="r")
     before = fingerprint(group)
     assert fingerprint(group) == before

@@ -1,4 +1,4 @@
-"""A Dask cluster gives the very bytes that one machine gives, even if a worker dies."""
+"""A Dask cluster writes the same bytes as one machine, even if a worker dies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Dask's own: of ports in use, of workers that restart
-def test_a_cluster_of_which_a_worker_dies(tmp_path: Path, write: Write) -> None:
+def test_a_worker_of_a_cluster_dies(tmp_path: Path, write: Write) -> None:
     paths = [write(make_cells(i, 400), f"{i}.h5ad") for i in range(3)]
 
     def convert(name: str, client: object) -> dict[str, bytes]:

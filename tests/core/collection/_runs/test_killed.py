@@ -1,4 +1,4 @@
-"""A conversion that is killed leaves the store as it was; the same call again makes it what it would have been."""
+"""A killed conversion leaves the store unchanged; the same call, made again, completes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Write = Callable[..., str]
 
 # Imports and compiles everything once, and forks a process for each call: 40 kills would be 40 times 3 s of imports. A
 # call counts its steps, which are its changes to names in the collection's folder, and kills itself before the one that
-# was asked for; or it is killed after some seconds.
+# was given; or it is killed after some seconds.
 PROGRAM = """
 import json, os, select, signal, sys
 import numpy as np
@@ -34,27 +34,27 @@ from annbatch import DatasetCollection
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
 
-def watch(home, kill_at, steps):
+def watch(store, kill_at, steps):
     def hook(event, args):
         path = args[0] if args else None
         opened = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
-        if (opened or event in CHANGES) and isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(home):
-            steps.append(f"{event} {os.fspath(path)[len(home):]}")
+        if (opened or event in CHANGES) and isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(store):
+            steps.append(f"{event} {os.fspath(path)[len(store):]}")
             if len(steps) - 1 == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 
-def run(home, call, paths):
+def run(store, call, paths):
     rng, limit = np.random.default_rng(7), "100kB"
     if call == "reshuffle":
-        DatasetCollection(home).reshuffle(rng, memory_limit=limit, progress=False)
+        DatasetCollection(store).reshuffle(rng, memory_limit=limit, progress=False)
     else:
-        DatasetCollection(home).add_adatas(paths, rng=rng, dataset_size=4000, memory_limit=limit, progress=False)
+        DatasetCollection(store).add_adatas(paths, rng=rng, dataset_size=4000, memory_limit=limit, progress=False)
 
-def child(writer, home, call, paths, kill_at):
+def child(writer, store, call, paths, kill_at):
     steps = []
-    watch(home, kill_at, steps)
-    run(home, call, paths)
+    watch(store, kill_at, steps)
+    run(store, call, paths)
     with open(writer, "w") as answer:
         json.dump(steps, answer)
     os._exit(0)
@@ -62,12 +62,12 @@ def child(writer, home, call, paths, kill_at):
 warm, *paths = sys.argv[1:]
 run(warm, "add", paths)
 for line in sys.stdin:
-    asked = json.loads(line)
-    after = asked.pop("kill_after")
+    request = json.loads(line)
+    after = request.pop("kill_after")
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        child(writer, **asked)
+        child(writer, **request)
     os.close(writer)
     if not select.select([reader], [], [], after)[0]:
         os.kill(pid, signal.SIGKILL)
@@ -78,19 +78,19 @@ for line in sys.stdin:
 
 
 class Calls:
-    """Runs calls that change collections, each in a process of its own."""
+    """Runs calls that change collections, each in a separate process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._ask, self._answers = process.stdin, process.stdout
+        self._requests, self._answers = process.stdin, process.stdout
 
     def run(
-        self, home: Path, call: str, paths: list[str], *, kill_at: int = -1, kill_after: float | None = None
+        self, store: Path, call: str, paths: list[str], *, kill_at: int = -1, kill_after: float | None = None
     ) -> tuple[int, list[str]]:
         """Run a call, and kill it before a step, or after some seconds; return its exit status and its steps."""
-        assert self._ask is not None
+        assert self._requests is not None
         assert self._answers is not None
-        asked = {"home": str(home), "call": call, "paths": paths, "kill_at": kill_at, "kill_after": kill_after}
-        print(json.dumps(asked), file=self._ask, flush=True)
+        request = {"store": str(store), "call": call, "paths": paths, "kill_at": kill_at, "kill_after": kill_after}
+        print(json.dumps(request), file=self._requests, flush=True)
         status, steps = json.loads(self._answers.readline())
         return status, steps
 
@@ -106,16 +106,16 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
 
 @pytest.fixture
 def make(tmp_path: Path, write: Write) -> tuple[Callable[[str, str], Path], list[str]]:
-    """Return what makes a collection for a call, and what the call adds to it."""
+    """Return a function that makes a collection for a call, and the files that the call adds to it."""
     paths = [write(make_counts(i, n), f"{i}.h5ad") for i, n in enumerate([800, 5000, 1000])]
     first = tmp_path / "first.zarr"
     DatasetCollection(first).add_adatas(paths[:1], rng=np.random.default_rng(0), dataset_size=500, progress=False)
 
     def make_one(name: str, call: str) -> Path:
-        home = tmp_path / name
-        if call != "first" and not home.exists():
-            shutil.copytree(first, home)
-        return home
+        store = tmp_path / name
+        if call != "first" and not store.exists():
+            shutil.copytree(first, store)
+        return store
 
     return make_one, paths[1:]
 
@@ -146,42 +146,42 @@ def test_killed_at_any_moment(
     moments += [{"kill_after": took * share} for share in rng.uniform(0, 0.9, n_times)]
     n_killed = 0
     for number, moment in enumerate(moments):
-        home = make_one(f"{number}.zarr", call)
-        status, _ = calls.run(home, call, paths, **moment)
+        store = make_one(f"{number}.zarr", call)
+        status, _ = calls.run(store, call, paths, **moment)
         n_killed += status == -signal.SIGKILL
-        there = DatasetCollection(home)
+        there = DatasetCollection(store)
         assert there.is_empty or there.verify().ok
         assert before <= set(there.obs([]).index)
-        if files(home) != calm:
-            status, _ = calls.run(home, call, paths)
+        if files(store) != calm:
+            status, _ = calls.run(store, call, paths)
             assert status == 0
-        assert files(home) == calm
-        shutil.rmtree(home)
+        assert files(store) == calm
+        shutil.rmtree(store)
     assert n_killed >= len(moments) - n_times  # one that is killed after some seconds may be faster than that
     assert call != "add" or len(moments) >= 20
 
 
-def test_another_call_clears_up_after_one_that_was_killed(
+def test_another_call_cleans_up_after_a_killed_one(
     make: tuple[Callable[[str, str], Path], list[str]], calls: Calls
 ) -> None:
     make_one, paths = make
-    calm, home = make_one("calm.zarr", "add"), make_one("c.zarr", "add")
+    calm, store = make_one("calm.zarr", "add"), make_one("c.zarr", "add")
     calls.run(calm, "reshuffle", [])
     _, published = calls.run(make_one("other.zarr", "add"), "add", paths)
-    status, _ = calls.run(home, "add", paths, kill_at=published.index("os.rename /.annbatch-work/ready-1"))
+    status, _ = calls.run(store, "add", paths, kill_at=published.index("os.rename /.annbatch-work/ready-1"))
     assert status == -signal.SIGKILL
-    assert (home / "dataset_2").exists()
-    status, _ = calls.run(home, "reshuffle", [])
+    assert (store / "dataset_2").exists()
+    status, _ = calls.run(store, "reshuffle", [])
     assert status == 0
-    assert files(home) == files(calm)
+    assert files(store) == files(calm)
 
 
 def test_the_same_call_after_its_end_adds_the_rows_once_more(
     make: tuple[Callable[[str, str], Path], list[str]], calls: Calls
 ) -> None:
     make_one, paths = make
-    home = make_one("c.zarr", "first")
+    store = make_one("c.zarr", "first")
     for times in (1, 2):
-        status, _ = calls.run(home, "first", paths)
+        status, _ = calls.run(store, "first", paths)
         assert status == 0
-        assert DatasetCollection(home).n_obs == 6000 * times
+        assert DatasetCollection(store).n_obs == 6000 * times

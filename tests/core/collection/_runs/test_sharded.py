@@ -1,4 +1,4 @@
-"""One AnnData object written as it is."""
+"""One AnnData object, written without shuffling."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def assert_same(one: ad.AnnData, other: ad.AnnData) -> None:
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
 @pytest.mark.parametrize("key", [None, "inner", "a/b"])
-def test_everything_is_written_as_it_is(tmp_path: Path, kind: str, key: str | None) -> None:
+def test_everything_is_written_unchanged(tmp_path: Path, kind: str, key: str | None) -> None:
     cells = make_cells(0, 40, kind=kind)
     cells.obsp["near"] = np.eye(40)
     cells.varm["w"] = np.eye(30)
@@ -44,7 +44,7 @@ def test_everything_is_written_as_it_is(tmp_path: Path, kind: str, key: str | No
     assert array.shards[0] == 4 * array.chunks[0]
 
 
-def test_what_was_there_is_deleted_first(tmp_path: Path) -> None:
+def test_former_contents_are_deleted_first(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3)
     write_sharded(group, make_cells(0, 40), key="one")
     smaller = make_cells(1, 3)

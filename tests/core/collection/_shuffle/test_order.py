@@ -48,7 +48,7 @@ def test_buckets_cut_the_same_order(seed: int, n: int, n_buckets: int) -> None:
     assert np.array_equal(np.concatenate(parts), order_of(order, n))
 
 
-def test_the_stream_stays_what_it_is() -> None:
+def test_the_stream_never_changes() -> None:
     # Collections made years apart from one seed are the same.
     assert philox(1, 0, 0, 3).tolist() == [5599841837815857887, 15655913098571550255, 2880178291573394738]
 
@@ -56,8 +56,8 @@ def test_the_stream_stays_what_it_is() -> None:
 def chi_square(orders: np.ndarray) -> float:
     """Chi-square of how often each row falls into each sixteenth of the positions, over many orders."""
     n_orders, n = orders.shape
-    places = np.argsort(orders, axis=1) * 16 // n
-    counts = np.stack([np.bincount(places[:, row], minlength=16) for row in range(n)])
+    positions = np.argsort(orders, axis=1) * 16 // n
+    counts = np.stack([np.bincount(positions[:, row], minlength=16) for row in range(n)])
     expected = n_orders / 16
     return float(((counts - expected) ** 2 / expected).sum())
 
@@ -77,7 +77,7 @@ def test_positions_are_uniform_and_a_block_shuffle_is_not() -> None:
     assert chi_square(blocks) > bound
 
 
-def test_neighbours_part_and_in_a_shuffle_of_blocks_they_do_not() -> None:
+def test_neighbours_are_separated_unlike_in_a_block_shuffle() -> None:
     n, n_orders, size = 512, 200, 8
 
     def touching(order: np.ndarray) -> int:
@@ -91,7 +91,7 @@ def test_neighbours_part_and_in_a_shuffle_of_blocks_they_do_not() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 10])
-def test_kept_and_placed(n: int) -> None:
+def test_input_order_and_given_order(n: int) -> None:
     assert np.array_equal(order_of(InputOrder(n), n), np.arange(n))
-    places = np.arange(n)[::-1].copy()
-    assert np.array_equal(order_of(GivenOrder(places), n), np.arange(n)[::-1])
+    positions = np.arange(n)[::-1].copy()
+    assert np.array_equal(order_of(GivenOrder(positions), n), np.arange(n)[::-1])

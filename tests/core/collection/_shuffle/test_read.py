@@ -1,4 +1,4 @@
-"""Blocks are cut by what their rows take, not by what rows take on average."""
+"""Blocks are cut by the sizes of their rows, not by the average size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from annbatch.collection._shuffle.read import _cut
 
 
 @pytest.mark.parametrize("backed", [None, "r", False])
-def test_no_block_is_larger_than_asked_for(tmp_path: Path, backed: str | bool | None) -> None:
+def test_no_block_is_larger_than_requested(tmp_path: Path, backed: str | bool | None) -> None:
     lengths = np.concatenate([np.ones(5000, np.int64), np.full(40, 1000), np.zeros(500, np.int64), [3000]])
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     indices = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths])

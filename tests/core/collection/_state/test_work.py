@@ -1,4 +1,4 @@
-"""What a call finds that another one left, or the user put there: taken up where it is its own, and nowhere else."""
+"""A call resumes from its own interrupted work, and takes nothing else for it."""
 
 from __future__ import annotations
 
@@ -28,49 +28,47 @@ def convert(path: Path, sources: list[object], seed: int = 3, **kwargs: object) 
 def test_a_dataset_that_was_copied_is_not_taken_for_a_new_one(tmp_path: Path, write: Write) -> None:
     cells = [make_counts(i, 20) for i in range(2)]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
-    home = tmp_path / "c.zarr"
-    collection = convert(home, paths[:1])
-    shutil.copytree(home / "dataset_0", home / "dataset_1")
+    store = tmp_path / "c.zarr"
+    collection = convert(store, paths[:1])
+    shutil.copytree(store / "dataset_0", store / "dataset_1")
     for _ in range(2):
         with pytest.raises(StoreError, match=r"c\.zarr must hold no datasets but its own, got dataset_1, which"):
-            convert(home, paths[1:])
-        assert (home / "dataset_1").exists()
-    shutil.rmtree(home / "dataset_1")
-    convert(home, paths[1:])
+            convert(store, paths[1:])
+        assert (store / "dataset_1").exists()
+    shutil.rmtree(store / "dataset_1")
+    convert(store, paths[1:])
     assert_holds(collection, dict(zip(paths, cells, strict=True)))
 
 
-def test_what_a_call_that_was_given_up_had_published_is_not_taken_for_data(
+def test_datasets_of_an_abandoned_call_are_not_taken_for_data(
     tmp_path: Path, write: Write, before_step: BeforeStep
 ) -> None:
     paths = [write(make_counts(i, 20), f"{i}.h5ad") for i in range(3)]
-    home = tmp_path / "c.zarr"
-    collection = convert(home, paths[:1])
+    store = tmp_path / "c.zarr"
+    collection = convert(store, paths[:1])
     before_step("os.rename", "/c.zarr/.zarr.json.new")
     with pytest.raises(KeyboardInterrupt):
-        convert(home, paths[1:2])
-    assert (home / "dataset_1").exists()
-    shutil.rmtree(home / ".annbatch-work")
+        convert(store, paths[1:2])
+    assert (store / "dataset_1").exists()
+    shutil.rmtree(store / ".annbatch-work")
     with pytest.raises(StoreError, match="got dataset_1, which was copied there or left by a call that was given up"):
-        convert(home, paths[2:])
+        convert(store, paths[2:])
     assert set(collection.obs()["src_path"]) == set(paths[:1])
 
 
-def test_a_published_dataset_that_changed_is_not_taken_up(
-    tmp_path: Path, write: Write, before_step: BeforeStep
-) -> None:
+def test_a_published_dataset_that_changed_is_not_used(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
     path = write(make_counts(0, 20), "0.h5ad")
-    home, calm = tmp_path / "c.zarr", convert(tmp_path / "calm.zarr", [path])
+    store, calm = tmp_path / "c.zarr", convert(tmp_path / "calm.zarr", [path])
     before_step("os.rename", "/c.zarr/.zarr.json.new")
     with pytest.raises(KeyboardInterrupt):
-        convert(home, [path])
-    (home / "dataset_0" / "zarr.json").write_text("{}")
+        convert(store, [path])
+    (store / "dataset_0" / "zarr.json").write_text("{}")
     with pytest.raises(OSError, match="dataset_0"):
-        convert(home, [path])
-    assert DatasetCollection(home).is_empty
-    shutil.rmtree(home / "dataset_0")
-    convert(home, [path])
-    assert files(home) == files(tmp_path / "calm.zarr")
+        convert(store, [path])
+    assert DatasetCollection(store).is_empty
+    shutil.rmtree(store / "dataset_0")
+    convert(store, [path])
+    assert files(store) == files(tmp_path / "calm.zarr")
     assert calm.verify().ok
 
 
@@ -78,9 +76,9 @@ def test_another_writer_may_come_between_two_steps_of_a_caller(
     tmp_path: Path, write: Write, before_step: BeforeStep
 ) -> None:
     paths = [write(make_counts(i, 20), f"{i}.h5ad") for i in range(2)]
-    home = tmp_path / "c.zarr"
-    collection = convert(home, paths[:1])
-    before_step("os.mkdir", ".annbatch-work", lambda: convert(home, paths[1:]))
+    store = tmp_path / "c.zarr"
+    collection = convert(store, paths[:1])
+    before_step("os.mkdir", ".annbatch-work", lambda: convert(store, paths[1:]))
     collection.reshuffle(np.random.default_rng(1), progress=False)
     assert set(collection.obs()["src_path"]) == set(paths)
 
@@ -88,9 +86,9 @@ def test_another_writer_may_come_between_two_steps_of_a_caller(
 def test_two_first_calls_make_one_collection(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
     cells = [make_counts(0, 20), make_counts(1, 20)[:, :10].copy()]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
-    home = tmp_path / "c.zarr"
-    before_step("os.mkdir", ".annbatch-work", lambda: convert(home, paths[:1]))
-    collection = convert(home, paths[1:])
+    store = tmp_path / "c.zarr"
+    before_step("os.mkdir", ".annbatch-work", lambda: convert(store, paths[:1]))
+    collection = convert(store, paths[1:])
     assert [group["X"].attrs["shape"] for group in collection] == [[20, 30], [20, 30]]
     assert_holds(collection, dict(zip(paths, cells, strict=True)))
 
@@ -99,8 +97,8 @@ def test_reshuffle_with_another_seed_after_one_that_ended_at_its_last_steps(
     tmp_path: Path, write: Write, before_step: BeforeStep
 ) -> None:
     path = write(make_counts(0, 40), "0.h5ad")
-    home = tmp_path / "c.zarr"
-    collection = convert(home, [path], dataset_size=20)
+    store = tmp_path / "c.zarr"
+    collection = convert(store, [path], dataset_size=20)
     before_step("os.rename", "/dataset_3")
     before_step("os.rename", "/dataset_2")  # its new name is dataset_0
     for seed in (1, 2):
@@ -111,18 +109,16 @@ def test_reshuffle_with_another_seed_after_one_that_ended_at_its_last_steps(
     assert sorted(collection.obs().index) == sorted(f"f0_r{i}" for i in range(40))
 
 
-def test_an_input_that_changes_while_it_is_first_looked_at(
-    tmp_path: Path, write: Write, before_step: BeforeStep
-) -> None:
+def test_an_input_that_changes_during_the_survey(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
     path = Path(write(make_counts(0, 20), "0.h5ad"))
     before_step("os.mkdir", "/spill", lambda: write(make_counts(1, 20), "0.h5ad"))
     with pytest.raises(StoreError, match=r"0\.h5ad must not change while it is converted, and has changed"):
         convert(tmp_path / "c.zarr", [path])
 
 
-def as_an_earlier_version_leaves_it(home: Path) -> None:
-    """Turn a work folder into one whose note and spill files have the form that they had before they were JSON."""
-    work = home / ".annbatch-work"
+def as_an_earlier_version_leaves_it(store: Path) -> None:
+    """Give a work folder the form that it had when spill files were pickled."""
+    work = store / ".annbatch-work"
     note = json.loads((work / "call.json").read_bytes())
     del note["made_by"]
     note["call"]["version"] = "0.4.0.dev0"
@@ -137,29 +133,29 @@ def test_what_another_version_left_is_discarded(
 ) -> None:
     path = write(make_counts(0, 3000), "0.h5ad")
     how = {"dataset_size": 2000, "memory_limit": "100kB"}
-    home, calm = tmp_path / "c.zarr", tmp_path / "calm.zarr"
+    store, calm = tmp_path / "c.zarr", tmp_path / "calm.zarr"
     convert(calm, [path], **how)
     before_step("os.rename", renamed)
     with pytest.raises(KeyboardInterrupt):
-        convert(home, [path], **how)
-    as_an_earlier_version_leaves_it(home)
-    assert (home / ".annbatch-work" / "spill" / "part-0.index").exists()
+        convert(store, [path], **how)
+    as_an_earlier_version_leaves_it(store)
+    assert (store / ".annbatch-work" / "spill" / "part-0.index").exists()
     with pytest.warns(UserWarning, match="was interrupted under another version of annbatch; starting it over"):
-        convert(home, [path], **how)
-    assert files(home) == files(calm)
+        convert(store, [path], **how)
+    assert files(store) == files(calm)
 
 
 @pytest.mark.filterwarnings("error")
 def test_what_another_version_carried_out_is_not_repeated(
     tmp_path: Path, write: Write, before_step: BeforeStep
 ) -> None:
-    path, home = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
+    path, store = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
     before_step("os.remove", "/.annbatch-work/call.json")
     with pytest.raises(KeyboardInterrupt):
-        convert(home, [path])
-    as_an_earlier_version_leaves_it(home)
-    assert convert(home, [path]).n_obs == 20
-    assert not (home / ".annbatch-work").exists()
+        convert(store, [path])
+    as_an_earlier_version_leaves_it(store)
+    assert convert(store, [path]).n_obs == 20
+    assert not (store / ".annbatch-work").exists()
 
 
 @pytest.fixture
@@ -205,17 +201,19 @@ def test_h5ad_files_that_appeared_in_part(
     assert not (tmp_path / "files" / ".annbatch-work").exists()
 
 
-def test_the_command_goes_on_without_a_seed(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
-    home = tmp_path / "c.zarr"
-    command = ["convert", write(make_counts(0, 20), "0.h5ad"), str(home)]
+def test_the_command_resumes_without_a_seed(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
+    store = tmp_path / "c.zarr"
+    command = ["convert", write(make_counts(0, 20), "0.h5ad"), str(store)]
     before_step("os.rename", "/c.zarr/.zarr.json.new")
     assert main(command) == 130
-    seed = json.loads((home / ".annbatch-work" / "call.json").read_bytes())["seed"]
+    seed = json.loads((store / ".annbatch-work" / "call.json").read_bytes())["seed"]
     assert main(command) == 0
-    assert json.loads((home / "zarr.json").read_bytes())["attributes"]["annbatch"]["history"][0]["seed"] == seed
+    assert json.loads((store / "zarr.json").read_bytes())["attributes"]["annbatch"]["history"][0]["seed"] == seed
 
 
-def test_a_relative_path_stays_what_it_was(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_survives_a_change_of_folder(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [write(make_counts(i, 20), f"{i}.h5ad") for i in range(2)]
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -235,7 +233,7 @@ def test_a_writer_that_leaves_while_another_one_comes(tmp_path: Path, before_ste
     assert not (tmp_path / "c.zarr").exists()
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, write: Write) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, write: Write) -> None:
     path = write(make_counts(0, 3), "0.h5ad")
     (tmp_path / "link.zarr").symlink_to(tmp_path / "gone")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Both ways of writing an array give the array, whatever the pieces that it comes in."""
+"""Both writers write the same array, however it is cut into pieces."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

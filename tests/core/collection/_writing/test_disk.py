@@ -28,12 +28,12 @@ import numpy as np
 from annbatch import DatasetCollection
 from annbatch.errors import StoreError
 
-path, *homes = sys.argv[1:]
+path, *stores = sys.argv[1:]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-for home in homes:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(home.rpartition("-")[2]), resource.RLIM_INFINITY))
+for store in stores:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(store.rpartition("-")[2]), resource.RLIM_INFINITY))
     try:
-        DatasetCollection(home).add_adatas(
+        DatasetCollection(store).add_adatas(
             [path], rng=np.random.default_rng(0), memory_limit="100kB", dataset_size=4000, progress=False
         )
     except StoreError as error:
@@ -49,27 +49,27 @@ def paths(write: Write) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of file sizes is Linux's")
 def test_a_file_that_cannot_grow(tmp_path: Path, paths: list[str]) -> None:
-    homes, calm = [tmp_path / f"c-{limit}" for limit in (100_000, 50_000)], tmp_path / "calm"
-    for one in (*homes, calm):
+    stores, calm = [tmp_path / f"c-{limit}" for limit in (100_000, 50_000)], tmp_path / "calm"
+    for one in (*stores, calm):
         DatasetCollection(one).add_adatas(paths[:1], rng=np.random.default_rng(1), progress=False)
     before = files(calm)
 
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, paths[1], *map(str, homes)]
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, paths[1], *map(str, stores)]
     answers = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    for home, (number, text) in zip(homes, map(json.loads, answers), strict=True):
+    for store, (number, text) in zip(stores, map(json.loads, answers), strict=True):
         assert number == errno.EFBIG
-        assert f"{home} cannot be written: " in text
+        assert f"{store} cannot be written: " in text
         assert "the same call resumes" in text
-        there = DatasetCollection(home, mode="r")
-        assert {name: content for name, content in files(home).items() if name in before} == before
+        there = DatasetCollection(store, mode="r")
+        assert {name: content for name, content in files(store).items() if name in before} == before
         assert there.verify().ok
         assert there.n_obs == 300
 
-    for one in (*homes, calm):
+    for one in (*stores, calm):
         DatasetCollection(one).add_adatas(
             paths[1:], rng=np.random.default_rng(0), memory_limit="100kB", dataset_size=4000, progress=False
         )
-    assert [files(home) == files(calm) for home in homes] == [True, True]
+    assert [files(store) == files(calm) for store in stores] == [True, True]
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(("full_at", "message"), [(0, "of free disk space, got"), (1, "cannot be written: ")])
 def test_a_disk_that_is_full(small_disk: Path, paths: list[str], full_at: int, message: str) -> None:
-    home = small_disk / "c.zarr"
-    DatasetCollection(home).add_adatas(paths[:1], progress=False)
-    before = files(home)
+    store = small_disk / "c.zarr"
+    DatasetCollection(store).add_adatas(paths[:1], progress=False)
+    before = files(store)
     n_loads = 0
 
     def load(path: str) -> ad.AnnData:
@@ -103,11 +103,11 @@ def test_a_disk_that_is_full(small_disk: Path, paths: list[str], full_at: int, m
         return ad.read_h5ad(path)
 
     with pytest.raises(StoreError, match=message) as caught:
-        DatasetCollection(home).add_adatas(paths[1:], load_adata=load, progress=False)
+        DatasetCollection(store).add_adatas(paths[1:], load_adata=load, progress=False)
     assert caught.value.errno == errno.ENOSPC
-    assert str(home) in str(caught.value)
-    assert {name: content for name, content in files(home).items() if name in before} == before
-    assert DatasetCollection(home, mode="r").verify().ok
+    assert str(store) in str(caught.value)
+    assert {name: content for name, content in files(store).items() if name in before} == before
+    assert DatasetCollection(store, mode="r").verify().ok
     (small_disk / "other").unlink()
-    DatasetCollection(home).add_adatas(paths[1:], progress=False)
-    assert DatasetCollection(home).n_obs == 6300
+    DatasetCollection(store).add_adatas(paths[1:], progress=False)
+    assert DatasetCollection(store).n_obs == 6300
