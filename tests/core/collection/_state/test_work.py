@@ -145,7 +145,6 @@ def test_what_another_version_left_is_discarded(
     assert files(store) == files(calm)
 
 
-@pytest.mark.filterwarnings("error")
 def test_what_another_version_carried_out_is_not_repeated(
     tmp_path: Path, write: Write, before_step: BeforeStep
 ) -> None:
