@@ -10,7 +10,7 @@ import numpy as np
 from .._format.attributes import DTYPE_ATTRIBUTE
 from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
-from .sources import CsrSource, DenseSource
+from .rows import CsrSource, DenseSource
 from .values import HeldValues, StoredValues
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .._arrays.array import Job
-    from .._arrays.sources import CsrSource
+    from .._arrays.rows import CsrSource
     from .._plan.window_rows import DatasetRows, WindowRows
     from .._runtime.buffers import BufferPool
 

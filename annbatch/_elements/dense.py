@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._arrays.array import Job
-    from .._arrays.sources import CsrSource, DenseSource
+    from .._arrays.rows import CsrSource, DenseSource
     from .._plan.window_rows import DatasetRows, WindowRows
     from .._runtime.buffers import BufferPool
 

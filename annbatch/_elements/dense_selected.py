@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._arrays.array import Job
-    from .._arrays.sources import DenseSource
+    from .._arrays.rows import DenseSource
     from .._plan.window_rows import DatasetRows, WindowRows
 
 _READ_BYTES = 4 << 20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._anndata.variables import Variables
-from .._arrays.sources import CsrSource, DenseSource
+from .._arrays.rows import CsrSource, DenseSource
 from ..transforms import NormalizeLog1p
 from .csr import CsrElement
 from .csr_selected import SelectedElement

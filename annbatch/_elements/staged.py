@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .._anndata.variables import Variables
     from .._arrays.array import Job
-    from .._arrays.sources import CsrSource
+    from .._arrays.rows import CsrSource
     from .._plan.pieces import Pieces, WindowLayout
     from .._plan.window_rows import DatasetRows, WindowRows
     from .._runtime.buffers import BufferPool

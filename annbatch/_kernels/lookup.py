@@ -14,7 +14,7 @@ def find_selected(indices: np.ndarray, selected: np.ndarray, positions: np.ndarr
 
     Measured on rows of 1,600 elements, 1,000 of 60,000 columns selected: one byte per column takes 0.8 us per row, one
     bit per column 0.9 us, looking at the new column numbers 1.0 us. AVX-512 that looks up 32 columns at a time takes
-    0.5 us; end to end it saved 4 % of a gene panel's CPU time, too little for 150 lines of LLVM.
+    0.5 us, and raises the throughput of a gene panel by 10 %: not worth 150 lines of LLVM for one family of processors.
 
     Parameters
     ----------

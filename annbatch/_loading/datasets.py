@@ -13,7 +13,7 @@ from .._anndata.dataset import Dataset
 from .._anndata.keys import has_var_axis, split_key
 from .._anndata.table import ObsTable
 from .._anndata.variables import Variables, join_variables
-from .._arrays.sources import CsrSource, DenseSource
+from .._arrays.rows import CsrSource, DenseSource
 from .._elements.matrix import MatrixSources
 from .modalities import Presence
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._runs.sharded import write_sharded as write_sharded
+from ._runs.write_sharded import write_sharded as write_sharded
 from .dataset_collection import DatasetCollection as DatasetCollection
 
 __all__ = ["DatasetCollection", "write_sharded"]

@@ -16,7 +16,7 @@ from anndata.io import read_elem
 
 from .._sizes import parse_size
 from ..errors import NotACollectionError
-from ._format import Format
+from ._array_format import Format
 from ._inputs.columns import unite_categories
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
@@ -28,7 +28,7 @@ from ._state.verify import Report, verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ._format import Layout
+    from ._array_format import Layout
     from ._inputs.open import LoadAdata, Source
     from ._schema.variables import Merge
 

@@ -37,7 +37,7 @@ COLLECTION_FLOORS = [
     ["_schema"],
     ["_inputs"],
     ["_blocks"],
-    ["_resources", "_format"],
+    ["_resources", "_array_format"],
 ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
-from .._format import Format
+from .._array_format import Format
 from .._inputs.open import name_of, open_input
 from .._resources.limit import Memory
 from .._schema.survey import survey, survey_held

@@ -11,10 +11,10 @@ from tqdm.auto import tqdm
 
 from .._resources.pages import RowMemory
 from .._shuffle.estimate import Estimate
+from .._shuffle.first_pass import WINDOW_BLOCKS
 from .._shuffle.in_memory import InMemory
 from .._shuffle.job import Statistics
 from .._shuffle.on_disk import Buckets, OnDisk, spill, spilled
-from .._shuffle.read import WINDOW_BLOCKS
 from .._state.work import Work
 from .._writing.dataset import Target, write_dataset
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._resources.pages import RowMemory
+from .._shuffle.first_pass import WINDOW_BLOCKS
 from .._shuffle.on_disk import spill, spilled
-from .._shuffle.read import WINDOW_BLOCKS
 from .._state.work import Work
 from .._writing.dataset import write_dataset
 

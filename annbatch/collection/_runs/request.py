@@ -10,7 +10,7 @@ from ..._sizes import rows_for
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._format import Format
+    from .._array_format import Format
     from .._inputs.open import LoadAdata, Source
     from .._resources.limit import Memory
     from .._schema.variables import Merge

@@ -10,8 +10,8 @@ from .._blocks import Pick, SparseRows, gather
 from .._inputs.matrices import MatrixInfo
 from .._resources.pages import RowMemory
 from .._schema.schema import NAMES
+from .first_pass import WINDOW_BLOCKS, read_rows
 from .job import Statistics
-from .read import WINDOW_BLOCKS, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

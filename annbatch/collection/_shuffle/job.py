@@ -12,8 +12,8 @@ from .._inputs.narrow import Narrowing
 from .._schema.schema import DenseSchema, SparseSchema, TableSchema
 
 if TYPE_CHECKING:
+    from .._array_format import Format
     from .._blocks import Block
-    from .._format import Format
     from .._inputs.open import Opener
     from .._schema.survey import Survey
     from .order import Order

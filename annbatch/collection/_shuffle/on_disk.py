@@ -23,9 +23,9 @@ from .._resources.direct_io import NewFile, Ranges
 from .._resources.pages import RowMemory
 from .._resources.threads import ahead
 from .._schema.schema import NAMES
+from .first_pass import read_rows
 from .in_memory import dense_row_bytes, gather_pieces, sparse_row_bytes
 from .job import Statistics
-from .read import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

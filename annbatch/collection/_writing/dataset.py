@@ -10,8 +10,8 @@ import numpy as np
 from anndata.io import write_elem
 
 from ..._format.attributes import DTYPE_ATTRIBUTE
+from .._array_format import Format, codecs_for
 from .._blocks import SparseRows
-from .._format import Format, codecs_for
 from .._resources.threads import ahead, workers
 from .._schema.schema import NAMES, DenseSchema, SparseSchema
 from .arrays import ArrayForm, LocalWriter, ZarrWriter, encoder
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import zarr
 
     from .._blocks import Block
-    from .._schema.schema import Schema
     from .._shuffle.in_memory import ShuffledRows
-    from .._shuffle.job import ShuffleJob
+    from .._shuffle.job import ShuffleJob, Statistics
     from .arrays import ArrayWriter
 
 
@@ -59,42 +58,29 @@ class DatasetWriter:
     ----------
     target
         Where to write.
-    schema
-        Elements of the rows.
-    dtypes
-        Stored dtype of each matrix, by path.
-    nnz_per_row
-        Average stored values per row of each sparse matrix; an inner chunk has ``n_obs_per_chunk`` times as many.
-    form
-        How arrays are chunked and compressed.
+    job
+        The conversion: elements of the rows, how arrays are chunked and compressed.
+    statistics
+        Of all rows of the conversion; an inner chunk of a sparse matrix has ``n_obs_per_chunk`` rows of average length.
     pool
         Threads that encode.
     n_rows
         Rows of the dataset.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        schema: Schema,
-        dtypes: dict[str, np.dtype],
-        nnz_per_row: dict[str, float],
-        form: Format,
-        pool: Executor,
-        n_rows: int,
-    ) -> None:
-        self._target, self._schema, self._form = target, schema, form
-        self._pool = pool
+    def __init__(self, target: Target, job: ShuffleJob, statistics: Statistics, pool: Executor, n_rows: int) -> None:
+        self._target, self._schema, self._form, self._pool = target, job.survey.schema, job.form, pool
         self._arrays: dict[str, ArrayWriter] = {}
         self._nnz: dict[str, int] = {}
         self._tables: list[TableWriter] = []
-        self._n_rows = n_rows
+        self._dtypes, self._n_rows = statistics.dtypes, n_rows
+        schema, form, dtypes = self._schema, self._form, self._dtypes
         for key in ("layers", "obsm"):
             write_elem(target.group, key, {})
         for path, element in schema.elements.items():
             if isinstance(element, SparseSchema):
                 target.group.create_group(path)
-                mean = nnz_per_row[path]
+                mean = statistics.nnz[path] / max(1, job.survey.n_obs)
                 chunk = max(1, round(mean * form.n_obs_per_chunk))
                 for name, dtype in (("data", dtypes[path]), ("indices", element.index_dtype)):
                     per_shard = form.chunks_per_shard(mean * dtype.itemsize)
@@ -108,7 +94,6 @@ class DatasetWriter:
                 self._arrays[path] = self._array(path, dtypes[path], element.row_shape, form.n_obs_per_chunk, per_shard)
             else:
                 self._tables.append(TableWriter(target.group, path, schema, n_rows))
-        self._dtypes = dtypes
 
     def _array(
         self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int, form: Format | None = None
@@ -179,13 +164,9 @@ def write_dataset(
     report
         Called with the number of rows written since the last call.
     """
-    statistics, n_obs = shuffled.statistics, max(1, job.survey.n_obs)
-    nnz_per_row = {path: nnz / n_obs for path, nnz in statistics.nnz.items()}
     start, stop = job.rows_of(number)
     with workers("encode") as encoding:
-        writer = DatasetWriter(
-            target, job.survey.schema, statistics.dtypes, nnz_per_row, job.form, encoding.pool, stop - start
-        )
+        writer = DatasetWriter(target, job, shuffled.statistics, encoding.pool, stop - start)
         for block in ahead(shuffled.rows(start, stop)):
             writer.append(block)
             report(len(block[NAMES]))

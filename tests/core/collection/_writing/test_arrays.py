@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from annbatch.collection._format import codecs_for
+from annbatch.collection._array_format import codecs_for
 from annbatch.collection._writing.arrays import ArrayForm, ArrayWriter, LocalWriter, ZarrWriter, encoder, grid
 
 

@@ -10,7 +10,7 @@ import zarr
 from anndata.io import write_elem
 from zarr.storage import LocalStore
 
-from .._format import Format
+from .._array_format import Format
 from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
 from .._schema.survey import Survey
@@ -23,7 +23,7 @@ from .._writing.tables import quiet_writing
 if TYPE_CHECKING:
     import anndata as ad
 
-    from .._format import Layout
+    from .._array_format import Layout
 
 
 def write_sharded(

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from annbatch.collection._inputs.open import open_input
 from annbatch.collection._schema.schema import describe
-from annbatch.collection._shuffle.read import _cut
+from annbatch.collection._shuffle.first_pass import _cut
 
 
 @pytest.mark.parametrize("backed", [None, "r", False])

@@ -22,7 +22,7 @@ from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 from annbatch import Loader
 from annbatch._arrays.array import split_evenly
 from annbatch._arrays.open import open_rows
-from annbatch._arrays.sources import CsrSource
+from annbatch._arrays.rows import CsrSource
 from annbatch._plan.pieces import Pieces
 from annbatch.errors import CorruptDataError
 
