@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_PREFIXES = ("", "K", "M", "G", "T", "P")
 
 
 def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
@@ -14,8 +14,7 @@ def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
     Parameters
     ----------
     size
-        A number of bytes, or a string such as ``"512MB"``. K, M, G, T and P, with or without ``iB``, are powers of
-        1,024.
+        A number of bytes, or a string: ``"1GB"`` is 10^9 bytes, ``"1GiB"`` 2^30. K, M, G, T and P are known.
     name
         Name of the argument in errors.
     least
@@ -28,8 +27,8 @@ def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
 
     Examples
     --------
-    >>> parse_size("1.5 KB", name="prefetch")
-    1536
+    >>> parse_size("1.5 KB", name="prefetch"), parse_size("1.5 KiB", name="prefetch")
+    (1500, 1536)
     """
     n_bytes = size if isinstance(size, int) else _parse(str(size), name)
     if n_bytes < least:
@@ -38,10 +37,11 @@ def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
 
 
 def _parse(size: str, name: str) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGTP]?)(?:i?B|bytes?)?\s*", size, re.IGNORECASE)
-    if match is None:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGTP]?)(i?)(?:B|bytes?)?\s*", size, re.IGNORECASE)
+    if match is None or (match[3] and not match[2]):
         raise ValueError(f"`{name}` must be a size such as '512MB' or a number of bytes, got {size!r}.")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** _PREFIXES.index(match[2].upper()))
 
 
 def rows_for(size: int | str, bytes_per_row: float, *, name: str) -> int:

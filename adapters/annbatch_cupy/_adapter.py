@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SPARSE = frozenset("?fdFD")
 """Characters of the dtypes that ``cupyx.scipy.sparse`` supports."""
 
+_MOST, _EXACT = 2**31 - 1, 2**53
+
 
 class CupyAdapter(Adapter):
     """Delivers batches as CuPy arrays, or as ``cupyx.scipy.sparse.csr_matrix`` where the data is sparse.
@@ -90,30 +92,30 @@ class CupyAdapter(Adapter):
     def csr(self, matrix: CSR) -> Any:
         """Return a sparse host batch as a ``cupyx.scipy.sparse.csr_matrix``.
 
+        Integers and float16, which ``cupyx.scipy.sparse`` lacks, become float32 if they have up to two bytes, else
+        float64; indices become int32.
+
         Raises
         ------
         TypeError
-            If ``cupyx.scipy.sparse`` does not support the dtype, or the batch needs int64 indices.
+            If a value is not exact in that dtype, or the batch needs int64 indices.
         """
         import cupy
         from cupyx.scipy import sparse
 
-        if matrix.data.dtype.char not in _SPARSE:
+        nnz, dtype = matrix.nnz, _sparse_dtype(matrix.data[: matrix.nnz])
+        if np.int64 in (matrix.indices.dtype, matrix.indptr.dtype) and max(nnz, matrix.shape[1]) > _MOST:
             raise TypeError(
-                f"CuPy has no sparse matrix of dtype {matrix.data.dtype}: choose another (`Loader(dtype='float32')`), "
-                "or dense batches (`Loader(densify=True)`)."
-            )
-        if np.int64 in (matrix.indices.dtype, matrix.indptr.dtype):
-            raise TypeError(
-                f"CuPy's sparse matrices have int32 indices, got int64 for {matrix.nnz} non-zeros in {matrix.shape[1]} "
+                f"CuPy's sparse matrices have int32 indices, got int64 for {nnz} non-zeros in {matrix.shape[1]} "
                 "columns: make `batch_size` smaller."
             )
-        nnz = matrix.nnz
-        data, indices, indptr = self._put(matrix.data[:nnz], matrix.indices[:nnz], matrix.indptr)
+        indices = matrix.indices[:nnz].astype(np.int32, copy=False)
+        data, indices, indptr = self._put(matrix.data[:nnz], indices, matrix.indptr.astype(np.int32, copy=False))
         with cupy.cuda.Device(self.device):
             # The three-array constructor reads `indptr` back from the device, which synchronizes.
-            result = sparse.csr_matrix(matrix.shape, dtype=data.dtype)
-        result.data, result.indices, result.indptr = data, indices, indptr
+            result = sparse.csr_matrix(matrix.shape, dtype=dtype)
+            result.data = data.astype(dtype, copy=False)
+        result.indices, result.indptr = indices, indptr
         return result
 
     @property
@@ -186,6 +188,23 @@ class CupyAdapter(Adapter):
                     "out (`obs_columns`)."
                 )
         return self._transfer.send(arrays)
+
+
+def _sparse_dtype(data: np.ndarray) -> np.dtype:
+    """Return the dtype in which ``cupyx.scipy.sparse`` holds values, or raise ``TypeError`` where they would change."""
+    if data.dtype.char in _SPARSE:
+        return data.dtype
+    dtype = np.dtype(np.float32 if data.dtype.itemsize <= 2 else np.float64)
+    if data.dtype.kind not in "iu" and data.dtype != np.float16:
+        lost = "it"
+    elif data.dtype.itemsize == 8 and len(large := data[(data > _EXACT) | (data < -_EXACT)]):
+        lost = str(large[0])
+    else:
+        return dtype
+    raise TypeError(
+        f"CuPy has no sparse matrix of dtype {data.dtype}, and {dtype} does not hold {lost}: choose another "
+        "(`Loader(dtype='float32')`), or dense batches (`Loader(densify=True)`)."
+    )
 
 
 def _usable(device: int | None) -> int:

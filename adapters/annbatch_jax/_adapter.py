@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import jax
+    from jax.experimental import sparse
     from jax.experimental.sparse import BCSR
 
     from annbatch.batch import CSR, CompactWindow
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 
 class JaxAdapter(Adapter):
-    """Delivers batches as ``jax.Array``, or as ``BCSR`` where the data is sparse.
+    """Delivers batches as ``jax.Array``, or as sparse matrices where the data is sparse.
 
-    On the CPU an array shares the memory of the batch. A ``BCSR`` is padded, so that a jitted step meets few shapes and
-    compiles few times: padding values are 0 in column ``n_var``, which JAX leaves out of every operation.
+    On the CPU an array shares the memory of the batch. Sparse matrices are padded, so that a jitted step meets few
+    shapes and compiles few times: padding values are 0 in column ``n_var``, which JAX leaves out of every operation.
+    While ``jax_enable_x64`` is off, 64-bit data comes in 32 bits if that changes no value, else it is an error.
 
     Parameters
     ----------
@@ -50,8 +52,10 @@ class JaxAdapter(Adapter):
         Number of batches of a window that are moved to the device ahead of time, while a step computes. None: 1, and 0
         on the CPU.
     cast_64bit
-        Whether 64-bit data is cast to 32 bits while ``jax_enable_x64`` is off. False: it is an error. True: floats are
-        rounded; integers that do not fit are an error.
+        Whether 64-bit floats are rounded while ``jax_enable_x64`` is off, instead of an error.
+    sparse
+        Sparse matrices of ``jax.experimental.sparse``: ``"bcsr"``, ``"bcoo"`` or ``"csr"``, which has no batch
+        dimensions and few operations, but is what scverse annbatch yields.
 
     Raises
     ------
@@ -59,7 +63,7 @@ class JaxAdapter(Adapter):
         If JAX is not installed.
     ValueError
         If there is no such ``device`` on this machine, if ``sharding`` is combined with it or with ``stages``, if
-        ``nse_buckets`` is empty, or if ``ahead`` is negative.
+        ``nse_buckets`` is empty, if ``ahead`` is negative, or if ``sparse`` is none of the three.
 
     Examples
     --------
@@ -87,6 +91,7 @@ class JaxAdapter(Adapter):
         stages: bool | None = None,
         ahead: int | None = None,
         cast_64bit: bool = False,
+        sparse: Literal["bcsr", "bcoo", "csr"] = "bcsr",
     ) -> None:
         try:
             import jax  # noqa: F401 - only to see whether it imports
@@ -102,8 +107,16 @@ class JaxAdapter(Adapter):
         if ahead is not None and ahead < 0:
             raise ValueError(f"`ahead` must not be negative, got {ahead}.")
         self._ahead = int(not self._placement.on_cpu) if ahead is None else ahead
-        self._options = {"nse_buckets": nse_buckets, "stages": stages, "ahead": ahead, "cast_64bit": cast_64bit}
-        self._cast_64bit = cast_64bit
+        if sparse not in ("bcsr", "bcoo", "csr"):
+            raise ValueError(f"`sparse` must be 'bcsr', 'bcoo' or 'csr', got {sparse!r}.")
+        self._sparse, self._cast_64bit = sparse, cast_64bit
+        self._options = {
+            "nse_buckets": nse_buckets,
+            "stages": stages,
+            "ahead": ahead,
+            "cast_64bit": cast_64bit,
+            "sparse": sparse,
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remake, (type(self), self._placement.argument(), self._options)
@@ -129,35 +142,29 @@ class JaxAdapter(Adapter):
         Raises
         ------
         TypeError
-            If JAX has no such dtype, or none while ``jax_enable_x64`` is off.
+            If JAX has no such dtype, or none that holds every value while ``jax_enable_x64`` is off.
         """
         return self._put(array)[0]
 
-    def csr(self, matrix: CSR) -> BCSR:
-        """Return a sparse host batch as a ``BCSR`` whose ``nse`` is the capacity of the batch.
+    def csr(self, matrix: CSR) -> BCSR | sparse.BCOO | sparse.CSR:
+        """Return a sparse host batch as a sparse matrix whose ``nse`` is the capacity of the batch.
 
         Raises
         ------
         TypeError
-            If JAX has no such dtype, or none while ``jax_enable_x64`` is off.
+            If JAX has no such dtype, or none that holds every value while ``jax_enable_x64`` is off.
         """
-        import jax
-        from jax.experimental.sparse import BCSR
+        from jax.experimental import sparse
 
         if isinstance(self._placement, ShareOfMany):
             raise TypeError("JAX cannot shard the rows of a sparse matrix: use dense batches (`Loader(densify=True)`).")
-        wide = np.dtype(np.int64)
-        if wide in (matrix.indices.dtype, matrix.indptr.dtype) and jax.dtypes.canonicalize_dtype(wide) != wide:
-            raise TypeError(
-                f"A batch of {matrix.nnz} non-zeros in {matrix.shape[1]} columns has int64 indices, which JAX lacks "
-                "while `jax_enable_x64` is off: switch it on (`jax.config.update('jax_enable_x64', True)`), or make "
-                "`batch_size` smaller."
-            )
+        if self._sparse == "bcoo":
+            data, places = self._put(matrix.data, _places(matrix))
+            return sparse.BCOO((data, places), shape=matrix.shape)
         arrays = self._put(matrix.data, matrix.indices, matrix.indptr)
-        # As jitted functions do: the constructor would convert the arrays again, a third of the time.
-        aux = {"shape": matrix.shape, "indices_sorted": False, "unique_indices": False}
-        result: BCSR = BCSR.tree_unflatten(aux, arrays)
-        return result
+        if self._sparse == "csr":
+            return sparse.CSR(arrays, shape=matrix.shape)
+        return _bcsr(arrays, matrix.shape)
 
     @property
     def densifies(self) -> bool:
@@ -170,16 +177,16 @@ class JaxAdapter(Adapter):
         Raises
         ------
         TypeError
-            If JAX has no such dtype, or none while ``jax_enable_x64`` is off.
+            If JAX has no such dtype, or none that holds every value while ``jax_enable_x64`` is off.
         """
         if self._placement.on_cpu:
             return self.dense(matrix.to_dense())
         from ._stage import room_for
 
-        sent = self.csr(matrix)
-        nbytes = matrix.shape[0] * matrix.shape[1] * sent.dtype.itemsize
-        with room_for("A dense batch", nbytes, next(iter(sent.data.devices()))):
-            return expand(sent)
+        data, indices, indptr = self._put(matrix.data, matrix.indices, matrix.indptr)
+        nbytes = matrix.shape[0] * matrix.shape[1] * data.dtype.itemsize
+        with room_for("A dense batch", nbytes, next(iter(data.devices()))):
+            return expand(_bcsr((data, indices, indptr), matrix.shape))
 
     @property
     def stages(self) -> bool:
@@ -196,15 +203,33 @@ class JaxAdapter(Adapter):
         Raises
         ------
         TypeError
-            If JAX has no such dtype, or none while ``jax_enable_x64`` is off.
+            If JAX has no such dtype, or none that holds every value while ``jax_enable_x64`` is off.
         annbatch.errors.DeviceMemoryError
             If the device has no room.
         """
         from ._stage import StagedWindow
 
+        return StagedWindow(self._narrowed(window), self._put)
+
+    def _narrowed(self, window: CompactWindow) -> CompactWindow:
+        """Return the window in dtypes that JAX keeps; values between batches are undefined, and not looked at."""
+        batches = [window.elements(batch) for batch in range(window.n_batches)]
         if window.dtype != "bfloat16":
-            window = replace(window, dtype=self._check(np.dtype(window.dtype)).name)
-        return StagedWindow(window, self._put)
+            wanted = np.dtype(window.dtype)
+            narrow = self._narrow(wanted)
+            if narrow != wanted and not self._cast_64bit:
+                if window.transform is not None:
+                    raise _refused(wanted, narrow, "the results of a transform")
+                for batch in batches:
+                    self._exact(window.data[batch], wanted, narrow)
+            window = replace(window, dtype=narrow.name)
+        stored = self._narrow(window.data.dtype)
+        if stored != window.data.dtype:
+            data = np.zeros(len(window.data), stored)
+            for batch in batches:
+                data[batch] = self._fitting(window.data[batch])
+            window = replace(window, data=data)
+        return window
 
     def _put(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
         from ._stage import room_for
@@ -215,16 +240,14 @@ class JaxAdapter(Adapter):
 
     def _fitting(self, array: np.ndarray) -> np.ndarray:
         """Return the array in a dtype that JAX keeps: it would silently narrow 64-bit dtypes."""
-        narrow = self._check(array.dtype)
+        narrow = self._narrow(array.dtype)
         if narrow == array.dtype:
             return array
-        cast = array.astype(narrow)
-        if array.dtype.kind in "iu" and not np.array_equal(cast, array):
-            misfit = array[cast != array][0]
-            raise ValueError(f"With `cast_64bit`, values of {array.dtype} must fit {narrow}, got {misfit}.")
-        return cast
+        if self._cast_64bit and array.dtype.kind in "fc":
+            return array.astype(narrow)
+        return self._exact(array, array.dtype, narrow)
 
-    def _check(self, dtype: np.dtype) -> np.dtype:
+    def _narrow(self, dtype: np.dtype) -> np.dtype:
         """Return the dtype of JAX for a NumPy dtype, or raise ``TypeError`` where there is none."""
         import jax
 
@@ -234,13 +257,40 @@ class JaxAdapter(Adapter):
                 "(`obs_columns`)."
             )
         narrow: np.dtype = jax.dtypes.canonicalize_dtype(dtype)
-        if narrow != dtype and not self._cast_64bit:
-            raise TypeError(
-                f"JAX has no dtype {dtype} while `jax_enable_x64` is off: switch it on "
-                "(`jax.config.update('jax_enable_x64', True)`), choose another dtype (`Loader(dtype='float32')`), or "
-                "let the adapter cast (`Loader(to=JaxAdapter(cast_64bit=True))`)."
-            )
         return narrow
+
+    @staticmethod
+    def _exact(array: np.ndarray, wanted: np.dtype, narrow: np.dtype) -> np.ndarray:
+        """Return the array in a narrower dtype; raise if that changes a value."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = array.astype(narrow)
+        changed = (cast != array) & (array == array)  # NaN is unequal to itself
+        if changed.any():
+            raise _refused(wanted, narrow, str(array[changed][0]))
+        return cast
+
+
+def _refused(wanted: np.dtype, narrow: np.dtype, value: str) -> TypeError:
+    return TypeError(
+        f"JAX has no dtype {wanted} while `jax_enable_x64` is off, and {narrow} does not hold {value}: switch it on "
+        "(`jax.config.update('jax_enable_x64', True)`), choose another dtype (`Loader(dtype='float32')`), or let the "
+        "adapter round floats (`Loader(to=JaxAdapter(cast_64bit=True))`)."
+    )
+
+
+def _bcsr(arrays: tuple[jax.Array, ...], shape: tuple[int, int]) -> BCSR:
+    from jax.experimental.sparse import BCSR
+
+    # As jitted functions do: the constructor would convert the arrays again, a third of the time.
+    result: BCSR = BCSR.tree_unflatten({"shape": shape, "indices_sorted": False, "unique_indices": False}, arrays)
+    return result
+
+
+def _places(matrix: CSR) -> np.ndarray:
+    """Return row and column of each value, ``(capacity, 2)``; padding lies outside of the matrix."""
+    rows = np.full(len(matrix.indices), matrix.shape[0], matrix.indices.dtype)
+    rows[: matrix.nnz] = np.repeat(np.arange(matrix.shape[0], dtype=rows.dtype), np.diff(matrix.indptr))
+    return np.stack([rows, matrix.indices], axis=1)
 
 
 def expand(matrix: BCSR) -> jax.Array:

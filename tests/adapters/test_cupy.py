@@ -15,6 +15,7 @@ from annbatch.errors import DeviceMemoryError, MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import compact_window, expanded, sparse_batch
 from annbatch_cupy import CupyAdapter
+from annbatch_cupy._adapter import _sparse_dtype
 
 
 def why_not() -> str:
@@ -24,6 +25,22 @@ def why_not() -> str:
     except ImportError:
         return "CuPy is not installed"
     return "" if cupy.cuda.is_available() else "CuPy finds no CUDA device"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("uint8", "float32"), ("int16", "float32"), ("float16", "float32"), ("int32", "float64"), ("uint64", "float64")],
+)
+def test_the_dtype_of_sparse_counts(dtype, expected):
+    assert _sparse_dtype(np.array([0, 3], dtype)) == expected
+
+
+@pytest.mark.parametrize("values", [np.array([2**53 + 1]), np.array([-(2**53) - 1]), np.array([2**64 - 1], np.uint64)])
+def test_counts_that_float64_does_not_hold(values):
+    with pytest.raises(
+        TypeError, match=rf"CuPy has no sparse matrix of dtype .*, and float64 does not hold {values[0]}"
+    ):
+        _sparse_dtype(values)
 
 
 @pytest.mark.gpu
@@ -50,10 +67,13 @@ class TestCupyAdapter(AdapterTests):
         product = self.adapter.csr(batch) @ cupy.asarray(weights)
         np.testing.assert_array_equal(product.get(), batch.to_dense() @ weights)
 
-    def test_indices_of_64_bits_are_refused(self):
+    def test_indices_come_in_32_bits_where_they_fit(self):
         wide = np.array([0, 1], np.int64)
+        matrix = self.adapter.csr(CSR(np.ones(1, np.float32), wide[:1], wide, (1, 5)))
+        assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
+        np.testing.assert_array_equal(matrix.toarray().get(), [[1, 0, 0, 0, 0]])
         with pytest.raises(TypeError, match="CuPy's sparse matrices have int32 indices, got int64 for 1 non-zeros"):
-            self.adapter.csr(CSR(np.ones(1, np.float32), wide[:1], wide, (1, 5)))
+            self.adapter.csr(CSR(np.ones(1, np.float32), wide[:1], wide, (1, 2**31)))
 
     @pytest.mark.parametrize("device", [-1, 999, "cuda", True])
     def test_a_device_that_is_not_there(self, device):

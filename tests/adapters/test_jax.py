@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from annbatch.batch import CSR
 from annbatch.errors import DeviceMemoryError, MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
+from annbatch.transforms import NormalizeLog1p
 from annbatch_jax import JaxAdapter
 from annbatch_jax._adapter import expand
 
@@ -119,6 +121,21 @@ def padded_batch(dtype: str = "float32", *, nnz_room: int = 1000, shape: tuple[i
     assert batch.nnz < nnz_room // 3
     assert (np.diff(batch.indptr) == 0).any()
     return adapter, batch
+
+
+@pytest.mark.parametrize("name", ["bcsr", "bcoo", "csr"])
+def test_kinds_of_sparse_matrices(name):
+    _, batch = padded_batch()
+    matrix = JaxAdapter(nse_buckets=[1000], sparse=name).csr(batch)
+    assert type(matrix).__name__.lower() == name
+    assert matrix.nse == 1000
+    np.testing.assert_array_equal(matrix.todense(), batch.to_dense())
+    np.testing.assert_array_equal(matrix @ WEIGHTS, batch.to_dense() @ WEIGHTS)
+
+
+def test_a_kind_of_sparse_matrix_that_there_is_not():
+    with pytest.raises(ValueError, match="`sparse` must be 'bcsr', 'bcoo' or 'csr', got 'csc'"):
+        JaxAdapter(sparse="csc")
 
 
 def test_a_sparse_batch_is_a_view_of_the_host():
@@ -268,32 +285,59 @@ class TestAhead:
 
 
 class TestSixtyFourBits:
-    @pytest.mark.parametrize("dtype", ["int64", "uint64", "float64", "complex128"])
-    def test_are_refused_by_default(self, dtype):
-        rule = rf"JAX has no dtype {dtype} while `jax_enable_x64` is off: .*jax.config.update.*cast_64bit=True"
-        with pytest.raises(TypeError, match=rule):
-            JaxAdapter().dense(np.zeros(3, dtype))
+    @pytest.mark.parametrize(
+        ("dtype", "narrow"),
+        [("int64", "int32"), ("uint64", "uint32"), ("float64", "float32"), ("complex128", "complex64")],
+    )
+    def test_come_in_32_where_no_value_is_lost(self, dtype, narrow):
+        values = np.array([0, 1, 77] + ([np.nan, np.inf] if dtype[0] in "fc" else []), dtype)
+        np.testing.assert_array_equal(JaxAdapter().dense(values), values.astype(narrow), strict=True)
 
-    @pytest.mark.parametrize(("dtype", "narrow"), [("int64", "int32"), ("uint64", "uint32"), ("float64", "float32")])
-    def test_are_cast_on_request(self, dtype, narrow):
-        array = JaxAdapter(cast_64bit=True).dense(np.array([0, 1, 77], dtype))
-        np.testing.assert_array_equal(array, np.array([0, 1, 77], narrow), strict=True)
-
+    @pytest.mark.parametrize("cast_64bit", [False, True])
     @pytest.mark.parametrize(("dtype", "value"), [("int64", 2**31), ("int64", -(2**31) - 1), ("uint64", 2**32)])
-    def test_integers_that_do_not_fit_are_refused(self, dtype, value):
-        with pytest.raises(ValueError, match=rf"With `cast_64bit`, values of {dtype} must fit u?int32, got {value}\."):
-            JaxAdapter(cast_64bit=True).dense(np.array([1, value], dtype))
+    def test_integers_that_do_not_fit_are_refused(self, dtype, value, cast_64bit):
+        rule = rf"JAX has no dtype {dtype} while `jax_enable_x64` is off, and u?int32 does not hold {value}: switch it"
+        with pytest.raises(TypeError, match=rule):
+            JaxAdapter(cast_64bit=cast_64bit).dense(np.array([1, value], dtype))
 
-    def test_indices_are_refused_with_the_reason(self):
-        batch = CSR(np.ones(1, np.float32), np.zeros(1, np.int32), np.array([0, 1], np.int64), (1, 5))
-        rule = "A batch of 1 non-zeros in 5 columns has int64 indices, which JAX lacks while `jax_enable_x64` is off"
-        for adapter in (JaxAdapter(), JaxAdapter(cast_64bit=True)):
-            with pytest.raises(TypeError, match=rule):
-                adapter.csr(batch)
+    @pytest.mark.parametrize("value", [0.1, 1e300, 2.0**24 + 1])
+    def test_floats_are_rounded_on_request_only(self, value):
+        values = np.array([0.5, value])
+        rule = "JAX has no dtype float64 while `jax_enable_x64` is off, and float32 does not hold .*cast_64bit=True"
+        with pytest.raises(TypeError, match=rule):
+            JaxAdapter().dense(values)
+        with np.errstate(over="ignore"):
+            rounded = values.astype(np.float32)
+            array = JaxAdapter(cast_64bit=True).dense(values)
+        np.testing.assert_array_equal(array, rounded, strict=True)
+
+    @pytest.mark.parametrize("stages", [False, True])
+    @pytest.mark.parametrize("densify", [False, True])
+    def test_counts_in_float64_come_in_float32(self, stages, densify):
+        counts = sp.random_array((20, 9), density=0.3, rng=0, format="csr", data_sampler=lambda size: np.ones(size) * 3)
+        loader = Loader(batch_size=32, to=JaxAdapter(stages=stages), densify=densify).add_dataset(counts)
+        (batch,) = loader
+        dense = batch["X"] if densify else batch["X"].todense()
+        np.testing.assert_array_equal(dense, counts.toarray().astype(np.float32), strict=True)
+
+    def test_staged_windows_are_refused_as_batches_are(self):
+        adapter = JaxAdapter(stages=True)
+        window = compact_window(adapter.allocate, [9], "float64", seed=0, wanted="float64")
+        window.data[0] = 0.1
+        with pytest.raises(TypeError, match=r"float32 does not hold 0\.1"):
+            adapter.stage(window)
+        counts = compact_window(adapter.allocate, [9], "uint16", seed=0, wanted="float64", transform=NormalizeLog1p())
+        with pytest.raises(TypeError, match="float32 does not hold the results of a transform"):
+            adapter.stage(counts)
+
+    def test_indices_come_in_32_where_they_fit(self):
+        batch = CSR(np.ones(1, np.float32), np.zeros(1, np.int64), np.array([0, 1], np.int64), (1, 5))
+        np.testing.assert_array_equal(JaxAdapter().csr(batch).todense(), [[1, 0, 0, 0, 0]])
         with jax.enable_x64(True):
-            matrix = JaxAdapter().csr(batch)
-            assert matrix.indptr.dtype == np.int64
-            np.testing.assert_array_equal(matrix.todense(), [[1, 0, 0, 0, 0]])
+            assert JaxAdapter().csr(batch).indptr.dtype == np.int64
+        beyond = CSR(np.ones(1, np.float32), np.array([2**31]), np.array([0, 1]), (1, 2**31 + 1))
+        with pytest.raises(TypeError, match=r"JAX has no dtype int64 .* int32 does not hold 2147483648"):
+            JaxAdapter().csr(beyond)
 
     def test_come_through_where_they_are_switched_on(self):
         with jax.enable_x64(True):

@@ -48,6 +48,6 @@ def test_a_device_without_a_framework():
 
 def test_a_dtype_that_jax_lacks_is_named_while_iterating():
     pytest.importorskip("jax", reason="JAX is not installed", exc_type=ImportError)
-    loader = Loader(batch_size=4, to="jax").add_dataset(np.zeros((4, 2)))
+    loader = Loader(batch_size=4, to="jax").add_dataset(np.full((4, 2), 0.1))
     with pytest.raises(TypeError, match=r"JAX has no dtype float64 while `jax_enable_x64` is off"):
         next(iter(loader))

@@ -10,21 +10,23 @@ from annbatch._sizes import format_bytes, parse_size, rows_for
     [
         (0, 0),
         (7, 7),
-        ("1GB", 2**30),
-        ("500MB", 500 * 2**20),
+        ("1GB", 10**9),
+        ("500MB", 500 * 10**6),
+        ("500MiB", 500 * 2**20),
         ("1.5 GiB", 3 * 2**29),
         ("7", 7),
-        ("2k", 2048),
+        ("2k", 2000),
+        ("2Ki", 2048),
         ("3 bytes", 3),
-        ("1tb", 2**40),
-        ("1P", 2**50),
+        ("1tb", 10**12),
+        ("1P", 10**15),
     ],
 )
 def test_parse(size: int | str, n_bytes: int) -> None:
     assert parse_size(size, name="shard_size") == n_bytes
 
 
-@pytest.mark.parametrize("size", ["", "GB", "-1GB", "1XB", "1 G B"])
+@pytest.mark.parametrize("size", ["", "GB", "-1GB", "1XB", "1 G B", "1iB"])
 def test_an_invalid_size(size: str) -> None:
     with pytest.raises(ValueError, match="`shard_size` must be a size such as '512MB' or a number of bytes, got "):
         parse_size(size, name="shard_size")
@@ -47,7 +49,7 @@ def test_rows_for() -> None:
     assert rows_for(7, 100.0, name="dataset_size") == 7
     assert rows_for("1kB", 100.0, name="dataset_size") == 10
     assert rows_for("1kB", 10_000.0, name="dataset_size") == 1
-    assert rows_for("1kB", 0.0, name="dataset_size") == 1024
+    assert rows_for("1kB", 0.0, name="dataset_size") == 1000
     with pytest.raises(ValueError, match="`dataset_size` must be positive, got -1"):
         rows_for(-1, 1.0, name="dataset_size")
 
