@@ -187,12 +187,17 @@ class Loader(AddsDatasets):
         """The sampler: which rows, in which order."""
         return self._batch_sampler
 
+    @property
+    def sampler(self) -> Self:
+        """The loader itself: Lightning looks here for ``set_epoch``."""
+        return self
+
     # Iteration --------------------------------------------------------------------------------------------------------
 
     @property
     def epoch(self) -> int:
-        """Number of the next iteration's epoch; a full iteration adds one."""
-        return self._progress.position.epoch
+        """Number of the next iteration's epoch; each iteration that begins adds one, also if it is left early."""
+        return self._progress.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration: the order is a function of seed and epoch alone.
@@ -205,7 +210,7 @@ class Loader(AddsDatasets):
         self._progress.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of this loader: after the batch that it yielded last.
+        """Return the position of this loader: after the batch that it yielded last, also if the iteration was left.
 
         Returns
         -------
@@ -273,7 +278,7 @@ class Loader(AddsDatasets):
         return self._batch_sampler.n_batches(self.n_obs)
 
     def __iter__(self) -> Iterator[LoaderOutput]:
-        """Iterate over the batches of one epoch.
+        """Iterate over the batches of the next epoch, whether or not the iteration before was finished.
 
         Yields
         ------

@@ -18,9 +18,9 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     It yields whole batches, so pass ``batch_size=None`` to the ``DataLoader``. The loader reads ahead on its own
     threads, so ``num_workers=0`` is fastest. If you need workers, they split the batches of their rank: worker ``w`` of
     ``W`` yields the ``w``-th of ``W`` consecutive parts, and batch ``k`` of the ``DataLoader`` is number ``k // W`` of
-    worker ``k % W``, as long as all have some. Spawn them, do not fork (``multiprocessing_context="spawn"``). Workers
-    that are restarted for each epoch begin with the epoch of the dataset in the main process: call ``set_epoch`` before
-    each. Persistent workers advance by one epoch each time, unless ``set_epoch`` chose another.
+    worker ``k % W``, as long as all have some. Spawn them, do not fork (``multiprocessing_context="spawn"``). Each pass
+    of the ``DataLoader`` is the next epoch, with persistent workers and with new ones, unless ``set_epoch`` chose
+    another.
 
     Parameters
     ----------

@@ -17,30 +17,35 @@ FORMAT, VERSION = "annbatch.Loader", 1
 
 
 class Progress:
-    """The position of a loader, and of its next iteration."""
+    """The position of a loader, and where its next iteration begins.
+
+    Every iteration begins the epoch after that of the last one, whether or not that one was finished, unless another
+    position is chosen.
+    """
 
     def __init__(self) -> None:
-        self.position = Position()
-        self._resumed = False
+        self.position = self._next = Position()
         self._chosen = 0
 
+    @property
+    def epoch(self) -> int:
+        """Number of the next iteration's epoch."""
+        return self._next.epoch
+
     def set_epoch(self, epoch: int) -> None:
-        """Continue with this epoch; a loaded position within it is kept."""
-        if epoch != self.position.epoch or not self._resumed:
-            self._choose(Position(epoch), loaded=False)
+        """Begin the next iteration with this epoch; a loaded position within it is kept."""
+        if epoch != self.epoch or self._next == Position(epoch):
+            self.resume(Position(epoch))
 
     def resume(self, position: Position) -> None:
         """Begin the next iteration at this position."""
-        self._choose(position, loaded=True)
-
-    def _choose(self, position: Position, *, loaded: bool) -> None:
-        self.position, self._resumed = position, loaded
+        self.position = self._next = position
         self._chosen += 1
 
     def begin(self, *, ranks: int, workers: int) -> Pass:
-        """Return the pass that starts now. Unless it ends, the next one starts the same epoch from the beginning."""
-        start = self.position if self._resumed else Position(self.position.epoch)
-        self.position, self._resumed = start.resumed_by(ranks, workers), False
+        """Return the pass that starts now."""
+        self.position = self._next.resumed_by(ranks, workers)
+        self._next = Position(self.position.epoch + 1)
         return Pass(self, self.position, self._chosen)
 
     def record(self, position: Position, chosen: int) -> None:

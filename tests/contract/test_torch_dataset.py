@@ -135,6 +135,32 @@ def test_workers_that_stay_agree_on_the_epoch():
     assert sorted(indices(batches)) == sorted(epochs[1])
 
 
+@forks
+@pytest.mark.parametrize("taken", [None, 3])
+def test_new_workers_begin_the_next_epoch(taken):
+    """Also with another number of workers, a seed that comes again, and after an epoch was chosen or left early."""
+    dataset = as_iterable_dataset(in_memory())
+    expected = [indices(loader_at(epoch)) for epoch in range(6)]
+
+    def some(n_workers):
+        workers = {"num_workers": n_workers, "multiprocessing_context": "fork"} if n_workers else {}
+        return indices(itertools.islice(torch.utils.data.DataLoader(dataset, batch_size=None, **workers), taken))
+
+    def check(found, epoch):
+        assert len(found) == (taken or len(expected[epoch]))
+        assert all(batch in expected[epoch] for batch in found)
+
+    for epoch, n_workers in enumerate([2, 1, 2, 2]):
+        torch.manual_seed(0)
+        check(some(n_workers), epoch)
+    dataset.set_epoch(1)
+    check(some(2), 1)
+    check(some(2), 2)
+    dataset.load_state_dict(loader_at(4).state_dict())
+    check(some(2), 4)
+    check(some(2), 5)
+
+
 def loader_at(epoch: int) -> Loader:
     loader = in_memory()
     loader.set_epoch(epoch)

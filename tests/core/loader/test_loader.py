@@ -244,28 +244,32 @@ def test_epochs_differ_and_can_be_chosen():
     assert order(fresh) == epochs[2]
 
 
-def test_only_a_full_iteration_counts_as_an_epoch():
+def test_an_iteration_that_is_left_early_is_not_repeated():
     loader = small(seed=1)
-    for _ in loader:
-        break
-    assert loader.epoch == 0
-    for _ in itertools.islice(loader, len(loader) - 1):
-        pass
-    assert loader.epoch == 0
-    for _ in itertools.islice(loader, len(loader)):  # as Lightning does: it never asks for what follows the last batch
-        pass
-    assert loader.epoch == 1
-    second = order(loader)
-    assert loader.epoch == 2
-    loader.set_epoch(1)
+    epochs = [order(loader) for _ in range(4)]
+    loader.set_epoch(0)
+    for epoch in epochs[:3]:
+        left = [row for batch in itertools.islice(loader, 3) for row in batch["index"].tolist()]
+        assert left == epoch[: len(left)]
+    assert loader.epoch == 3
+    assert order(loader) == epochs[3]
+
+
+def test_open_iterators_have_different_epochs():
+    loader = small(seed=1)
+    epochs = [order(loader) for _ in range(3)]
+    loader.set_epoch(0)
+    pairs = [(one["index"].tolist(), other["index"].tolist()) for one, other in zip(loader, loader, strict=True)]
+    for rows, epoch in zip(zip(*pairs, strict=True), epochs, strict=False):
+        assert list(itertools.chain.from_iterable(rows)) == epoch
+    assert order(loader) == epochs[2]
+
+
+def test_lightning_finds_set_epoch_on_the_sampler():
+    loader = small(seed=1)
+    second = order(loader) and order(loader)
+    loader.sampler.set_epoch(1)
     assert order(loader) == second
-
-
-def test_two_iterators_at_once_do_not_disturb_each_other():
-    loader = small(seed=1)
-    expected = order(small(seed=1))
-    pairs = [(a["index"].tolist(), b["index"].tolist()) for a, b in zip(loader, loader, strict=True)]
-    assert [row for pair, _ in pairs for row in pair] == [row for _, pair in pairs for row in pair] == expected
 
 
 def test_len_is_known_before_iterating():
@@ -342,10 +346,8 @@ def test_an_exception_in_a_sampler_surfaces_and_the_loader_goes_on(prefetch):
     assert sorted(next(batches)["index"].tolist()) == [0, 1, 2]
     with pytest.raises(LookupError, match="the sampler's own"):
         next(batches)
-    assert loader.epoch == 0
     loader.batch_sampler.fail = False
     assert sorted(order(loader)) == [0, 1, 2]
-    assert loader.epoch == 1
 
 
 # Batches are the user's ----------------------------------------------------------------------------------------------
@@ -494,7 +496,6 @@ def test_an_iterator_does_not_end_quietly_where_the_loader_was_closed(prefetch):
     loader.close()
     with pytest.raises(RuntimeError, match="The iterator was closed before its end"):
         list(batches)
-    assert loader.epoch == 0
     assert sorted(order(loader)) == list(range(203))
 
 
@@ -546,7 +547,7 @@ def test_a_pickled_loader_yields_the_same():
     batches = iter(loader)
     next(batches)
     twin = pickle.loads(pickle.dumps(loader))
-    assert twin.epoch == 1
+    assert twin.epoch == 2
     assert order(twin) == [row for batch in loader for row in batch["index"].tolist()]
 
 
