@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._format.attributes import DTYPE_ATTRIBUTE
+from ._format.attributes import DTYPE_ATTRIBUTE, encoding_of
 from .errors import AnnbatchError, CorruptDataError, StoreError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _describe(collection: DatasetCollection) -> None:
 
 
 def _format_element(element: Any) -> str:
-    kind = element.attrs.get("encoding-type", "array")
+    kind = encoding_of(element) or "array"
     values = element["data"] if kind == "csr_matrix" else element
     stored = str(getattr(values, "dtype", ""))  # a table has none
     original = element.attrs.get(DTYPE_ATTRIBUTE, stored)

@@ -9,6 +9,8 @@ import pandas as pd
 
 from .._arrays.byte_count import count_bytes
 from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
+from .._format.attributes import encoding_of, text, where
+from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,15 +72,44 @@ class PlainColumn:
 
 
 class CategoricalColumn:
-    """Codes of categories, -1 where missing."""
+    """Codes of categories, -1 where missing.
 
-    def __init__(self, codes: Values, dtype: pd.CategoricalDtype) -> None:
-        self.codes = codes
+    Parameters
+    ----------
+    codes
+        Integers of any type.
+    dtype
+        The categories.
+    where
+        Name of the column in errors.
+    """
+
+    def __init__(self, codes: Values, dtype: pd.CategoricalDtype, where: str = "A categorical column") -> None:
+        if codes.dtype.kind not in "iu":
+            raise CorruptDataError(f"{where} must have integers as codes, got {codes.dtype}.")
         self.dtype = dtype
+        signed = codes.dtype.kind == "i"
+        self.code_type = codes.dtype if signed else np.min_scalar_type(-max(1, len(dtype.categories)))
+        self._codes = codes
+        self._where = where
+
+    def codes(self, rows: np.ndarray) -> np.ndarray:
+        """Return the codes of ``rows``: of a signed type, none without a category, so that they may become addresses.
+
+        Raises
+        ------
+        CorruptDataError
+            If there is another code.
+        """
+        codes, n = self._codes.take(rows), len(self.dtype.categories)
+        if len(codes) and not -1 <= codes.min() <= codes.max() < n:
+            wrong = codes[(codes < -1) | (codes >= n)][0]
+            raise CorruptDataError(f"{self._where} must have codes from -1 to {n - 1}, got {wrong}: damaged.")
+        return codes.astype(self.code_type, copy=False)
 
     def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows`` as a ``pd.Categorical``."""
-        return pd.Categorical.from_codes(self.codes.take(rows), dtype=self.dtype, validate=False)
+        return pd.Categorical.from_codes(self.codes(rows), dtype=self.dtype, validate=False)
 
 
 class MaskedColumn:
@@ -149,7 +180,7 @@ def memory_column(array: Any) -> Column:
     return PandasColumn(array)
 
 
-def stored_column(element: Any, open_values: Callable[[Any], Values] | None = None) -> Column:
+def stored_column(frame: Any, element: Any, open_values: Callable[[Any], Values] | None = None) -> Column:
     """Open a column of a DataFrame that is stored in anndata's encoding.
 
     Numbers, booleans, categoricals, nullable values and long arrays of strings are read by range, when rows are needed;
@@ -157,30 +188,66 @@ def stored_column(element: Any, open_values: Callable[[Any], Values] | None = No
 
     Parameters
     ----------
+    frame
+        Group of the DataFrame: before anndata 0.8, it holds the categories of its columns.
     element
         Array or group of the column.
     open_values
         Opens every array of numbers or strings, short ones too; default, a reader that keeps small arrays in memory.
+
+    Raises
+    ------
+    CorruptDataError
+        If the column contradicts its encoding.
     """
     from anndata.io import read_elem
 
     numbers, strings = open_values or _open_numbers, open_values or StoredStrings
-    encoding = element.attrs.get("encoding-type")
-    if encoding == "array" and element.dtype.kind in "biuf" and element.ndim == 1:
+    encoding = encoding_of(element)
+    if "categories" in element.attrs:  # a reference or a path within the frame
+        categories = frame[text(element.attrs["categories"])]
+        return _categorical(element, numbers(element), categories, categories.attrs)
+    if encoding in ("", "array") and element.dtype.kind in "biuf" and element.ndim == 1:
         return PlainColumn(numbers(element))
     if encoding == "categorical":
-        categories = pd.Index(read_elem(element["categories"]))
-        dtype = pd.CategoricalDtype(categories, ordered=bool(element.attrs.get("ordered", False)))
-        return CategoricalColumn(numbers(element["codes"]), dtype)
+        return _categorical(element, numbers(element["codes"]), element["categories"], element.attrs)
     if encoding in ("nullable-integer", "nullable-boolean"):
+        _check_mask(element)
         return MaskedColumn(numbers(element["values"]), numbers(element["mask"]))
     if encoding == "nullable-string-array" and (open_values or _is_large(element["values"])):
+        _check_mask(element)
         return MaskedStrings(strings(element["values"]), numbers(element["mask"]))
     if encoding == "string-array" and (open_values or _is_large(element)):
         return PlainColumn(strings(element))
     values = pd.Series(read_elem(element))
     count_bytes(int(values.memory_usage(index=False)))
     return memory_column(values.array)
+
+
+def n_rows_of(element: Any) -> int:
+    """Return the number of rows of a stored column."""
+    values = element
+    if hasattr(element, "keys"):
+        values = element["codes" if encoding_of(element) == "categorical" else "values"]
+    return int(values.shape[0])
+
+
+def _categorical(element: Any, codes: Values, categories: Any, attributes: Any) -> CategoricalColumn:
+    from anndata.io import read_elem
+
+    try:
+        dtype = pd.CategoricalDtype(pd.Index(read_elem(categories)), bool(text(attributes.get("ordered", False))))
+    except ValueError as error:  # repeated or missing ones
+        raise CorruptDataError(f"{where(element)} must have valid categories: {error}") from error
+    return CategoricalColumn(codes, dtype, where(element))
+
+
+def _check_mask(element: Any) -> None:
+    values, mask = element["values"], element["mask"]
+    if values.shape != mask.shape or mask.dtype.kind != "b":
+        raise CorruptDataError(
+            f"{where(element)} must have a boolean mask of shape {values.shape}, got {mask.dtype} of {mask.shape}."
+        )
 
 
 def _open_numbers(array: Any) -> Values:

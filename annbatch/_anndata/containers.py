@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._arrays.open import RowSource, open_rows
+from .._format.attributes import encoding_of
 from .frames import LazyFrame, MemoryFrame, ObsFrame, stored_frame
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class StoredAnnData:
         if key == "obs":
             return self._obs
         element = self._group[key]
-        if element.attrs.get("encoding-type") == "dataframe":
+        if encoding_of(element) == "dataframe":
             return stored_frame(element)
         return open_rows(element, name=key)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
+from .._format.attributes import encoding_of
 from .containers import AnnDataObject, BareMatrix, MuDataObject, StoredAnnData
 from .frames import stored_frame
 from .keys import MODALITIES
@@ -79,7 +80,7 @@ def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
 
 def stored_dataset(group: Any) -> Dataset:
     """Return the dataset of a stored AnnData or MuData group."""
-    is_multimodal = group.attrs.get("encoding-type") == "MuData" or "mod" in group
+    is_multimodal = encoding_of(group) == "MuData" or "mod" in group
     return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))
 
 

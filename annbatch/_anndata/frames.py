@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pandas as pd
 
-from .columns import memory_column, stored_column
+from .._format.attributes import encoding_of, text, where
+from ..errors import CorruptDataError
+from .columns import memory_column, n_rows_of, stored_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +36,9 @@ class MemoryFrame:
     """A DataFrame."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
+        if not frame.columns.is_unique:
+            repeated = list(map(str, frame.columns[frame.columns.duplicated()].unique()))
+            raise ValueError(f"Columns of a data frame must have different names, got {repeated} more than once.")
         self.columns = list(frame.columns)
         self.n_rows = len(frame)
         self.index_name = frame.index.name
@@ -71,20 +76,34 @@ class StoredFrame:
     """A stored data frame in anndata's encoding; nothing is read before a column is opened."""
 
     def __init__(self, group: Any, open_values: Callable[[Any], Values] | None = None) -> None:
-        self.columns = [str(name) for name in group.attrs["column-order"]]
         self._group = group
         self._open_values = open_values  # as for `stored_column`
-        self._names = group[group.attrs["_index"]]
-        self.index_name = _index_name(str(group.attrs["_index"]))
-        self.n_rows = int((self._names["values"] if hasattr(self._names, "keys") else self._names).shape[0])
+        self.columns = [str(text(name)) for name in np.atleast_1d(group.attrs["column-order"])]
+        self._index = str(text(group.attrs["_index"]))
+        self._names = self._element(self._index)
+        self.index_name = _index_name(self._index)
+        self.n_rows = n_rows_of(self._names)
 
     def column(self, name: str) -> Column:
         """Open a column."""
-        return stored_column(self._group[name], self._open_values)
+        return self._column(self._element(name))
 
     def names(self) -> Column:
         """Open the names of the rows."""
-        return stored_column(self._names, self._open_values)
+        return self._column(self._names)
+
+    def _element(self, name: str) -> Any:
+        try:
+            return self._group[name]
+        except KeyError as error:
+            raise CorruptDataError(
+                f"{where(self._group)} must hold the columns that it lists, got no {name!r}."
+            ) from error
+
+    def _column(self, element: Any) -> Column:
+        if (n_rows := n_rows_of(element)) != self.n_rows:
+            raise CorruptDataError(f"{where(element)} must have {self.n_rows} rows, as the index has, got {n_rows}.")
+        return stored_column(self._group, element, self._open_values)
 
     def read_names(self) -> Any:
         """Return the names of all rows."""
@@ -104,10 +123,9 @@ def stored_frame(element: Any) -> StoredFrame:
     TypeError
         If it is not a group of columns, as current versions of anndata write it.
     """
-    if element.attrs.get("encoding-type") != "dataframe" or "column-order" not in element.attrs:
+    if encoding_of(element) != "dataframe" or not {"column-order", "_index"} <= set(element.attrs):
         raise TypeError(
-            f"`{element.name.strip('/')}` must be a data frame in anndata's encoding, got "
-            f"{element.attrs.get('encoding-type')!r}: rewrite the file with a current anndata, or load it and add the "
-            "loaded object."
+            f"{where(element)} must be a data frame in anndata's encoding, got {encoding_of(element)!r}: rewrite the "
+            "file with a current anndata, or load it and add the loaded object."
         )
     return StoredFrame(element)

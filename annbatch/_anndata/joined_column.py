@@ -24,7 +24,8 @@ class JoinedColumn:
 
     Its dtype depends on the datasets alone, not on the rows of a window. Categories are joined, so that a code means
     the same category in every batch: where datasets differ, categories come in the order in which they first appear,
-    and are not ordered. Other dtypes are widened until all values fit; see :func:`common_dtype`.
+    and are not ordered. Categories that do not mix, as True and 1, become objects. Other dtypes are widened until all
+    values fit; see :func:`common_dtype`.
 
     Parameters
     ----------
@@ -39,10 +40,11 @@ class JoinedColumn:
         self._recode: list[np.ndarray | None] = [None] * len(parts)
         self.categories: pd.CategoricalDtype | None = None
         present = [part for part in parts if part is not None]
-        if all(isinstance(part, CategoricalColumn) for part in present):
-            self.categories, self._recode = _join_categories(parts)
+        joined = _join_categories(parts) if all(isinstance(part, CategoricalColumn) for part in present) else None
+        if joined is not None:
+            self.categories, self._recode = joined
             self.dtype: Dtype = self.categories
-            codes = [part.codes.dtype for part in present if isinstance(part, CategoricalColumn)]
+            codes = [part.code_type for part in present if isinstance(part, CategoricalColumn)]
             self._code_type = np.result_type(*codes, *(recode for recode in self._recode if recode is not None))
         else:
             missing = partial or len(present) < len(parts)
@@ -84,7 +86,7 @@ class JoinedColumn:
         for share in shares:
             part, recode = self._parts[share.dataset], self._recode[share.dataset]
             if isinstance(part, CategoricalColumn):
-                codes = part.codes.take(share.rows)
+                codes = part.codes(share.rows)
                 out[share.positions] = codes if recode is None else recode[codes]
         return out
 
@@ -165,19 +167,49 @@ def _lacks_missing_value(dtype: Dtype) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind not in _MISSING
 
 
-def _join_categories(parts: Sequence[Column | None]) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]]:
+def _join_categories(
+    parts: Sequence[Column | None],
+) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]] | None:
     """Return the joined dtype, and each part's new codes by its old ones; the last is for -1, missing."""
     dtypes = [part.dtype for part in parts if isinstance(part, CategoricalColumn)]
-    if all(dtype == dtypes[0] and dtype.categories.equals(dtypes[0].categories) for dtype in dtypes):
-        return dtypes[0], [None] * len(parts)
-    categories = dtypes[0].categories
-    for dtype in dtypes[1:]:
-        categories = categories.append(dtype.categories[~dtype.categories.isin(categories)])
-    code_type = np.min_scalar_type(-max(2, len(categories)))
+    first = dtypes[0]
+    same = [
+        dtype == first
+        and dtype.categories.dtype == first.categories.dtype
+        and dtype.categories.equals(first.categories)
+        for dtype in dtypes
+    ]
+    if all(same):
+        return first, [None] * len(parts)
+    joined = unite_categories([dtype.categories for dtype in dtypes], ordered=False)
+    if joined is None:
+        return None
+    code_type = np.min_scalar_type(-max(2, len(joined.categories)))
     recode: list[np.ndarray | None] = [
-        np.append(categories.get_indexer(part.dtype.categories), -1).astype(code_type)
+        np.append(joined.categories.get_indexer(part.dtype.categories), -1).astype(code_type)
         if isinstance(part, CategoricalColumn)
         else None
         for part in parts
     ]
-    return pd.CategoricalDtype(categories), recode
+    return joined, recode
+
+
+def unite_categories(lists: Sequence[pd.Index], *, ordered: bool) -> pd.CategoricalDtype | None:
+    """Return the union of categories, in the order of first appearance.
+
+    It is ordered if all lists are ordered, one of them has all categories, and its order holds for the others. None if
+    categories are of several kinds, or no dtype holds all of them exactly.
+    """
+    # Compared as Python objects: True is not a number, and a large integer differs from the float that it rounds to.
+    values = list(dict.fromkeys(value for one in lists for value in one.tolist()))
+    if len({str if isinstance(v, str) else bool if isinstance(v, bool) else float for v in values}) > 1:
+        return None
+    longest = max(lists, key=len)
+    united = pd.Index(longest.tolist() if ordered and len(longest) == len(values) else values)
+    exact = set(united.tolist()) == set(values) and (united.dtype != object or isinstance(values[0], str))
+    if values and not exact:
+        return None
+    # Only a list of all categories orders them: a < b and a < c leave b and c open.
+    in_order = ordered and len(longest) == len(united)
+    in_order = in_order and all((np.diff(united.get_indexer(one)) > 0).all() for one in lists)
+    return pd.CategoricalDtype(united, in_order)

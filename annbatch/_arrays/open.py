@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .._format.attributes import DTYPE_ATTRIBUTE
+from .._format.attributes import DTYPE_ATTRIBUTE, encoding_of
 from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
 from .rows import CsrSource, DenseSource
@@ -67,7 +67,7 @@ def _dask(array: Any, name: str) -> RowSource:
 
 
 def _csr_group(group: Any, name: str) -> CsrSource:
-    encoding = group.attrs.get("encoding-type")
+    encoding = encoding_of(group)
     if encoding != "csr_matrix":
         advice = (
             "convert it with `DatasetCollection.add_adatas`" if encoding == "csc_matrix" else "see `Loader.add_dataset`"

@@ -1,9 +1,38 @@
-"""Attributes that this package adds to zarr arrays and groups; readers that do not know them lose nothing but these."""
+"""Attributes of zarr and HDF5 elements: those that this package adds, and how those of AnnData are read."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
 
 COMPLETE_ATTRIBUTE = "annbatch-complete"
 """On an array: true if every chunk was written, so that a missing chunk is damage and not the fill value."""
 
 DTYPE_ATTRIBUTE = "annbatch-dtype"
 """On an array or CSR group whose values were narrowed for storage: name of their original dtype, e.g. "float32"."""
+
+
+def text(value: Any) -> Any:
+    """Return an attribute that holds text as a ``str``; R and Julia write bytes of fixed length, or arrays of one item.
+
+    >>> import numpy as np
+    >>> text(np.bytes_(b"dataframe")), text(np.array(["_index"], object)), text(1)
+    ('dataframe', '_index', 1)
+    """
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def encoding_of(element: Any) -> str:
+    """Return the encoding of an element in AnnData's format, such as ``csr_matrix``; ``""`` if it states none."""
+    return str(text(element.attrs.get("encoding-type", "")))
+
+
+def where(element: Any) -> str:
+    """Name an element and its file or store, for errors; stores of other kinds than folders may hold secrets."""
+    if hasattr(element, "file"):
+        return f"`{element.name.strip('/')}` of {element.file.filename}"
+    store = element.store_path.store
+    return f"`{element.path}` of {getattr(store, 'root', type(store).__name__)}"

@@ -1,17 +1,22 @@
-"""How arrays of a collection are chunked, sharded and compressed."""
+"""How arrays of a collection are chunked, sharded and compressed, and strings written."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import anndata as ad
 from zarr.codecs import BloscCodec
 from zarr.registry import get_codec_class
 
 from .._sizes import rows_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
 Layout: TypeAlias = Literal["compact", "random_access"]
@@ -92,3 +97,11 @@ class Format:
     def chunks_per_shard(self, bytes_per_row: float) -> int:
         """Return the number of inner chunks per shard for rows of ``bytes_per_row``."""
         return max(1, rows_for(self.shard_size, bytes_per_row, name="shard_size") // self.n_obs_per_chunk)
+
+
+@contextmanager
+def quiet_writing() -> Iterator[None]:
+    """Let anndata write strings that may be missing, and zarr strings without a warning about other readers."""
+    with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -14,10 +14,10 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
+from .._anndata.joined_column import unite_categories
 from .._sizes import parse_size
 from ..errors import NotACollectionError
 from ._array_format import Format
-from ._inputs.columns import unite_categories
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
 from ._runs.h5ad import add_h5ad, files_of
@@ -384,7 +384,9 @@ def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
         dtypes: list[Any] = [frame[name].dtype for frame in frames if name in frame]
         if not all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes) or all(d == dtypes[0] for d in dtypes):
             continue
-        united = unite_categories([dtype.categories for dtype in dtypes], all(dtype.ordered for dtype in dtypes))
+        united = unite_categories(
+            [dtype.categories for dtype in dtypes], ordered=all(dtype.ordered for dtype in dtypes)
+        )
         for frame in frames:
             if united is not None and name in frame:
                 frame[name] = frame[name].astype(united)

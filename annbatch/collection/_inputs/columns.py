@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..._anndata.columns import PlainColumn, is_masked
+from ..._anndata.joined_column import unite_categories
 from ..._arrays.values import HeldValues
 from .narrow import cast
 
@@ -187,7 +188,7 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
         ordered = {column.ordered for column in present}
         if len(ordered) == 1 and all(one.dtype == categories.dtype and categories.equals(one) for one in lists):
             return present[0]
-        united = unite_categories(lists, ordered == {True})
+        united = unite_categories(lists, ordered=ordered == {True})
         if united is not None:
             if True in ordered and not united.ordered:
                 text = f"{where} has ordered categories, but no single order in all inputs: they become unordered."
@@ -213,27 +214,6 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
             first.setdefault(_describe(column), name)
     got = " and ".join(f"{what} in {name}" for what, name in first.items())
     raise TypeError(f"{where} must hold one kind of values in all inputs, got {got}: unify them with `load_adata`.")
-
-
-def unite_categories(lists: Sequence[pd.Index], ordered: bool) -> pd.CategoricalDtype | None:
-    """Return the union of categories, in the order of first appearance.
-
-    It is ordered if all lists are ordered, one of them has all categories, and its order holds for the others. None if
-    categories are of several kinds, or no dtype holds all of them exactly.
-    """
-    # Compared as Python objects: True is not a number, and a large integer differs from the float that it rounds to.
-    values = list(dict.fromkeys(value for one in lists for value in one.tolist()))
-    if len({str if isinstance(v, str) else bool if isinstance(v, bool) else float for v in values}) > 1:
-        return None
-    longest = max(lists, key=len)
-    united = pd.Index(longest.tolist() if ordered and len(longest) == len(values) else values)
-    exact = set(united.tolist()) == set(values) and (united.dtype != object or isinstance(values[0], str))
-    if values and not exact:
-        return None
-    # Only a list of all categories orders them: a < b and a < c leave b and c open.
-    in_order = ordered and len(longest) == len(united)
-    in_order = in_order and all((np.diff(united.get_indexer(one)) > 0).all() for one in lists)
-    return pd.CategoricalDtype(united, in_order)
 
 
 def _describe(column: ColumnInfo) -> str:

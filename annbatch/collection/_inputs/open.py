@@ -16,10 +16,10 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
-from ..._anndata.columns import PlainColumn
+from ..._anndata.columns import PlainColumn, n_rows_of
 from ..._anndata.frames import MemoryFrame, StoredFrame
 from ..._arrays.values import HeldValues
-from ..._format.attributes import DTYPE_ATTRIBUTE
+from ..._format.attributes import DTYPE_ATTRIBUTE, encoding_of, text
 from ...errors import StoreError
 from .annotations import Annotations
 from .columns import ColumnReader, Group, RangeValues, is_stored_text, strings
@@ -135,14 +135,14 @@ def _open_path(path: Path, stack: ExitStack) -> Group:
 
 def _from_group(group: Group, name: str) -> Input:
     obs: Group = group["obs"]
-    if "raw" in group and group["raw"].attrs.get("encoding-type") != "null":
+    if "raw" in group and encoding_of(group["raw"]) != "null":
         raise StoreError(RAW.format(name=name))
-    stored = obs.attrs.get("encoding-type") == "dataframe" and hasattr(obs, "keys")
+    stored = encoding_of(obs) == "dataframe" and hasattr(obs, "keys")
     frame = StoredFrame(obs, RangeValues) if stored else MemoryFrame(read_elem(obs))
     opened = Input(name, frame.n_rows, _n_rows(group["var"]), partial(_annotations, group), _names(frame))
     _add_table(opened, "obs", frame)
     for path, elem in _elements(group):
-        encoding = elem.attrs.get("encoding-type", "")
+        encoding = encoding_of(elem)
         if encoding == "dataframe":
             _add_table(opened, path, StoredFrame(elem, RangeValues))
         elif encoding == "csr_matrix":
@@ -174,8 +174,7 @@ def _n_rows(table: Group) -> int:
     """Return the number of rows of a stored data frame."""
     if not hasattr(table, "keys"):  # in older files
         return int(table.shape[0])
-    index = table[str(table.attrs["_index"])]
-    return int((index["values"] if hasattr(index, "keys") else index).shape[0])
+    return n_rows_of(table[str(text(table.attrs["_index"]))])
 
 
 def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
@@ -190,12 +189,25 @@ def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
 
 def _add_table(opened: Input, path: str, frame: ObsFrame) -> None:
     where = f"`{path}` of {opened.name}"
+    names = [str(name) for name in frame.columns]
+    for name in names:
+        _check_name(name, f"Column {name!r} of {where}")
+    if len(set(names)) < len(names):
+        raise StoreError(f"Columns of {where} must have names that differ as strings, got {frame.columns}.")
     if frame.index_name is not None:
         opened.index_names[path] = str(frame.index_name)
     opened.tables[path] = {
         str(name): ColumnReader(frame.column(name), frame.n_rows, f"Column {name!r} of {where}")
         for name in frame.columns
     }
+
+
+def _check_name(name: str, what: str) -> None:
+    """Raise if zarr cannot hold an element of this name."""
+    if not name or "/" in name or "\\" in name or name in (".", "..", "zarr.json"):
+        raise StoreError(
+            f"{what} has a name that zarr does not allow, with a slash or reserved: rename it with `load_adata`."
+        )
 
 
 def _in_memory(table: Any) -> pd.DataFrame:
@@ -235,6 +247,8 @@ def _annotations_of(adata: ad.AnnData) -> Annotations:
 
 
 def _checked(opened: Input) -> Input:
+    for path in (*opened.matrices, *opened.tables):
+        _check_name(path.partition("/")[2] or path, f"`{path}` of {opened.name}")
     for path, reader in opened.matrices.items():
         shape = reader.info.shape
         if shape[0] != opened.n_obs:

@@ -11,6 +11,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
+from .._array_format import quiet_writing
 from .._blocks import Pick, SparseRows, gather
 from .._inputs.open import open_input
 from .._resources.pages import RowMemory
@@ -20,7 +21,7 @@ from .._shuffle.grouping import ordered
 from .._shuffle.job import ShuffleJob
 from .._state.manifest import dataset_number, flush
 from .._state.work import working
-from .._writing.tables import quiet_writing, table_of
+from .._writing.tables import table_of
 from .build import shuffle_rows
 from .call_identity import call_key, fingerprint, unchanged
 

@@ -10,7 +10,7 @@ import zarr
 from anndata.io import write_elem
 from zarr.storage import LocalStore
 
-from .._array_format import Format
+from .._array_format import Format, quiet_writing
 from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
 from .._schema.survey import Survey
@@ -18,7 +18,6 @@ from .._shuffle.in_memory import Streamed
 from .._shuffle.job import ShuffleJob
 from .._shuffle.order import InputOrder
 from .._writing.dataset import Target, write_dataset
-from .._writing.tables import quiet_writing
 
 if TYPE_CHECKING:
     import anndata as ad

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import zarr
+from anndata.io import write_elem
 
+from ...errors import StoreError
+from .._array_format import quiet_writing
 from .._inputs.annotations import Annotations
 from .._inputs.open import open_input
 from .names import AT_ONCE, hash_names, suffixes
-from .schema import describe, settle
+from .schema import SOURCE, describe, settle
 from .variables import join_annotations, refuse_ambiguous, select
 
 if TYPE_CHECKING:
@@ -107,6 +111,8 @@ def survey(
         earlier = np.empty(0, np.uint64)
         joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
         schema = settle(kept, select(joined, var_subset), sources=[one.name for one in kept])
+        _check_writable(schema.annotations, kept)
+    _warn_of_replaced(kept)
     kept_sources = [sources[i] for i in with_rows]
     names = _Names(kept_sources, open_source, np.cumsum([0, *(one.n_obs for one in kept)]))
     return Survey(kept_sources, kept, schema, suffixes(np.concatenate([earlier, *hashes]), names, len(earlier)))
@@ -131,6 +137,40 @@ def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
                 held = describe(opened, opened.annotations())
             hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
     return held, np.concatenate([np.empty(0, np.uint64), *hashes])
+
+
+def _check_writable(annotations: Annotations, inputs: Sequence[InputInfo]) -> None:
+    """Raise if annotations of the variables cannot be written, for a name or a type, before any row is read."""
+    if _why_unwritable(annotations) is None:
+        return
+    for name, found in (*((one.name, one.annotations) for one in inputs), ("all inputs together", annotations)):
+        if (problem := _why_unwritable(found)) is not None:
+            key, error = problem
+            raise StoreError(
+                f"`{key}` of {name} cannot be written: rename, convert or remove it with `load_adata`. {error}"
+            ) from error
+
+
+def _why_unwritable(annotations: Annotations) -> tuple[str, Exception] | None:
+    with quiet_writing():
+        group = zarr.group(zarr.storage.MemoryStore())
+        for key in ("var", "varm", "varp", "uns"):
+            try:
+                write_elem(group, key, getattr(annotations, key))
+            except Exception as error:
+                return key, error
+    return None
+
+
+def _warn_of_replaced(inputs: Sequence[InputInfo]) -> None:
+    """Warn of a column of ``obs`` that gives way to the name of the input."""
+    names = [one.name for one in inputs if SOURCE in dict(one.elements)["obs"]]  # type: ignore[operator]  # a table
+    if names:
+        warnings.warn(
+            f"Column {SOURCE!r} of `obs` is replaced by the name of the input in {', '.join(names)}: rename it with "
+            "`load_adata` to keep it.",
+            stacklevel=3,
+        )
 
 
 def _warn_of_extra(inputs: Sequence[InputInfo], index: pd.Index) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 from anndata.io import write_elem
 
 from ..._format.attributes import DTYPE_ATTRIBUTE
-from .._array_format import Format, codecs_for
+from .._array_format import Format, codecs_for, quiet_writing
 from .._blocks import SparseRows
 from .._resources.threads import ahead, workers
 from .._schema.schema import NAMES, DenseSchema, SparseSchema
 from .arrays import ArrayForm, LocalWriter, ZarrWriter, encoder
-from .tables import TABLE_CHUNK, TableWriter, quiet_writing
+from .tables import TABLE_CHUNK, TableWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

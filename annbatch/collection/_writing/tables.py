@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import zarr
 from anndata.io import write_elem
 
+from .._array_format import quiet_writing
 from .._schema.schema import NAMES, TableSchema, column_key
 
 if TYPE_CHECKING:
@@ -134,11 +132,3 @@ class _Column:
     def close(self) -> None:
         if self._n_held:
             self._write(self._n_held)
-
-
-@contextmanager
-def quiet_writing() -> Iterator[None]:
-    """Let anndata write strings that may be missing, and zarr strings without a warning about other readers."""
-    with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
