@@ -98,7 +98,7 @@ class ChunkLocations:
 
     def _announce(self, reads: Reads) -> None:
         begin, n_bytes = self.offset, self.nbytes
-        if not self._layout.blosc:
+        if self._layout.codecs.plain:
             size = self._layout.dtype.itemsize
             begin = begin + (reads.start - reads.chunk * self._layout.chunk) * size
             n_bytes = (reads.stop - reads.start) * size

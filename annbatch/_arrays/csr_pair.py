@@ -162,9 +162,11 @@ class CsrPair:
         ):
             return [(part, pieces.part(part), None) for part in split_evenly(pieces.length, n_jobs)]
         (gap, stretch), (other_gap, other_stretch) = data.tuning(), indices.tuning()
-        reads = plan_reads(
-            pieces, chunk=data.layout.chunk, gap=max(gap, other_gap), stretch=min(stretch, other_stretch)
-        )
+        whole = data.layout.codecs.whole or indices.layout.codecs.whole
+        stretch = (max if whole else min)(stretch, other_stretch)
+        reads = plan_reads(pieces, chunk=data.layout.chunk, gap=max(gap, other_gap), stretch=stretch)
+        data.count(pieces, reads)
+        indices.count(pieces, reads)
         values, columns = data.locate(reads), indices.locate(reads)
         shares: list[tuple[slice, Pieces, Share | None]] = []
         for part in split_evenly(pieces.length, max(values.n_jobs(n_jobs), columns.n_jobs(n_jobs))):

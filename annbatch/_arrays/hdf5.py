@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from .._format.codecs import ChunkCodecs
 from .._format.layout import ChunkLayout
 from .._kernels.inflate import inflate_chunks
 from .._plan.ranges import item_size
@@ -215,7 +216,7 @@ class H5Layout(ChunkLayout):
             sharded=False,
             index_first=False,
             index_checksum=False,
-            blosc=False,
+            codecs=ChunkCodecs(),
             fill_value=0,
             complete=True,
             keys=("", "/"),

@@ -40,13 +40,14 @@ WHAT_FAILED = {
     -3: "does not hold the expected chunk (damaged)",
     -4: "holds a chunk that does not decode (damaged)",
     -5: "holds column numbers beyond the matrix (damaged)",
+    -6: "holds a chunk that does not match its checksum (damaged)",
 }
 
 _local = threading.local()
 
 
 class NativeArray(StoredArray):
-    """An array on the local disk, read with ``pread`` and decoded (Blosc or uncompressed) straight to its destination.
+    """An array on the local disk, read with ``pread`` and decoded straight to its destination.
 
     Parameters
     ----------
@@ -118,6 +119,7 @@ class NativeArray(StoredArray):
             return []
         gap, stretch = self.tuning()
         reads = plan_reads(pieces, chunk=self.layout.chunk, gap=gap, stretch=stretch)
+        self.count(pieces, reads)
         located = self.locate(reads)
         parts = split_evenly(reads.stop - reads.start, located.n_jobs(n_jobs))
         return [
@@ -127,9 +129,18 @@ class NativeArray(StoredArray):
 
     def tuning(self) -> tuple[int, int]:
         """Return how many elements are cheaper to decode in vain than to skip, and how many to decode at once."""
+        if self.layout.codecs.whole:  # a chunk is decoded once, and none between two pieces
+            return self.layout.chunk - 1, self.layout.chunk
         block, size = self._block_elements(), self.dtype.itemsize
-        gap = max(block if self.layout.blosc else 0, _GAP_BYTES // size)
+        gap = max(block if self.layout.codecs.compressor else 0, _GAP_BYTES // size)
         return gap, min(self.layout.chunk, max(1, _STRETCH_BYTES // size // block) * block)
+
+    def count(self, pieces: Pieces, reads: Reads) -> None:
+        """Count the bytes of pieces, and those of the chunks decoded for them, where chunks are decoded as a whole."""
+        if self.layout.codecs.whole:
+            size = self.dtype.itemsize
+            self.requested_bytes += int(pieces.length.sum()) * size
+            self.decoded_bytes += len(reads) * min(self.layout.chunk, self.layout.size) * size
 
     def locate(self, reads: Reads) -> ChunkLocations:
         """Locate the chunks of reads, and announce the reads to a cold disk."""
@@ -150,22 +161,31 @@ class NativeArray(StoredArray):
         scratch
             Name of the thread's memory to decode into: two arrays that are read together need two.
         """
-        from .._kernels.clib import blosc_context
+        from .._kernels.contexts import NUMBERS, context
         from .._kernels.decode import StoredChunks
+        from .._kernels.decompress import room_for
 
-        layout = self.layout
-        longest = int((reads.stop - reads.start).max(initial=1)) * self.dtype.itemsize
-        decoded = _scratch(scratch, longest + 256)
+        layout, size = self.layout, self.dtype.itemsize
+        codecs, chunk_bytes = layout.codecs, layout.chunk * size
+        codec = NUMBERS[codecs.compressor]
+        longest = int((reads.stop - reads.start).max(initial=1)) * size
+        room = room_for(chunk_bytes, located.largest) if codecs.whole else 0
+        decoded = _scratch(scratch, max(longest, room) + 256)
         return StoredChunks(
-            context=blosc_context() if layout.blosc else 0,
+            codec=codec,
+            context=context(codec),
+            whole=codecs.whole,
+            checksum=codecs.checksum,
+            big_endian=codecs.big_endian,
+            transposed=layout.chunk // layout.item if codecs.transposed else 0,
             fd=located.fd,
             offset=located.offset,
             nbytes=located.nbytes,
             chunk=layout.chunk,
-            blosc=layout.blosc,
             fill=np.frombuffer(np.array(layout.fill_value, dtype=self.dtype).tobytes(), dtype=np.uint8),
-            encoded=_scratch("encoded", located.largest + 64 if layout.blosc else 0),
+            encoded=_scratch("encoded", 0 if codecs.plain else located.largest + 64),
             decoded=decoded,
+            stored_order=_scratch("stored order", room + 256 if codecs.transposed else 0).view(stored),
             values=decoded.view(stored),
             limit=self._limit,
         )
@@ -186,9 +206,9 @@ class NativeArray(StoredArray):
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
         """Return the error for a kernel's status, with the file, the chunk and the array."""
-        from .._kernels.clib import forget_context
+        from .._kernels.contexts import forget_contexts
 
-        forget_context()
+        forget_contexts()
         layout = self.layout
         number, within = divmod(chunk, layout.per_file)
         where = f"chunk {chunk}" + (f" (number {within} in its shard)" if layout.sharded else "")
@@ -198,7 +218,7 @@ class NativeArray(StoredArray):
         """Return the elements of a Blosc block, the least that can be decoded, as the first chunk's header gives it."""
         if self._block is None:
             self._block = self.layout.chunk
-            if self.layout.blosc:
+            if self.layout.codecs.compressor:
                 file = self._files.get(0)
                 header = os.pread(file.fd, HEADER, int(file.offset[0])) if file.fd >= 0 and file.offset[0] >= 0 else b""
                 block_bytes = int.from_bytes(header[8:12], "little")

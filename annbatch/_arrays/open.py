@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from .rows import CsrSource, DenseSource
 from .values import HeldValues, StoredValues
 
 if TYPE_CHECKING:
+    from .._format.codecs import ChunkCodecs
     from .array import StoredArray
 
 RowSource: TypeAlias = CsrSource | DenseSource
@@ -107,7 +109,7 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
 
         return open_hdf5(array, limit=limit)
     layout, fallback = chunk_layout(array), ZarrLibraryArray(array, limit=limit)
-    if layout is None or (layout.blosc and not _has_blosc()):
+    if layout is None or _lacks_decoder(layout.codecs):
         return fallback
     if not isinstance(layout.folder, Path):
         from .remote import remote_array
@@ -118,10 +120,20 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     return NativeArray(layout, fallback=fallback, limit=limit)
 
 
-def _has_blosc() -> bool:
-    from .._kernels.clib import BLOSC
+def _lacks_decoder(codecs: ChunkCodecs) -> bool:
+    from .._kernels.contexts import package_lacking
 
-    return BLOSC is not None
+    for codec in filter(None, (codecs.compressor, "crc32c" if codecs.checksum else "")):
+        package = package_lacking(codec)
+        if package and codec != "blosc":  # of which importing the kernels warned
+            warnings.warn(
+                f"The installed {package} exports no decoder of {codec}: such arrays are read through zarr, which is "
+                f"slower. `pip install {package}` installs one that does.",
+                stacklevel=3,
+            )
+        if package:
+            return True
+    return False
 
 
 def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:

@@ -49,27 +49,26 @@ class RemoteArray(NativeArray):
         Layout of the array in the store.
     store
         The object store.
-    block
-        Bytes of a Blosc block, if the metadata give them; 0 otherwise.
     fallback, limit
         As for :class:`~annbatch._arrays.native.NativeArray`.
     """
 
     def __init__(
-        self, layout: ChunkLayout, store: RemoteStore, block: int, *, fallback: StoredArray, limit: int | None = None
+        self, layout: ChunkLayout, store: RemoteStore, *, fallback: StoredArray, limit: int | None = None
     ) -> None:
         super().__init__(layout, fallback=fallback, limit=limit)
         self.store = store
         self.items_per_fetch = layout.chunk // layout.item
-        self._block = min(layout.chunk, block // layout.dtype.itemsize) or (layout.chunk if layout.blosc else 1)
-        self._given = (layout, store, block)
+        block = layout.codecs.block_bytes // layout.dtype.itemsize
+        self._block = min(layout.chunk, block) or (layout.chunk if layout.codecs.compressor else 1)
+        self._given = (layout, store)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(RemoteArray, fallback=self._fallback, limit=self._limit), self._given
 
     def describe(self) -> str:
         """Describe how the array is read."""
-        return f"zarr (native, {'Blosc' if self.layout.blosc else 'uncompressed'}, object store)"
+        return f"zarr (native, {self.layout.codecs.describe()}, object store)"
 
     def locate(self, reads: Reads) -> RemoteChunks:
         """Locate the chunks of reads, and request their bytes."""
@@ -95,9 +94,9 @@ class RemoteArray(NativeArray):
 
     def error(self, status: int, chunk: int) -> CorruptDataError:
         """Return the error for a kernel's status, with the object, the chunk and the array."""
-        from .._kernels.clib import forget_context
+        from .._kernels.contexts import forget_contexts
 
-        forget_context()
+        forget_contexts()
         number, within = divmod(chunk, self.layout.per_file)
         path = str(self.layout.file(number))
         if self.store.cache is not None and self.layout.sharded:  # so that the next read requests it again
@@ -228,7 +227,7 @@ class RemoteChunks(ChunkLocations):
         array, layout, nbytes = self._array, self._layout, self.nbytes
         begin, end = offset[selection], offset[selection] + nbytes[selection]
         low = np.zeros(len(selection), dtype=np.int64)
-        if not layout.blosc and array.store.cache is None:  # of an uncompressed chunk, only the stretch itself
+        if layout.codecs.plain and array.store.cache is None:  # of an uncompressed chunk, only the stretch itself
             size, chunk = layout.dtype.itemsize, reads.chunk[selection]
             wrong = np.flatnonzero(nbytes[selection] != layout.chunk * size)
             if len(wrong):
@@ -315,12 +314,4 @@ def remote_array(
 
     given: Any = array.store
     store = given if isinstance(given, RemoteStore) else RemoteStore(given, read_only=True)
-    return RemoteArray(layout, store, _block_bytes(array.metadata.to_dict()), fallback=fallback, limit=limit)
-
-
-def _block_bytes(metadata: dict[str, Any]) -> int:
-    """Return the bytes of a Blosc block in the metadata; 0 if Blosc chooses them."""
-    codecs = metadata["codecs"]
-    if codecs[0]["name"] == "sharding_indexed":
-        codecs = codecs[0]["configuration"]["codecs"]
-    return int(codecs[1]["configuration"].get("blocksize") or 0) if len(codecs) > 1 else 0
+    return RemoteArray(layout, store, fallback=fallback, limit=limit)

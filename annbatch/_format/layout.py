@@ -1,4 +1,4 @@
-"""The layout of a zarr v3 array in files, as far as the native reader knows it."""
+"""The layout of a zarr array in files, as far as the native reader knows it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from .._plan.ranges import item_size
 from .attributes import COMPLETE_ATTRIBUTE
+from .codecs import ChunkCodecs, codecs_of_v2, codecs_of_v3
 
 if TYPE_CHECKING:
     import zarr
-
-_BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,8 @@ class ChunkLayout:
         Whether the index is at the beginning.
     index_checksum
         Whether a CRC-32C follows the index.
-    blosc
-        Whether chunks are Blosc-compressed; they are uncompressed otherwise.
+    codecs
+        How chunks are encoded.
     fill_value
         Value of chunks that were not written.
     complete
@@ -56,7 +55,7 @@ class ChunkLayout:
     sharded: bool
     index_first: bool
     index_checksum: bool
-    blosc: bool
+    codecs: ChunkCodecs
     fill_value: Any
     complete: bool
     keys: tuple[str, str]
@@ -78,7 +77,7 @@ class ChunkLayout:
 
     def describe(self) -> str:
         """Describe how arrays of this layout are read."""
-        return f"zarr (native, {'Blosc' if self.blosc else 'uncompressed'})"
+        return f"zarr (native, {self.codecs.describe()})"
 
     def file(self, number: int) -> PurePath:
         """Return the path of a chunk file; all axes but the first have one chunk, numbered 0."""
@@ -89,26 +88,32 @@ class ChunkLayout:
 def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
     """Return the layout of an array on a local disk or in an object store; None if the native reader does not know it.
 
-    It knows zarr v3, little-endian, sharded or not, Blosc or no compression, chunked along the first axis only.
+    It knows zarr v3, sharded or not, and v2, chunked along the first axis only, with the codecs of
+    :mod:`annbatch._format.codecs`.
     """
     metadata: dict[str, Any] = array.metadata.to_dict()
-    folder = _folder(array)
-    if folder is None or metadata.get("zarr_format") != 3 or metadata.get("storage_transformers"):
+    folder, sharding = _folder(array), None
+    if folder is None or array.dtype.kind not in "biuf" or not array.shape:
         return None
-    grid, keys = metadata["chunk_grid"], _chunk_keys(metadata["chunk_key_encoding"])
-    if grid["name"] != "regular" or keys is None or array.dtype.kind not in "biuf" or not array.shape:
-        return None
-    outer = tuple(grid["configuration"]["chunk_shape"])
-    codecs, inner, sharding = metadata["codecs"], outer, None
-    if codecs[0]["name"] == "sharding_indexed":
-        if len(codecs) > 1:
+    if metadata["zarr_format"] == 2:
+        keys: tuple[str, str] | None = "", metadata.get("dimension_separator", ".")
+        outer = inner = tuple(metadata["chunks"])
+        codecs = codecs_of_v2(metadata, array.dtype)
+    else:
+        grid, keys = metadata["chunk_grid"], _chunk_keys(metadata["chunk_key_encoding"])
+        if grid["name"] != "regular" or metadata.get("storage_transformers"):
             return None
-        sharding = codecs[0]["configuration"]
-        codecs, inner = sharding["codecs"], tuple(sharding["chunk_shape"])
-    blosc = _is_blosc(codecs, array.dtype, inner[0] * item_size(array.shape) * array.dtype.itemsize)
+        outer = inner = tuple(grid["configuration"]["chunk_shape"])
+        names = metadata["codecs"]
+        if names[0]["name"] == "sharding_indexed":
+            if len(names) > 1:
+                return None
+            sharding = names[0]["configuration"]
+            names, inner = sharding["codecs"], tuple(sharding["chunk_shape"])
+        codecs = codecs_of_v3(names, array.dtype, inner)
     index_checksum = False if sharding is None else _index_has_checksum(sharding["index_codecs"])
     rows_only = outer[1:] == inner[1:] == array.shape[1:] and all(array.shape[1:]) and array.shape[0] > 0
-    if blosc is None or index_checksum is None or not rows_only:
+    if keys is None or codecs is None or index_checksum is None or not rows_only:
         return None
     return ChunkLayout(
         folder=folder,
@@ -119,8 +124,8 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
         sharded=sharding is not None,
         index_first=sharding is not None and sharding.get("index_location", "end") == "start",
         index_checksum=index_checksum,
-        blosc=blosc,
-        fill_value=array.fill_value,
+        codecs=codecs,
+        fill_value=0 if array.fill_value is None else array.fill_value,
         complete=bool(array.attrs.get(COMPLETE_ATTRIBUTE, False)),
         keys=keys,
     )
@@ -144,24 +149,6 @@ def _chunk_keys(encoding: dict[str, Any]) -> tuple[str, str] | None:
     if encoding["name"] == "v2":
         return "", configuration.get("separator", ".")
     return None
-
-
-def _is_blosc(codecs: list[dict[str, Any]], dtype: np.dtype, chunk_bytes: int) -> bool | None:
-    """Return whether chunks are Blosc-compressed (True) or uncompressed (False); None for anything else."""
-    names = [codec["name"] for codec in codecs]
-    if names not in (["bytes"], ["bytes", "blosc"]):
-        return None
-    endian = (codecs[0].get("configuration") or {}).get("endian", "little")
-    if endian != "little" and dtype.itemsize > 1:
-        return None
-    if len(codecs) == 1:
-        return False
-    blosc = codecs[1]["configuration"]
-    # Blosc decodes whole items of its `typesize`. If that and the dtype's size do not nest, values begin in the middle
-    # of an item; if a chunk is not a multiple of it, the last values cannot be decoded.
-    size = blosc.get("typesize") or 1
-    nested = (dtype.itemsize % size == 0 or size % dtype.itemsize == 0) and chunk_bytes % size == 0
-    return True if blosc["cname"] in _BLOSC_COMPRESSORS and nested else None
 
 
 def _index_has_checksum(codecs: list[dict[str, Any]]) -> bool | None:

@@ -1,17 +1,16 @@
-"""The C functions that kernels call: ``pread`` and ``memcpy`` of the C library, and the decoder of Blosc.
+"""The C functions that kernels call: ``pread`` and ``memcpy`` of the C library, and decoders of libraries in wheels.
 
 numba caches kernels that call C functions by name, not by address. The name is resolved when the kernel is loaded, so
-its library must be in the process by then: importing this module loads Blosc.
+its library must be in the process by then: importing this module loads them.
 """
 
 from __future__ import annotations
 
 import ctypes
-import threading
 import warnings
-import weakref
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 from numba import types
@@ -49,26 +48,38 @@ def load_library(package: str, patterns: tuple[str, ...], functions: tuple[str, 
     return None
 
 
+def function(library: ctypes.CDLL | None, name: str, signature: Any) -> types.ExternalFunction:
+    """Return a library's function for kernels, by a name of its own: other libraries in the process export the same.
+
+    Where the library lacks it, the name leads to a stand-in, so that kernels load; nothing may call it then.
+    """
+    found = getattr(library, name, ctypes.pythonapi.Py_IsInitialized)
+    llvm.add_symbol(f"annbatch_{name}", ctypes.cast(found, ctypes.c_void_p).value)
+    return types.ExternalFunction(f"annbatch_{name}", signature)
+
+
 BLOSC = load_library(
     "blosc2",
     # In the wheel, and in the environment, where conda keeps it.
     tuple(f"{folder}/libblosc2{end}" for folder in ("lib", "../../..") for end in (".so*", "*.dylib")),
     ("blosc2_init", "blosc2_create_dctx", "blosc2_free_ctx", "blosc2_getitem_ctx"),
 )
-"""The library of c-blosc2; None if none exports its decoder: zarr's codecs read and write Blosc then."""
+"""The library of c-blosc2, which holds LZ4 and zstd, too; None if none exports Blosc's decoder."""
 
+DEFLATE = load_library(
+    "deflate",
+    ("_deflate*",),
+    ("libdeflate_alloc_decompressor", "libdeflate_free_decompressor", "libdeflate_zlib_decompress"),
+)
+"""libdeflate, which the extension of the package ``deflate`` exports; None if it does not."""
 
-class _DecompressionParameters(ctypes.Structure):
-    """``blosc2_dparams``, padded so that fields that later versions add read as zero."""
-
-    _fields_ = (
-        ("nthreads", ctypes.c_int16),
-        ("schunk", ctypes.c_void_p),
-        ("postfilter", ctypes.c_void_p),
-        ("postparams", ctypes.c_void_p),
-        ("typesize", ctypes.c_int32),
-        ("later", ctypes.c_int64 * 8),
-    )
+CRC32C = load_library(
+    "google_crc32c",
+    # In the wheels for Linux and for macOS, and in the environment, where conda keeps it.
+    ("../google_crc32c.libs/libcrc32c*", ".dylibs/libcrc32c*", "../../../libcrc32c*.so*", "../../../libcrc32c*.dylib"),
+    ("crc32c_value",),
+)
+"""Google's CRC32C; None if there is none."""
 
 
 if BLOSC is None:
@@ -77,13 +88,7 @@ if BLOSC is None:
         "slower. `pip install blosc2` installs one.",
         stacklevel=2,
     )
-    # Kernels that read uncompressed chunks name the decoder, too, and must load. Nothing calls this stand-in.
-    llvm.add_symbol("blosc2_getitem_ctx", ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
 else:
-    BLOSC.blosc2_create_dctx.restype = ctypes.c_void_p
-    BLOSC.blosc2_create_dctx.argtypes = [_DecompressionParameters]
-    BLOSC.blosc2_free_ctx.restype = None
-    BLOSC.blosc2_free_ctx.argtypes = [ctypes.c_void_p]
     BLOSC.blosc2_init()
 
 pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
@@ -92,7 +97,8 @@ pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, type
 memcpy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
 """``memcpy(to, from, count)``."""
 
-blosc_getitem = types.ExternalFunction(
+blosc_getitem = function(
+    BLOSC,
     "blosc2_getitem_ctx",
     types.intc(types.uintp, types.uintp, types.int32, types.intc, types.intc, types.uintp, types.int32),
 )
@@ -101,29 +107,5 @@ blosc_getitem = types.ExternalFunction(
 Decodes only the blocks that hold the items. Measured as fast as ``blosc2_decompress_ctx`` on whole chunks.
 """
 
-_local = threading.local()
-
-
-class _Context:
-    """A Blosc context, freed with its thread."""
-
-    def __init__(self) -> None:
-        assert BLOSC is not None, "the caller decodes Blosc, for which the library must be there"
-        address = BLOSC.blosc2_create_dctx(_DecompressionParameters(nthreads=1, typesize=8))
-        if not address:
-            raise MemoryError("Blosc could not create a decompression context.")
-        self.address = int(address)
-        weakref.finalize(self, BLOSC.blosc2_free_ctx, self.address)
-
-
-def blosc_context() -> int:
-    """Return the address of this thread's decompression context, which holds Blosc's scratch memory."""
-    if not hasattr(_local, "context"):
-        _local.context = _Context()
-    return int(_local.context.address)
-
-
-def forget_context() -> None:
-    """Drop this thread's context: state that a damaged chunk left in it would spoil intact chunks."""
-    if hasattr(_local, "context"):
-        del _local.context
+crc32c = function(CRC32C, "crc32c_value", types.uint32(types.uintp, types.uintp))
+"""``crc32c_value(data, size)``."""

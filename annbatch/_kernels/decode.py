@@ -1,8 +1,8 @@
 """Fetch, decode and scatter in native code: from a chunk on disk straight to the finished batch.
 
-One call reads many stretches without the GIL: ``pread`` fetches the part of a chunk that is needed, Blosc decodes it to
-scratch memory that stays in the core's cache, and each row fragment is copied to the batch, cast on the way. There is
-no second pass.
+One call reads many stretches without the GIL: ``pread`` fetches the part of a chunk that is needed, a codec decodes it
+to scratch memory that stays in the core's cache, and each row fragment is copied to the batch, cast on the way. There
+is no second pass.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import numba as nb
 import numpy as np
 
 from .blosc_header import EXTENDED, HEADER, STORED
-from .clib import blosc_getitem, memcpy, pread
+from .clib import blosc_getitem, crc32c, memcpy, pread
+from .contexts import BLOSC_CHUNK, PLAIN
 from .copy import LARGE, LONG, copy, fence, prefetch
+from .decompress import decompress
 from .intrinsics import borrowed
 
-DONE, READ_FAILED, TOO_SHORT, NOT_THE_CHUNK, UNDECODABLE, OUT_OF_RANGE = 0, -1, -2, -3, -4, -5
+DONE, READ_FAILED, TOO_SHORT, NOT_THE_CHUNK, UNDECODABLE, OUT_OF_RANGE, NOT_THE_CHECKSUM = 0, -1, -2, -3, -4, -5, -6
 
 Fields: TypeAlias = tuple[np.ndarray, ...]
 
@@ -30,34 +32,49 @@ class StoredChunks(NamedTuple):
 
     Attributes
     ----------
+    codec
+        Number of the compressor; see :mod:`~annbatch._kernels.contexts`.
     context
-        Address of the thread's Blosc context.
+        Address of the thread's working memory for it.
+    whole
+        Whether a chunk is decoded from its beginning.
+    checksum
+        Whether a CRC-32C follows each chunk.
+    big_endian
+        Whether values are big-endian.
+    transposed
+        Items per chunk if the chunk's first axis is stored last; 0 otherwise.
     fd, offset, nbytes
         ``(n_reads,)`` int64: file descriptor, offset and size of the chunk of each read. An ``fd`` of -1 makes
         ``offset`` an address; an ``offset`` of -1 is a chunk that was never written.
     chunk
         Elements per chunk.
-    blosc
-        Whether chunks are Blosc-compressed; plain bytes otherwise.
     fill
         Bytes of the fill value.
     encoded, decoded
         Scratch memory, in bytes.
+    stored_order
+        Scratch memory for a transposed chunk, as values.
     values
         ``decoded`` as values, of the array's dtype or an integer of the same size.
     limit
         Bound that values must be below; -1 for none.
     """
 
+    codec: int
     context: int
+    whole: bool
+    checksum: bool
+    big_endian: bool
+    transposed: int
     fd: np.ndarray
     offset: np.ndarray
     nbytes: np.ndarray
     chunk: int
-    blosc: bool
     fill: np.ndarray
     encoded: np.ndarray
     decoded: np.ndarray
+    stored_order: np.ndarray
     values: np.ndarray
     limit: int
 
@@ -80,6 +97,15 @@ def fetch(fd: int, out: np.ndarray, start: int, n: int, offset: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
+def is_blosc_chunk(encoded: np.ndarray, nbytes: int, chunk_bytes: int) -> bool:
+    """Return whether the header of a Blosc chunk states the sizes that it should."""
+    words = encoded.view(np.int32)
+    decoded_size, block, encoded_size = np.int64(words[1]), np.int64(words[2]), np.int64(words[3])
+    right = decoded_size == chunk_bytes and encoded_size == nbytes and block > 0
+    return right and encoded[2] & EXTENDED != EXTENDED
+
+
+@nb.njit(nogil=True, cache=True)
 def fetch_blocks(fd: int, offset: int, nbytes: int, low: int, high: int, chunk_bytes: int, encoded: np.ndarray) -> int:
     """Fetch the parts of a Blosc chunk that decode to its bytes ``low:high``, to where they lie in the chunk.
 
@@ -91,12 +117,10 @@ def fetch_blocks(fd: int, offset: int, nbytes: int, low: int, high: int, chunk_b
     status = fetch(fd, encoded, 0, head, offset)
     if status != DONE:
         return status
+    if not is_blosc_chunk(encoded, nbytes, chunk_bytes):
+        return NOT_THE_CHUNK
     words = encoded.view(np.int32)
-    decoded_size, block, encoded_size = np.int64(words[1]), np.int64(words[2]), np.int64(words[3])
-    if decoded_size != chunk_bytes or encoded_size != nbytes or block <= 0:
-        return NOT_THE_CHUNK
-    if encoded[2] & EXTENDED == EXTENDED:
-        return NOT_THE_CHUNK
+    decoded_size, block = np.int64(words[1]), np.int64(words[2])
     if head == nbytes:
         return nbytes
     first, last, n_blocks = low // block, (high - 1) // block, -(-decoded_size // block)
@@ -161,6 +185,90 @@ def decode_blosc(context: int, encoded: np.ndarray, nbytes: int, low: int, high:
 
 
 @nb.njit(nogil=True, cache=True)
+def read_whole(array: StoredChunks, r: int, low: int, high: int, chunk_bytes: int) -> int:
+    """Fetch the chunk of stretch ``r``, check it and decode it to ``array.decoded``, at least its bytes ``low:high``.
+
+    Returns where these begin, or an error.
+    """
+    encoded, n_bytes = array.encoded, array.nbytes[r]
+    if n_bytes > encoded.size:
+        return NOT_THE_CHUNK
+    status = fetch(array.fd[r], encoded, 0, n_bytes, array.offset[r])
+    if status != DONE:
+        return status
+    if array.checksum:
+        n_bytes -= 4
+        if n_bytes < 0:
+            return NOT_THE_CHUNK
+        stated = np.uint32(0)
+        for i in range(4):
+            stated |= np.uint32(encoded[n_bytes + i]) << np.uint32(8 * i)
+        if crc32c(np.uint64(encoded.ctypes.data), np.uint64(n_bytes)) != stated:
+            return NOT_THE_CHECKSUM
+    out, from_, to = array.decoded, low, high
+    if array.transposed:
+        out, from_, to = array.stored_order.view(np.uint8), 0, chunk_bytes
+    if array.codec == PLAIN:
+        if n_bytes != chunk_bytes:
+            return NOT_THE_CHUNK
+        begin = 0
+        memcpy(np.uint64(out.ctypes.data), np.uint64(encoded.ctypes.data + from_), np.uint64(to - from_))
+    elif array.codec == BLOSC_CHUNK:
+        if n_bytes < HEADER or not is_blosc_chunk(encoded, n_bytes, chunk_bytes):
+            return NOT_THE_CHUNK
+        begin = decode_blosc(array.context, encoded, n_bytes, from_, to, out)
+    else:
+        begin = from_
+        if not decompress(array.codec, array.context, encoded, n_bytes, to, chunk_bytes, out):
+            return UNDECODABLE
+    if array.transposed and begin >= 0:
+        if begin != 0:
+            return NOT_THE_CHUNK
+        size = array.values.itemsize
+        stored = array.stored_order[: array.chunk]
+        copy_transposed(stored, array.transposed, low // size, array.values[: (high - low) // size])
+    return begin
+
+
+@nb.njit(nogil=True, cache=True)
+def copy_transposed(stored: np.ndarray, n_items: int, first: int, out: np.ndarray) -> None:
+    """Copy values from number ``first`` of a chunk to ``out``; the chunk is stored with its first axis, of items, last.
+
+    Values that lie together are read by 16, one for each of as many items: a cache line of most dtypes.
+    """
+    item = stored.size // n_items
+    begin, stop = first // item, -(-(first + out.size) // item)
+    for some in range(begin, stop, 16):
+        for j in range(item):
+            for i in range(some, min(some + 16, stop)):
+                to = i * item + j - first
+                if 0 <= to < out.size:
+                    out[to] = stored[j * n_items + i]
+
+
+@nb.njit(nogil=True, cache=True)
+def swap_bytes(values: np.ndarray, size: int) -> None:
+    """Reverse the bytes of each value of ``size`` bytes."""
+    if size == 2:
+        two = values.view(np.uint16)
+        for i in range(two.size):
+            two[i] = (two[i] >> 8) | (two[i] << 8)
+    elif size == 4:
+        four = values.view(np.uint32)
+        for i in range(four.size):
+            x = four[i]
+            four[i] = (x >> 24) | ((x >> 8) & 0xFF00) | ((x << 8) & 0xFF0000) | (x << 24)
+    elif size == 8:
+        eight = values.view(np.uint64)
+        for i in range(eight.size):
+            x = eight[i]
+            mask, other = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+            x = ((x >> np.uint64(8)) & mask) | ((x & mask) << np.uint64(8))
+            x = ((x >> np.uint64(16)) & other) | ((x & other) << np.uint64(16))
+            eight[i] = (x >> np.uint64(32)) | (x << np.uint64(32))
+
+
+@nb.njit(nogil=True, cache=True)
 def read_stretch(array: StoredChunks, reads: Fields, r: int) -> tuple[int, int]:
     """Read stretch ``r`` to ``array.decoded``; return where in it, or an error, and the number of bytes fetched.
 
@@ -180,15 +288,22 @@ def read_stretch(array: StoredChunks, reads: Fields, r: int) -> tuple[int, int]:
         for i in range(high - low):
             decoded[i] = array.fill[i % array.fill.size]
         return 0, 0
-    if not array.blosc:
+    if array.whole:
+        fetched = nbytes[r]
+        begin = read_whole(array, r, low, high, chunk_bytes)
+    elif array.codec == PLAIN:
         if nbytes[r] != chunk_bytes:
             return NOT_THE_CHUNK, 0
-        status = fetch(fd[r], decoded, 0, high - low, offset[r] + low)
-        return status, high - low
-    fetched = fetch_blocks(fd[r], offset[r], nbytes[r], low, high, chunk_bytes, array.encoded)
-    if fetched < 0:
-        return fetched, 0
-    return decode_blosc(array.context, array.encoded, nbytes[r], low, high, decoded), fetched
+        fetched = high - low
+        begin = fetch(fd[r], decoded, 0, fetched, offset[r] + low)
+    else:
+        fetched = fetch_blocks(fd[r], offset[r], nbytes[r], low, high, chunk_bytes, array.encoded)
+        if fetched < 0:
+            return fetched, 0
+        begin = decode_blosc(array.context, array.encoded, nbytes[r], low, high, decoded)
+    if array.big_endian and begin >= 0 and begin % size == 0:
+        swap_bytes(decoded[begin : begin + high - low], size)
+    return begin, fetched
 
 
 @nb.njit(nogil=True, cache=True)

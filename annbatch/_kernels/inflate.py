@@ -6,45 +6,18 @@ GB/s with it, 1.2 and 0.46 with ISA-L, 0.6 and 0.25 with zlib, which is used whe
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
-import weakref
 import zlib
-from typing import Any
 
 import numba as nb
 import numpy as np
-from numba import types
 
-from .clib import load_library, pread
-
-_inflate = types.ExternalFunction(
-    "libdeflate_zlib_decompress",
-    types.intc(types.uintp, types.uintp, types.uintp, types.uintp, types.uintp, types.uintp),
-)
-"""``libdeflate_zlib_decompress(decompressor, data, size, out, out_size, NULL)``: 0 if it fills ``out`` exactly."""
-
-
-_FUNCTIONS = "libdeflate_alloc_decompressor", "libdeflate_free_decompressor", "libdeflate_zlib_decompress"
-_library: Any = load_library("deflate", ("_deflate*",), _FUNCTIONS)
-if _library is not None:
-    _library.libdeflate_alloc_decompressor.restype = ctypes.c_void_p
-    _library.libdeflate_free_decompressor.restype = None
-    _library.libdeflate_free_decompressor.argtypes = [ctypes.c_void_p]
+from .clib import DEFLATE, pread
+from .contexts import ZLIB, context
+from .decompress import decompress
 
 _local = threading.local()
-
-
-class _Decompressor:
-    """libdeflate's working memory, freed with its thread."""
-
-    def __init__(self) -> None:
-        address = _library.libdeflate_alloc_decompressor()
-        if not address:
-            raise MemoryError("libdeflate could not create a decompressor.")
-        self.address = int(address)
-        weakref.finalize(self, _library.libdeflate_free_decompressor, self.address)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -57,9 +30,8 @@ def _inflate_chunks(
         got = pread(np.int32(file), np.uint64(raw.ctypes.data), np.uint64(sizes[i]), np.int64(offsets[i]))
         if got != sizes[i]:
             return i
-        room = np.uint64(out.ctypes.data + i * length)
-        source, size = np.uint64(raw.ctypes.data), np.uint64(sizes[i])
-        if _inflate(np.uint64(decompressor), source, size, room, np.uint64(length), np.uint64(0)):
+        room = out[i * length : (i + 1) * length]
+        if not decompress(ZLIB, decompressor, raw, sizes[i], length, length, room):
             return i
     return -1
 
@@ -81,14 +53,12 @@ def inflate_chunks(file: int, offsets: np.ndarray, sizes: np.ndarray, out: np.nd
     int
         Number of the first chunk that is damaged or truncated; -1 for none.
     """
-    if _library is None:
+    if DEFLATE is None:
         return _inflate_by_zlib(file, offsets, sizes, out)
-    if not hasattr(_local, "decompressor"):
-        _local.decompressor, _local.raw = _Decompressor(), np.empty(0, np.uint8)
     largest = int(sizes.max(initial=0))
-    if len(_local.raw) < largest:
+    if not hasattr(_local, "raw") or len(_local.raw) < largest:
         _local.raw = np.empty(largest, np.uint8)
-    return int(_inflate_chunks(file, offsets, sizes, _local.decompressor.address, _local.raw, out))
+    return int(_inflate_chunks(file, offsets, sizes, context(ZLIB), _local.raw, out))
 
 
 def _inflate_by_zlib(file: int, offsets: np.ndarray, sizes: np.ndarray, out: np.ndarray) -> int:

@@ -13,7 +13,8 @@ from serve import serve
 from annbatch import DatasetCollection
 from annbatch._arrays.chunk_files import ChunkFiles
 from annbatch._format.layout import chunk_layout
-from annbatch._kernels.clib import blosc_context, blosc_getitem
+from annbatch._kernels.clib import blosc_getitem
+from annbatch._kernels.contexts import BLOSC_CHUNK, context
 
 MOST_ENCODED_BYTES = 192 << 20
 """Most encoded bytes of an array to hold in memory: more than most caches, and enough to draw rows from."""
@@ -155,9 +156,9 @@ class EncodedChunks:
 
     def __init__(self, matrix):
         layout = chunk_layout(matrix)
-        if layout is None:
+        if layout is None or layout.codecs.whole or layout.codecs.big_endian:
             raise ValueError(f"{matrix} must be stored by rows, with Blosc or uncompressed, to measure its limit.")
-        self.chunk, self.dtype, self._blosc = layout.chunk, layout.dtype, layout.blosc
+        self.chunk, self.dtype, self._blosc = layout.chunk, layout.dtype, bool(layout.codecs.compressor)
         files, total = ChunkFiles(layout), -(-layout.size // layout.chunk)
         parts, at, sizes, filled = [], [], [], 0
         for number in range(total):
@@ -200,7 +201,7 @@ class EncodedChunks:
         scratch = np.empty(self.chunk, self.dtype)
         plain = self._encoded.view(self.dtype)
         where = self._at, self._sizes
-        if decode_and_write(blosc_context(), self._encoded, plain, where, reads, self._blosc, scratch, out) < 0:
+        if decode_and_write(context(BLOSC_CHUNK), self._encoded, plain, where, reads, self._blosc, scratch, out) < 0:
             raise ValueError("Blosc could not decode a chunk of the store: damaged?")
 
 

@@ -365,7 +365,7 @@ def test_little_work_is_not_split():
 
 def test_each_source_describes_how_it_is_read(tmp_path):
     csr, dense = random_csr("f4"), np.zeros((N_ROWS, 2))
-    stores = ("memory", "zarr in memory", "zarr, gzip", "h5ad", "h5ad, gzip")
+    stores = ("memory", "zarr in memory", "zarr, gzip", "zarr, two codecs", "h5ad", "h5ad, gzip")
     descriptions = {name: [] for name in stores}
     for name, matrix in itertools.product(stores, (csr, dense)):
         folder = tmp_path / f"{name} {type(matrix).__name__}"
@@ -374,7 +374,8 @@ def test_each_source_describes_how_it_is_read(tmp_path):
     assert descriptions == {
         "memory": ["csr, memory", "dense, memory"],
         "zarr in memory": ["csr, zarr", "dense, zarr"],
-        "zarr, gzip": ["csr, zarr (zarrs)", "dense, zarr (zarrs)"],
+        "zarr, gzip": ["csr, zarr (native, gzip)", "dense, zarr (native, gzip)"],
+        "zarr, two codecs": ["csr, zarr (zarrs)", "dense, zarr (zarrs)"],
         "h5ad": ["csr, HDF5 (native, uncompressed)", "dense, HDF5 (native, uncompressed)"],
         "h5ad, gzip": ["csr, HDF5 (gzip)", "dense, HDF5 (gzip)"],
     }
@@ -382,7 +383,7 @@ def test_each_source_describes_how_it_is_read(tmp_path):
 
 def test_reading_with_zarrs_leaves_the_configuration_unchanged(tmp_path):
     before = zarr.config.to_dict() if hasattr(zarr.config, "to_dict") else dict(zarr.config.config)
-    array = STORES["zarr, gzip"](np.ones((N_ROWS, 2)), tmp_path)
+    array = STORES["zarr, two codecs"](np.ones((N_ROWS, 2)), tmp_path)
     pipeline = type(array.async_array.codec_pipeline)
     check_rows(open_rows(array), np.ones((N_ROWS, 2)))
     assert type(array.async_array.codec_pipeline) is pipeline

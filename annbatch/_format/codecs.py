@@ -1,0 +1,124 @@
+"""How the values of a chunk are encoded, as the metadata of zarr v3 and v2 name it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+_COMPRESSORS = {"blosc": "Blosc", "zstd": "zstd", "gzip": "gzip", "zlib": "zlib", "lz4": "LZ4"}
+"""Codecs that kernels decode, and how users are told. "lz4" is that of numcodecs: the size, then an LZ4 block."""
+
+_BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCodecs:
+    """How the values of a chunk are encoded.
+
+    Attributes
+    ----------
+    compressor
+        ``"blosc"``, ``"zstd"``, ``"gzip"``, ``"zlib"`` or ``"lz4"``; empty for uncompressed chunks.
+    checksum
+        Whether a CRC-32C of the chunk follows it.
+    big_endian
+        Whether values are big-endian.
+    transposed
+        Whether the chunk's first axis comes last, so that a row does not lie together.
+    block_bytes
+        Bytes of a Blosc block, if the metadata give them; 0 otherwise.
+    """
+
+    compressor: str = ""
+    checksum: bool = False
+    big_endian: bool = False
+    transposed: bool = False
+    block_bytes: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether the bytes of a value lie in the file where they lie in the chunk."""
+        return not (self.compressor or self.checksum or self.transposed)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the first bytes of a chunk must be read for the last ones: it is decoded once, from its beginning."""
+        return self.checksum or self.transposed or self.compressor not in ("", "blosc")
+
+    def describe(self) -> str:
+        """Describe the encoding in a word or two."""
+        return _COMPRESSORS.get(self.compressor, "uncompressed")
+
+
+def codecs_of_v3(codecs: Sequence[dict[str, Any]], dtype: np.dtype, chunk: tuple[int, ...]) -> ChunkCodecs | None:
+    """Return how chunks are encoded by codecs of zarr v3; None if kernels cannot decode it.
+
+    Parameters
+    ----------
+    codecs
+        The codecs of the array or, if it is sharded, of its inner chunks.
+    dtype, chunk
+        Dtype of the array, and shape of a chunk.
+    """
+    named = [(codec["name"].removeprefix("numcodecs."), codec.get("configuration") or {}) for codec in codecs]
+    transposed = False
+    if named[0][0] == "transpose":
+        moved = _first_axis_last(named.pop(0)[1].get("order"), len(chunk))
+        if moved is None:
+            return None
+        transposed = moved
+    if not named or named[0][0] != "bytes":
+        return None
+    big_endian = dtype.itemsize > 1 and named[0][1].get("endian", "little") != "little"
+    return _codecs(named[1:], dtype, chunk, big_endian=big_endian, transposed=transposed)
+
+
+def codecs_of_v2(metadata: dict[str, Any], dtype: np.dtype) -> ChunkCodecs | None:
+    """Return how chunks of a zarr v2 array are encoded, given its metadata; None if kernels cannot decode it."""
+    codecs = [*(metadata.get("filters") or ()), *filter(None, [metadata.get("compressor")])]
+    chunk = tuple(metadata["chunks"])
+    named = [(codec["id"], codec) for codec in codecs]
+    axes = list(range(len(chunk)))
+    transposed = _first_axis_last(axes if metadata.get("order", "C") == "C" else axes[::-1], len(chunk))
+    if transposed is None:
+        return None
+    return _codecs(named, dtype, chunk, big_endian=dtype.byteorder == ">", transposed=transposed)
+
+
+def _first_axis_last(order: Any, n_axes: int) -> bool | None:
+    """Return whether the first axis is stored last, and the others as they are; None for any other order than that."""
+    axes, order = list(range(n_axes)), list(order or ())
+    if order == axes:
+        return False
+    return True if order == [*axes[1:], 0] else None
+
+
+def _codecs(
+    named: list[tuple[str, dict[str, Any]]],
+    dtype: np.dtype,
+    chunk: tuple[int, ...],
+    *,
+    big_endian: bool,
+    transposed: bool,
+) -> ChunkCodecs | None:
+    """Return what follows the values' bytes: a compressor or none, then a checksum or none."""
+    checksum = bool(named) and named[-1][0] == "crc32c" and named[-1][1].get("location", "end") == "end"
+    compressors = named[: len(named) - checksum]
+    name, settings = compressors[0] if compressors else ("", {})
+    if len(compressors) > 1 or (name and name not in _COMPRESSORS):
+        return None
+    if name == "blosc":
+        # Blosc decodes whole items of its `typesize`. If that and the dtype's size do not nest, values begin in the
+        # middle of an item; if a chunk is not a multiple of it, the last values cannot be decoded.
+        size, chunk_bytes = settings.get("typesize") or 1, dtype.itemsize
+        for length in chunk:
+            chunk_bytes *= length
+        nested = (dtype.itemsize % size == 0 or size % dtype.itemsize == 0) and chunk_bytes % size == 0
+        if settings.get("cname", "lz4") not in _BLOSC_COMPRESSORS or not nested:
+            return None
+    return ChunkCodecs(name, checksum, big_endian, transposed, int(settings.get("blocksize") or 0))
