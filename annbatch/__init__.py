@@ -2,8 +2,8 @@
 
 >>> import annbatch
 >>> sorted(annbatch.__all__)
-['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'diversity', 'errors', 'samplers', 'suggest', 'testing',
- 'transforms', 'tuning', 'types', 'write_sharded']
+['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'diversity', 'errors', 'mix', 'samplers', 'suggest',
+ 'testing', 'transforms', 'tuning', 'types', 'write_sharded']
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import abc, errors, samplers, testing, transforms, tuning, types
+    from ._loading.mix import mix
     from ._remote.store import RemoteStore
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
@@ -28,6 +29,7 @@ __all__ = [
     "abc",
     "diversity",
     "errors",
+    "mix",
     "samplers",
     "suggest",
     "testing",
@@ -42,6 +44,7 @@ _HOMES = {
     "Loader": ".loader",
     "RemoteStore": "._remote.store",
     "diversity": ".tuning",
+    "mix": "._loading.mix",
     "suggest": ".tuning",
     "write_sharded": ".collection",
 }

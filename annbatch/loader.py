@@ -16,6 +16,7 @@ from ._loading.add_datasets import AddsDatasets
 from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
 from ._loading.epoch import Epoch
+from ._loading.mix import Mix as Mix
 from ._loading.progress import Progress, read_state, write_state
 from ._loading.resources import Reading
 from ._loading.selection import Selection
@@ -313,6 +314,12 @@ class Loader(AddsDatasets):
         An open iteration may yield the rest of its window before it ends.
         """
         self._reading.close()
+
+    def __copy__(self) -> Self:
+        """Return a loader of the same data, sampler and threads, with a position of its own."""
+        made = object.__new__(type(self))
+        vars(made).update(vars(self), _progress=Progress())
+        return made
 
     def __enter__(self) -> Self:
         return self

@@ -44,6 +44,8 @@ class LoaderOutput(TypedDict):
     mod
         For a MuData: by modality, a dict of ``X``, ``layers``, ``obsm``, ``obs``, ``var`` and ``mask``: ``(n_rows,)``
         bool, whether the modality has the row. Rows that it lacks are zero, empty or missing.
+    source
+        In batches of :func:`annbatch.mix`: number of the loader that the batch comes from.
     """
 
     X: Any
@@ -53,3 +55,4 @@ class LoaderOutput(TypedDict):
     layers: NotRequired[dict[str, Any]]
     obsm: NotRequired[dict[str, Any]]
     mod: NotRequired[dict[str, dict[str, Any]]]
+    source: NotRequired[int]

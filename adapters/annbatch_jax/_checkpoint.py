@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from annbatch import Loader
+    from annbatch.loader import Mix
     from annbatch.types import LoaderOutput
 
 
@@ -20,7 +22,7 @@ class CheckpointableIterator:
     Parameters
     ----------
     loader
-        A loader made with ``to="jax"``.
+        A loader made with ``to="jax"``, or a mix of such loaders.
     n_epochs
         Number of epochs after which the iteration ends; default, never.
 
@@ -46,7 +48,7 @@ class CheckpointableIterator:
     True
     """
 
-    def __init__(self, loader: Loader, *, n_epochs: int | None = None) -> None:
+    def __init__(self, loader: Loader | Mix, *, n_epochs: int | None = None) -> None:
         self._loader = loader
         self._n_epochs = n_epochs
         self._batches: Iterator[LoaderOutput] | None = None
@@ -58,7 +60,7 @@ class CheckpointableIterator:
         while self._n_epochs is None or self._batches is not None or self._loader.epoch < self._n_epochs:
             if self._batches is None:
                 self._batches = iter(self._loader)
-                if self._n_epochs is None and not len(self._loader):
+                if self._n_epochs is None and not length_hint(self._loader, 1):  # a mix may have no length
                     raise ValueError("`n_epochs` must be given if an epoch has no batches, got None.")
             batch = next(self._batches, None)
             if batch is not None:

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
 
     from annbatch import Loader
+    from annbatch.loader import Mix
 
 
-def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
+def as_iterable_dataset(loader: Loader | Mix) -> IterableDataset[Any]:
     """Return a loader as an iterable dataset, for a ``DataLoader``: Lightning, torchdata, older programs.
 
     It yields whole batches, so pass ``batch_size=None`` to the ``DataLoader``. The loader reads ahead on its own
@@ -25,7 +26,7 @@ def as_iterable_dataset(loader: Loader) -> IterableDataset[Any]:
     Parameters
     ----------
     loader
-        Loader with ``to="torch"``.
+        Loader with ``to="torch"``, or a mix of such loaders. In workers, each mixes its parts of the loaders' batches.
 
     Returns
     -------

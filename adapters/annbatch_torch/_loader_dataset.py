@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from annbatch import Loader
+    from annbatch.loader import Mix
 
 _SLOTS = 1024
 """Workers that are told apart; a DataLoader has far fewer."""
@@ -27,7 +28,7 @@ class LoaderDataset(IterableDataset[Any]):
     pass, or else the one after the last.
     """
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader | Mix) -> None:
         self.loader = loader
         self._chosen = torch.tensor([loader.epoch, 0]).share_memory_()  # an epoch, and the number of choices
         self._marks = torch.zeros(_SLOTS, dtype=torch.int64).share_memory_()

@@ -44,7 +44,7 @@ class AddsDatasets:
     def use_collection(
         self, collection: DatasetCollection, *, load_adata: Callable[[Any], AnnData] | None = None
     ) -> Self:
-        """Load from a collection. Can be called once.
+        """Load from a collection. Can be called once; :func:`annbatch.mix` mixes loaders of several collections.
 
         Parameters
         ----------
@@ -67,8 +67,9 @@ class AddsDatasets:
             raise ValueError(f"`collection` must have datasets, got an empty one: {collection!r}.")
         if self._collection_added:
             raise RuntimeError(
-                "`use_collection` can be called once: collections that were shuffled separately do not mix well. "
-                "Make one collection of them, or add their datasets with `add_adatas`."
+                "`use_collection` can be called once: collections that were shuffled separately do not mix well. Make "
+                "one collection of all files, or mix the batches of one loader per collection: "
+                "`annbatch.mix([loader_a, loader_b], weights=[3, 1])`."
             )
         self._check_closed()
         groups = (self._remote.rebind(group) for group in collection)

@@ -104,27 +104,32 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
     ValueError
         If it is not a state, or of a later version, other rows or another sampler; the message names the difference.
     """
-    if not hasattr(state, "get") or state.get("format") != FORMAT:
-        raise ValueError(f"`state` must be what `state_dict` of a loader returned, got {_short(state)}.")
-    if state.get("version") != VERSION:
-        raise ValueError(
-            f"`state` must be of format version {VERSION}, which this annbatch reads, got version "
-            f"{state.get('version')}."
-        )
-    lacking = [name for name in ("position", "sampler", "data") if name not in state]
-    if lacking:
-        raise ValueError(f"`state` must have position, sampler and data, got no {', '.join(lacking)}.")
-    _check_same("rows", state["data"], data)
+    check_format(state, FORMAT, VERSION, ("position", "sampler", "data"), of="a loader")
+    check_same("rows", state["data"], data)
     own, said = _identity(sampler, data), dict(state["sampler"])
     takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler.order_seed_is_given
     if takes_seed:
         own["seed"] = said["seed"]
-    _check_same("sampler", said, own)
-    position = _position(state["position"])
+    check_same("sampler", said, own)
+    position = position_in(state["position"])
     position.resumed_by(sampler.n_ranks_of_epoch, position.workers)
     if takes_seed:
         sampler.take_order_seed(said["seed"])
     return position
+
+
+def check_format(state: Any, name: str, version: int, parts: tuple[str, ...], *, of: str) -> None:
+    """Raise ``ValueError`` unless a state has the name and version of a format, and all its parts."""
+    if not hasattr(state, "get") or state.get("format") != name:
+        raise ValueError(f"`state` must be what `state_dict` of {of} returned, got {shortened(state)}.")
+    if state.get("version") != version:
+        raise ValueError(
+            f"`state` must be of format version {version}, which this annbatch reads, got version "
+            f"{state.get('version')}."
+        )
+    lacking = [part for part in parts if part not in state]
+    if lacking:
+        raise ValueError(f"`state` must have {', '.join(parts[:-1])} and {parts[-1]}, got no {', '.join(lacking)}.")
 
 
 def _identity(sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +138,8 @@ def _identity(sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:
     return sampler.identity() | ({"n_batches": int(sampler.n_batches_of_epoch(n_obs))} if n_obs else {})
 
 
-def _position(stored: Any) -> Position:
+def position_in(stored: Any) -> Position:
+    """Return the position in a state."""
     try:
         fields = dict(stored)
         assigned = tuple((int(ranks), int(steps)) for ranks, steps in fields.pop("dealt"))
@@ -144,17 +150,19 @@ def _position(stored: Any) -> Position:
     except (KeyError, TypeError, ValueError):
         right = False
     if not right:
-        raise ValueError(f"`state` must have a position as `state_dict` writes it, got {_short(stored)}.")
+        raise ValueError(f"`state` must have a position as `state_dict` writes it, got {shortened(stored)}.")
     return position
 
 
-def _check_same(what: str, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def check_same(what: str, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` naming the differences between what a state says and what is here."""
     names = [name for name in {**said, **own} if said.get(name) != own.get(name)]
     if names:
         differences = "; ".join(f"{name} was {said.get(name)!r} and is {own.get(name)!r}" for name in names)
         raise ValueError(f"`state` must be of the same {what} as this loader: {differences}.")
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """Return a value as text that fits into a message."""
     text = repr(value)
     return text if len(text) < 80 else f"{text[:77]}..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-ATTRIBUTES, WINDOWS, SAMPLERS = 0, 1, 2  # purposes of keyed generators
+ATTRIBUTES, WINDOWS, SAMPLERS, MIXES = 0, 1, 2, 3  # purposes of keyed generators
 
 
 def keyed_rng(seed: int, *key: int) -> np.random.Generator:

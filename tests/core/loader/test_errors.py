@@ -207,7 +207,9 @@ def collection(tmp_path) -> DatasetCollection:
 
 def test_a_second_collection(collection):
     loader = Loader().use_collection(collection)
-    with pytest.raises(RuntimeError, match="`use_collection` can be called once"):
+    with pytest.raises(
+        RuntimeError, match=r"`use_collection` can be called once: .*`annbatch.mix\(\[loader_a, loader_b\], weights"
+    ):
         loader.use_collection(collection)
     assert loader.n_obs == 10
 
