@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from .._schema.survey import Survey
     from .._state.location import Location
-    from .._state.work import Work
     from .request import AddRequest
 
     Plan: TypeAlias = Callable[[int], tuple[ShuffleJob, dict[str, Any]]]
@@ -123,49 +122,33 @@ def _run(location: Location, call: Call) -> None:
         _run_in_store(location, call, fresh)
         return
     with working(location.folder) as work:
-        location.finish_renaming()
         manifest = location.manifest()
         if work.was_carried_out(manifest):
-            if manifest.history[-1]["call"] == "reshuffle":
-                _renumber(location, work)
+            work.remove_strays(manifest.datasets)  # which it replaced
             if work.is_of(call.call_key, call.seed):
                 work.clear()
                 return
-            manifest = location.manifest()
         plan = call.examine()
         seed = work.resume(manifest, call.call_key, call.seed)
         if seed is None:
             seed = fresh
             work.start(manifest, call.call_key, seed)
         job, entry = plan(seed)
-        names = _new_names(manifest, job, call.replaces)
+        names = _new_names(manifest, job)
         added = run_local(work, job, names, call.memory, call.unchanged, call.client, call.progress)
         kept = {} if call.replaces else manifest.datasets
         location.commit(Manifest(kept | added, [*manifest.history, entry]))
-        if call.replaces:
-            _renumber(location, work)
+        work.remove_strays(kept | added)
         work.clear()
 
 
-def _new_names(manifest: Manifest, job: ShuffleJob, replaces: bool) -> list[str]:
-    """Return names for new datasets: neither in use, nor needed when the new ones are numbered from 0 on."""
-    first = max((1 + (dataset_number(name) or 0) for name in manifest.datasets), default=0)
-    first = max(first, job.n_datasets) if replaces else first
-    return [f"dataset_{first + number}" for number in range(job.n_datasets)]
+def _new_names(manifest: Manifest, job: ShuffleJob) -> list[str]:
+    """Return names for new datasets: none that was in use before, so that a reader of the former ones cannot mix both.
 
-
-def _renumber(location: Location, work: Work) -> None:
-    """Rename the datasets of the manifest, which replaced others, so that their numbers begin at 0.
-
-    At every step the manifest describes a collection that can be read: first with the former names, then with new and
-    former names together, at last with the new ones.
+    Datasets are only replaced by later ones, so the largest number is always still in use.
     """
-    manifest = location.manifest()
-    work.remove_strays(manifest.datasets)
-    numbered = {f"dataset_{i}": known | {"was": name} for i, (name, known) in enumerate(manifest.datasets.items())}
-    if list(numbered) != list(manifest.datasets):
-        location.commit(Manifest(numbered, manifest.history))
-        location.finish_renaming()
+    first = max((1 + (dataset_number(name) or 0) for name in manifest.datasets), default=0)
+    return [f"dataset_{first + number}" for number in range(job.n_datasets)]
 
 
 def _run_in_store(location: Location, call: Call, seed: int) -> None:
@@ -174,7 +157,7 @@ def _run_in_store(location: Location, call: Call, seed: int) -> None:
         manifest = location.manifest()
         job, entry = call.examine()(seed)
         location.claim()
-        names = _new_names(manifest, job, replaces=False)
+        names = _new_names(manifest, job)
         added = upload_datasets(location, job, names, call.memory, call.unchanged, call.progress)
         kept = {} if call.replaces else manifest.datasets
         location.commit(Manifest(kept | added, [*manifest.history, entry]))

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zarr
-from anndata.io import write_elem
 from zarr.storage import LocalStore
 
-from .._array_format import Format, quiet_writing
+from .._array_format import Format
 from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
 from .._schema.survey import Survey
@@ -67,11 +66,8 @@ def write_sharded(
     job = ShuffleJob(
         rows, lambda _: nullcontext(found), InputOrder(adata.n_obs), max(1, adata.n_obs), form, narrow=False
     )
-    write_dataset(job, Streamed(job), 0, Target(into, folder), report=lambda _: None)
-    with quiet_writing():
-        write_elem(into, "obsp", dict(adata.obsp))
-        if adata.raw is not None:
-            write_elem(into, "raw", adata.raw)
+    others = {"obsp": dict(adata.obsp)} | ({} if adata.raw is None else {"raw": adata.raw})
+    write_dataset(job, Streamed(job), 0, Target(into, folder, others=others), report=lambda _: None)
 
 
 def _path(group: zarr.Group, key: str | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,13 +25,31 @@ _OBJECT_READ = 8 << 20  # bytes per request to a store
 _OBJECT_READERS = 16  # requests at a time: 128 MB in memory, 20 ms to the first byte of each
 
 
-def checksum(path: Path) -> tuple[int, int]:
-    """Return the size of a file and the CRC-32C of its bytes."""
-    crc = size = 0
-    with open(path, "rb", buffering=0) as file:
+def checksum(path: Path, expected: int | None = None) -> tuple[int, int]:
+    """Return the size of a file and the CRC-32C of its bytes, which are only read if the size is the expected one."""
+    crc = 0
+    with open(path, "rb", buffering=0, opener=open_regular) as file:
+        size = os.fstat(file.fileno()).st_size
+        if expected not in (None, size):
+            return size, 0
         while data := file.read(_FILE_READ):
-            crc, size = google_crc32c.extend(crc, data), size + len(data)
+            crc = google_crc32c.extend(crc, data)
     return size, crc
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open a regular file, for ``open(..., opener=open_regular)``: what a collection names may be a link or a pipe.
+
+    Raises
+    ------
+    OSError
+        If it is anything else; a pipe or a device is not waited for.
+    """
+    opened = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return opened
 
 
 class CollectionFiles(Protocol):
@@ -71,11 +91,12 @@ class LocalFiles:
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
-        return (self.folder / name).read_bytes()
+        with open(self.folder / name, "rb", opener=open_regular) as file:
+            return file.read()
 
     def checksum(self, name: str, size: int) -> tuple[int, int]:
-        """Return the size of a file and the CRC-32C of its bytes."""
-        return checksum(self.folder / name)
+        """Return the size of a file, expected to be ``size``, and the CRC-32C of its bytes."""
+        return checksum(self.folder / name, size)
 
 
 def directly_below(path: StorePath) -> list[str]:

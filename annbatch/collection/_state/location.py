@@ -17,7 +17,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
 from ..._remote.urls import SCHEMES, is_url, without_secrets
-from ...errors import NotACollectionError
+from ...errors import CorruptDataError, NotACollectionError
 from .files import LocalFiles, StoreFiles, directly_below
 from .manifest import (
     ATTRIBUTE,
@@ -170,21 +170,23 @@ class Location:
         manifest = Manifest.from_attributes(self.attributes)
         return Manifest({name: {} for name in self.dataset_names()}, []) if manifest is None else manifest
 
-    def resolve(self, name: str) -> str:
-        """Return the present name of a dataset: ``name``, or the former one where renaming was interrupted."""
-        if self.folder is None or (self.folder / name).exists():
-            return name
-        known = self.manifest().datasets.get(name, {})
-        return str(known.get("was", name))
-
     def datasets(self) -> list[zarr.Group]:
         """Return the groups of the datasets, in numeric order."""
         names = self.dataset_names()
         if not names:
             return []
-        root = self.group
-        groups = [root[self.resolve(name)] for name in names]
-        return [group for group in groups if isinstance(group, zarr.Group)]
+        return [self._dataset(self.group, name) for name in names]
+
+    def _dataset(self, root: zarr.Group, name: str) -> zarr.Group:
+        try:
+            dataset = root[name]
+        except KeyError as error:
+            raise CorruptDataError(
+                f"{self} must hold {name}, which its manifest names: missing, or the collection was shuffled again."
+            ) from error
+        if not isinstance(dataset, zarr.Group):
+            raise CorruptDataError(f"{name} of {self} must be a group, got an array.")
+        return dataset
 
     def dataset_names(self) -> list[str]:
         """Return the names of the datasets, in numeric order."""
@@ -200,18 +202,6 @@ class Location:
         """Mark a group in a store as a collection that is being made."""
         if not self.is_collection:
             self.group.update_attributes({UNFINISHED: True})
-
-    def finish_renaming(self) -> None:
-        """Rename datasets to the names in the manifest, where a run was killed before it did."""
-        manifest = Manifest.from_attributes(self.attributes)
-        if manifest is None or not any("was" in known for known in manifest.datasets.values()):
-            return
-        assert self.folder is not None
-        for name, known in manifest.datasets.items():
-            if "was" in known and not (self.folder / name).exists():
-                (self.folder / known["was"]).rename(self.folder / name)
-        datasets = {name: {k: v for k, v in known.items() if k != "was"} for name, known in manifest.datasets.items()}
-        self.commit(Manifest(datasets, manifest.history))
 
     def commit(self, manifest: Manifest) -> None:
         """Replace the manifest, and with it the collection; in one atomic step in a local folder."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import google_crc32c
+
+from ...errors import CorruptDataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +35,7 @@ LOCK = ".annbatch-lock"
 NEW_ROOT = ".zarr.json.new"
 """File that :func:`replace_json` writes before it replaces the root metadata."""
 
-_DATASET = re.compile(r"dataset_(\d+)")
+_DATASET = re.compile(r"dataset_([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,25 @@ class Manifest:
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> Manifest | None:
-        """Return the manifest in root attributes; None if another program wrote them."""
+        """Return the manifest in root attributes; None if another program wrote them.
+
+        Raises
+        ------
+        CorruptDataError
+            If it is not of the form that this package writes, or names anything but datasets of the collection.
+        """
         own = attributes.get(ATTRIBUTE)
-        return None if own is None else cls(own["datasets"], own["history"])
+        if own is None:
+            return None
+        try:
+            datasets, history = dict(own["datasets"]), list(own["history"])
+            right = all(dataset_number(name) is not None and isinstance(datasets[name], dict) for name in datasets)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptDataError(f"Attribute {ATTRIBUTE!r} of a collection must be a manifest: {error!r}.") from error
+        if not right:
+            names = ", ".join(map(repr, datasets))
+            raise CorruptDataError(f"A manifest must describe datasets named dataset_<number>, got {names}.")
+        return cls(datasets, history)
 
 
 def dataset_number(name: str) -> int | None:
@@ -83,7 +102,9 @@ def format_json(content: Any) -> bytes:
 def replace_json(path: Path, content: Any) -> None:
     """Replace a JSON file, in one step and on the disk: a reader finds the old content or the new."""
     fresh = path.with_name(f".{path.name}.new")
-    with open(fresh, "wb") as file:
+    with suppress(FileNotFoundError):
+        fresh.unlink()  # of a run that was killed; if it is a link, what it leads to is not ours
+    with open(fresh, "xb") as file:
         file.write(format_json(content))
         file.flush()
         os.fsync(file.fileno())

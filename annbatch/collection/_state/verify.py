@@ -6,12 +6,13 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 from tqdm.auto import tqdm
 
-from ...errors import NotACollectionError, RemoteError
+from ...errors import CorruptDataError, NotACollectionError, RemoteError
 from .manifest import (
     ATTRIBUTE,
     LOCK,
@@ -85,7 +86,7 @@ def verify(location: Location, progress: bool) -> Report:
         content = json.loads(written)
         attributes = content["attributes"]
         manifest = Manifest.from_attributes(attributes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, CorruptDataError) as error:
         report.problems.append(f"zarr.json: is damaged: {type(error).__name__}: {error}")
         return report
     except RemoteError:
@@ -110,16 +111,15 @@ def verify(location: Location, progress: bool) -> Report:
     if not as_written or manifest_checksum(content) != attributes[ATTRIBUTE].get("crc32c"):
         report.problems.append("zarr.json: its checksum does not match")
         return report
-    expected: list[tuple[str, str, int, int]] = []
+    expected: list[tuple[str, int, int]] = []
     for name, known in manifest.datasets.items():
         report.n_datasets += 1
         if "metadata_crc32c" not in known:
             report.unchecked.append(name)
             continue
-        report.n_obs += known["n_obs"]
-        expected += _expected(files, name, location.resolve(name), known, report)
+        expected += _expected(files, name, known, report)
     report.problems += [f"{name}: does not belong to the collection" for name in _strays(files, location, manifest)]
-    sizes = [size for *_, size, _ in expected]
+    sizes = [size for _, size, _ in expected]
     with (
         ThreadPoolExecutor(files.n_readers, thread_name_prefix="annbatch-verify") as pool,
         tqdm(total=sum(sizes), desc="Verifying", unit="B", unit_scale=True, disable=not progress) as bar,
@@ -149,7 +149,7 @@ def _strays(files: CollectionFiles, location: Location, manifest: Manifest) -> l
     """Return files and folders that do not belong to a collection, nor to a call that is running."""
     entries = files.entries()
     running = WORK in entries or LOCK in entries
-    known = {"zarr.json", WORK, LOCK, *manifest.datasets, *(location.resolve(name) for name in manifest.datasets)}
+    known = {"zarr.json", WORK, LOCK, *manifest.datasets}
     names = [name for name in entries if name not in known]
     return [name for name in names if not (running and (dataset_number(name) is not None or name == NEW_ROOT))]
 
@@ -160,12 +160,10 @@ def _unreadable(shown: str, error: OSError) -> str:
     )
 
 
-def _expected(
-    files: CollectionFiles, name: str, folder: str, known: dict[str, Any], report: Report
-) -> list[tuple[str, str, int, int]]:
+def _expected(files: CollectionFiles, name: str, known: dict[str, Any], report: Report) -> list[tuple[str, int, int]]:
     report.n_files += 1
     try:
-        metadata = files.read(f"{folder}/zarr.json")
+        metadata = files.read(f"{name}/zarr.json")
     except RemoteError:
         raise
     except OSError as error:
@@ -174,21 +172,29 @@ def _expected(
     if google_crc32c.value(metadata) != known["metadata_crc32c"]:
         report.problems.append(f"{name}/zarr.json: its checksum does not match; its files cannot be checked")
         return []
-    checksums = json.loads(metadata)["attributes"][ATTRIBUTE]["files"]
-    report.n_files += len(checksums)
-    for extra in sorted(set(files.files(folder)) - set(checksums) - {"zarr.json"}):
+    try:
+        report.n_obs += int(known["n_obs"])
+        checksums = json.loads(metadata)["attributes"][ATTRIBUTE]["files"]
+        found = {str(file): (int(size), int(crc)) for file, (size, crc) in checksums.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        report.problems.append(f"{name}/zarr.json: is damaged: {type(error).__name__}: {error}")
+        return []
+    report.n_files += len(found)
+    outside = [file for file in found if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts]
+    report.problems += [f"{name}/zarr.json: names a file outside of the dataset: {file}" for file in outside]
+    for extra in sorted(set(files.files(name)) - set(found) - {"zarr.json"}):
         report.problems.append(f"{name}/{extra}: does not belong to the collection")
-    return [(f"{name}/{file}", f"{folder}/{file}", size, crc) for file, (size, crc) in checksums.items()]
+    return [(f"{name}/{file}", size, crc) for file, (size, crc) in found.items() if file not in outside]
 
 
-def _check(files: CollectionFiles, expected: tuple[str, str, int, int]) -> str | None:
-    shown, name, size, crc = expected
+def _check(files: CollectionFiles, expected: tuple[str, int, int]) -> str | None:
+    name, size, crc = expected
     try:
         found = files.checksum(name, size)
     except RemoteError:  # no damage of the file
         raise
     except OSError as error:
-        return _unreadable(shown, error)
+        return _unreadable(name, error)
     if found[0] != size:
-        return f"{shown}: must have {size} bytes, has {found[0]}"
-    return None if found[1] == crc else f"{shown}: its checksum does not match"
+        return f"{name}: must have {size} bytes, has {found[0]}"
+    return None if found[1] == crc else f"{name}: its checksum does not match"

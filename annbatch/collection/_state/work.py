@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from ...errors import StoreError
+from ...errors import CorruptDataError, StoreError
 from .._writing.dataset import Target
 from .files import checksum
 from .manifest import ATTRIBUTE, WORK, dataset_number, flush, replace_json
@@ -57,7 +57,38 @@ class Work:
 
     @property
     def _note(self) -> dict[str, Any]:
-        return dict(json.loads(self._call.read_bytes())) if self._call.exists() else {}
+        """Note of the call; empty if there is none.
+
+        Raises
+        ------
+        CorruptDataError
+            If it is not of the form that this package writes, or names files outside of the collection.
+        """
+        if not self._call.exists():
+            return {}
+        try:
+            note = dict(json.loads(self._call.read_bytes()))
+            names = [Path(name).stem if name.endswith(".h5ad") else "" for name in note.get("files", ())]
+            names += dict(note.get("publishes", {}))
+            right = isinstance(note["call"], dict) and all(dataset_number(name) is not None for name in names)
+            right &= isinstance(note["seed"], int) and ("files" in note or isinstance(note["n_calls"], int))
+            right &= all(Path(name).name == name for name in note.get("files", ()))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptDataError(f"{self._call} must be the note of a call ({error!r}): {self._give_up}.") from error
+        if not right:
+            raise CorruptDataError(f"{self._call} must be the note of a call: {self._give_up}.")
+        return note
+
+    @property
+    def _give_up(self) -> str:
+        return f"to give the call up, delete {self.folder}"
+
+    def refuse_links(self) -> None:
+        """Raise :class:`StoreError` if anything in the folder is a link, through which files elsewhere would change."""
+        for folder, folders, names in os.walk(self.folder):
+            for path in (Path(folder, name) for name in (*folders, *names)):
+                if path.is_symlink():
+                    raise StoreError(f"{path} must not be a link, which this package never makes: {self._give_up}.")
 
     def was_carried_out(self, manifest: Manifest) -> bool:
         """Return whether the call that left the folder has changed the collection, and only its end is missing."""
@@ -181,7 +212,7 @@ class Work:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink()
@@ -226,6 +257,7 @@ def working(root: Path) -> Iterator[Work]:
     work = Work(root)
     lock = _lock(work)
     try:
+        work.refuse_links()
         yield work
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and not isinstance(error, StoreError):
@@ -236,7 +268,7 @@ def working(root: Path) -> Iterator[Work]:
             ) from error
         raise
     finally:
-        if not (work.folder / "call.json").exists():  # finished, or not begun
+        if not os.path.lexists(work.folder / "call.json"):  # finished, or not begun
             with suppress(OSError):  # what another writer uses by now stays
                 work.clear()
                 (work.folder / "lock").unlink()  # last, as it keeps others out
@@ -258,8 +290,14 @@ def _lock(work: Work) -> int:
     for _ in range(1000):
         try:
             work.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            if work.folder.is_symlink():
+                raise StoreError(f"{work.folder} must be a folder, got a link to {work.folder.readlink()}: delete it.")
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except StoreError:
+            raise
         except OSError as error:
+            if path.is_symlink():
+                raise StoreError(f"{path} must be a file, got a link to {path.readlink()}: delete it.") from error
             if isinstance(error, FileNotFoundError) and work.root.parent.exists() and not work.root.is_symlink():
                 continue  # its last holder has just removed the folder
             raise _unwritable(work.root, error) from error

@@ -44,11 +44,14 @@ class Target:
         Folder of the group; None if it is in no local folder.
     checksums
         Gains size and CRC-32C of each file that this package writes itself, by absolute path.
+    others
+        Further elements by path, written as they are.
     """
 
     group: zarr.Group
     folder: Path | None
     checksums: dict[str, tuple[int, int]] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=lambda: {"obsp": {}})
 
 
 class DatasetWriter:
@@ -139,7 +142,8 @@ class DatasetWriter:
             write_elem(group, "var", annotations.var)
             for key in ("varm", "varp", "uns"):
                 write_elem(group, key, getattr(annotations, key))
-            write_elem(group, "obsp", {})
+            for key, element in self._target.others.items():
+                write_elem(group, key, element)
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
     def _narrowed(self, path: str, element: SparseSchema | DenseSchema) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from annbatch import DatasetCollection
 from annbatch.cli import main
 from annbatch.collection._state.work import working
-from annbatch.errors import StoreError
+from annbatch.errors import CorruptDataError, StoreError
 
 from ..conftest import assert_holds, files, make_counts
 
@@ -100,13 +101,85 @@ def test_reshuffle_with_another_seed_after_one_that_ended_at_its_last_steps(
     store = tmp_path / "c.zarr"
     collection = convert(store, [path], dataset_size=20)
     before_step("os.rename", "/dataset_3")
-    before_step("os.rename", "/dataset_2")  # its new name is dataset_0
+    before_step("os.remove", "/.annbatch-work/call.json")
     for seed in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             collection.reshuffle(np.random.default_rng(seed), progress=False)
     collection.reshuffle(np.random.default_rng(3), progress=False)
     assert collection.verify().ok
     assert sorted(collection.obs().index) == sorted(f"f0_r{i}" for i in range(40))
+    assert [group.basename for group in collection] == ["dataset_4", "dataset_5"]  # no name is used twice
+
+
+LINKS = {
+    "work": ".annbatch-work",
+    "lock": ".annbatch-work/lock",
+    "spill": ".annbatch-work/spill",
+    "partial": ".annbatch-work/partial-0",
+    "ready": ".annbatch-work/ready-0",
+}
+
+
+@pytest.mark.parametrize("place", LINKS)
+@pytest.mark.parametrize("target", ["folder", "file"])
+def test_links_in_the_work_folder_are_not_followed(tmp_path: Path, write: Write, place: str, target: str) -> None:
+    path, store = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
+    collection = convert(store, [path])
+    before, outside = files(store), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("data")
+    link = store / LINKS[place]
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside if target == "folder" else outside / "precious")
+    with pytest.raises(StoreError, match="link"):
+        collection.reshuffle(np.random.default_rng(1), progress=False)
+    assert files(outside) == {"precious": b"data"}
+    link.unlink()
+    assert files(store) == before
+    collection.reshuffle(np.random.default_rng(1), progress=False)
+    assert collection.verify().ok
+
+
+def test_a_link_at_the_new_root_metadata_is_replaced(tmp_path: Path, write: Write) -> None:
+    path, store = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
+    collection = convert(store, [path])
+    (tmp_path / "precious").write_text("data")
+    (store / ".zarr.json.new").symlink_to(tmp_path / "precious")
+    collection.reshuffle(np.random.default_rng(1), progress=False)
+    assert (tmp_path / "precious").read_text() == "data"
+    assert collection.verify().ok
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"files": ["../precious.h5ad"]},
+        {"files": ["/tmp/dataset_0.h5ad"]},
+        {"files": ["dataset_0/../../dataset_1.h5ad"]},
+        {"files": [1]},
+        {"publishes": {"../dataset_0": {}}, "n_calls": 1},
+        {"publishes": {"dataset_0/..": {}}, "n_calls": 1},
+        {"n_calls": "1"},
+        {"call": None, "n_calls": 1},
+        {},
+    ],
+)
+def test_a_note_that_names_other_files_is_refused(tmp_path: Path, write: Write, note: dict[str, Any]) -> None:
+    path = write(make_counts(0, 20), "0.h5ad")
+    precious = tmp_path / "precious.h5ad"
+    precious.write_text("data")
+    for store in (tmp_path / "c.zarr", tmp_path / "files"):
+        collection = DatasetCollection(store, is_collection_h5ad=store.name == "files")
+        collection.add_adatas([path], progress=False)
+        before = files(store)
+        work = store / ".annbatch-work"
+        work.mkdir()
+        (work / "call.json").write_text(json.dumps({"call": {}, "seed": 0} | note))
+        with pytest.raises(CorruptDataError, match=r"call\.json must be the note of a call.* delete .*\.annbatch-work"):
+            collection.add_adatas([path], progress=False)
+        shutil.rmtree(work)
+        assert files(store) == before
+    assert precious.read_text() == "data"
 
 
 def test_an_input_that_changes_during_the_survey(tmp_path: Path, write: Write, before_step: BeforeStep) -> None:
