@@ -100,7 +100,7 @@ def test_reshuffle_with_another_seed_after_one_that_ended_at_its_last_steps(
     path = write(make_counts(0, 40), "0.h5ad")
     store = tmp_path / "c.zarr"
     collection = convert(store, [path], dataset_size=20)
-    before_step("os.rename", "/dataset_3")
+    before_step("os.rename", "/ready-1")
     before_step("os.remove", "/.annbatch-work/call.json")
     for seed in (1, 2):
         with pytest.raises(KeyboardInterrupt):
@@ -108,6 +108,7 @@ def test_reshuffle_with_another_seed_after_one_that_ended_at_its_last_steps(
     collection.reshuffle(np.random.default_rng(3), progress=False)
     assert collection.verify().ok
     assert sorted(collection.obs().index) == sorted(f"f0_r{i}" for i in range(40))
+    collection.reshuffle(np.random.default_rng(4), progress=False)
     assert [group.basename for group in collection] == ["dataset_4", "dataset_5"]  # no name is used twice
 
 
