@@ -47,6 +47,19 @@ class MissingDependencyError(AnnbatchError, ImportError):
     """An optional package is needed and not installed; the text gives the command to install it."""
 
 
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Raise :class:`CorruptDataError` that names ``where`` instead of what h5py, zarr or NumPy raise of odd data."""
+    try:
+        yield
+    except (AnnbatchError, FileNotFoundError):
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, RuntimeError, OSError) as exc:
+        raise CorruptDataError(
+            f"{where} cannot be read, is it damaged or not as anndata writes it? {type(exc).__name__}: {exc}"
+        ) from exc
+
+
 class DeviceMemoryError(AnnbatchError, MemoryError):
     """A device has no room for a window or a batch; the text tells how to need less memory."""
 

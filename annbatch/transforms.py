@@ -22,8 +22,8 @@ class Transform(Protocol):
     """Changes the values of X, row by row.
 
     A sparse row and the same row made dense must come out alike: a transform maps 0 to 0, and does not depend on
-    the number of zeros. It sees the columns that batches have, so a gene panel alone where ``var_names`` names one;
-    and the values as they are stored, so a row must not hold a column twice.
+    the number of zeros. It sees the columns that batches have, so a gene panel alone where ``var_names`` names one.
+    Where a sparse row holds a column more than once, the first of these values is their sum, and the others are 0.
 
     **Threads.** Called on annbatch's threads, at once for different rows; so it holds no state that a call changes.
     It is pickled with its loader.

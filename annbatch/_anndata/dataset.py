@@ -106,7 +106,7 @@ def _stored_multimodal(group: Any) -> Dataset:
         prefix = f"{MODALITIES}{name}/"
         parts[prefix] = StoredAnnData(modalities[name])
         if "obsmap" in group and name in group["obsmap"]:
-            rows[prefix] = _ObsMap(StoredValues(open_array(group["obsmap"][name], name=f"obsmap/{name}")))
+            rows[prefix] = _ObsMap(StoredValues(open_array(group["obsmap"][name])))
         else:
             every, own = (pd.Index(stored_frame(one["obs"]).read_names()) for one in (group, modalities[name]))
             rows[prefix] = HeldValues(own.get_indexer(every))

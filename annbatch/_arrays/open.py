@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .._format.attributes import DTYPE_ATTRIBUTE, encoding_of
+from .._format.attributes import encoding_of, original_dtype, where
+from ..errors import reading
 from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
 from .rows import CsrSource, DenseSource
@@ -44,18 +45,25 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
     if is_dask(matrix):
         return _dask(matrix, name)
     if isinstance(matrix, np.ndarray):
-        return _dense(MemoryArray(_numeric(matrix, name)), {})
+        array = MemoryArray(_numeric(matrix, f"`{name}`"))
+        return DenseSource(array, dtype=array.dtype)
     if isinstance(matrix, sp.csr_matrix | sp.csr_array):
-        data, indices = MemoryArray(_numeric(matrix.data, name)), MemoryArray(matrix.indices)
-        return CsrSource(data, indices, HeldValues(matrix.indptr), n_columns=matrix.shape[1], dtype=data.dtype)
+        nnz = matrix.nnz  # the arrays may be longer
+        data, indices = MemoryArray(_numeric(matrix.data[:nnz], f"`{name}`")), MemoryArray(matrix.indices[:nnz])
+        return CsrSource(data, indices, HeldValues(matrix.indptr), matrix.shape, dtype=data.dtype, where=f"`{name}`")
     if sp.issparse(matrix):
-        raise _not_rows(name, f"a SciPy {type(matrix).__name__}", "`.tocsr()` makes it CSR")
+        raise _not_rows(f"`{name}`", f"a SciPy {type(matrix).__name__}", "`.tocsr()` makes it CSR")
     if isinstance(matrix, zarr.Array | h5py.Dataset):
-        return _dense(open_array(matrix, name=name), dict(matrix.attrs))
+        stored = open_array(matrix)
+        with reading(where(matrix)):
+            return DenseSource(stored, dtype=original_dtype(matrix.attrs, stored.dtype))
     group = matrix if isinstance(matrix, zarr.Group | h5py.Group) else getattr(matrix, "group", None)
     if isinstance(group, zarr.Group | h5py.Group):
-        return _csr_group(group, name)
-    raise _not_rows(name, f"{type(matrix).__module__}.{type(matrix).__qualname__}", "load it, or open it with zarr")
+        return _csr_group(group)
+    if matrix is None:
+        raise _not_rows(f"`{name}`", "None", "name what the data holds in `keys`, as `keys=('layers/counts', 'obs')`")
+    kind = f"{type(matrix).__module__}.{type(matrix).__qualname__}"
+    raise _not_rows(f"`{name}`", kind, "load it, or open it with zarr")
 
 
 def _dask(array: Any, name: str) -> RowSource:
@@ -64,37 +72,33 @@ def _dask(array: Any, name: str) -> RowSource:
         return open_rows(stored, name=name)
     if not isinstance(array._meta, np.ndarray):
         advice = "only those that anndata read lazily can be read by rows; `.compute()` it, or store it"
-        raise _not_rows(name, f"a sparse dask array ({type(array._meta).__name__})", advice)
-    return _dense(DaskArray(_numeric(array, name)), {})
+        raise _not_rows(f"`{name}`", f"a sparse dask array ({type(array._meta).__name__})", advice)
+    dask = DaskArray(_numeric(array, f"`{name}`"))
+    return DenseSource(dask, dtype=dask.dtype)
 
 
-def _csr_group(group: Any, name: str) -> CsrSource:
+def _csr_group(group: Any) -> CsrSource:
     encoding = encoding_of(group)
     if encoding != "csr_matrix":
         advice = (
             "convert it with `DatasetCollection.add_adatas`" if encoding == "csc_matrix" else "see `Loader.add_dataset`"
         )
-        raise _not_rows(name, f"a group encoded as {encoding!r}", advice)
-    n_columns = int(group.attrs["shape"][1])
-    data, indices = open_array(group["data"], name=name), open_array(group["indices"], name=name, limit=n_columns)
-    dtype = _first_dtype(dict(group.attrs), data)
-    indptr = StoredValues(open_array(group["indptr"], name=name))
-    return CsrSource(data, indices, indptr, n_columns=n_columns, dtype=dtype)
+        raise _not_rows(where(group), f"a group encoded as {encoding!r}", advice)
+    with reading(where(group)):
+        n_rows, n_columns = (int(n) for n in group.attrs["shape"])
+        data, indices = open_array(group["data"]), open_array(group["indices"], limit=n_columns)
+        indptr = StoredValues(open_array(group["indptr"]))
+        dtype = original_dtype(group.attrs, data.dtype)
+    return CsrSource(data, indices, indptr, (n_rows, n_columns), dtype=dtype, where=where(group))
 
 
-def _dense(array: StoredArray, attributes: dict[str, Any]) -> DenseSource:
-    return DenseSource(array, dtype=_first_dtype(attributes, array))
-
-
-def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> StoredArray:
+def open_array(array: Any, *, limit: int | None = None) -> StoredArray:
     """Return the reader of a stored array of numbers: the native one if it knows the layout, else a library.
 
     Parameters
     ----------
     array
         A zarr array or an HDF5 dataset.
-    name
-        Name of the array in errors.
     limit
         Exclusive upper bound of the values, for column numbers.
     """
@@ -103,7 +107,7 @@ def open_array(array: Any, *, name: str = "X", limit: int | None = None) -> Stor
     from .._format.layout import chunk_layout
     from .library import ZarrLibraryArray
 
-    _numeric(array, name)
+    _numeric(array, where(array))
     if isinstance(array, h5py.Dataset):
         from .hdf5 import open_hdf5
 
@@ -136,21 +140,16 @@ def _lacks_decoder(codecs: ChunkCodecs) -> bool:
     return False
 
 
-def _first_dtype(attributes: dict[str, Any], array: StoredArray) -> np.dtype:
-    stored: str | None = attributes.get(DTYPE_ATTRIBUTE)
-    return array.dtype if stored is None else np.dtype(stored)
-
-
-def _numeric(array: Any, name: str) -> Any:
+def _numeric(array: Any, named: str) -> Any:
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"`{name}` must hold numbers or booleans, got dtype {array.dtype}.")
+        raise TypeError(f"{named} must hold numbers or booleans, got dtype {array.dtype}.")
     if not array.shape:
-        raise TypeError(f"`{name}` must have rows, got an array without dimensions.")
+        raise TypeError(f"{named} must have rows, got an array without dimensions.")
     return array
 
 
-def _not_rows(name: str, got: str, advice: str) -> TypeError:
+def _not_rows(named: str, got: str, advice: str) -> TypeError:
     return TypeError(
-        f"`{name}` must be a NumPy array, a zarr or HDF5 array, or a CSR matrix (SciPy's, anndata's or a group), so "
+        f"{named} must be a NumPy array, a zarr or HDF5 array, or a CSR matrix (SciPy's, anndata's or a group), so "
         f"that rows can be read; got {got}: {advice}."
     )

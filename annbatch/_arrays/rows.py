@@ -23,10 +23,12 @@ class CsrSource:
         ``(nnz,)`` stored values and column numbers.
     indptr
         ``(n_rows + 1,)`` where each row begins; read by range if it is large.
-    n_columns
-        Number of columns.
+    shape
+        ``(n_rows, n_columns)``.
     dtype
         Dtype of the values before they were narrowed for storage.
+    where
+        Name of the matrix in errors.
     """
 
     def __init__(
@@ -34,27 +36,31 @@ class CsrSource:
         data: StoredArray,
         indices: StoredArray,
         indptr: HeldValues | StoredValues,
+        shape: tuple[int, int],
         *,
-        n_columns: int,
         dtype: np.dtype,
+        where: str,
     ) -> None:
         if len(data.shape) != 1 or data.shape != indices.shape:
             raise CorruptDataError(
-                f"A CSR matrix must have a column number per value, got {indices.shape} for {data.shape}: damaged."
+                f"{where} must have a column number per value, got {indices.shape} for {data.shape}: damaged."
             )
-        if indptr.size < 1 or n_columns < 0:
+        if indptr.size != shape[0] + 1 or min(shape) < 0:
             raise CorruptDataError(
-                f"A CSR matrix must have an indptr and columns, got {indptr.size} entries and {n_columns}: damaged."
+                f"{where} must have an `indptr` with one number more than it has rows, got {indptr.size} for shape "
+                f"{shape}: damaged."
             )
         for name, dtype_ in (("indices", indices.dtype), ("indptr", indptr.dtype)):
             if dtype_.kind not in "iu":
-                raise CorruptDataError(f"`{name}` of a CSR matrix must hold integers, got {dtype_}: damaged.")
+                raise CorruptDataError(f"{where} must have integers in `{name}`, got {dtype_}: damaged.")
         self.data = data
         self.indices = indices
         self.arrays = (data, indices)
-        self.shape = (indptr.size - 1, n_columns)
+        self.shape = shape
         self.dtype = dtype
         self._indptr = indptr
+        self._where = where
+        self._ends_checked = not shape[0]
 
     def extents(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first element and the number of elements of each row, as int64.
@@ -67,17 +73,25 @@ class CsrSource:
         Raises
         ------
         CorruptDataError
-            If ``indptr`` descends, or points beyond the values.
+            If ``indptr`` descends, or does not reach from the first value to the last.
         """
+        if not self._ends_checked:
+            first, last = self._indptr.pairs(np.array([0, self.shape[0] - 1]))
+            if (int(first[0]), int(last[1])) != (0, self.data.shape[0]):
+                raise self._descends(f"{first[0]} to {last[1]}")
+            self._ends_checked = True
         start, stop = (values.astype(np.int64, copy=False) for values in self._indptr.pairs(rows))
         wrong = (start < 0) | (start > stop) | (stop > self.data.shape[0])
         wrong[1:] |= (start[1:] < stop[:-1]) & (rows[1:] != rows[:-1])
         if wrong.any():
-            raise CorruptDataError(
-                f"`indptr` must ascend from 0 to {self.data.shape[0]}, the number of stored values, but does not in "
-                f"rows {rows.min()}..{rows.max()}: damaged."
-            )
+            raise self._descends(f"others in rows {rows.min()} to {rows.max()}")
         return start, stop - start
+
+    def _descends(self, got: str) -> CorruptDataError:
+        return CorruptDataError(
+            f"{self._where} must have an `indptr` that ascends from 0 to {self.data.shape[0]}, the number of stored "
+            f"values, got {got}: damaged."
+        )
 
     @property
     def pair(self) -> CsrPair:

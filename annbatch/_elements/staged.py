@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +83,11 @@ class StagedElement:
     transform: Transform | None
     adapter: Adapter
 
+    @property
+    def computed_dtype(self) -> np.dtype:
+        """Dtype of a batch on the host, which has no halves."""
+        return np.dtype(np.float32 if self.dtype in HALVES else self.dtype)
+
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> StagedPlan:
         """Plan the reading of one window."""
         lengths, layout, pieces = place_rows(self.sources, window, shares)
@@ -103,7 +108,7 @@ class StagedPlan:
     def value_dtype(self) -> np.dtype:
         """Dtype of values in transit: the stored one, or that of batches where it is smaller."""
         stored = np.result_type(*(source.data.dtype for source in self.element.sources))
-        requested = np.dtype(np.float32 if self.element.dtype in HALVES else self.element.dtype)
+        requested = self.element.computed_dtype
         return requested if requested.itemsize < stored.itemsize else stored
 
     @property
@@ -136,7 +141,7 @@ class StagedPlan:
             source = element.sources[dataset]
             jobs += source.data.jobs(pieces, compact.data, n_jobs=n_jobs)
             jobs += source.indices.jobs(pieces, compact.indices, n_jobs=n_jobs)
-        window = StagedWindow(compact, element.adapter)
+        window = StagedWindow(compact, element, pool)
         return window, followed_by(jobs, window.send)
 
     def _fill_indptr(self, compact: CompactWindow) -> None:
@@ -148,15 +153,32 @@ class StagedPlan:
 class StagedWindow:
     """A window of which the adapter makes batches, once it has been read."""
 
-    def __init__(self, compact: CompactWindow, adapter: Adapter) -> None:
+    def __init__(self, compact: CompactWindow, element: StagedElement, pool: BufferPool) -> None:
         self._compact: CompactWindow | None = compact
-        self._adapter = adapter
+        self._element = element
+        self._pool = pool
         self._make: Callable[[int], Any] | None = None
 
     def send(self) -> None:
         """Hand the window to the adapter, and let go of it."""
         assert self._compact is not None, "a window is sent once"
-        self._make, self._compact = self._adapter.stage(self._compact), None
+        compact, self._compact = self._compact, None
+        if compact.transform is not None:
+            compact = self._without_repeats(compact)
+        self._make = self._element.adapter.stage(compact)
+
+    def _without_repeats(self, compact: CompactWindow) -> CompactWindow:
+        from .._kernels.repeats import add_repeats
+
+        n_columns, wide = self._element.sources[0].shape[1], compact.data
+        parts = [(compact.elements(i), compact.indptr[compact.pointers(i)]) for i in range(compact.n_batches)]
+        if any(add_repeats(compact.indices[part], indptr, n_columns, None) for part, indptr in parts):
+            # Sums may exceed the stored dtype.
+            wide = lend(self._pool, compact.data.size, self._element.computed_dtype)
+            for part, indptr in parts:
+                wide[part] = compact.data[part]
+                add_repeats(compact.indices[part], indptr, n_columns, wide[part])
+        return replace(compact, data=wide)
 
     def batch(self, i: int) -> Any:
         """Return batch ``i``, as the adapter makes it."""

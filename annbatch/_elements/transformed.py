@@ -55,13 +55,19 @@ class TransformedPlan:
 
     def begin(self, pool: BufferPool, *, n_jobs: int) -> tuple[ElementWindow, list[Job]]:
         """Take the memory and return the window with the jobs that fill it; the last to end transforms it."""
+        from .._kernels.repeats import add_repeats
+
         window, jobs = self.plan.begin(pool, n_jobs=n_jobs)
 
         def change() -> None:
             for number in range(self.n_batches):
                 batch = window.batch(number)
                 if isinstance(batch, CSR):
-                    self.transform(batch.data[: batch.nnz], batch.indptr)
+                    values = batch.data[: batch.nnz]
+                    wide = values.astype(np.float32) if values.dtype == np.float16 else values  # numba lacks float16
+                    if add_repeats(batch.indices, batch.indptr, batch.shape[1], wide) and wide is not values:
+                        values[:] = wide
+                    self.transform(values, batch.indptr)
                 else:
                     n_rows, size = len(batch), batch.size
                     self.transform(batch.reshape(-1), np.arange(n_rows + 1) * (size // max(n_rows, 1)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COMPLETE_ATTRIBUTE = "annbatch-complete"
 """On an array: true if every chunk was written, so that a missing chunk is damage and not the fill value."""
@@ -35,4 +38,19 @@ def where(element: Any) -> str:
     if hasattr(element, "file"):
         return f"`{element.name.strip('/')}` of {element.file.filename}"
     store = element.store_path.store
-    return f"`{element.path}` of {getattr(store, 'root', type(store).__name__)}"
+    return f"`{element.path}` of {getattr(store, 'root', getattr(store, 'url', type(store).__name__))}"
+
+
+def original_dtype(attributes: Mapping[str, Any], stored: np.dtype) -> np.dtype:
+    """Return the dtype that values had before they were narrowed to ``stored``, in native byte order.
+
+    Raises
+    ------
+    TypeError
+        If the attribute names no dtype of numbers.
+    """
+    dtype: np.dtype = np.dtype(attributes.get(DTYPE_ATTRIBUTE, stored))
+    if dtype.kind not in "biufc":
+        raise TypeError(f"`{DTYPE_ATTRIBUTE}` must name a dtype of numbers, got {dtype}.")
+    native: np.dtype = dtype.newbyteorder("=")
+    return native

@@ -4,7 +4,8 @@ Reading
     ``decode`` reads stretches of chunks and copies their rows out; ``decompress`` knows zstd, gzip, zlib and LZ4,
     ``contexts`` which decoders there are; ``inflate`` reads the gzip chunks of HDF5.
     ``csr`` makes stored CSR rows dense, or selects columns, while they are decoded; it uses ``lookup`` and ``sort``.
-    ``scatter`` copies rows that are in memory. ``normalize`` transforms values.
+    ``scatter`` copies rows that are in memory. ``normalize`` transforms values, once ``repeats`` has added up those of
+    repeated columns.
 Conversion
     ``encode`` writes Blosc chunks; ``transpose`` turns CSC into CSR; ``narrow`` casts floats that hold integers.
 Shared

@@ -56,6 +56,18 @@ def test_wide_values_that_are_not_asked_for_do_not_travel(adapter):
     assert set(adapter.sent) == {("float32", "uint16")}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_repeated_columns_of_a_row_are_added_up_before_they_are_normalised(adapter, dtype):
+    x = sparse.csr_matrix((np.array([200, 100, 7, 5], "u1"), [2, 2, 0, 1], [0, 3, 4]), shape=(2, 3))
+
+    def load(matrix):
+        options = {"densify": True, "transform": NormalizeLog1p(10), "dtype": dtype, "to": adapter}
+        batch = next(iter(Loader(batch_size=2, chunk_size=2, preload_nchunks=1, **options).add_dataset(matrix)))
+        return batch["X"].tolist()
+
+    assert load(x) == load(sparse.csr_matrix(x.astype("f4").toarray()))
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_halves(make_loader, counts, adapter, dtype):
     expected = counts.toarray()

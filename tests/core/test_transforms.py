@@ -50,7 +50,8 @@ def on_disk(x: sp.csr_matrix, folder: Path, dtype: str = "uint16") -> Any:
 
 def load(source: Any, **options: Any) -> np.ndarray:
     """Return all rows as the loader yields them shuffled, put back into their order."""
-    var = pd.DataFrame(index=[f"gene{i}" for i in range(source.attrs["shape"][1])]) if "var_names" in options else None
+    n_genes = source.attrs["shape"][1] if hasattr(source, "attrs") else source.shape[1]
+    var = pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)]) if "var_names" in options else None
     loader = Loader(batch_size=16, chunk_size=4, preload_nchunks=8, shuffle=True, seed=1, return_index=True, **options)
     batches = list(loader.add_dataset(source, var=var))
     x = np.concatenate([batch["X"].toarray() if sp.issparse(batch["X"]) else batch["X"] for batch in batches])
@@ -182,3 +183,16 @@ class TestOwnTransforms:
     def test_what_is_no_transform(self, transform):
         with pytest.raises(TypeError, match="`transform` must be None or have the two methods of annbatch"):
             Loader(transform=transform)
+
+
+@pytest.mark.parametrize("densify", [False, True])
+@pytest.mark.parametrize("var_names", [None, ["gene3", "gene1", "gene2"]])
+@pytest.mark.parametrize("transform", [NormalizeLog1p(10), Ranks()], ids=["normalised", "own"])
+def test_repeated_columns_of_a_row_are_added_up_first(tmp_path, var_names, transform, densify):
+    indices, indptr = np.array([3, 1, 1, 0, 2, 0, 2, 4, 4]), np.array([0, 4, 4, 7, 9])  # not sorted
+    x = sp.csr_matrix((np.array([1, 2, 3, 0, 5, 6, 7, 200, 100], "u1"), indices, indptr), shape=(4, 5))
+    dense = x.astype(np.float32).toarray()
+    expected = load(dense if var_names is None else dense[:, [3, 1, 2]], transform=transform)
+    options = {"transform": transform, "densify": densify} | ({} if var_names is None else {"var_names": var_names})
+    for source in (x, on_disk(x, tmp_path, "uint8")):
+        np.testing.assert_array_equal(load(source, **options), expected)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._format.attributes import DTYPE_ATTRIBUTE
+from ..._format.attributes import original_dtype
 from ..._kernels.transpose import transpose
 from ...errors import CorruptDataError
 from .._blocks import SparseRows
 from .flat_array import FlatArray
-from .matrices import MatrixInfo
+from .matrices import MatrixInfo, check_ascends
 
 if TYPE_CHECKING:
     from .._resources.threads import Workers
@@ -37,9 +37,8 @@ class StoredCsc:
         nnz = int(self._indptr[-1]) if len(self._indptr) else -1
         if len(self._indptr) != shape[1] + 1 or (self._data.size, self._indices.size) != (nnz, nnz):
             raise CorruptDataError(f"{where} must have {shape[1]} columns and as many values as `indptr` counts.")
-        if (np.diff(self._indptr) < 0).any():
-            raise CorruptDataError(f"{where} must have an ascending `indptr`.")
-        dtype = np.dtype(group.attrs.get(DTYPE_ATTRIBUTE, self._data.dtype))
+        check_ascends(self._indptr, where)
+        dtype = original_dtype(group.attrs, self._data.dtype)
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * shape[0]
         self.info = MatrixInfo(True, dtype, shape, nbytes, nnz)
         self._edges: np.ndarray | None = None  # `indptr` of the same matrix in CSR

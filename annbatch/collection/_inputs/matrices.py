@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import sparse
 
-from ..._format.attributes import DTYPE_ATTRIBUTE
+from ..._format.attributes import original_dtype
+from ..._kernels.repeats import add_repeats
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
 from .flat_array import FlatArray
+from .narrow import InexactError
 
 if TYPE_CHECKING:
     from .._blocks import Rows
@@ -63,6 +65,12 @@ def _sparse_rows(matrix: Any) -> SparseRows:
     return SparseRows(rows.data, rows.indices, rows.indptr.astype(np.int64))
 
 
+def check_ascends(indptr: np.ndarray, where: str) -> None:
+    """Raise :class:`CorruptDataError` unless ``indptr`` ascends from 0: a row would be lost, or read twice."""
+    if indptr[0] != 0 or (np.diff(indptr) < 0).any():
+        raise CorruptDataError(f"{where} must have an `indptr` that ascends from 0, got one from {indptr[0]}: damaged.")
+
+
 class StoredCsr:
     """A CSR group of an h5ad file or zarr store; only ``indptr`` is held."""
 
@@ -77,9 +85,8 @@ class StoredCsr:
                 f"{where} must have {shape[0]} rows and as many values as `indptr` counts, got {len(self._indptr) - 1} "
                 f"rows, {lengths[0]} values and {lengths[1]} indices where `indptr` ends with {nnz}."
             )
-        if (np.diff(self._indptr) < 0).any():
-            raise CorruptDataError(f"{where} must have an ascending `indptr`.")
-        dtype = np.dtype(group.attrs.get(DTYPE_ATTRIBUTE, self._data.dtype))
+        check_ascends(self._indptr, where)
+        dtype = original_dtype(group.attrs, self._data.dtype)
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
         self.info = MatrixInfo(True, dtype, shape, nbytes, nnz)
 
@@ -177,3 +184,30 @@ def sparsify(rows: DenseRows) -> SparseRows:
     indptr = np.zeros(len(values) + 1, np.int64)
     np.cumsum(np.bincount(row, minlength=len(values)), out=indptr[1:])
     return SparseRows(values[row, column], column.astype(np.int32), indptr)
+
+
+def has_repeats(rows: SparseRows, n_columns: int) -> bool:
+    """Return whether a row holds a column more than once."""
+    return bool(add_repeats(rows.indices, rows.indptr, n_columns, None))
+
+
+def without_repeats(rows: SparseRows, dtype: np.dtype) -> SparseRows:
+    """Return rows that hold each column once, sorted: values of the same column are added up.
+
+    Raises
+    ------
+    InexactError
+        If a sum is beyond the integers of ``dtype``, the common dtype of all inputs.
+    """
+    row = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
+    order = np.lexsort((rows.indices, row))
+    row, indices, data = row[order], rows.indices[order], rows.data[order]
+    first = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(indices.astype(np.int64), prepend=-1) != 0))
+    wide = {"i": np.dtype(np.int64), "u": np.dtype(np.uint64)}.get(data.dtype.kind, data.dtype)
+    sums = np.add.reduceat(data, first, dtype=wide)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        beyond = sums[(sums < limits.min) | (sums > limits.max)]
+        if len(beyond):
+            raise InexactError(int(beyond[0]), dtype)
+    return SparseRows(sums, indices[first], np.searchsorted(row[first], np.arange(len(rows) + 1)))

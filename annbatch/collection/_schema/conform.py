@@ -10,7 +10,7 @@ from scipy import sparse
 from ...errors import StoreError
 from .._blocks import DenseRows, SparseRows
 from .._inputs.columns import absent, convert
-from .._inputs.matrices import StoredCsr, sparsify
+from .._inputs.matrices import StoredCsr, has_repeats, sparsify, without_repeats
 from .._inputs.narrow import InexactError
 from .schema import NAMES, SOURCE, DenseSchema, SparseSchema, TableSchema, column_key
 from .variables import columns_of
@@ -86,10 +86,15 @@ class Conformed:
         columns = None if path.startswith("obsm/") else self._columns
         reader, narrowing = self._input.matrices[path], self._narrowing[path]
         if isinstance(reader, StoredCsr) and isinstance(element, SparseSchema) and columns is None:
-            return reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._workers)
+            narrowed = reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._workers)
+            if not has_repeats(narrowed, element.n_columns):
+                return narrowed
         rows = _conform(reader.read(start, stop, self._workers), element, columns)
         if isinstance(rows, DenseRows):
             return DenseRows(narrowing.narrow(rows.values))
+        assert isinstance(element, SparseSchema)
+        if has_repeats(rows, element.n_columns):
+            rows = without_repeats(rows, element.dtype)
         return SparseRows(narrowing.narrow(rows.data), rows.indices, rows.indptr)
 
     def _column(self, path: str, name: str, element: TableSchema, start: int, stop: int) -> np.ndarray:
