@@ -80,10 +80,12 @@ def _dask(array: Any, name: str) -> RowSource:
 def _csr_group(group: Any) -> CsrSource:
     encoding = encoding_of(group)
     if encoding != "csr_matrix":
-        advice = (
-            "convert it with `DatasetCollection.add_adatas`" if encoding == "csc_matrix" else "see `Loader.add_dataset`"
-        )
-        raise _not_rows(where(group), f"a group encoded as {encoding!r}", advice)
+        advice = "see `Loader.add_dataset`"
+        if encoding == "csc_matrix":
+            advice = "convert it with `DatasetCollection.add_adatas`"
+        elif "obs" in group:
+            advice = "it holds an AnnData, which `Loader.add_adata` adds"
+        raise _not_rows(where(group), f"a group encoded as {encoding or 'nothing'}", advice)
     with reading(where(group)):
         n_rows, n_columns = (int(n) for n in group.attrs["shape"])
         data, indices = open_array(group["data"]), open_array(group["indices"], limit=n_columns)

@@ -36,9 +36,12 @@ def encoding_of(element: Any) -> str:
 def where(element: Any) -> str:
     """Name an element and its file or store, for errors; stores of other kinds than folders may hold secrets."""
     if hasattr(element, "file"):
-        return f"`{element.name.strip('/')}` of {element.file.filename}"
-    store = element.store_path.store
-    return f"`{element.path}` of {getattr(store, 'root', getattr(store, 'url', type(store).__name__))}"
+        place = element.file.filename
+    else:
+        store = element.store_path.store
+        place = getattr(store, "root", getattr(store, "url", type(store).__name__))
+    path = element.name.strip("/")
+    return f"`{path}` of {place}" if path else str(place)
 
 
 def original_dtype(attributes: Mapping[str, Any], stored: np.dtype) -> np.dtype:

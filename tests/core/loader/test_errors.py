@@ -75,7 +75,7 @@ DATASETS = {
     "an AnnData without X": (
         TypeError,
         lambda loader: loader.add_adata(ad.AnnData(obs=OBS.set_index("n"))),
-        "NoneType",
+        "got None: name what the data holds in `keys`",
     ),
     "obs of another length": (
         ValueError,
@@ -219,7 +219,7 @@ def test_a_collection_of_stores_in_csc(tmp_path):
     with ad.settings.override(auto_shard_zarr_v3=False):
         write_elem(group, "dataset_0", ad.AnnData(CSR.tocsc()))
     group.attrs.update({"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"})
-    with pytest.raises(TypeError, match=r"encoded as 'csc_matrix': convert it with `DatasetCollection.add_adatas`"):
+    with pytest.raises(TypeError, match=r"encoded as csc_matrix: convert it with `DatasetCollection.add_adatas`"):
         Loader().use_collection(DatasetCollection(group))
 
 
