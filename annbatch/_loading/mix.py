@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from copy import copy
 from dataclasses import asdict, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..types import LoaderOutput
 
 FORMAT, VERSION = "annbatch.mix", 1
+_NUMBER = (int, float, np.integer, np.floating)
 
 
 class Mixable(Protocol):
@@ -171,7 +171,14 @@ class Mix:
         ValueError
             If a loader has no batches, or cannot be iterated over.
         """
-        worker = this_worker()
+        self._lengths(this_worker())
+        for loader, weight in zip(self._copies(), self._plan.weights, strict=True):
+            if weight:
+                iter(loader)  # refuses what it cannot yield
+        return self._iterate()
+
+    def _begin(self, worker: tuple[int, int]) -> tuple[MixPosition, list[Mixable]]:
+        """Return where the next iteration begins, with copies of the loaders that are there."""
         position, loaders, lengths = self._next, self._next_at, self._lengths(worker)
         if loaders is None or not position.is_within:
             position, loaders = self._plan.start(position.epoch, lengths, self._ranks, worker), self._copies()
@@ -180,21 +187,18 @@ class Mix:
         elif (position.ranks, position.workers) != (self._ranks, worker[1]):
             left = [self._left(loader, worker) for loader in loaders]
             position = self._plan.resume(position, lengths, left, self._ranks, worker)
-        opened = {i: iter(loader) for i, loader in enumerate(loaders) if self._plan.weights[i]}
         self._position, self._at = position, loaders
         self._next, self._next_at = MixPosition(position.epoch + 1), None
-        return self._iterate(position, loaders, opened, worker[0])
+        return position, loaders
 
-    def _iterate(
-        self,
-        position: MixPosition,
-        loaders: list[Mixable],
-        opened: dict[int, Iterator[LoaderOutput]],
-        worker: int,
-    ) -> Generator[LoaderOutput, None, None]:
+    def _iterate(self) -> Generator[LoaderOutput, None, None]:
+        # With the first batch, not before: Lightning makes iterators that it does not use.
+        worker = this_worker()
+        position, loaders = self._begin(worker)
+        opened = {i: iter(loader) for i, loader in enumerate(loaders) if self._plan.weights[i]}
         plan, chosen, total = self._plan, self._chosen, sum(position.counts)
         try:
-            for source in plan.loaders_from(position, worker):
+            for source in plan.loaders_from(position, worker[0]):
                 batch = next(opened[source], None)
                 if batch is None and plan.stop == "first":  # its sampler has fewer batches than it said
                     break
@@ -270,10 +274,10 @@ class Mix:
 def mix(
     loaders: Sequence[Mixable],
     weights: Sequence[float] | None = None,
-    *,
-    temperature: float | None = None,
     seed: int | None = None,
     stop: Literal["first", "all", "never"] = "first",
+    *,
+    temperature: float | None = None,
 ) -> Mix:
     """Mix the batches of several loaders, by weight.
 
@@ -289,14 +293,14 @@ def mix(
     weights
         Share of each loader in the batches: finite and not negative, in any unit. 0 leaves a loader out. Default:
         equal shares.
-    temperature
-        In place of weights: each is the number of rows to the power of ``1 / temperature``. At 1, shares are in
-        proportion to the rows; at higher temperatures, they are closer to each other.
     seed
         Seed of the order of loaders. Each loader has a seed of its own for the order of its rows.
     stop
         ``"first"``: an epoch ends with the first loader that comes to the end of its own epoch. ``"all"``: loaders at
         their end begin their next epoch, until every one has come to its end. ``"never"``: endless.
+    temperature
+        In place of weights: each is the number of rows to the power of ``1 / temperature``. At 1, shares are in
+        proportion to the rows; at higher temperatures, they are closer to each other.
 
     Returns
     -------
@@ -346,20 +350,21 @@ def mix(
 
 
 def _checked(weights: Any, n_loaders: int) -> list[float]:
-    if not hasattr(weights, "__len__") or not all(isinstance(weight, Real) for weight in weights):
+    are_numbers = hasattr(weights, "__iter__") and all(isinstance(weight, _NUMBER) for weight in weights)
+    if not are_numbers or np.ndim(weights) != 1:  # of a dict or a set, 0
         raise TypeError(f"`weights` must be a list of numbers, got {weights!r}.")
     if len(weights) != n_loaders:
         raise ValueError(f"`weights` must have one number per loader ({n_loaders}), got {len(weights)}.")
-    numbers = [float(weight) for weight in weights]
+    numbers = [np.inf if abs(weight) > sys.float_info.max else float(weight) for weight in weights]
     check_weights(np.array(numbers), "weights")
     return numbers
 
 
 def _weights_at(temperature: Any, loaders: Sequence[Mixable]) -> list[float]:
-    if not isinstance(temperature, Real) or not float(temperature) > 0:
+    if not isinstance(temperature, _NUMBER) or not temperature > 0:
         raise ValueError(f"`temperature` must be a positive number, got {temperature!r}.")
     n_rows = [len(RowSet(loader.batch_sampler.mask, loader.n_obs)) if loader.n_obs else 0 for loader in loaders]
     if not all(n_rows):
         raise ValueError(f"`temperature` must be given once every loader has rows, got loaders of {n_rows} rows.")
     # As shares of the most rows, so that no power overflows, and at least the smallest number, so that none is 0.
-    return [max((n / max(n_rows)) ** (1 / float(temperature)), sys.float_info.min) for n in n_rows]
+    return [max(float((n / max(n_rows)) ** (1 / temperature)), sys.float_info.min) for n in n_rows]
