@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from ._loading.progress import Pass
     from .abc import Adapter
     from .samplers._base import Sampler
     from .transforms import Transform
@@ -293,11 +292,12 @@ class Loader(AddsDatasets):
         """
         worker = this_worker()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
+        return self._iterate(worker)
+
+    def _iterate(self, worker: tuple[int, int]) -> Generator[LoaderOutput, None, None]:
+        # The epoch begins with its first batch, not before: Lightning makes iterators that it does not use.
         progress = self._progress.begin(ranks=self._batch_sampler.n_ranks_of_epoch, workers=worker[1])
         epoch = Epoch(progress.position, worker, self._datasets, self._batch_sampler, self._delivery)
-        return self._iterate(epoch, progress)
-
-    def _iterate(self, epoch: Epoch, progress: Pass) -> Generator[LoaderOutput, None, None]:
         last = epoch.position.steps + epoch.n_batches
         for batch in epoch.batches(self._reading, budget=self._prefetch):
             position = progress.step()

@@ -265,6 +265,16 @@ def test_open_iterators_have_different_epochs():
     assert order(loader) == epochs[2]
 
 
+def test_an_iterator_that_is_not_used_is_no_epoch():
+    loader = small(seed=1)
+    epochs = [order(loader) for _ in range(2)]
+    loader.set_epoch(0)
+    unused, batches = iter(loader), iter(loader)  # as Lightning does, before and after which it calls `set_epoch`
+    loader.set_epoch(0)
+    assert [row for batch in batches for row in batch["index"].tolist()] == epochs[0]
+    assert [row for batch in unused for row in batch["index"].tolist()] == epochs[1]
+
+
 def test_lightning_finds_set_epoch_on_the_sampler():
     loader = small(seed=1)
     second = order(loader) and order(loader)
