@@ -130,13 +130,15 @@ class Mix:
             If it is not such a state, or is one of another mix or other loaders; the message names what differs.
         """
         check_format(state, FORMAT, VERSION, ("position", "mix", "loaders"), of="a mix")
-        own, said = self._identity(), {**state["mix"], "n_loaders": len(state["loaders"])}
-        if not self._seed_is_given:
-            own["seed"] = said.get("seed")
-        check_same("mix", said, own)
+        own, said, of_loaders = self._identity(), state["mix"], state["loaders"]
+        if not isinstance(said, dict) or not isinstance(of_loaders, list | tuple):
+            raise ValueError(f"`state` must be what `state_dict` of a mix returned, got {shortened(state)}.")
+        if not self._seed_is_given and isinstance(said.get("seed"), int):
+            own["seed"] = abs(said["seed"])
+        check_same("mix", said | {"n_loaders": len(of_loaders)}, own)
         position = MixPosition.read(state["position"], len(self._loaders))
         loaders = self._copies()
-        for number, (loader, of_loader) in enumerate(zip(loaders, state["loaders"], strict=True)):
+        for number, (loader, of_loader) in enumerate(zip(loaders, of_loaders, strict=True)):
             try:
                 loader.load_state_dict(of_loader)
             except ValueError as error:

@@ -302,6 +302,12 @@ def test_states_of_other_mixes_are_refused():
         assert mixed.state_dict() == state
     with pytest.raises(ValueError, match="format version 1, which this annbatch reads, got version 2"):
         mixed.load_state_dict(state | {"version": 2})
+    for changes in ({"mix": None}, {"loaders": 2}):
+        with pytest.raises(ValueError, match="`state` must be what `state_dict` of a mix returned, got"):
+            mixed.load_state_dict(state | changes)
+    for changes in ({"mix": {}}, {"loaders": []}, {"mix": state["mix"] | {"seed": -1}}):
+        with pytest.raises(ValueError, match="`state` must be of the same mix as this loader"):
+            mix(mixed.loaders, [1, 1]).load_state_dict(state | changes)
     with pytest.raises(ValueError, match="must have position, mix and loaders, got no loaders"):
         mixed.load_state_dict({name: state[name] for name in ("format", "version", "position", "mix")})
     assert found + found_in(batches) == expected

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from copy import copy as copied
 from pathlib import Path
 
 import anndata as ad
@@ -273,6 +274,19 @@ def test_an_iterator_that_is_not_used_is_no_epoch():
     loader.set_epoch(0)
     assert [row for batch in batches for row in batch["index"].tolist()] == epochs[0]
     assert [row for batch in unused for row in batch["index"].tolist()] == epochs[1]
+
+
+def test_a_copy_has_a_position_of_its_own():
+    loader = small(seed=1)
+    epochs = [order(loader) for _ in range(2)]
+    loader.set_epoch(0)
+    batches = iter(loader)
+    rows = next(batches)["index"].tolist()
+    state, twin = loader.state_dict(), copied(loader)
+    assert [order(twin), order(twin)] == epochs
+    assert loader.state_dict() == state
+    assert rows + [row for batch in batches for row in batch["index"].tolist()] == epochs[0]
+    assert order(loader) == epochs[1]
 
 
 def test_lightning_finds_set_epoch_on_the_sampler():
