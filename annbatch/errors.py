@@ -17,6 +17,7 @@ Wrong arguments raise :class:`ValueError` or :class:`TypeError`, whose text give
 from __future__ import annotations
 
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,15 +50,32 @@ class MissingDependencyError(AnnbatchError, ImportError):
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Raise :class:`CorruptDataError` that names ``where`` instead of what h5py, zarr or NumPy raise of odd data."""
+    """Raise :class:`CorruptDataError` that names ``where`` instead of what h5py, zarr or NumPy raise of odd data.
+
+    Errors of annbatch, of the system and of networks remain, with a note.
+    """
     try:
         yield
-    except (AnnbatchError, FileNotFoundError):
+    except Exception as error:
+        if _is_of_odd_data(error):
+            raise CorruptDataError(
+                f"{where} cannot be read, {type(error).__name__}: {error}. Is it damaged, or not as anndata writes it?"
+            ) from error
+        if where not in str(error):
+            error.add_note(f"While reading {where}.")
         raise
-    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, RuntimeError, OSError) as exc:
-        raise CorruptDataError(
-            f"{where} cannot be read, is it damaged or not as anndata writes it? {type(exc).__name__}: {exc}"
-        ) from exc
+
+
+def _is_of_odd_data(error: Exception) -> bool:
+    if isinstance(error, AnnbatchError):
+        return False
+    if isinstance(error, OSError):
+        return type(error) is OSError and error.errno is None  # HDF5's; the system's have numbers
+    if isinstance(error, RuntimeError):  # numcodecs' about damage, not annbatch's about use
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        return not str(frame.f_globals.get("__name__")).startswith("annbatch.")
+    known = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+    return isinstance(error, known) or type(error).__module__.startswith("anndata.")
 
 
 class DeviceMemoryError(AnnbatchError, MemoryError):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from .._arrays.byte_count import count_bytes
+from .._arrays.library import check_complete
 from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
 from .._format.attributes import encoding_of, text, where
-from ..errors import CorruptDataError
+from ..errors import CorruptDataError, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +33,27 @@ class Values(Protocol):
         """Return the values of the rows ``at``, which ascend and may repeat."""
 
 
+class NamedValues:
+    """A stored array whose errors name it, opened by ``open_values``."""
+
+    def __init__(self, open_values: Callable[[Any], Values], array: Any) -> None:
+        self._where = where(array)
+        if array.ndim != 1:
+            raise CorruptDataError(f"{self._where} must have one dimension, got shape {array.shape}.")
+        self._values = open_values(array)
+        self.dtype = self._values.dtype
+
+    def take(self, at: np.ndarray) -> np.ndarray:
+        """Return the values of the rows ``at``, which ascend and may repeat."""
+        with reading(self._where):
+            return self._values.take(at)
+
+
 class StoredStrings:
     """A stored array of strings, as objects: kept in memory if it is small, else read by range."""
 
     def __init__(self, array: Any) -> None:
+        check_complete(array)
         self.dtype = np.dtype(object)
         self._array = array  # read by zarr or h5py: zarrs does not support strings
         self._held: Any = None
@@ -53,10 +73,17 @@ class StoredStrings:
         return np.concatenate(parts) if parts else np.empty(0, dtype=object)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        values = self._array.asstr()[start:stop] if hasattr(self._array, "asstr") else self._array[start:stop]
-        strings = np.asarray(values, dtype=object)
+        strings = read_strings(self._array, start, stop)
         count_bytes(sum(map(len, strings)))
         return strings
+
+
+def read_strings(array: Any, start: int, stop: int) -> np.ndarray:
+    """Return strings of a stored array as objects; bytes of fixed length, which R and Julia write, become ``str``."""
+    values = np.asarray(array[start:stop], dtype=object)
+    if len(values) and isinstance(values[0], bytes):  # h5py returns all strings as bytes
+        return np.array([value.decode() for value in values], dtype=object)
+    return values
 
 
 class PlainColumn:
@@ -180,73 +207,97 @@ def memory_column(array: Any) -> Column:
     return PandasColumn(array)
 
 
-def stored_column(frame: Any, element: Any, open_values: Callable[[Any], Values] | None = None) -> Column:
+def stored_column(frame: Any, name: str, n_rows: int, open_values: Callable[[Any], Values] | None = None) -> Column:
     """Open a column of a DataFrame that is stored in anndata's encoding.
 
-    Numbers, booleans, categoricals, nullable values and long arrays of strings are read by range, when rows are needed;
-    categories and anything else are read whole, here.
+    Numbers, booleans, categoricals, nullable values and strings are read when rows are needed; categories and anything
+    else are read whole, here.
 
     Parameters
     ----------
     frame
         Group of the DataFrame: before anndata 0.8, it holds the categories of its columns.
-    element
-        Array or group of the column.
+    name, n_rows
+        Name of the column, and rows of the DataFrame.
     open_values
-        Opens every array of numbers or strings, short ones too; default, a reader that keeps small arrays in memory.
+        Opens every array of numbers or strings; default, a reader that keeps small arrays in memory.
 
     Raises
     ------
     CorruptDataError
-        If the column contradicts its encoding.
+        If the column contradicts its encoding, or has another number of rows.
     """
-    from anndata.io import read_elem
+    with reading(f"Column {name!r} of {where(frame)}"):
+        element = frame[name]
+        if (n_values := n_rows_of(element)) != n_rows:
+            raise CorruptDataError(f"{where(element)} must have {n_rows} rows, as the index has, got {n_values}.")
+        return _open_column(frame, name, element, open_values)
 
-    numbers, strings = open_values or _open_numbers, open_values or StoredStrings
+
+def _open_column(frame: Any, name: str, element: Any, open_values: Callable[[Any], Values] | None) -> Column:
+    numbers, strings = (partial(NamedValues, open_values or own) for own in (_open_numbers, StoredStrings))
     encoding = encoding_of(element)
-    if "categories" in element.attrs:  # a reference or a path within the frame
-        categories = frame[text(element.attrs["categories"])]
+    categories = _categories_beside(frame, name, element)
+    if categories is not None:
         return _categorical(element, numbers(element), categories, categories.attrs)
-    if encoding in ("", "array") and element.dtype.kind in "biuf" and element.ndim == 1:
-        return PlainColumn(numbers(element))
     if encoding == "categorical":
         return _categorical(element, numbers(element["codes"]), element["categories"], element.attrs)
+    if encoding in ("", "array") and element.dtype.kind in "biuf" and element.ndim == 1:
+        return PlainColumn(numbers(element))
     if encoding in ("nullable-integer", "nullable-boolean"):
-        _check_mask(element)
+        _check_masked(element, "iu" if encoding == "nullable-integer" else "b")
         return MaskedColumn(numbers(element["values"]), numbers(element["mask"]))
-    if encoding == "nullable-string-array" and (open_values or _is_large(element["values"])):
-        _check_mask(element)
+    if encoding == "nullable-string-array":
+        _check_masked(element, "OSUT")
         return MaskedStrings(strings(element["values"]), numbers(element["mask"]))
-    if encoding == "string-array" and (open_values or _is_large(element)):
+    if encoding == "string-array" or (encoding in ("", "array") and element.dtype.kind in "OSUT"):
         return PlainColumn(strings(element))
-    values = pd.Series(read_elem(element))
+    values = pd.Series(read_element(element))
     count_bytes(int(values.memory_usage(index=False)))
     return memory_column(values.array)
 
 
+def read_element(element: Any) -> Any:
+    """Return a stored element as anndata reads it; errors name it, and old encodings are read without a warning."""
+    from anndata import OldFormatWarning
+    from anndata.io import read_elem
+
+    with reading(where(element)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", OldFormatWarning)
+        return read_elem(element)
+
+
 def n_rows_of(element: Any) -> int:
-    """Return the number of rows of a stored column."""
+    """Return the number of rows of a stored column; errors are those of the library."""
     values = element
     if hasattr(element, "keys"):
         values = element["codes" if encoding_of(element) == "categorical" else "values"]
     return int(values.shape[0])
 
 
-def _categorical(element: Any, codes: Values, categories: Any, attributes: Any) -> CategoricalColumn:
-    from anndata.io import read_elem
+def _categories_beside(frame: Any, name: str, element: Any) -> Any:
+    """Return the categories that a frame of anndata 0.7 has for a column, None for a column without."""
+    if "categories" in element.attrs:
+        reference = text(element.attrs["categories"])  # in zarr a path
+        if isinstance(reference, str) or reference:
+            return frame[reference]
+    if text(frame.attrs.get("encoding-version")) == "0.1.0" and not hasattr(element, "keys"):
+        return frame.get(f"__categories/{name}")  # a copy of the file may lack valid references
+    return None
 
-    try:
-        dtype = pd.CategoricalDtype(pd.Index(read_elem(categories)), bool(text(attributes.get("ordered", False))))
-    except ValueError as error:  # repeated or missing ones
-        raise CorruptDataError(f"{where(element)} must have valid categories: {error}") from error
+
+def _categorical(element: Any, codes: Values, categories: Any, attributes: Any) -> CategoricalColumn:
+    check_complete(categories)
+    dtype = pd.CategoricalDtype(pd.Index(read_element(categories)), bool(text(attributes.get("ordered", False))))
     return CategoricalColumn(codes, dtype, where(element))
 
 
-def _check_mask(element: Any) -> None:
+def _check_masked(element: Any, kinds: str) -> None:
     values, mask = element["values"], element["mask"]
-    if values.shape != mask.shape or mask.dtype.kind != "b":
+    if values.shape != mask.shape or mask.dtype.kind != "b" or values.dtype.kind not in kinds:
         raise CorruptDataError(
-            f"{where(element)} must have a boolean mask of shape {values.shape}, got {mask.dtype} of {mask.shape}."
+            f"{where(element)} must have values of its encoding and a boolean mask of the same shape, got "
+            f"{values.dtype} of {values.shape} and {mask.dtype} of {mask.shape}."
         )
 
 
@@ -254,7 +305,3 @@ def _open_numbers(array: Any) -> Values:
     from .._arrays.open import open_array
 
     return StoredValues(open_array(array))
-
-
-def _is_large(strings: Any) -> bool:
-    return bool(strings.shape[0] * _STRING_BYTES > HELD_BYTES)

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from .._arrays.open import RowSource, open_rows
-from .._format.attributes import encoding_of
+from .._format.attributes import encoding_of, where
+from ..errors import reading
+from .columns import read_element
 from .frames import LazyFrame, MemoryFrame, ObsFrame, stored_frame
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class BareMatrix:
         if key == "X":
             return self._source
         assert self._obs is not None
-        return MemoryFrame(self._obs)
+        return MemoryFrame(self._obs, "`obs`")
 
 
 class AnnDataObject:
@@ -123,7 +125,7 @@ class AnnDataObject:
         if name:
             value = value[name]
         if isinstance(value, pd.DataFrame):
-            return MemoryFrame(value)
+            return MemoryFrame(value, f"`{key}`")
         if hasattr(value, "true_index"):
             return LazyFrame(value)
         return open_rows(self._rebind(value), name=key)
@@ -150,7 +152,8 @@ class StoredAnnData:
 
     def __init__(self, group: Any) -> None:
         self._group = group
-        self._obs = stored_frame(group["obs"])
+        with reading(where(group)):
+            self._obs = stored_frame(group["obs"])
         self.n_obs = self._obs.n_rows
 
     @property
@@ -161,9 +164,8 @@ class StoredAnnData:
     @property
     def var(self) -> pd.DataFrame:
         """Annotations of the columns of X and layers."""
-        from anndata.io import read_elem
-
-        frame: pd.DataFrame = read_elem(self._group["var"])
+        stored_frame(self._group["var"])  # checks it
+        frame: pd.DataFrame = read_element(self._group["var"])
         return frame
 
     def elements(self) -> list[str]:

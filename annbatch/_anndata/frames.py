@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._format.attributes import encoding_of, text, where
-from ..errors import CorruptDataError
+from ..errors import CorruptDataError, StoreError, reading
 from .columns import memory_column, n_rows_of, stored_column
 
 if TYPE_CHECKING:
@@ -35,11 +35,10 @@ class ObsFrame(Protocol):
 class MemoryFrame:
     """A DataFrame."""
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        if not frame.columns.is_unique:
-            repeated = list(map(str, frame.columns[frame.columns.duplicated()].unique()))
-            raise ValueError(f"Columns of a data frame must have different names, got {repeated} more than once.")
+    def __init__(self, frame: pd.DataFrame, where: str = "A data frame") -> None:
         self.columns = list(frame.columns)
+        if not frame.columns.is_unique:
+            _check_unique(self.columns, where, ValueError)
         self.n_rows = len(frame)
         self.index_name = frame.index.name
         self._frame = frame
@@ -60,7 +59,8 @@ class LazyFrame:
         # `frame.columns` comes from a set, in an order that differs from process to process.
         self.columns = sorted(map(str, frame.columns), key=list(frame.ds.variables).index)
         self.n_rows = int(frame.shape[0])
-        self.index_name = _index_name(str(frame.true_index_dim))
+        index = str(frame.true_index_dim)
+        self.index_name = None if index == "_index" else index
         self._frame = frame
 
     def column(self, name: str) -> Column:
@@ -73,59 +73,57 @@ class LazyFrame:
 
 
 class StoredFrame:
-    """A stored data frame in anndata's encoding; nothing is read before a column is opened."""
+    """A stored data frame in anndata's encoding; nothing is read before a column is opened.
+
+    Raises
+    ------
+    CorruptDataError
+        If it lacks its index, or repeats names of columns.
+    """
 
     def __init__(self, group: Any, open_values: Callable[[Any], Values] | None = None) -> None:
         self._group = group
         self._open_values = open_values  # as for `stored_column`
-        self.columns = [str(text(name)) for name in np.atleast_1d(group.attrs["column-order"])]
-        self._index = str(text(group.attrs["_index"]))
-        self._names = self._element(self._index)
-        self.index_name = _index_name(self._index)
-        self.n_rows = n_rows_of(self._names)
+        with reading(where(group)):
+            order = group.attrs["column-order"]
+            is_empty = getattr(order, "shape", ()) is None  # HDF5's null, for no names
+            self.columns = [] if is_empty else [str(text(name)) for name in np.atleast_1d(order)]
+            self._index = str(text(group.attrs["_index"]))
+            self.n_rows = n_rows_of(group[self._index])
+        _check_unique(self.columns, where(group), CorruptDataError)
+        self.index_name = None if self._index == "_index" else self._index  # anndata's name for one without
 
     def column(self, name: str) -> Column:
         """Open a column."""
-        return self._column(self._element(name))
+        return stored_column(self._group, name, self.n_rows, self._open_values)
 
     def names(self) -> Column:
         """Open the names of the rows."""
-        return self._column(self._names)
-
-    def _element(self, name: str) -> Any:
-        try:
-            return self._group[name]
-        except KeyError as error:
-            raise CorruptDataError(
-                f"{where(self._group)} must hold the columns that it lists, got no {name!r}."
-            ) from error
-
-    def _column(self, element: Any) -> Column:
-        if (n_rows := n_rows_of(element)) != self.n_rows:
-            raise CorruptDataError(f"{where(element)} must have {self.n_rows} rows, as the index has, got {n_rows}.")
-        return stored_column(self._group, element, self._open_values)
+        return self.column(self._index)
 
     def read_names(self) -> Any:
         """Return the names of all rows."""
         return self.names().take(np.arange(self.n_rows))
 
 
-def _index_name(stored: str) -> str | None:
-    """Return the name of a stored index; anndata stores one without a name as ``_index``."""
-    return None if stored == "_index" else stored
+def _check_unique(columns: list[Any], where: str, error: type[Exception]) -> None:
+    repeated = {str(name): None for name in columns if columns.count(name) > 1}
+    if repeated:
+        raise error(f"{where} must not repeat names of columns, got {list(repeated)} more than once: rename them.")
 
 
-def stored_frame(element: Any) -> StoredFrame:
+def stored_frame(element: Any, open_values: Callable[[Any], Values] | None = None) -> StoredFrame:
     """Open a stored DataFrame.
 
     Raises
     ------
-    TypeError
-        If it is not a group of columns, as current versions of anndata write it.
+    StoreError
+        If it is not a group of columns, as anndata has written it since version 0.7.
     """
     if encoding_of(element) != "dataframe" or not {"column-order", "_index"} <= set(element.attrs):
-        raise TypeError(
+        raise StoreError(
             f"{where(element)} must be a data frame in anndata's encoding, got {encoding_of(element)!r}: rewrite the "
-            "file with a current anndata, or load it and add the loaded object."
+            "file with a current anndata, or read it with `anndata.read_h5ad`: `Loader.add_adata` takes the object, "
+            "`DatasetCollection.add_adatas` the function, as `load_adata`."
         )
-    return StoredFrame(element)
+    return StoredFrame(element, open_values)

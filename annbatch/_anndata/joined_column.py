@@ -170,44 +170,55 @@ def _lacks_missing_value(dtype: Dtype) -> bool:
 def _join_categories(
     parts: Sequence[Column | None],
 ) -> tuple[pd.CategoricalDtype, list[np.ndarray | None]] | None:
-    """Return the joined dtype, and each part's new codes by its old ones; the last is for -1, missing."""
+    """Return the joined dtype, and each part's new codes by its old ones; the last is for -1, missing.
+
+    None if categories do not mix.
+    """
     dtypes = [part.dtype for part in parts if isinstance(part, CategoricalColumn)]
-    first = dtypes[0]
-    same = [
-        dtype == first
-        and dtype.categories.dtype == first.categories.dtype
-        and dtype.categories.equals(first.categories)
-        for dtype in dtypes
-    ]
-    if all(same):
-        return first, [None] * len(parts)
-    joined = unite_categories([dtype.categories for dtype in dtypes], ordered=False)
+    if all(dtype == dtypes[0] and same_categories(dtype.categories, dtypes[0].categories) for dtype in dtypes):
+        return dtypes[0], [None] * len(parts)
+    joined = join_categories([dtype.categories for dtype in dtypes])
     if joined is None:
         return None
-    code_type = np.min_scalar_type(-max(2, len(joined.categories)))
+    code_type = np.min_scalar_type(-max(2, len(joined)))
     recode: list[np.ndarray | None] = [
-        np.append(joined.categories.get_indexer(part.dtype.categories), -1).astype(code_type)
+        np.append(joined.get_indexer(part.dtype.categories), -1).astype(code_type)
         if isinstance(part, CategoricalColumn)
         else None
         for part in parts
     ]
-    return joined, recode
+    return pd.CategoricalDtype(joined), recode
+
+
+def same_categories(one: pd.Index, other: pd.Index) -> bool:
+    """Return whether categories are the same, in order, value and type: to pandas, True equals 1."""
+    return one.dtype == other.dtype and one.equals(other) and list(map(type, one)) == list(map(type, other))
+
+
+def join_categories(lists: Sequence[pd.Index]) -> pd.Index | None:
+    """Return all categories in the order of first appearance; 1 and 1.0 are the same one.
+
+    None if True is among them and 1, or False and 0, which pandas takes for the same.
+    """
+    # Compared as Python objects: a large integer differs from the float that it rounds to.
+    every = [value for _, value in dict.fromkeys((isinstance(v, bool), v) for one in lists for v in one.tolist())]
+    if len(set(every)) < len(every):
+        return None
+    joined: pd.Index = pd.Index(every)
+    return joined if joined.tolist() == every else pd.Index(every, dtype=object)
 
 
 def unite_categories(lists: Sequence[pd.Index], *, ordered: bool) -> pd.CategoricalDtype | None:
-    """Return the union of categories, in the order of first appearance.
+    """Return the union of categories of one kind, in the order of first appearance.
 
     It is ordered if all lists are ordered, one of them has all categories, and its order holds for the others. None if
     categories are of several kinds, or no dtype holds all of them exactly.
     """
-    # Compared as Python objects: True is not a number, and a large integer differs from the float that it rounds to.
-    values = list(dict.fromkeys(value for one in lists for value in one.tolist()))
-    if len({str if isinstance(v, str) else bool if isinstance(v, bool) else float for v in values}) > 1:
-        return None
+    every = {value for one in lists for value in one.tolist()}
+    kinds = {str if isinstance(v, str) else bool if isinstance(v, bool) else float for one in lists for v in one}
     longest = max(lists, key=len)
-    united = pd.Index(longest.tolist() if ordered and len(longest) == len(values) else values)
-    exact = set(united.tolist()) == set(values) and (united.dtype != object or isinstance(values[0], str))
-    if values and not exact:
+    united = longest if ordered and len(longest) == len(every) else join_categories(lists)
+    if len(kinds) > 1 or united is None or (united.dtype == object and kinds == {float}):
         return None
     # Only a list of all categories orders them: a < b and a < c leave b and c open.
     in_order = ordered and len(longest) == len(united)

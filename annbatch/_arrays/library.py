@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._format.attributes import COMPLETE_ATTRIBUTE, where
 from .._plan.ranges import item_size
 from .._runtime.zarrs import claim_zarrs, through_zarrs
 from ..errors import CorruptDataError
@@ -98,6 +99,20 @@ class LibraryArray(StoredArray):
         return read.nbytes
 
 
+def check_complete(array: Any) -> None:
+    """Raise if a zarr array that was written completely lacks a chunk, where a library would read its fill value.
+
+    Raises
+    ------
+    CorruptDataError
+        If a chunk is missing.
+    """
+    if hasattr(array, "store_path") and array.attrs.get(COMPLETE_ATTRIBUTE) and array.store.supports_listing:
+        present, needed = array.nchunks_initialized, array.nchunks
+        if present < needed:
+            raise CorruptDataError(f"{where(array)} must have {needed} chunks, got {present}: damaged.")
+
+
 class ZarrLibraryArray(LibraryArray):
     """A zarr array of any format, codec and store, read with the zarrs codec pipeline where zarrs supports them."""
 
@@ -108,6 +123,7 @@ class ZarrLibraryArray(LibraryArray):
     @cached_property
     def _with_zarrs(self) -> zarr.Array[Any] | None:
         """The same array through zarrs, or None; opened at the first read, as that starts zarrs' threads."""
+        check_complete(self._array)
         return through_zarrs(self._array)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .._format.attributes import encoding_of, original_dtype, where
+from .._format.attributes import encoding_of, original_dtype, sparse_shape, where
 from ..errors import reading
 from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
@@ -87,7 +87,7 @@ def _csr_group(group: Any) -> CsrSource:
             advice = "it holds an AnnData, which `Loader.add_adata` adds"
         raise _not_rows(where(group), f"a group encoded as {encoding or 'nothing'}", advice)
     with reading(where(group)):
-        n_rows, n_columns = (int(n) for n in group.attrs["shape"])
+        n_rows, n_columns = sparse_shape(group)
         data, indices = open_array(group["data"]), open_array(group["indices"], limit=n_columns)
         indptr = StoredValues(open_array(group["indptr"]))
         dtype = original_dtype(group.attrs, data.dtype)

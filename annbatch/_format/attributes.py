@@ -30,7 +30,15 @@ def text(value: Any) -> Any:
 
 def encoding_of(element: Any) -> str:
     """Return the encoding of an element in AnnData's format, such as ``csr_matrix``; ``""`` if it states none."""
+    if "h5sparse_format" in element.attrs:  # before anndata 0.7
+        return f"{text(element.attrs['h5sparse_format'])}_matrix"
     return str(text(element.attrs.get("encoding-type", "")))
+
+
+def sparse_shape(group: Any) -> tuple[int, ...]:
+    """Return the shape of a sparse matrix."""
+    shape = group.attrs["h5sparse_shape" if "h5sparse_shape" in group.attrs else "shape"]
+    return tuple(int(n) for n in shape)
 
 
 def where(element: Any) -> str:

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem
 
+from .._anndata.columns import read_element
+from .._anndata.frames import stored_frame
 from .._anndata.joined_column import unite_categories
 from .._sizes import parse_size
 from ..errors import NotACollectionError
@@ -117,7 +118,7 @@ class DatasetCollection:
     @property
     def var_names(self) -> pd.Index:
         """Names of the variables."""
-        frame = next(self._tables("var", read_elem), pd.DataFrame(index=pd.Index([], dtype=object)))
+        frame = next(self._tables("var", read_element), pd.DataFrame(index=pd.Index([], dtype=object)))
         return frame.index
 
     def _tables(self, name: str, read: Callable[[Any], T]) -> Iterator[T]:
@@ -362,20 +363,16 @@ def _as_sources(adata_paths: Iterable[Source]) -> list[Source]:
     return sources
 
 
-def _n_rows(frame: Any) -> int:
-    index: Any = frame[frame.attrs["_index"]]
-    values: Any = index["values"] if hasattr(index, "keys") else index
-    return int(values.shape[0])
+def _n_rows(table: Any) -> int:
+    return stored_frame(table).n_rows
 
 
-def _read_obs(frame: Any, columns: list[str] | None) -> pd.DataFrame:
-    if columns is None:
-        whole: pd.DataFrame = read_elem(frame)
-        return whole
-    present = [name for name in columns if name in frame.attrs["column-order"]]
-    key = frame.attrs["_index"]
-    index = pd.Index(read_elem(frame[key]), name=None if key == "_index" else key)
-    return pd.DataFrame({name: read_elem(frame[name]) for name in present}, index=index)
+def _read_obs(table: Any, columns: list[str] | None) -> pd.DataFrame:
+    frame = stored_frame(table)
+    names = frame.columns if columns is None else [name for name in columns if name in frame.columns]
+    rows = np.arange(frame.n_rows)
+    read = {name: frame.column(name).take(rows) for name in names}
+    return pd.DataFrame(read, index=pd.Index(frame.read_names(), name=frame.index_name))
 
 
 def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:

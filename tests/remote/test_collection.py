@@ -126,6 +126,7 @@ def test_the_commands_take_urls(converted, cells, capsys):
     assert DatasetCollection("s3://bucket/by-command", mode="r").n_obs == 1000
 
 
+@pytest.mark.filterwarnings("ignore:Column 'src_path' of `obs` is replaced:UserWarning")  # the input's is a dataset's
 def test_a_collection_is_converted_from_one_bucket_into_a_folder(converted, tmp_path):
     assert main(["convert", "s3://bucket/converted/dataset_0", str(tmp_path / "out"), "--seed", "1"]) == 0
     assert DatasetCollection(tmp_path / "out", mode="r").n_obs == 1000

@@ -10,12 +10,12 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from ..._anndata.columns import PlainColumn, is_masked
-from ..._anndata.joined_column import unite_categories
+from ..._anndata.columns import NamedValues, PlainColumn, is_masked, read_strings
+from ..._anndata.joined_column import same_categories, unite_categories
+from ..._arrays.library import check_complete
 from ..._arrays.values import HeldValues
 from .narrow import cast
 
@@ -99,19 +99,21 @@ class RangeValues:
     """
 
     def __init__(self, array: Any) -> None:
-        is_text = array.dtype.kind not in "biuf"
-        self.dtype = np.dtype(object if is_text else array.dtype)
-        self._array = array.asstr() if is_text and isinstance(array, h5py.Dataset) else array
+        check_complete(array)
+        self.dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "biuf" else np.dtype(object)
+        self._array = array
 
     def take(self, at: np.ndarray) -> np.ndarray:
         """Return the values of rows, which follow each other."""
         start, stop = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
+        if self.dtype == object:
+            return read_strings(self._array, start, stop)
         return np.asarray(self._array[start:stop]).astype(self.dtype, copy=False)
 
 
 def is_stored_text(column: Column) -> bool:
     """Return whether a column is a stored array of strings, none of them missing."""
-    return isinstance(column, PlainColumn) and isinstance(column.values, RangeValues) and column.dtype == object
+    return isinstance(column, PlainColumn) and isinstance(column.values, NamedValues) and column.dtype == object
 
 
 class ColumnReader:
@@ -122,6 +124,7 @@ class ColumnReader:
         dtype: Any = column.dtype
         number = dtype.numpy_dtype if is_masked(dtype) else dtype
         if isinstance(dtype, pd.CategoricalDtype):
+            _check_categories(dtype.categories, where)
             self.info = ColumnInfo("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
         elif isinstance(dtype, pd.StringDtype):
             self.info = ColumnInfo("string", np.dtype(object), missing=True)
@@ -135,7 +138,7 @@ class ColumnReader:
             if wrong is not None:
                 raise TypeError(
                     f"{where} must hold numbers, booleans, strings or categories, "
-                    f"got {type(wrong).__name__} in a column of dtype {dtype}."
+                    f"got {type(wrong).__name__} in a column of dtype {dtype}: convert or remove it with `load_adata`."
                 )
             self._column = PlainColumn(HeldValues(values))
             self.info = ColumnInfo("string", np.dtype(object), missing=any(value is None for value in values))
@@ -153,6 +156,17 @@ class ColumnReader:
             return strings(values) if self.info.missing else values
         return (
             values if isinstance(values, np.ndarray) else np.asarray(values.to_numpy(self.info.dtype, na_value=np.nan))
+        )
+
+
+def _check_categories(categories: pd.Index, where: str) -> None:
+    """Raise if zarr would not give categories back as they are, such as intervals, which become strings."""
+    dtype: Any = categories.dtype
+    is_number = is_masked(dtype) or (isinstance(dtype, np.dtype) and dtype.kind in "biufmM")
+    if not is_number and not all(isinstance(value, str) for value in categories):
+        raise TypeError(
+            f"{where} must have categories of one kind, numbers, booleans or strings, got {_kind(categories)}: convert "
+            "or remove it with `load_adata`."
         )
 
 
@@ -186,7 +200,7 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
         assert categories is not None
         lists = [column.categories for column in present if column.categories is not None]
         ordered = {column.ordered for column in present}
-        if len(ordered) == 1 and all(one.dtype == categories.dtype and categories.equals(one) for one in lists):
+        if len(ordered) == 1 and all(same_categories(one, categories) for one in lists):
             return present[0]
         united = unite_categories(lists, ordered=ordered == {True})
         if united is not None:
@@ -219,9 +233,13 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
 def _describe(column: ColumnInfo) -> str:
     """Describe a column, for an error about how columns differ."""
     if column.categories is not None:
-        inside = pd.api.types.infer_dtype(column.categories, skipna=False)
-        return f"categories ({'none' if inside == 'empty' else inside})"
+        return f"categories ({_kind(column.categories)})"
     return "strings" if column.kind == "string" else str(column.dtype)
+
+
+def _kind(categories: pd.Index) -> str:
+    inside = pd.api.types.infer_dtype(categories, skipna=False)
+    return "none" if inside == "empty" else inside
 
 
 def convert(values: np.ndarray, of: ColumnInfo, to: ColumnInfo) -> np.ndarray:
@@ -229,7 +247,7 @@ def convert(values: np.ndarray, of: ColumnInfo, to: ColumnInfo) -> np.ndarray:
     if to.kind == "categorical":
         assert of.categories is not None
         assert to.categories is not None
-        if of.categories.equals(to.categories):
+        if same_categories(of.categories, to.categories):
             return values
         codes: np.ndarray = np.append(to.categories.get_indexer(of.categories).astype(np.int32), np.int32(-1))
         return np.asarray(codes[values])

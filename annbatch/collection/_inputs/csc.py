@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._format.attributes import original_dtype
+from ..._format.attributes import original_dtype, sparse_shape
 from ..._kernels.transpose import transpose
 from ...errors import CorruptDataError
 from .._blocks import SparseRows
@@ -31,7 +31,7 @@ class StoredCsc:
     indptr: np.ndarray | None = None  # unknown: counting rows takes a pass over the matrix
 
     def __init__(self, group: Group, where: str) -> None:
-        shape = tuple(int(n) for n in group.attrs["shape"])
+        shape = sparse_shape(group)
         self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
         self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
         nnz = int(self._indptr[-1]) if len(self._indptr) else -1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import sparse
 
-from ..._format.attributes import original_dtype
+from ..._format.attributes import original_dtype, sparse_shape
 from ..._kernels.repeats import add_repeats
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
@@ -75,7 +75,7 @@ class StoredCsr:
     """A CSR group of an h5ad file or zarr store; only ``indptr`` is held."""
 
     def __init__(self, group: Group, where: str) -> None:
-        shape = tuple(int(n) for n in group.attrs["shape"])
+        shape = sparse_shape(group)
         self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
         self._indptr = self.indptr = np.asarray(group["indptr"][:]).astype(np.int64)
         nnz = int(self._indptr[-1]) if len(self._indptr) else -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,13 +15,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem
 
-from ..._anndata.columns import PlainColumn, n_rows_of
-from ..._anndata.frames import MemoryFrame, StoredFrame
+from ..._anndata.columns import PlainColumn, read_element
+from ..._anndata.frames import MemoryFrame, stored_frame
 from ..._arrays.values import HeldValues
-from ..._format.attributes import DTYPE_ATTRIBUTE, encoding_of, text
-from ...errors import StoreError
+from ..._format.attributes import DTYPE_ATTRIBUTE, encoding_of
+from ...errors import StoreError, reading
 from .annotations import Annotations
 from .columns import ColumnReader, Group, RangeValues, is_stored_text, strings
 from .csc import StoredCsc
@@ -100,19 +100,31 @@ def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
         If it is neither an h5ad file nor a zarr store of an AnnData object.
     """
     name = name_of(source)
-    if load_adata is not None:
-        adata = load_adata(source)
-        if not isinstance(adata, ad.AnnData):
-            raise TypeError(f"`load_adata` must return an AnnData object, got {type(adata).__name__} for {name}.")
-        if adata.raw is not None:
-            raise StoreError(RAW.format(name=name))
-        yield from_anndata(adata, name)
-        return
-    with ExitStack() as stack:
-        group = source if isinstance(source, h5py.Group | zarr.Group) else _open_path(Path(source), stack)
-        if "obs" not in group or "var" not in group:
-            raise StoreError(f"{name} must hold an AnnData object with `obs` and `var`, got {sorted(group.keys())}.")
-        yield _from_group(group, name)
+    try:
+        with ExitStack() as stack:
+            if load_adata is not None:
+                yield from_anndata(_loaded(load_adata(source), name), name)
+            else:
+                yield _from_group(_open_group(source, name, stack), name)
+    except Exception as error:
+        if name not in str(error):
+            error.add_note(f"While reading {name}.")
+        raise
+
+
+def _loaded(adata: Any, name: str) -> ad.AnnData:
+    if not isinstance(adata, ad.AnnData):
+        raise TypeError(f"`load_adata` must return an AnnData object, got {type(adata).__name__} for {name}.")
+    if adata.raw is not None:
+        raise StoreError(RAW.format(name=name))
+    return adata
+
+
+def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
+    group = source if isinstance(source, h5py.Group | zarr.Group) else _open_path(Path(source), stack)
+    if "obs" not in group or "var" not in group:
+        raise StoreError(f"{name} must hold an AnnData object with `obs` and `var`, got {sorted(group.keys())}.")
+    return group
 
 
 def _open_path(path: Path, stack: ExitStack) -> Group:
@@ -134,27 +146,33 @@ def _open_path(path: Path, stack: ExitStack) -> Group:
 
 
 def _from_group(group: Group, name: str) -> Input:
-    obs: Group = group["obs"]
     if "raw" in group and encoding_of(group["raw"]) != "null":
         raise StoreError(RAW.format(name=name))
-    stored = encoding_of(obs) == "dataframe" and hasattr(obs, "keys")
-    frame = StoredFrame(obs, RangeValues) if stored else MemoryFrame(read_elem(obs))
-    opened = Input(name, frame.n_rows, _n_rows(group["var"]), partial(_annotations, group), _names(frame))
+    frame, var = stored_frame(group["obs"], RangeValues), stored_frame(group["var"])
+    opened = Input(name, frame.n_rows, var.n_rows, partial(_annotations, group), _names(frame))
     _add_table(opened, "obs", frame)
     for path, elem in _elements(group):
-        encoding = encoding_of(elem)
-        if encoding == "dataframe":
-            _add_table(opened, path, StoredFrame(elem, RangeValues))
-        elif encoding == "csr_matrix":
-            opened.matrices[path] = StoredCsr(elem, f"`{path}` of {name}")
-        elif encoding == "csc_matrix":
-            opened.matrices[path] = StoredCsc(elem, f"`{path}` of {name}")
-        elif encoding in ("array", "") and hasattr(elem, "shape"):
-            opened.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE_ATTRIBUTE))
-        elif encoding != "null":
-            raise StoreError(f"`{path}` of {name} must be a dense or sparse matrix or a data frame, got {encoding!r}.")
+        _add_element(opened, path, elem)
     opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
     return _checked(opened)
+
+
+def _add_element(opened: Input, path: str, elem: Any) -> None:
+    encoding, where = encoding_of(elem), f"`{path}` of {opened.name}"
+    if encoding == "dataframe":
+        _add_table(opened, path, stored_frame(elem, RangeValues))
+    elif encoding in ("csr_matrix", "csc_matrix"):
+        with reading(where):
+            opened.matrices[path] = (StoredCsr if encoding == "csr_matrix" else StoredCsc)(elem, where)
+    elif encoding in ("array", "") and hasattr(elem, "shape"):
+        with reading(where):
+            opened.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE_ATTRIBUTE))
+    elif encoding != "null":
+        got = repr(encoding) if encoding else "a group, as of a name with a slash"
+        raise StoreError(
+            f"{where} must be a dense or sparse matrix or a data frame, got {got}: convert, rename or remove it with "
+            "`load_adata`."
+        )
 
 
 def _elements(group: Group) -> Iterator[tuple[str, Any]]:
@@ -166,15 +184,8 @@ def _elements(group: Group) -> Iterator[tuple[str, Any]]:
 
 
 def _annotations(group: Group) -> Annotations:
-    others = (dict(read_elem(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
-    return Annotations(read_elem(group["var"]), *others)
-
-
-def _n_rows(table: Group) -> int:
-    """Return the number of rows of a stored data frame."""
-    if not hasattr(table, "keys"):  # in older files
-        return int(table.shape[0])
-    return n_rows_of(table[str(text(table.attrs["_index"]))])
+    others = (dict(read_element(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
+    return Annotations(read_element(group["var"]), *others)
 
 
 def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
@@ -189,24 +200,23 @@ def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
 
 def _add_table(opened: Input, path: str, frame: ObsFrame) -> None:
     where = f"`{path}` of {opened.name}"
-    names = [str(name) for name in frame.columns]
-    for name in names:
-        _check_name(name, f"Column {name!r} of {where}")
-    if len(set(names)) < len(names):
-        raise StoreError(f"Columns of {where} must have names that differ as strings, got {frame.columns}.")
+    for name in frame.columns:
+        check_name(name, f"Column {name!r} of {where}")
     if frame.index_name is not None:
+        check_name(str(frame.index_name), f"Index {frame.index_name!r} of {where}")
         opened.index_names[path] = str(frame.index_name)
     opened.tables[path] = {
-        str(name): ColumnReader(frame.column(name), frame.n_rows, f"Column {name!r} of {where}")
-        for name in frame.columns
+        name: ColumnReader(frame.column(name), frame.n_rows, f"Column {name!r} of {where}") for name in frame.columns
     }
 
 
-def _check_name(name: str, what: str) -> None:
-    """Raise if zarr cannot hold an element of this name."""
-    if not name or "/" in name or "\\" in name or name in (".", "..", "zarr.json"):
+def check_name(name: Any, what: str) -> None:
+    """Raise :class:`StoreError` if zarr, or anndata, cannot store an element of this name."""
+    allowed = isinstance(name, str) and name not in ("", ".", "..", "zarr.json", "_index")
+    if not allowed or re.search(r"[/\\\0\ud800-\udfff]", name) or len(name.encode()) > 255:
         raise StoreError(
-            f"{what} has a name that zarr does not allow, with a slash or reserved: rename it with `load_adata`."
+            f"{what} must have a name that zarr can store (text of 1 to 255 bytes, without slashes, and none that is "
+            "reserved): rename it with `load_adata`."
         )
 
 
@@ -221,7 +231,7 @@ def _in_memory(table: Any) -> pd.DataFrame:
 
 def from_anndata(adata: ad.AnnData, name: str) -> Input:
     """Return an AnnData object as an input; its rows are read on request."""
-    obs = MemoryFrame(_in_memory(adata.obs))
+    obs = MemoryFrame(_in_memory(adata.obs), f"`obs` of {name}")
     opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _names(obs))
     _add_table(opened, "obs", obs)
     if adata.X is not None:
@@ -231,9 +241,11 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
             if key is None:  # since anndata 0.13, X is among the layers too
                 continue
             if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
-                _add_table(opened, f"{parent}/{key}", MemoryFrame(_in_memory(value)))
+                where = f"`{parent}/{key}` of {name}"
+                _add_table(opened, f"{parent}/{key}", MemoryFrame(_in_memory(value), where))
             else:
-                opened.matrices[f"{parent}/{key}"] = Sliceable(value)
+                with reading(f"`{parent}/{key}` of {name}"):
+                    opened.matrices[f"{parent}/{key}"] = Sliceable(value)
     opened.dropped += [f"obsp/{key}" for key in adata.obsp]
     return _checked(opened)
 
@@ -248,11 +260,16 @@ def _annotations_of(adata: ad.AnnData) -> Annotations:
 
 def _checked(opened: Input) -> Input:
     for path in (*opened.matrices, *opened.tables):
-        _check_name(path.partition("/")[2] or path, f"`{path}` of {opened.name}")
+        check_name(path.partition("/")[2] or path, f"`{path}` of {opened.name}")
     for path, reader in opened.matrices.items():
-        shape = reader.info.shape
-        if shape[0] != opened.n_obs:
-            raise StoreError(f"`{path}` of {opened.name} must have {opened.n_obs} rows like `obs`, got {shape[0]}.")
+        shape, dtype = reader.info.shape, reader.info.dtype
+        if dtype.kind not in "biufc":
+            raise StoreError(
+                f"`{path}` of {opened.name} must hold numbers or booleans, got {dtype}: convert or remove it with "
+                "`load_adata`; a data frame may hold strings."
+            )
+        if shape[:1] != (opened.n_obs,):
+            raise StoreError(f"`{path}` of {opened.name} must have {opened.n_obs} rows like `obs`, got shape {shape}.")
         if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != opened.n_vars):
             raise StoreError(
                 f"`{path}` of {opened.name} must have {opened.n_vars} columns, one per row of `var`, got shape {shape}."

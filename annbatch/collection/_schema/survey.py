@@ -14,7 +14,7 @@ from anndata.io import write_elem
 from ...errors import StoreError
 from .._array_format import quiet_writing
 from .._inputs.annotations import Annotations
-from .._inputs.open import open_input
+from .._inputs.open import check_name, open_input
 from .names import AT_ONCE, hash_names, suffixes
 from .schema import SOURCE, describe, settle
 from .variables import join_annotations, refuse_ambiguous, select
@@ -141,6 +141,9 @@ def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
 
 def _check_writable(annotations: Annotations, inputs: Sequence[InputInfo]) -> None:
     """Raise if annotations of the variables cannot be written, for a name or a type, before any row is read."""
+    for one in inputs:
+        for column in annotations.var.columns.intersection(one.annotations.var.columns):
+            check_name(column, f"Column {column!r} of `var` of {one.name}")
     if _why_unwritable(annotations) is None:
         return
     for name, found in (*((one.name, one.annotations) for one in inputs), ("all inputs together", annotations)):

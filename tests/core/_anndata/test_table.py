@@ -131,6 +131,28 @@ def test_equal_categories_in_another_order_are_the_same_category():
     assert found["c"].tolist() == ["b", "a", "b", "a"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "joined"),
+    [
+        ([1, 2], [True, False], None),
+        ([True], ["a"], [True, "a"]),
+        ([1, 0], ["a"], [1, 0, "a"]),
+        ([1, 2], [2.0, 2.5], [1.0, 2.0, 2.5]),
+        ([2**53 + 1], [2.0**53], [2**53 + 1, 2.0**53]),
+        (["1"], [1], ["1", 1]),
+    ],
+)
+def test_categories_of_different_types_keep_their_values(one, other, joined):
+    first, second = (pd.DataFrame({"c": pd.Categorical(values, categories=values)}) for values in (one, other))
+    found, table = two(first, second, list(range(len(one) + len(other))))
+    assert found["c"].tolist() == one + other
+    categories = table.column("c").categories
+    assert (categories and categories.categories.tolist()) == joined
+    if joined is None:  # to pandas, True and 1 are the same category
+        assert found["c"].dtype == object
+        assert list(map(type, found["c"])) == [int, int, bool, bool]
+
+
 def test_many_categories_get_codes_wide_enough():
     names = [f"c{i}" for i in range(300)]
     first = pd.DataFrame({"c": pd.Categorical(names[:100], categories=names[:100])})

@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from annbatch._anndata.frames import MemoryFrame, StoredFrame
-from annbatch.collection._inputs.columns import ColumnReader, RangeValues
+from annbatch.collection._inputs.columns import ColumnInfo, ColumnReader, RangeValues, unite
 
 COLUMNS = {
     "float": np.array([0.5, np.nan, -1], np.float32),
@@ -43,3 +43,19 @@ def test_blocks(tmp_path: Path, kind: str, name: str) -> None:
         np.testing.assert_array_equal(block, expected)
     whole = pd.Series(stored.info.assemble(stored.read(0, 3)), index=frame.index, name=name)
     pd.testing.assert_series_equal(whole, frame[name], check_dtype=False)
+
+
+@pytest.mark.parametrize("other", [[1, 0], [1.0, 0.0], ["a"], [2, 3]])
+def test_booleans_do_not_mix_with_other_categories(other: list[object]) -> None:
+    columns = [
+        ColumnInfo("categorical", np.dtype(np.int32), pd.Index(values)) for values in ([True, False], other, [True])
+    ]
+    with pytest.raises(TypeError, match=r"Column 'c' must hold one kind of values in all inputs, got categories \(boo"):
+        unite(columns, "Column 'c'", ["a.h5ad", "b.h5ad", "c.h5ad"])
+
+
+@pytest.mark.parametrize("categories", [pd.interval_range(0, 2), [1, "a"], [True, "a"], [(1, 2), (3, 4)]])
+def test_categories_that_a_store_would_change_are_refused(categories: object) -> None:
+    frame = pd.DataFrame({"c": pd.Categorical([None], categories=categories)})
+    with pytest.raises(TypeError, match=r"Column 'c' of `obs` of a.h5ad must have categories of one kind"):
+        ColumnReader(MemoryFrame(frame).column("c"), 1, "Column 'c' of `obs` of a.h5ad")
