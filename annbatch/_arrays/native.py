@@ -72,6 +72,7 @@ class NativeArray(StoredArray):
         self._given_files = files
         self._files: Files = ChunkFiles(layout) if files is None else files
         self._block: int | None = None
+        self._fill = np.frombuffer(np.array(layout.fill_value, dtype=layout.dtype).tobytes(), dtype=np.uint8)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"layout": self.layout, "fallback": self._fallback, "limit": self._limit, "files": self._given_files}
@@ -163,14 +164,13 @@ class NativeArray(StoredArray):
         """
         from .._kernels.contexts import NUMBERS, context
         from .._kernels.decode import StoredChunks
-        from .._kernels.decompress import room_for
 
         layout, size = self.layout, self.dtype.itemsize
-        codecs, chunk_bytes = layout.codecs, layout.chunk * size
+        codecs = layout.codecs
         codec = NUMBERS[codecs.compressor]
-        longest = int((reads.stop - reads.start).max(initial=1)) * size
-        room = room_for(chunk_bytes, located.largest) if codecs.whole else 0
-        decoded = _scratch(scratch, max(longest, room) + 256)
+        longest = layout.chunk if codecs.whole else int((reads.stop - reads.start).max(initial=1))
+        decoded = _scratch(scratch, longest * size + 256)
+        values = decoded.view(stored)
         return StoredChunks(
             codec=codec,
             context=context(codec),
@@ -182,11 +182,11 @@ class NativeArray(StoredArray):
             offset=located.offset,
             nbytes=located.nbytes,
             chunk=layout.chunk,
-            fill=np.frombuffer(np.array(layout.fill_value, dtype=self.dtype).tobytes(), dtype=np.uint8),
+            fill=self._fill,
             encoded=_scratch("encoded", 0 if codecs.plain else located.largest + 64),
             decoded=decoded,
-            stored_order=_scratch("stored order", room + 256 if codecs.transposed else 0).view(stored),
-            values=decoded.view(stored),
+            stored_order=_scratch("stored order", longest * size).view(stored) if codecs.transposed else values,
+            values=values,
             limit=self._limit,
         )
 

@@ -16,6 +16,9 @@ from .codecs import ChunkCodecs, codecs_of_v2, codecs_of_v3
 if TYPE_CHECKING:
     import zarr
 
+_MOST_BYTES = 64 << 20
+"""Bytes of the largest chunk that each reading thread decodes as a whole, into memory of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkLayout:
@@ -114,6 +117,8 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
     index_checksum = False if sharding is None else _index_has_checksum(sharding["index_codecs"])
     rows_only = outer[1:] == inner[1:] == array.shape[1:] and all(array.shape[1:]) and array.shape[0] > 0
     if keys is None or codecs is None or index_checksum is None or not rows_only:
+        return None
+    if codecs.whole and inner[0] * item_size(array.shape) * array.dtype.itemsize > _MOST_BYTES:
         return None
     return ChunkLayout(
         folder=folder,

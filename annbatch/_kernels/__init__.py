@@ -12,6 +12,6 @@ Shared
     ``copy``: non-temporal stores. ``blosc_header``: the format of a chunk. ``clib``: functions of the C library and of
     libraries in wheels. ``intrinsics``: what numba lacks.
 
-Numba caches compiled kernels on disk, by the modification time of the kernel's own file: after editing a kernel that
-others call, touch all files of this folder.
+Numba caches compiled kernels on disk, by the content of the kernel's own file: after editing a kernel that others call,
+delete the cache (``*.nbi`` and ``*.nbc`` in ``__pycache__``).
 """

@@ -34,7 +34,7 @@ _FUNCTIONS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     ),
     "gzip": (DEFLATE, "deflate", ("libdeflate_gzip_decompress_ex",)),
     "zlib": (DEFLATE, "deflate", ("libdeflate_zlib_decompress",)),
-    "lz4": (BLOSC, "blosc2", ("LZ4_decompress_safe_partial",)),
+    "lz4": (BLOSC, "blosc2", ("LZ4_decompress_safe", "LZ4_decompress_safe_partial")),
     "crc32c": (CRC32C, "google-crc32c", ("crc32c_value",)),
 }
 """Library, package and functions that each codec needs."""

@@ -13,9 +13,6 @@ from numba import types
 from .clib import BLOSC, DEFLATE, function
 from .contexts import GZIP, ZLIB, ZSTD
 
-_MOST_EXPANDED = 1 << 15
-"""No compressor stores more than this many bytes per byte: zstd needs 4 bytes for a block of 128 KB."""
-
 _BLOCK_BYTES = 128 << 10
 """Most bytes of a block of zstd."""
 
@@ -25,10 +22,9 @@ _zstd_begin = function(BLOSC, "ZSTD_decompressBegin", _size(_address))
 _zstd_next = function(BLOSC, "ZSTD_nextSrcSizeToDecompress", _size(_address))
 _zstd_step = function(BLOSC, "ZSTD_decompressContinue", _size(_address, _address, _size, _address, _size))
 _zstd_content = function(BLOSC, "ZSTD_getFrameContentSize", types.int64(_address, _size))
-_lz4 = function(
-    BLOSC,
-    "LZ4_decompress_safe_partial",
-    types.intc(_address, _address, types.intc, types.intc, types.intc),
+_lz4_whole = function(BLOSC, "LZ4_decompress_safe", types.intc(_address, _address, types.intc, types.intc))
+_lz4_part = function(
+    BLOSC, "LZ4_decompress_safe_partial", types.intc(_address, _address, types.intc, types.intc, types.intc)
 )
 _zlib = function(
     DEFLATE, "libdeflate_zlib_decompress", types.intc(_address, _address, _size, _address, _size, _address)
@@ -38,11 +34,6 @@ _gzip = function(
     "libdeflate_gzip_decompress_ex",
     types.intc(_address, _address, _size, _address, _size, _address, _address),
 )
-
-
-def room_for(chunk_bytes: int, encoded_bytes: int) -> int:
-    """Return the bytes that a decoded chunk may take, given its sizes in the metadata and in the store."""
-    return min(chunk_bytes, _MOST_EXPANDED * encoded_bytes)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -83,7 +74,9 @@ def decompress(
     if n_bytes < 4 or np.int64(source[:4].view(np.int32)[0]) != chunk_bytes:
         return False
     size, room = np.int32(n_bytes - 4), np.int32(chunk_bytes)
-    return np.int64(_lz4(at + np.uint64(4), to, size, np.int32(stop), room)) >= stop
+    if stop == chunk_bytes:
+        return _lz4_whole(at + np.uint64(4), to, size, room) == chunk_bytes
+    return _lz4_part(at + np.uint64(4), to, size, np.int32(stop), room) >= stop
 
 
 @nb.njit(nogil=True, cache=True)

@@ -19,12 +19,15 @@ def through_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
     Returns
     -------
     zarr.Array or None
-        None if zarrs does not support the store (memory, fsspec) or the byte order, or reads the dtype incorrectly.
+        None if zarrs does not support the store (memory, fsspec), the byte order or the order of axes, or reads the
+        dtype incorrectly.
     """
     import zarr
     from zarrs import ZarrsCodecPipeline
 
     given = array.async_array
+    if array.order != "C":  # zarrs 0.2.3 writes to C-contiguous memory only, and zarr gives it memory in this order
+        return None
     # zarrs 0.2.3 swaps real and imaginary parts of big-endian values when it decodes part of a chunk
     if not array.dtype.isnative or array.dtype.kind == "c":
         return None

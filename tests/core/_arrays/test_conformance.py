@@ -8,13 +8,15 @@ from typing import Any
 
 import anndata as ad
 import h5py
+import numcodecs
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 import zarr
 from anndata.io import read_elem, write_elem
-from zarr.codecs import BloscCodec, GzipCodec
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+from zarr.codecs.numcodecs import LZ4
 
 from annbatch import Loader, write_sharded
 
@@ -155,3 +157,46 @@ def test_chosen_genes(source, whole, densify):
 def test_annotations(source, whole):
     for batch in loader(source, ("X", "obs")):
         pd.testing.assert_frame_equal(batch["obs"], whole.obs.iloc[batch["index"]], check_names=False)
+
+
+# zarr's codecs, in every format --------------------------------------------------------------------------------------
+
+CODECS = {
+    "zstd": (ZstdCodec, numcodecs.Zstd),
+    "gzip": (GzipCodec, numcodecs.GZip),
+    "lz4": (LZ4, numcodecs.LZ4),
+    "blosc": (BloscCodec, numcodecs.Blosc),
+    "none": (lambda: None, lambda: None),
+}
+PLACES = {"local": lambda folder: folder / "a.zarr", "object store": object_store}
+
+
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3:UserWarning")
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("form", ["v2", "v3", "v3 sharded"])
+@pytest.mark.parametrize("codec", CODECS)
+def test_kernels_read_what_anndata_reads(tmp_path, codec, form, place):
+    store, zarr_format = place(tmp_path), int(form[1])
+    group = zarr.open_group(store, mode="w", zarr_format=zarr_format)
+    compressor = CODECS[codec][zarr_format == 2]()
+    with ad.settings.override(auto_shard_zarr_v3=False):
+        write_elem(group, "/", ad.AnnData(obs=CELLS.obs, var=CELLS.var))
+        for key in ELEMENTS.values():
+            kind, _, name = key.partition("/")
+            matrix = getattr(CELLS, kind)[name] if name else CELLS.X
+            chunk, item = (100, ()) if sp.issparse(matrix) else (8, matrix.shape[1:])
+            shards = {"shards": (3 * chunk, *item)} if form == "v3 sharded" else {}
+            how = {"chunks": (chunk, *item), "compressors": compressor, **shards}
+            write_elem(group, key, matrix, dataset_kwargs=how)
+    source = zarr.open_group(store, mode="r")
+    whole = read_elem(source)
+    keys = tuple(ELEMENTS.values())
+    for chunk_size in (1, 16):
+        with loader(source, keys, chunk_size=chunk_size, preload_nchunks=80 // chunk_size) as loading:
+            assert repr(loading).count("(native") == len(keys)
+            for batch in loading:
+                index = batch["index"]
+                same(batch["X"], whole.X[index])
+                same(batch["layers"]["counts"], whole.layers["counts"][index])
+                same(batch["layers"]["scaled"], whole.layers["scaled"][index])
+                same(batch["obsm"]["image"], whole.obsm["image"][index])

@@ -10,6 +10,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annbatch._format.codecs import ChunkCodecs
 from annbatch._format.layout import ChunkLayout, chunk_layout
 from annbatch._format.shard_index import ABSENT, ShardIndex, format_index, parse_index
 from annbatch.errors import CorruptDataError
@@ -25,7 +26,7 @@ def layout(per_file: int) -> ChunkLayout:
         sharded=True,
         index_first=False,
         index_checksum=True,
-        blosc=False,
+        codecs=ChunkCodecs(),
         fill_value=0,
         complete=False,
         keys=("c/", "/"),
