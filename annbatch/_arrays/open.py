@@ -143,8 +143,11 @@ def _lacks_decoder(codecs: ChunkCodecs) -> bool:
 
 
 def _numeric(array: Any, named: str) -> Any:
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"{named} must hold numbers or booleans, got dtype {array.dtype}.")
+    if array.dtype.kind not in "biufc" or array.dtype.char in "gG":  # long doubles differ from machine to machine
+        raise TypeError(
+            f"{named} must hold booleans or numbers of at most 64 bits per part, got dtype {array.dtype}: leave it out "
+            "of `keys`, or store it in another dtype."
+        )
     if not array.shape:
         raise TypeError(f"{named} must have rows, got an array without dimensions.")
     return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from .._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
+from .._arguments import as_list, kind_of, wrong_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,57 @@ if TYPE_CHECKING:
     from ..collection import DatasetCollection
     from .datasets import Datasets
     from .resources import Reading
+
+
+_OPEN = "open it, with `h5py.File(path)`, `zarr.open_group(path, mode='r')` or `anndata.read_h5ad(path)`"
+_COLLECTION = "`use_collection` loads it"
+_TO_COLLECTION = {
+    "a path": "`DatasetCollection(path, mode='r')` opens one; `add_adata` adds single files once they are open",
+    "a group": "`DatasetCollection(group, mode='r')` opens one; `add_adata` adds the group of an AnnData",
+    "an AnnData object": "`add_adata` adds it",
+    "a MuData object": "`add_adata` adds it",
+    "a list": "`add_adatas` adds AnnData objects",
+    "a matrix": "`add_dataset` adds it",
+}
+_TO_ADATA = {
+    "a path": _OPEN,
+    "a list": "`add_adatas` adds several",
+    "a DatasetCollection": _COLLECTION,
+    "a matrix": "`add_dataset` adds it",
+    "a zarr store": "`zarr.open_group(store, mode='r')` opens it",
+    "a dict": "give its values",
+    "a DataFrame": "make an `anndata.AnnData` of it",
+    "the `raw` of an AnnData object": "`raw.to_adata()` makes one",
+}
+_TO_DATASETS = {
+    "a path": "open it, with `zarr.open` or h5py",
+    "a matrix": "`add_dataset` adds one",
+    "a group": "`add_dataset` adds one",
+    "an AnnData object": "`add_adata` adds it",
+    "a MuData object": "`add_adata` adds it",
+    "a DatasetCollection": _COLLECTION,
+    "a zarr store": "open its arrays",
+    "a dict": "give its values",
+    "a DataFrame": "`.to_numpy()` makes a matrix",
+}
+_TO_DATASET = _TO_DATASETS | {"a list": "`add_datasets` adds several"}
+_MATRICES = ("a matrix", "a group")
+
+
+def _adata(value: Any) -> Any:
+    """Return what is an AnnData or MuData, or a group that may hold one."""
+    kind = kind_of(value)
+    if kind in _TO_ADATA or not (hasattr(value, "obs") or hasattr(value, "attrs")):
+        raise wrong_kind("adata", "an AnnData or MuData object, or an open group of one", value, _TO_ADATA)
+    return value
+
+
+def _matrix(value: Any) -> Any:
+    """Return what may be a matrix; opening it tells."""
+    kind = kind_of(value)
+    if kind in _TO_DATASET and kind not in _MATRICES:
+        raise wrong_kind("dataset", "a matrix", value, _TO_DATASET)
+    return value
 
 
 class AddsDatasets:
@@ -63,6 +115,8 @@ class AddsDatasets:
         RuntimeError
             If a collection is in use already.
         """
+        if not hasattr(collection, "fingerprint"):
+            raise wrong_kind("collection", "a DatasetCollection", collection, _TO_COLLECTION)
         if collection.is_empty:
             raise ValueError(f"`collection` must have datasets, got an empty one: {collection!r}.")
         if self._collection_added:
@@ -83,10 +137,12 @@ class AddsDatasets:
 
     def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
         """Append AnnData objects; none is added if one is refused. See :meth:`add_adata`."""
-        if not len(adatas):
+        advice = _TO_ADATA | dict.fromkeys(("an AnnData object", "a MuData object", "a group"), "`add_adata` adds one")
+        several = [_adata(adata) for adata in as_list("adatas", "AnnData objects", adatas, advice)]
+        if not several:
             raise ValueError("`adatas` must hold at least one AnnData, got none.")
         self._check_closed()
-        self._datasets.add_all(dataset_of(adata, self._remote.rebind) for adata in adatas)
+        self._datasets.add_all(dataset_of(adata, self._remote.rebind) for adata in several)
         return self
 
     def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
@@ -108,7 +164,7 @@ class AddsDatasets:
             If its columns, or the presence of ``obs`` or ``var``, differ from the datasets that were added before.
         """
         self._check_closed()
-        self._datasets.add_all([dataset_of(adata, self._remote.rebind)])
+        self._datasets.add_all([dataset_of(_adata(adata), self._remote.rebind)])
         return self
 
     def add_datasets(
@@ -118,13 +174,14 @@ class AddsDatasets:
         var: Sequence[pd.DataFrame] | None = None,
     ) -> Self:
         """Append matrices; none is added if one is refused. See :meth:`add_dataset`."""
+        datasets = as_list("datasets", "matrices", datasets, _TO_DATASETS)
         for name, frames in (("obs", obs), ("var", var)):
             if frames is not None and len(frames) != len(datasets):
                 raise ValueError(f"`{name}` must have one DataFrame per dataset ({len(datasets)}), got {len(frames)}.")
         all_obs = [None] * len(datasets) if obs is None else obs
         all_var = [None] * len(datasets) if var is None else var
         self._check_closed()
-        self._datasets.add_all(map(matrix_dataset, map(self._remote.rebind, datasets), all_obs, all_var))
+        self._datasets.add_all(map(matrix_dataset, map(self._remote.rebind, map(_matrix, datasets)), all_obs, all_var))
         return self
 
     def add_dataset(self, dataset: Any, obs: pd.DataFrame | None = None, var: pd.DataFrame | None = None) -> Self:
@@ -147,7 +204,7 @@ class AddsDatasets:
             If shapes or annotations do not fit each other or the datasets that were added before.
         """
         self._check_closed()
-        self._datasets.add_all([matrix_dataset(self._remote.rebind(dataset), obs, var)])
+        self._datasets.add_all([matrix_dataset(self._remote.rebind(_matrix(dataset)), obs, var)])
         return self
 
     def _check_closed(self) -> None:

@@ -16,9 +16,11 @@ import zarr
 from .._anndata.columns import read_element
 from .._anndata.frames import stored_frame
 from .._anndata.joined_column import unite_categories
+from .._arguments import wrong_kind
 from .._sizes import parse_size
 from ..errors import NotACollectionError
 from ._array_format import Format
+from ._inputs.open import as_sources
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
 from ._runs.h5ad import add_h5ad, files_of
@@ -65,6 +67,7 @@ class DatasetCollection:
     ) -> None:
         if mode not in ("a", "r", "r+"):
             raise ValueError(f"`mode` must be 'a', 'r' or 'r+', got {mode!r}.")
+        _check_group(group)
         self._mode = mode
         self._h5ad: Path | None = None
         if is_collection_h5ad:
@@ -247,7 +250,7 @@ class DatasetCollection:
         if shuffle_chunk_size < 1:
             raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
         request = AddRequest(
-            sources=_as_sources(adata_paths),
+            sources=as_sources(adata_paths),
             load_adata=load_adata,
             groupby=None if groupby is None else _as_columns(groupby),
             var_subset=None if var_subset is None else [str(name) for name in var_subset],
@@ -343,6 +346,16 @@ class DatasetCollection:
         return verify(self._location, progress)
 
 
+def _check_group(group: Any) -> None:
+    if not isinstance(group, str | os.PathLike | zarr.Group):
+        advice = {
+            "an AnnData object": "`add_adatas` converts files",
+            "a group": "h5py opens single files, which `Loader.add_adata` adds",
+            "a zarr store": "`zarr.open_group(store)` opens it",
+        }
+        raise wrong_kind("group", "a path, a URL or a zarr group", group, advice)
+
+
 def _as_columns(groupby: str | Iterable[str]) -> list[str]:
     columns = [groupby] if isinstance(groupby, str) else [str(name) for name in groupby]
     if not columns or len(set(columns)) != len(columns):
@@ -352,15 +365,6 @@ def _as_columns(groupby: str | Iterable[str]) -> list[str]:
 
 def _memory_within(memory_limit: int | str) -> Memory:
     return Memory.within(parse_size(memory_limit, name="memory_limit", least=1))
-
-
-def _as_sources(adata_paths: Iterable[Source]) -> list[Source]:
-    if isinstance(adata_paths, str | os.PathLike):
-        raise TypeError(f"`adata_paths` must be a list of inputs, got one path: {os.fspath(adata_paths)!r}.")
-    sources = list(adata_paths)
-    if not sources:
-        raise ValueError("`adata_paths` must name at least one input, got none.")
-    return sources
 
 
 def _n_rows(table: Any) -> int:

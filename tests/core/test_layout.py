@@ -26,7 +26,7 @@ FLOORS = [
     ["samplers", "transforms", "_format"],
     ["_plan"],
     ["_kernels"],
-    ["_runtime", "types", "errors", "_sizes"],
+    ["_runtime", "types", "errors", "_sizes", "_arguments"],
 ]
 COLLECTION_FLOORS = [
     ["dataset_collection"],

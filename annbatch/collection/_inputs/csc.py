@@ -58,7 +58,8 @@ class StoredCsc:
         # Free the previous window before allocating this one.
         self._window = SparseRows(np.empty(0), np.empty(0), np.zeros(1, np.int64))
         out_indices, out_data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], self._data.dtype)
-        fill, column, bits = indptr[:-1].copy(), 0, f"u{out_data.itemsize}"
+        fill, column = indptr[:-1].copy(), 0
+        bits = f"u{out_data.itemsize}" if out_data.itemsize <= 8 else "c16"
         for begin in range(0, self.info.nnz, _AT_ONCE):
             end = min(begin + _AT_ONCE, self.info.nnz)
             values = self._data.read(begin, end).astype(out_data.dtype, copy=False).view(bits)

@@ -26,7 +26,7 @@ class FlatArray:
     def __init__(self, array: Any) -> None:
         self._array = array
         self.size = int(array.shape[0])
-        self.dtype = np.dtype(array.dtype)
+        self.dtype = np.dtype(array.dtype).newbyteorder("=")
 
     @cached_property
     def _chunks(self) -> ChunkTable | None:
@@ -34,8 +34,8 @@ class FlatArray:
         return ChunkTable.of(self._array) if isinstance(self._array, h5py.Dataset) else None
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return ``start:stop``."""
-        return np.asarray(self._array[start:stop])
+        """Return ``start:stop``, in native byte order."""
+        return np.asarray(self._array[start:stop]).astype(self.dtype, copy=False)
 
     def each(self, start: int, stop: int, take: Take, pool: Executor) -> None:
         """Call ``take`` with each piece of ``start:stop``: its offset from ``start``, and its values.

@@ -138,13 +138,13 @@ class Sliceable:
     CSC cannot be sliced by rows: the whole matrix is read and converted to CSR when its first rows are requested.
     """
 
-    def __init__(self, values: Any, dtype: str | None = None) -> None:
+    def __init__(self, values: Any, dtype: np.dtype | None = None) -> None:
         self._values = values
         shape = tuple(int(n) for n in values.shape)
         meta = getattr(values, "_meta", values)  # type of a dask array's blocks
         self._is_csc = getattr(meta, "format", None) == "csc"
         is_sparse = hasattr(meta, "format")
-        kind = np.dtype(values.dtype if dtype is None else dtype)
+        kind = np.dtype(values.dtype if dtype is None else dtype).newbyteorder("=")
         size = int(np.prod(shape, dtype=np.int64))
         nbytes, nnz = kind.itemsize * size, 0
         if is_sparse:
@@ -165,7 +165,9 @@ class Sliceable:
         part = self._values[start:stop]
         if hasattr(part, "compute"):
             part = part.compute()
-        return _sparse_rows(part) if sparse.issparse(part) else DenseRows(np.asarray(part))
+        if sparse.issparse(part):
+            return _sparse_rows(part)
+        return DenseRows(np.asarray(part, part.dtype.newbyteorder("=")))
 
 
 def _count_stored(values: Any, size: int) -> int:

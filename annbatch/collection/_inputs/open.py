@@ -18,8 +18,10 @@ import zarr
 
 from ..._anndata.columns import PlainColumn, read_element
 from ..._anndata.frames import MemoryFrame, stored_frame
+from ..._arguments import as_list, wrong_kind
 from ..._arrays.values import HeldValues
-from ..._format.attributes import DTYPE_ATTRIBUTE, encoding_of
+from ..._format.attributes import encoding_of, original_dtype
+from ..._remote.urls import is_url, shown_path
 from ...errors import StoreError, reading
 from .annotations import Annotations
 from .columns import ColumnReader, Group, RangeValues, is_stored_text, strings
@@ -37,11 +39,13 @@ Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
 LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
 Opener: TypeAlias = "Callable[[Source], AbstractContextManager[Input]]"
 
-RAW = (
-    "{name} has `raw`, which a collection does not hold. To convert it in place of X, pass "
-    "`load_adata=lambda path: anndata.read_h5ad(path).raw.to_adata()`; to leave it out, a `load_adata` that "
-    "does `del adata.raw`."
-)
+# What other programs write into HDF5 files and zarr stores: elements that tell, what it is, and how to convert it.
+_OTHERS = {
+    ("row_attrs", "col_attrs"): ("a loom file", "pass `load_adata=anndata.io.read_loom`"),
+    ("matrix",): ("a 10x file", "pass `load_adata=scanpy.read_10x_h5`"),
+    ("dataset_0",): ("a collection", "give its datasets, `list(DatasetCollection(path, mode='r'))`"),
+    ("tables",): ("a SpatialData store", "give its table, `zarr.open_group(path, mode='r')['tables/table']`"),
+}
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ class Input:
     index_names
         Name of a table's index; None if it has none.
     dropped
-        Names of elements that cannot be shuffled: ``obsp/...``.
+        Names of elements that a collection does not hold: ``obsp/...`` and ``raw``.
     """
 
     name: str
@@ -88,6 +92,38 @@ def name_of(source: Source) -> str:
     return os.fspath(source)
 
 
+_AS_LIST = {
+    "a path": "put it into one, `[path]`",
+    "a group": "put it into one, `[group]`",
+    "a dict": "give its paths, `list(paths.values())`",
+    "an AnnData object": "write it with `adata.write_h5ad(path)` and give `[path]`, or load it with `Loader.add_adata`",
+    "a MuData object": "`Loader.add_adata` loads it; to convert a modality, write it with `write_h5ad`",
+    "a zarr store": "give its group, `[zarr.open_group(store, mode='r')]`",
+    "a matrix": "make an `anndata.AnnData(matrix)` and write it with `write_h5ad`",
+    "a DataFrame": "give a list of paths",
+}
+
+
+def as_sources(adata_paths: Any) -> list[Source]:
+    """Return the inputs of a call, of the kinds that can be opened.
+
+    Raises
+    ------
+    TypeError
+        If they are no list, or one of them is neither a path nor an open group.
+    ValueError
+        If there are none.
+    """
+    sources = as_list("adata_paths", "inputs", adata_paths, _AS_LIST)
+    if not sources:
+        raise ValueError("`adata_paths` must name at least one input, got none.")
+    for source in sources:
+        if not isinstance(source, str | os.PathLike | zarr.Group | h5py.Group):
+            advice = {kind: how.replace("[", "").replace("]", "") for kind, how in _AS_LIST.items()}
+            raise wrong_kind("adata_paths", "a list of paths or open groups", source, advice)
+    return sources
+
+
 @contextmanager
 def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
     """Open one input; files opened here are closed at the end.
@@ -103,7 +139,7 @@ def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
     try:
         with ExitStack() as stack:
             if load_adata is not None:
-                yield from_anndata(_loaded(load_adata(source), name), name)
+                yield _loaded(load_adata(source), name)
             else:
                 yield _from_group(_open_group(source, name, stack), name)
     except Exception as error:
@@ -112,22 +148,43 @@ def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
         raise
 
 
-def _loaded(adata: Any, name: str) -> ad.AnnData:
+def _loaded(adata: Any, name: str) -> Input:
     if not isinstance(adata, ad.AnnData):
-        raise TypeError(f"`load_adata` must return an AnnData object, got {type(adata).__name__} for {name}.")
-    if adata.raw is not None:
-        raise StoreError(RAW.format(name=name))
-    return adata
+        advice = {"a MuData object": "return one of its modalities, as `mdata['rna']`"}
+        raise wrong_kind(f"load_adata({name})", "an AnnData object", adata, advice)
+    opened = from_anndata(adata, name)
+    opened.dropped += ["raw"] if adata.raw is not None else []
+    return opened
 
 
 def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
-    group = source if isinstance(source, h5py.Group | zarr.Group) else _open_path(Path(source), stack)
-    if "obs" not in group or "var" not in group:
-        raise StoreError(f"{name} must hold an AnnData object with `obs` and `var`, got {sorted(group.keys())}.")
+    group = source if isinstance(source, h5py.Group | zarr.Group) else _open_path(source, stack)
+    _refuse_others(group, name)
     return group
 
 
-def _open_path(path: Path, stack: ExitStack) -> Group:
+def _refuse_others(group: Group, name: str) -> None:
+    """Raise unless a group holds an AnnData object; a MuData has `obs` and `var`, too."""
+    with reading(name):
+        found = sorted(group.keys())
+        modalities = sorted(group["mod"].keys()) if "mod" in found else None
+    if modalities is not None or encoding_of(group) == "MuData":
+        raise StoreError(
+            f"{name} is a MuData with the modalities {modalities}: `Loader.add_adata` reads them side by side; to "
+            f"convert one, give its group, as `h5py.File(path)['mod/{(modalities or ['rna'])[0]}']`."
+        )
+    if "obs" in found and "var" in found:
+        return
+    what = next((what for keys, what in _OTHERS.items() if set(keys) <= set(found)), None)
+    got = f"{what[0]}: {what[1]}" if what else f"{found}: `load_adata` may read other formats"
+    raise StoreError(f"{name} must hold an AnnData object with `obs` and `var`, got {got}.")
+
+
+def _open_path(source: str | os.PathLike[str], stack: ExitStack) -> Group:
+    if is_url(source):
+        opening = "`zarr.open_group(annbatch.RemoteStore(url), mode='r')`"
+        raise StoreError(f"{shown_path(str(source))} must be opened before it is given as an input: {opening}.")
+    path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"No such input: {path}.")
     if path.is_dir():
@@ -138,7 +195,8 @@ def _open_path(path: Path, stack: ExitStack) -> Group:
                 f"{path} must be an h5ad file or a zarr store, got a folder without zarr metadata."
             ) from error
     if not h5py.is_hdf5(path):
-        raise StoreError(f"{path} must be an h5ad file or a zarr store, got a file that is not HDF5.")
+        advice = "gunzip it" if path.suffix == ".gz" else "`load_adata` may read other formats"
+        raise StoreError(f"{path} must be an h5ad file or a zarr store, got a file that is not HDF5: {advice}.")
     try:
         return stack.enter_context(h5py.File(path, "r"))
     except OSError as error:
@@ -146,14 +204,13 @@ def _open_path(path: Path, stack: ExitStack) -> Group:
 
 
 def _from_group(group: Group, name: str) -> Input:
-    if "raw" in group and encoding_of(group["raw"]) != "null":
-        raise StoreError(RAW.format(name=name))
     frame, var = stored_frame(group["obs"], RangeValues), stored_frame(group["var"])
     opened = Input(name, frame.n_rows, var.n_rows, partial(_annotations, group), _names(frame))
     _add_table(opened, "obs", frame)
     for path, elem in _elements(group):
         _add_element(opened, path, elem)
     opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
+    opened.dropped += ["raw"] if "raw" in group and encoding_of(group["raw"]) != "null" else []
     return _checked(opened)
 
 
@@ -166,13 +223,16 @@ def _add_element(opened: Input, path: str, elem: Any) -> None:
             opened.matrices[path] = (StoredCsr if encoding == "csr_matrix" else StoredCsc)(elem, where)
     elif encoding in ("array", "") and hasattr(elem, "shape"):
         with reading(where):
-            opened.matrices[path] = Sliceable(elem, elem.attrs.get(DTYPE_ATTRIBUTE))
+            opened.matrices[path] = Sliceable(elem, original_dtype(elem.attrs, elem.dtype))
     elif encoding != "null":
-        got = repr(encoding) if encoding else "a group, as of a name with a slash"
-        raise StoreError(
-            f"{where} must be a dense or sparse matrix or a data frame, got {got}: convert, rename or remove it with "
-            "`load_adata`."
-        )
+        raise _no_matrix(where, repr(encoding) if encoding else "a group, as of a name with a slash")
+
+
+def _no_matrix(where: str, got: str) -> StoreError:
+    return StoreError(
+        f"{where} must be a dense or sparse matrix of numbers, or a data frame, got {got}: convert, rename or "
+        "remove it with `load_adata`."
+    )
 
 
 def _elements(group: Group) -> Iterator[tuple[str, Any]]:
@@ -243,6 +303,8 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
             if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
                 where = f"`{parent}/{key}` of {name}"
                 _add_table(opened, f"{parent}/{key}", MemoryFrame(_in_memory(value), where))
+            elif not hasattr(value, "dtype"):  # awkward arrays
+                raise _no_matrix(f"`{parent}/{key}` of {name}", type(value).__name__)
             else:
                 with reading(f"`{parent}/{key}` of {name}"):
                     opened.matrices[f"{parent}/{key}"] = Sliceable(value)
@@ -263,11 +325,8 @@ def _checked(opened: Input) -> Input:
         check_name(path.partition("/")[2] or path, f"`{path}` of {opened.name}")
     for path, reader in opened.matrices.items():
         shape, dtype = reader.info.shape, reader.info.dtype
-        if dtype.kind not in "biufc":
-            raise StoreError(
-                f"`{path}` of {opened.name} must hold numbers or booleans, got {dtype}: convert or remove it with "
-                "`load_adata`; a data frame may hold strings."
-            )
+        if dtype.char not in "?bBhHiIlLqQefdFD":
+            raise _no_matrix(f"`{path}` of {opened.name}", f"dtype {dtype}")
         if shape[:1] != (opened.n_obs,):
             raise StoreError(f"`{path}` of {opened.name} must have {opened.n_obs} rows like `obs`, got shape {shape}.")
         if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != opened.n_vars):

@@ -6,9 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
 import zarr
 from zarr.storage import LocalStore
 
+from ..._arguments import wrong_kind
 from .._array_format import Format
 from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
@@ -19,8 +21,6 @@ from .._shuffle.order import InputOrder
 from .._writing.dataset import Target, write_dataset
 
 if TYPE_CHECKING:
-    import anndata as ad
-
     from .._array_format import Layout
 
 
@@ -53,6 +53,7 @@ def write_sharded(
     layout
         ``"compact"`` or ``"random_access"``, as in :meth:`DatasetCollection.add_adatas`.
     """
+    _check_kinds(group, adata)
     if group.metadata.zarr_format != 3:
         raise ValueError(f"`group` must be of zarr format 3, got {group.metadata.zarr_format}.")
     form = Format(n_obs_per_chunk, shard_size, layout, compressors)
@@ -68,6 +69,15 @@ def write_sharded(
     )
     others = {"obsp": dict(adata.obsp)} | ({} if adata.raw is None else {"raw": adata.raw})
     write_dataset(job, Streamed(job), 0, Target(into, folder, others=others), report=lambda _: None)
+
+
+def _check_kinds(group: Any, adata: Any) -> None:
+    if not isinstance(group, zarr.Group):
+        advice = {"an AnnData object": "the group comes first", "a path": "open it, `zarr.open_group(path, mode='w')`"}
+        raise wrong_kind("group", "a zarr group", group, advice)
+    if not isinstance(adata, ad.AnnData):
+        advice = {"a path": "`anndata.read_h5ad(path)` reads it", "a MuData object": "write each modality into a group"}
+        raise wrong_kind("adata", "an AnnData object", adata, advice)
 
 
 def _path(group: zarr.Group, key: str | None) -> str:

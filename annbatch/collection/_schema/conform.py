@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from ...errors import StoreError
+from ...errors import StoreError, reading
 from .._blocks import DenseRows, SparseRows
 from .._inputs.columns import absent, convert
 from .._inputs.matrices import StoredCsr, has_repeats, sparsify, without_repeats
@@ -74,10 +74,11 @@ class Conformed:
         return block | {path: future.result() for path, future in matrices.items()}
 
     def _matrix(self, path: str, element: SparseSchema | DenseSchema, start: int, stop: int) -> Rows:
-        try:
-            return self._narrowed(path, element, start, stop)
-        except InexactError as error:
-            raise self._inexact(f"`{path}`", error) from None
+        with reading(f"`{path}` of {self._input.name}"):
+            try:
+                return self._narrowed(path, element, start, stop)
+            except InexactError as error:
+                raise self._inexact(f"`{path}`", error) from None
 
     def _inexact(self, where: str, error: InexactError) -> StoreError:
         return StoreError(f"{where} of {self._input.name} {error}: give all inputs one dtype with `load_adata`.")

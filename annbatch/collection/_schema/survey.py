@@ -87,7 +87,7 @@ def survey(
     inputs: list[InputInfo] = []
     hashes: list[np.ndarray] = []
     known: list[Annotations] = []
-    dropped: dict[str, None] = {}
+    dropped: dict[str, str] = {}  # and the first input that has it
     for source in sources:
         with open_source(source) as opened:
             annotations = opened.annotations()
@@ -96,9 +96,16 @@ def survey(
                 known.append(annotations)
             inputs.append(describe(opened, same or annotations))
             hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
-            dropped |= dict.fromkeys(opened.dropped)
+            dropped = dict.fromkeys(opened.dropped, opened.name) | dropped
+    raw = dropped.pop("raw", None)
     if dropped:
         warnings.warn(f"Dropping {', '.join(dropped)}: pairwise annotations do not survive shuffling.", stacklevel=2)
+    if raw is not None:
+        warnings.warn(
+            f"Dropping raw of {raw} and of others: a collection does not hold it. To convert it in place of X, pass "
+            "`load_adata=lambda path: anndata.read_h5ad(path).raw.to_adata()`.",
+            stacklevel=2,
+        )
     with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
     kept = [inputs[i] for i in with_rows]
     if datasets:
@@ -125,6 +132,8 @@ def survey_held(datasets: Sequence[Source]) -> Survey:
         with open_input(dataset, None) as opened:
             annotations = opened.annotations()
             inputs.append(describe(opened, inputs[0].annotations if inputs else annotations))
+            if opened.dropped:
+                raise StoreError(f"{opened.name} has {', '.join(opened.dropped)}, which shuffling it again would lose.")
     return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations), None)
 
 

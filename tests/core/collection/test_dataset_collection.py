@@ -399,16 +399,18 @@ def test_load_adata(tmp_path: Path, write: Write, how: str) -> None:
     assert_holds(collection, dict(zip(paths, cells, strict=True)))
 
 
-def test_raw_is_refused_and_load_adata_converts_it(tmp_path: Path, write: Write) -> None:
+@pytest.mark.parametrize("loaded", [False, True])
+def test_raw_is_dropped_with_a_warning_and_load_adata_converts_it(tmp_path: Path, write: Write, loaded: bool) -> None:
     cells = make_cells(0, 6)
     counts = cells.copy()
     cells.raw = counts
     cells.X = cells.X * 0.5
     path = write(cells, "0.h5ad")
-    with pytest.raises(StoreError, match=r"0\.h5ad has `raw`, which a collection does not hold.*raw\.to_adata\(\)"):
-        convert(tmp_path / "c.zarr", [path])
+    with pytest.warns(UserWarning, match=r"Dropping raw of .*0\.h5ad and of others: .*raw\.to_adata\(\)"):
+        collection = convert(tmp_path / "c.zarr", [path], load_adata=ad.read_h5ad if loaded else None)
+    assert_holds(collection, {path: cells})
     collection = convert(
-        tmp_path / "c.zarr", [path], load_adata=lambda p: ad.read_h5ad(p).raw.to_adata(), shuffle=False
+        tmp_path / "raw.zarr", [path], load_adata=lambda p: ad.read_h5ad(p).raw.to_adata(), shuffle=False
     )
     (part,) = read(collection)
     assert np.array_equal(part.X.toarray(), counts.X.toarray())
@@ -522,11 +524,23 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
         StoreError, match="folder must be an h5ad file or a zarr store, got a folder without zarr metadata"
     ):
         convert(tmp_path / "c.zarr", [tmp_path / "folder"])
+    assert not (tmp_path / "c.zarr").exists()
+
+
+OTHERS = {
+    "anything": (["values"], r"other.h5 must hold an AnnData .* got \['values'\]: `load_adata` may read"),
+    "loom": (["matrix", "row_attrs", "col_attrs", "layers"], "got a loom file: pass `load_adata=anndata.io.read_loom`"),
+    "10x": (["matrix"], "got a 10x file: pass `load_adata=scanpy.read_10x_h5`"),
+    "MuData": (["obs", "var", "mod/rna/X", "mod/atac/X"], r"other.h5 is a MuData .* \['atac', 'rna'\]: .*`h5py.File"),
+}
+
+
+@pytest.mark.parametrize(("keys", "message"), OTHERS.values(), ids=OTHERS)
+def test_files_of_other_programs_are_refused_with_the_way_out(tmp_path: Path, keys: list[str], message: str) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["values"] = [1, 2]
-    with pytest.raises(
-        StoreError, match=r"other\.h5 must hold an AnnData object with `obs` and `var`, got \['values'\]"
-    ):
+        for key in keys:
+            file.create_group(key)
+    with pytest.raises(StoreError, match=message):
         convert(tmp_path / "c.zarr", [tmp_path / "other.h5"])
     assert not (tmp_path / "c.zarr").exists()
 
@@ -582,11 +596,37 @@ def test_wrong_arguments(tmp_path: Path, write: Write, arguments: dict[str, obje
         convert(tmp_path / "c.zarr", [path], **arguments)
 
 
-def test_one_path_instead_of_a_list(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"`adata_paths` must be a list of inputs, got one path: 'a\.h5ad'"):
-        convert(tmp_path / "c.zarr", "a.h5ad")
+WRONG_INPUTS = {
+    "one path": ("a.h5ad", r"a list of inputs, got a path: put it into one, `\[path\]`"),
+    "an AnnData": (ad.AnnData(np.eye(2)), "a list of inputs, got an AnnData object: write it with `adata.write_h5ad"),
+    "AnnDatas": ([ad.AnnData(np.eye(2))], "a list of paths or open groups, got an AnnData object: write it with"),
+    "one group": (zarr.create_group({}), r"a list of inputs, got a group: put it into one, `\[group\]`"),
+    "a dict": ({"a": "a.h5ad"}, "a list of inputs, got a dict: give its paths"),
+    "a matrix": (np.eye(2), "a list of inputs, got a matrix: make an `anndata.AnnData"),
+    "matrices": ([np.eye(2)], "a list of paths or open groups, got a matrix"),
+    "numbers": ([3], "a list of paths or open groups, got builtins.int"),
+    "None": (None, "a list of inputs, got None"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "message"), WRONG_INPUTS.values(), ids=WRONG_INPUTS)
+def test_inputs_of_the_wrong_kind(tmp_path: Path, inputs: object, message: str) -> None:
+    with pytest.raises(TypeError, match=f"`adata_paths` must be {message}"):
+        convert(tmp_path / "c.zarr", inputs)
+    assert not (tmp_path / "c.zarr").exists()
+
+
+def test_no_inputs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`adata_paths` must name at least one input, got none"):
         convert(tmp_path / "c.zarr", [])
+    with pytest.raises(StoreError, match=r"s3://bucket/a.zarr must be opened .*`zarr.open_group\(annbatch.RemoteStore"):
+        convert(tmp_path / "c.zarr", ["s3://bucket/a.zarr"])
+
+
+@pytest.mark.parametrize("group", [ad.AnnData(np.eye(2)), zarr.storage.MemoryStore(), ["c.zarr"], None, 3])
+def test_a_collection_is_a_path_or_a_group(group: object) -> None:
+    with pytest.raises(TypeError, match="`group` must be a path, a URL or a zarr group, got "):
+        DatasetCollection(group)
 
 
 def test_mode_r_adds_nothing(tmp_path: Path, write: Write) -> None:

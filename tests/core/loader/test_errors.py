@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import zarr
 from anndata.io import write_elem
 
-from annbatch import DatasetCollection, Loader
+from annbatch import DatasetCollection, Loader, write_sharded
 from annbatch.errors import NotACollectionError
 from annbatch.samplers import SequentialSampler
 
@@ -255,3 +255,56 @@ def test_a_sampler_that_asks_for_what_is_not_there(request_, message, prefetch):
 def test_the_length_of_a_loader_without_datasets():
     with pytest.raises(ValueError, match="The number of batches is known once a dataset has been added; got none yet"):
         len(Loader())
+
+
+CELLS = ad.AnnData(np.eye(2))
+DOORS = {
+    "add_adata: a path": ("add_adata", "a.h5ad", "got a path: open it, with `h5py.File"),
+    "add_adata: a list": ("add_adata", [CELLS], "got a list: `add_adatas` adds several"),
+    "add_adata: a matrix": ("add_adata", np.eye(2), "got a matrix: `add_dataset` adds it"),
+    "add_adata: a store": ("add_adata", zarr.storage.MemoryStore(), "got a zarr store: `zarr.open_group"),
+    "add_adata: None": ("add_adata", None, "got None"),
+    "add_adatas: one": (
+        "add_adatas",
+        CELLS,
+        "a list of AnnData objects, got an AnnData .*`add_adata` adds one",
+    ),
+    "add_adatas: a path": ("add_adatas", "a.h5ad", "got a path: open it"),
+    "add_adatas: paths": ("add_adatas", ["a.h5ad"], "got a path: open it"),
+    "add_adatas: a dict": ("add_adatas", {"a": CELLS}, "got a dict: give its values"),
+    "add_dataset: a path": ("add_dataset", "a.zarr", "got a path: open it"),
+    "add_dataset: an AnnData": ("add_dataset", CELLS, "got an AnnData object: `add_adata` adds it"),
+    "add_dataset: a list": ("add_dataset", [np.eye(2)], "got a list: `add_datasets` adds several"),
+    "add_dataset: a frame": ("add_dataset", pd.DataFrame(np.eye(2)), "got a DataFrame: `.to_numpy"),
+    "add_dataset: a group": ("add_dataset", zarr.create_group({}), "a group encoded as nothing"),
+    "add_datasets: one": (
+        "add_datasets",
+        np.eye(2),
+        "a list of matrices, got a matrix: `add_dataset` adds one",
+    ),
+    "add_datasets: AnnDatas": ("add_datasets", [CELLS], "got an AnnData object: `add_adata` adds it"),
+    "use_collection: a path": ("use_collection", "c.zarr", r"got a path: `DatasetCollection\(path, mode='r'\)` opens"),
+    "use_collection: a group": ("use_collection", zarr.create_group({}), r"got a group: `DatasetCollection\(group"),
+    "use_collection: an AnnData": ("use_collection", CELLS, "got an AnnData object: `add_adata` adds it"),
+}
+
+
+@pytest.mark.parametrize(("door", "value", "message"), DOORS.values(), ids=DOORS)
+def test_arguments_of_the_wrong_kind_say_what_to_call(door, value, message):
+    loader = Loader(batch_size=1)
+    with pytest.raises(TypeError, match=message):
+        getattr(loader, door)(value)
+    assert "no datasets" in repr(loader)
+
+
+@pytest.mark.parametrize(
+    ("group", "adata", "message"),
+    [
+        (CELLS, zarr.create_group({}), "`group` must be a zarr group, got an AnnData object: the group comes first"),
+        ("a.zarr", CELLS, "`group` must be a zarr group, got a path: open it"),
+        (zarr.create_group({}), "a.h5ad", "`adata` must be an AnnData object, got a path: `anndata.read_h5ad"),
+    ],
+)
+def test_write_sharded_takes_a_group_and_an_adata(group, adata, message):
+    with pytest.raises(TypeError, match=message):
+        write_sharded(group, adata)

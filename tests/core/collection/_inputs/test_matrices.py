@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import anndata as ad
 import h5py
 import numpy as np
 import pytest
+import zarr
 from scipy import sparse
 
 from annbatch import DatasetCollection, Loader
 from annbatch.errors import CorruptDataError, StoreError
 
-from ..conftest import dense, read
+from ..conftest import dense, make_counts, read
 
 Write = Callable[..., str]
 
@@ -72,3 +74,84 @@ def test_pointers_that_do_not_begin_at_0_are_refused(tmp_path: Path, write: Writ
         file["X/indptr"][0] = 2
     with pytest.raises(CorruptDataError, match=r"`X` of .*a.h5ad must have an `indptr` that ascends from 0, got "):
         DatasetCollection(tmp_path / "c.zarr").add_adatas([path], progress=False)
+
+
+def big_endian(kind: str, path: Path, parts: tuple[str, ...]) -> tuple[str, np.ndarray]:
+    """Write a matrix whose given arrays are big-endian."""
+    cells = make_counts(0, 12)
+    counts = cells.X.toarray()
+    cells.X = {"dense": counts, "csr": sparse.csr_matrix(counts), "csc": sparse.csc_matrix(counts)}[kind]
+    cells.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        for name in ("X",) if kind == "dense" else parts:
+            whole, attributes = file[name][...], dict(file[name].attrs)
+            del file[name]
+            file[name] = whole.astype(whole.dtype.newbyteorder(">"))
+            file[name].attrs.update(attributes)
+    return str(path), counts
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "csr", "csc"])
+@pytest.mark.parametrize("part", ["data", "indices", "indptr"])
+def test_big_endian_arrays(tmp_path: Path, kind: str, part: str, loaded: bool) -> None:
+    path, counts = big_endian(kind, tmp_path / "a.h5ad", (f"X/{part}",))
+    if loaded and kind != "dense" and part == "data":
+        pytest.skip("SciPy has no such matrices")
+    load = ad.read_h5ad if loaded else None
+    collection = DatasetCollection(tmp_path / "c.zarr")
+    collection.add_adatas([path], load_adata=load, shuffle=False, progress=False)
+    assert np.array_equal(rows_of(collection), counts)
+    if kind != "csc":
+        with h5py.File(path) as file:
+            batch = next(iter(Loader(batch_size=12, chunk_size=12, preload_nchunks=1).add_adata(file)))
+        assert np.array_equal(dense(batch["X"]), counts)
+
+
+@pytest.mark.parametrize("memory_limit", ["4GB", 1])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_dense_arrays_in_fortran_order(tmp_path: Path, zarr_format: int, memory_limit: int | str) -> None:
+    values = np.arange(36.0).reshape(12, 3) / 4
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=zarr_format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of anndata: that it will shard
+        ad.io.write_elem(root, "/", ad.AnnData(np.zeros((12, 3))))
+    del root["X"]
+    order = {"order": "F"} if zarr_format == 2 else {"filters": [zarr.codecs.TransposeCodec(order=(1, 0))]}
+    root.create_array("X", data=values, chunks=(5, 2), **order).attrs.update(
+        {"encoding-type": "array", "encoding-version": "0.2.0"}
+    )
+    collection = DatasetCollection(tmp_path / "c.zarr")
+    collection.add_adatas([tmp_path / "a.zarr"], shuffle=False, memory_limit=memory_limit, progress=False)
+    assert np.array_equal(rows_of(collection), values)
+    batch = next(iter(Loader(batch_size=12, chunk_size=12, preload_nchunks=1).add_adata(root)))
+    assert np.array_equal(batch["X"], values)
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([["a"]] * 3), np.rec.fromarrays([range(3)], names=["a"]), np.ones((3, 1), np.longdouble)]
+)
+@pytest.mark.parametrize("loaded", [False, True])
+def test_elements_that_are_no_matrices_are_named_with_the_way_out(
+    tmp_path: Path, write: Write, value: np.ndarray, loaded: bool
+) -> None:
+    cells = make_counts(0, 3)
+    cells.obsm["m"] = value
+    path = write(cells, "a.h5ad")
+    with pytest.raises(StoreError, match=r"`obsm/m` of .*a.h5ad must be .*: convert, rename or remove it"):
+        DatasetCollection(tmp_path / "c.zarr").add_adatas(
+            [path], load_adata=ad.read_h5ad if loaded else None, progress=False
+        )
+
+
+@pytest.mark.parametrize("part", ["data", "indices", "indptr"])
+@pytest.mark.parametrize("kind", ["csr", "csc"])
+def test_a_missing_part_is_named(tmp_path: Path, write: Write, kind: str, part: str) -> None:
+    path = write(repeating(kind, "float32"), "a.h5ad")
+    with h5py.File(path, "r+") as file:
+        del file["X"][part]
+    with pytest.raises(CorruptDataError, match=r"`X` of .*a.h5ad cannot be read, "):
+        DatasetCollection(tmp_path / "c.zarr").add_adatas([path], progress=False)
+    if kind == "csr":
+        with h5py.File(path) as file, pytest.raises(CorruptDataError, match=r"`X` of .*a.h5ad cannot be read"):
+            Loader(batch_size=1, keys="X").add_adata(file)
