@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._format.attributes import DTYPE_ATTRIBUTE, encoding_of
 from .errors import AnnbatchError, CorruptDataError, StoreError
 
 if TYPE_CHECKING:
@@ -92,15 +91,45 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
+    from ._anndata.frames import stored_frame
     from ._remote.open import size_of
     from ._remote.urls import shown_path
     from ._sizes import format_bytes
     from .collection import DatasetCollection
 
-    collection = DatasetCollection(arguments.store, mode="r")
+    collection: DatasetCollection | None = None
+    group: Any = None
+    try:
+        collection = DatasetCollection(arguments.store, mode="r")
+    except StoreError:
+        group = _open_anndata(arguments.store)
+        if group is None:
+            raise
     size = size_of(arguments.store)
     print(f"{shown_path(arguments.store)}: {'of unknown size' if size is None else f'{format_bytes(size)} on disk'}")
-    _describe(collection)
+    if collection is not None:
+        _describe(collection)
+    else:
+        n_obs, n_vars = (stored_frame(group[axis]).n_rows for axis in ("obs", "var"))
+        print(f"  {n_obs:,} rows x {n_vars:,} variables; an AnnData, not a collection")
+        _describe_dataset(group)
+
+
+def _open_anndata(place: Path | str) -> Any:
+    """Open an h5ad file, or a zarr store of an AnnData; return None if it is neither."""
+    import h5py
+    import zarr
+
+    from ._remote.open import open_group
+
+    try:
+        if isinstance(place, Path):
+            group = h5py.File(place, "r") if place.is_file() else zarr.open_group(place, mode="r")
+        else:
+            group = open_group(place)
+    except OSError:
+        return None
+    return group if "obs" in group and "var" in group else None
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -152,20 +181,15 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _describe(collection: DatasetCollection) -> None:
     datasets = f"{len(collection)} {'dataset' if len(collection) == 1 else 'datasets'}"
     print(f"  {collection.n_obs:,} rows x {collection.n_vars:,} variables in {datasets}")
-    first: Any = next(iter(collection))
-    kinds = ("layers", "obsm") if first.store.supports_listing else ()
-    for name in ("X", *(f"{kind}/{key}" for kind in kinds if kind in first for key in first[kind])):
-        if name in first:
-            print(f"  {name}: {_format_element(first[name])}")
-    print(f"  obs: {', '.join(first['obs'].attrs['column-order']) or 'no columns'}")
+    _describe_dataset(next(iter(collection)))
 
 
-def _format_element(element: Any) -> str:
-    kind = encoding_of(element) or "array"
-    values = element["data"] if kind == "csr_matrix" else element
-    stored = str(getattr(values, "dtype", ""))  # a table has none
-    original = element.attrs.get(DTYPE_ATTRIBUTE, stored)
-    return f"{kind} {original}" + (f", stored as {stored}" if original != stored else "")
+def _describe_dataset(group: Any) -> None:
+    from .tuning._reading import describe_elements
+
+    for line in describe_elements(group):
+        print(f"  {line}")
+    print(f"  obs: {', '.join(group['obs'].attrs['column-order']) or 'no columns'}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,9 +229,9 @@ def _parser() -> argparse.ArgumentParser:
         help="bound on the memory used, as in 500MB (default: %(default)s)",
     )
 
-    info = commands.add_parser("info", help="show what a collection holds")
+    info = commands.add_parser("info", help="show what a store holds and how it is read")
     info.set_defaults(run=_info)
-    info.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
+    info.add_argument("store", type=_place, metavar="STORE", help="a collection, h5ad file or zarr store, or a URL")
 
     verify = commands.add_parser("verify", help="read everything and compare it with the checksums")
     verify.set_defaults(run=_verify)

@@ -59,6 +59,10 @@ class StoredArray(ABC):
     def describe(self) -> str:
         """Describe in a word or two how the array is read, e.g. ``"zarr (zarrs)"``."""
 
+    def items_decoded(self) -> int:
+        """Return about how many items are decoded for a single one."""
+        return 1
+
     def read(self, start: np.ndarray, length: np.ndarray, dtype: np.dtype | None = None) -> tuple[np.ndarray, int]:
         """Read ranges of a flat array one after the other, on this thread; return the values and the bytes fetched."""
         out = np.empty(int(length.sum()), dtype=self.dtype if dtype is None else dtype)

@@ -66,6 +66,10 @@ class LibraryArray(StoredArray):
             for a, b in itertools.pairwise(cuts)
         ]
 
+    def items_decoded(self) -> int:
+        """Return about how many items are decoded for a single one."""
+        return min(self._chunk, self.shape[0])
+
     def _count(self, first: np.ndarray, stop: np.ndarray, length: np.ndarray) -> None:
         """Count the bytes requested, and those of the chunks decoded for them; only the planning thread calls this."""
         size = self._item * self.dtype.itemsize

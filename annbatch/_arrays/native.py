@@ -84,6 +84,11 @@ class NativeArray(StoredArray):
         """Describe how the array is read."""
         return self.layout.describe()
 
+    def items_decoded(self) -> int:
+        """Return about how many items are decoded for a single one."""
+        elements = self.layout.chunk if self.layout.codecs.whole else self._block_elements()
+        return min(max(1, elements // self.layout.item), self.shape[0])
+
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the work of copying ``pieces`` to ``out``; see :class:`StoredArray`."""
         from .._kernels.decode import read_pieces

@@ -13,6 +13,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from scipy import sparse
 
 from annbatch import DatasetCollection
@@ -126,8 +127,26 @@ def test_info_of_a_missing_store_names_it(tmp_path, capsys):
     assert str(tmp_path / "absent.zarr") in fails(capsys, "info", tmp_path / "absent.zarr")
 
 
-def test_info_of_something_else_names_it(h5ad, capsys):
-    assert str(h5ad) in fails(capsys, "info", h5ad)
+def test_info_of_something_else_names_it(tmp_path, capsys):
+    (tmp_path / "text.h5ad").write_text("no HDF5")
+    assert "text.h5ad" in fails(capsys, "info", tmp_path / "text.h5ad")
+    assert str(tmp_path) in fails(capsys, "info", tmp_path)
+
+
+def test_info_tells_how_a_store_is_read_and_what_converting_it_would_gain(h5ad, tmp_path, capsys):
+    assert main(["info", str(h5ad)]) == 0
+    told = capsys.readouterr().out
+    assert "30 rows x 4 variables; an AnnData, not a collection" in told
+    assert "X: csr_matrix float32, read as HDF5 (native, uncompressed)" in told
+    assert "Converting would not make reading faster" in told
+
+    adata = ad.AnnData(np.ones((3_000, 20)), layers={"columns": sparse.csc_matrix((3_000, 20))})
+    with ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=True):
+        ad.io.write_elem(zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=3), "/", adata)
+    assert main(["info", str(tmp_path / "cells.zarr")]) == 0
+    told = capsys.readouterr().out
+    assert "X: array float64, read as zarr (native, zstd)" in told
+    assert "layers/columns is stored by columns and cannot be read by rows; `annbatch convert` makes a store" in told
 
 
 def test_verify_finds_nothing_in_a_store_as_it_was_written(h5ad, tmp_path, capsys):

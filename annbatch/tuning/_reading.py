@@ -1,0 +1,58 @@
+"""How the elements of a store are read, and what converting it would gain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._arrays.open import open_rows
+from .._format.attributes import DTYPE_ATTRIBUTE, encoding_of
+from .._sizes import format_bytes
+
+if TYPE_CHECKING:
+    from .._arrays.open import RowSource
+
+_MUCH_BYTES = 32 << 10
+"""Bytes decoded for a single row from which on converting gains: a few of the blocks of 8 KB that conversion writes."""
+
+
+def describe_elements(group: Any) -> list[str]:
+    """Return a line for each matrix of a stored AnnData, and one about what converting it would gain."""
+    lines, costs = [], []
+    # A web server lists nothing: only X is known.
+    kinds = ("layers", "obsm") if getattr(group, "store", None) is None or group.store.supports_listing else ()
+    for name in ("X", *(f"{kind}/{key}" for kind in kinds if kind in group for key in sorted(group[kind]))):
+        if name not in group:
+            continue
+        element = group[name]
+        encoding = encoding_of(element) or "array"
+        values = element["data"] if encoding in ("csr_matrix", "csc_matrix") else element
+        stored = str(getattr(values, "dtype", ""))  # a table has none
+        original = element.attrs.get(DTYPE_ATTRIBUTE, stored)
+        line = f"{name}: {encoding} {original}" + (f", stored as {stored}" if original != stored else "")
+        if encoding == "csc_matrix":
+            costs.append((float("inf"), f"{name} is stored by columns and cannot be read by rows"))
+        elif stored:
+            source = open_rows(element)
+            how = ", ".join(dict.fromkeys(array.describe() for array in source.arrays))
+            line += f", read as {how}"
+            costs.append(_cost(name, how, source))
+        lines.append(line.rstrip())
+    worst, why = max(costs, default=(0, ""))
+    if worst > _MUCH_BYTES:
+        made = "`annbatch convert` makes a store whose rows are read by decoding one or two blocks of 8 KB each"
+        lines.append(f"{why}; {made}.")
+    else:
+        lines.append("Converting would not make reading faster: single rows are cheap to read.")
+    return lines
+
+
+def _cost(name: str, how: str, source: RowSource) -> tuple[float, str]:
+    """Return the bytes that are decoded for a single row, and a sentence about them."""
+    n_bytes = 0
+    for array in source.arrays:
+        item = array.dtype.itemsize
+        for length in array.shape[1:]:
+            item *= length
+        n_bytes += item * array.items_decoded()
+    by_library = " through a library, without kernels" if "native" not in how else ""
+    return n_bytes, f"{name} is read in pieces of {format_bytes(n_bytes)}{by_library}, also where one row is needed"
