@@ -58,6 +58,11 @@ class StoredStrings:
         self._array = array  # read by zarr or h5py: zarrs does not support strings
         self._held: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        from .._arrays.hdf5_files import by_path
+
+        return by_path(vars(self))
+
     def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows``."""
         if self._held is None and self._array.shape[0] * _STRING_BYTES <= HELD_BYTES:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import pandas as pd
 
 from .._arrays.open import RowSource, open_rows
 from .._format.attributes import encoding_of, where
 from ..errors import reading
 from .columns import read_element
-from .frames import LazyFrame, MemoryFrame, ObsFrame, stored_frame
+from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, stored_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +103,7 @@ class AnnDataObject:
     @property
     def var(self) -> pd.DataFrame | None:
         """Annotations of the columns of X and layers."""
-        return _in_memory(self._adata.var)
+        return in_memory(self._adata.var)
 
     def elements(self) -> list[str]:
         """Return the keys of all elements."""
@@ -188,12 +187,3 @@ class StoredAnnData:
         if encoding_of(element) == "dataframe":
             return stored_frame(element)
         return open_rows(element, name=key)
-
-
-def _in_memory(table: Any) -> pd.DataFrame:
-    """Return a DataFrame; load one that was read lazily."""
-    if isinstance(table, pd.DataFrame):
-        return table
-    frame: pd.DataFrame = table.to_memory()
-    frame.index = pd.Index(np.asarray(table.true_index))
-    return frame

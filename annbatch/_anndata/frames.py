@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pandas as pd
 
+from .._arrays.dask import stored_behind
+from .._arrays.open import open_array
+from .._arrays.values import StoredValues
 from .._format.attributes import encoding_of, text, where
 from ..errors import CorruptDataError, StoreError, reading
-from .columns import memory_column, n_rows_of, stored_column
+from .columns import PlainColumn, memory_column, n_rows_of, stored_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,13 +66,29 @@ class LazyFrame:
         self.index_name = None if index == "_index" else index
         self._frame = frame
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MemoryFrame, (in_memory(self._frame),)  # it may differ from what is stored
+
     def column(self, name: str) -> Column:
         """Open a column."""
+        values = self._frame.ds[name]
+        stored = None if values.chunks is None else stored_behind(values.data)
+        if stored is not None and stored.dtype == values.dtype:  # of the open file: dask opens its path again
+            return PlainColumn(StoredValues(open_array(stored)))
         return memory_column(self._frame[[name]].to_memory()[name].array)
 
     def names(self) -> Column:
         """Open the names of the rows."""
         return memory_column(pd.Index(np.asarray(self._frame.true_index)).array)
+
+
+def in_memory(table: Any) -> pd.DataFrame:
+    """Return a DataFrame; load one that anndata read lazily."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    lazy, every = LazyFrame(table), np.arange(table.shape[0])
+    columns = {name: lazy.column(name).take(every) for name in lazy.columns}
+    return pd.DataFrame(columns, index=pd.Index(lazy.names().take(every), name=lazy.index_name))
 
 
 class StoredFrame:
@@ -92,6 +111,11 @@ class StoredFrame:
             self.n_rows = n_rows_of(group[self._index])
         _check_unique(self.columns, where(group), CorruptDataError)
         self.index_name = None if self._index == "_index" else self._index  # anndata's name for one without
+
+    def __getstate__(self) -> dict[str, Any]:
+        from .._arrays.hdf5_files import by_path
+
+        return by_path(vars(self))
 
     def column(self, name: str) -> Column:
         """Open a column."""

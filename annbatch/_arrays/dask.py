@@ -38,9 +38,9 @@ def stored_behind(array: Any) -> Any | None:
 
 def _element(source: Any, name: str) -> Any:
     if isinstance(source, Path):
-        import h5py
+        from .hdf5_files import open_known
 
-        return h5py.File(source, "r")[name]
+        return open_known(source, name)
     return getattr(source, "group", source)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from .._format.layout import ChunkLayout
 from .._kernels.inflate import inflate_chunks
 from .._plan.ranges import item_size
 from ..errors import CorruptDataError
+from .hdf5_files import ByPath, Descriptor
 from .library import LibraryArray
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ class H5Array(LibraryArray):
         chunk = dataset.chunks[0] if dataset.chunks else 1
         super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk, limit=limit)
         self._dataset = dataset
+        self._by_path = ByPath.of(dataset)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), self._dataset.file.filename, self._dataset.name, self._limit)
+        return partial(type(self), limit=self._limit), (self._by_path,)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         with self._lock:
@@ -70,7 +72,7 @@ class GzipArray(H5Array):
     def __init__(self, dataset: h5py.Dataset, table: ChunkTable | None = None, *, limit: int | None = None) -> None:
         super().__init__(dataset, limit=limit)
         table = table or ChunkTable.of(dataset)
-        assert table is not None, "the file was changed since it was opened"
+        assert table is not None, "as when it was pickled"
         self._table = table
 
     def _read(self, start: int, stop: int) -> np.ndarray:
@@ -82,10 +84,6 @@ class GzipArray(H5Array):
     def describe(self) -> str:
         """Describe how the array is read."""
         return "HDF5 (gzip)"
-
-
-def _reopen(kind: type[H5Array], path: str, name: str, limit: int | None) -> H5Array:
-    return kind(h5py.File(path, "r")[name], limit=limit)
 
 
 class ChunkTable:
@@ -105,8 +103,7 @@ class ChunkTable:
         self._path, self._name = dataset.file.filename, dataset.name
         self._dtype, self._item = dataset.dtype, dataset.shape[1:]
         self.offsets, self.sizes, self.length, self.gzip = offsets, sizes, length, gzip
-        self._file = os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        weakref.finalize(self, os.close, self._file)
+        self._file = Descriptor.of(dataset.file)
         self._scratch = threading.local()
 
     @classmethod
@@ -142,14 +139,14 @@ class ChunkTable:
             scratch = self._scratch.bytes = np.empty((last - first) * nbytes, np.uint8)
         out: Any = scratch[: (last - first) * nbytes]
         if self.gzip:
-            damaged = inflate_chunks(self._file, self.offsets[first:last], self.sizes[first:last], out)
+            damaged = inflate_chunks(self._file.fd, self.offsets[first:last], self.sizes[first:last], out)
             if damaged >= 0:
                 raise CorruptDataError(f"{self._where(first + damaged)} does not inflate to {nbytes} bytes.")
         else:
             offsets = self.offsets[first:last]
             breaks = np.flatnonzero(np.diff(offsets) != nbytes) + 1
             for a, b in pairwise([0, *breaks.tolist(), last - first]):
-                got = os.preadv(self._file, [out[a * nbytes : b * nbytes]], int(offsets[a]))
+                got = os.preadv(self._file.fd, [out[a * nbytes : b * nbytes]], int(offsets[a]))
                 if got != (b - a) * nbytes:
                     raise CorruptDataError(f"{self._where(first + a)} lies beyond the end of the file.")
         values: np.ndarray = out.view(self._dtype).reshape(-1, *self._item)
@@ -175,11 +172,10 @@ class UncompressedChunks:
     def __init__(self, dataset: h5py.Dataset, offset: np.ndarray, length: int) -> None:
         item = item_size(dataset.shape)
         self.layout = H5Layout.of(dataset, length * item, len(offset))
-        self.path, self._name = Path(dataset.file.filename), dataset.name
         self.offset = offset
         self.nbytes = np.full(len(offset), length * item * dataset.dtype.itemsize, dtype=np.int64)
-        self.fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        weakref.finalize(self, os.close, self.fd)
+        self._file, self._by_path = Descriptor.of(dataset.file), ByPath.of(dataset)
+        self.fd = self._file.fd
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> UncompressedChunks | None:
@@ -193,7 +189,7 @@ class UncompressedChunks:
         return None if table is None or table.gzip else cls(dataset, table.offsets, table.length)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen_chunks, (str(self.path), self._name)
+        return UncompressedChunks.of, (self._by_path,)
 
     def get(self, number: int) -> UncompressedChunks:
         """Return the only file of chunks."""
@@ -229,12 +225,6 @@ class H5Layout(ChunkLayout):
     def describe(self) -> str:
         """Describe how arrays of this layout are read."""
         return "HDF5 (native, uncompressed)"
-
-
-def _reopen_chunks(path: str, name: str) -> UncompressedChunks:
-    chunks = UncompressedChunks.of(h5py.File(path, "r")[name])
-    assert chunks is not None, "the file was changed since it was opened"
-    return chunks
 
 
 def _is_plain(dataset: h5py.Dataset) -> bool:

@@ -15,10 +15,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import zarr
+from anndata.io import sparse_dataset
 
 from ..._anndata.columns import PlainColumn, read_element
-from ..._anndata.frames import MemoryFrame, stored_frame
+from ..._anndata.frames import MemoryFrame, in_memory, stored_frame
 from ..._arguments import as_list, wrong_kind
+from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
 from ..._format.attributes import encoding_of, original_dtype
 from ..._remote.urls import is_url, shown_path
@@ -280,34 +282,33 @@ def check_name(name: Any, what: str) -> None:
         )
 
 
-def _in_memory(table: Any) -> pd.DataFrame:
-    """Return a data frame, loading a lazy one."""
-    if isinstance(table, pd.DataFrame):
-        return table
-    frame: pd.DataFrame = table.to_memory()
-    frame.index = pd.Index(np.asarray(table.true_index), name=frame.index.name)
-    return frame.drop(columns="_index", errors="ignore")
+def _slices(matrix: Any) -> Sliceable:
+    """Return the reader of a matrix; of one that anndata reads lazily, of what is stored in the file that is open."""
+    stored = stored_behind(matrix) if is_dask(matrix) else None
+    if stored is None:
+        return Sliceable(matrix)
+    return Sliceable(sparse_dataset(stored) if hasattr(stored, "keys") else stored)
 
 
 def from_anndata(adata: ad.AnnData, name: str) -> Input:
     """Return an AnnData object as an input; its rows are read on request."""
-    obs = MemoryFrame(_in_memory(adata.obs), f"`obs` of {name}")
+    obs = MemoryFrame(in_memory(adata.obs), f"`obs` of {name}")
     opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _names(obs))
     _add_table(opened, "obs", obs)
     if adata.X is not None:
-        opened.matrices["X"] = Sliceable(adata.X)
+        opened.matrices["X"] = _slices(adata.X)
     for parent in ("layers", "obsm"):
         for key, value in getattr(adata, parent).items():
             if key is None:  # since anndata 0.13, X is among the layers too
                 continue
             if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
                 where = f"`{parent}/{key}` of {name}"
-                _add_table(opened, f"{parent}/{key}", MemoryFrame(_in_memory(value), where))
+                _add_table(opened, f"{parent}/{key}", MemoryFrame(in_memory(value), where))
             elif not hasattr(value, "dtype"):  # awkward arrays
                 raise _no_matrix(f"`{parent}/{key}` of {name}", type(value).__name__)
             else:
                 with reading(f"`{parent}/{key}` of {name}"):
-                    opened.matrices[f"{parent}/{key}"] = Sliceable(value)
+                    opened.matrices[f"{parent}/{key}"] = _slices(value)
     opened.dropped += [f"obsp/{key}" for key in adata.obsp]
     return _checked(opened)
 
@@ -317,7 +318,7 @@ def _annotations_of(adata: ad.AnnData) -> Annotations:
         {key: value.compute() if hasattr(value, "compute") else value for key, value in aligned.items()}
         for aligned in (adata.varm, adata.varp)
     )
-    return Annotations(_in_memory(adata.var), varm, varp, dict(adata.uns))
+    return Annotations(in_memory(adata.var), varm, varp, dict(adata.uns))
 
 
 def _checked(opened: Input) -> Input:

@@ -92,12 +92,15 @@ def fingerprint(source: Source) -> list[Any]:
             return fingerprint(Path(source.store.root) / source.path)
         nodes = sorted((name, json.dumps(one.metadata.to_dict(), default=str)) for name, one in _nodes(source))
         return [str(source.store_path), int(google_crc32c.value(repr(nodes).encode()))]
-    path = Path(source.file.filename if isinstance(source, h5py.Group) else os.fspath(source))
-    name = source.name if isinstance(source, h5py.Group) else ""
-    if not path.exists():  # an input that only `load_adata` can open
+    if isinstance(source, h5py.Group):
+        path, name = Path(source.file.filename), source.name
+        stats = [os.fstat(source.file.id.get_vfd_handle())] if source.file.driver == "sec2" else []
+    else:
+        path, name = Path(os.fspath(source)), ""
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        stats = [file.stat() for file in files]
+    if not stats:  # an input that only `load_adata` or h5py can open
         return [str(path), name]
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    stats = [file.stat() for file in files]
     return [str(path), name, sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
 
 
