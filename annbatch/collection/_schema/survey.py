@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,14 +14,16 @@ from anndata.io import write_elem
 from ...errors import StoreError
 from .._array_format import quiet_writing
 from .._inputs.annotations import Annotations
+from .._inputs.matrices import MatrixInfo
 from .._inputs.open import check_name, open_input
 from .names import AT_ONCE, hash_names, suffixes
-from .schema import SOURCE, describe, settle
+from .schema import SOURCE, SparseSchema, describe, settle
 from .variables import join_annotations, refuse_ambiguous, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from .._inputs.columns import ColumnInfo
     from .._inputs.open import Input, Opener, Source
     from .schema import InputInfo, Schema
     from .variables import Merge
@@ -113,7 +115,10 @@ def survey(
         for one in kept:
             refuse_ambiguous(one.annotations, one.name, held.annotations, held.name)
         _warn_of_extra(kept, held.annotations.var.index)
-        schema = settle([held, *kept], held.annotations, sources=[one.name for one in kept])
+        kept = _only_what_is_held(kept, held)
+        with_source = SOURCE in held.elements["obs"]  # not where another program made the collection
+        schema = settle([held, *kept], held.annotations, sources=[one.name for one in kept] if with_source else None)
+        _refuse_sparse_beside_dense(schema, held, kept)
     else:
         earlier = np.empty(0, np.uint64)
         joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
@@ -146,6 +151,42 @@ def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
                 held = describe(opened, opened.annotations())
             hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
     return held, np.concatenate([np.empty(0, np.uint64), *hashes])
+
+
+def _only_what_is_held(inputs: Sequence[InputInfo], held: InputInfo) -> list[InputInfo]:
+    """Return the inputs without the elements and columns that the collection lacks: its datasets are read together."""
+    extra: dict[str, None] = {}
+    described = []
+    for one in inputs:
+        elements: dict[str, MatrixInfo | dict[str, ColumnInfo]] = {}
+        for path, element in one.elements.items():
+            known = held.elements.get(path)
+            if known is None and path != "X":  # of which `settle` says what to do
+                extra[path] = None
+            elif isinstance(element, dict) and isinstance(known, dict):
+                elements[path] = {name: column for name, column in element.items() if name in known}
+                extra |= dict.fromkeys(f"{path}[{name!r}]" for name in element if name not in known)
+            else:
+                elements[path] = element
+        described.append(replace(one, elements=elements))
+    if extra:
+        warnings.warn(
+            f"Dropping what the collection does not have: {', '.join(extra)}. To keep it, convert all inputs together.",
+            stacklevel=3,
+        )
+    return described
+
+
+def _refuse_sparse_beside_dense(schema: Schema, held: InputInfo, inputs: Sequence[InputInfo]) -> None:
+    for path, element in schema.elements.items():
+        matrix = held.elements[path]
+        if isinstance(matrix, MatrixInfo) and isinstance(element, SparseSchema) and not matrix.sparse:
+            found = ((one.name, one.elements.get(path)) for one in inputs)
+            name = next(name for name, other in found if isinstance(other, MatrixInfo) and other.sparse)
+            raise StoreError(
+                f"`{path}` must be dense as in the collection, and is sparse in {name}: make it dense with a "
+                "`load_adata`, as by `adata.X = adata.X.toarray()`, or convert all inputs together."
+            )
 
 
 def _check_writable(annotations: Annotations, inputs: Sequence[InputInfo]) -> None:

@@ -7,17 +7,19 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 
-from annbatch import DatasetCollection
+from annbatch import DatasetCollection, Loader
 from annbatch.collection._state.work import working
 from annbatch.errors import NotACollectionError, StoreError
 
-from ..conftest import GENES, assert_holds, files, make_cells, make_counts, read
+from ..conftest import GENES, assert_holds, files, make_cells, make_counts, read, values
 
 Write = Callable[..., str]
 
@@ -72,6 +74,55 @@ def test_elements_of_the_collection_are_filled_in(tmp_path: Path, write: Write) 
     assert part.layers["twice"].nnz == 0
     assert np.isnan(part.obsm["pca"]).all()
     assert part.obs["word"].isna().all()
+
+
+def load(collection: DatasetCollection, **options: object) -> dict[str, Any]:
+    """Return all rows of a collection as one batch: its datasets must fit each other."""
+    n = collection.n_obs
+    return next(iter(Loader(batch_size=n, chunk_size=n, preload_nchunks=1, **options).use_collection(collection)))
+
+
+def test_what_the_collection_does_not_have_is_dropped_with_a_warning(tmp_path: Path, write: Write) -> None:
+    bare, full = make_cells(0, 6), make_cells(1, 6)
+    del bare.layers["twice"], bare.obsm["pca"], bare.obs["word"], bare.obsm["table"]["v"]
+    collection = convert(tmp_path / "c.zarr", [write(bare, "0.h5ad")])
+    message = r"Dropping what the collection does not have: .*obs\['word'\]"
+    with pytest.warns(UserWarning, match=message) as caught:
+        convert(tmp_path / "c.zarr", [write(full, "1.h5ad")], shuffle=False)
+    assert all(name in str(caught[0].message) for name in ("layers/twice", "obsm/pca", "obsm/table['v']"))
+    batch = load(collection, keys=("X", "obs", "obsm/table", "obsm/image"))
+    assert np.array_equal(batch["X"].toarray()[6:], full.X.toarray())
+    assert collection.verify().ok
+
+
+def test_sparse_rows_do_not_fit_into_a_dense_collection(tmp_path: Path, write: Write) -> None:
+    paths = [write(make_cells(i, 6, kind=kind), f"{i}.h5ad") for i, kind in enumerate(["dense", "csr"])]
+    collection = convert(tmp_path / "c.zarr", paths[:1])
+    before = files(tmp_path / "c.zarr")
+    with pytest.raises(StoreError, match=r"`X` must be dense as in the collection, and is sparse in .*1\.h5ad"):
+        convert(tmp_path / "c.zarr", paths[1:])
+    assert files(tmp_path / "c.zarr") == before
+    other = convert(tmp_path / "d.zarr", paths[1:])
+    convert(tmp_path / "d.zarr", paths[:1])  # dense rows become sparse
+    assert len(load(other)["obs"]) == len(load(collection)["obs"]) + 6 == 12
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pd.Categorical(["a", "b", "a"]), ["b", "c", "c"]),
+        ([1, 2, 3], [0.5, 1.5, np.nan]),
+        ([True, False, True], pd.array([True, None, False], dtype="boolean")),
+    ],
+    ids=["categories and words", "integers and floats", "booleans and missing ones"],
+)
+def test_columns_of_other_types_are_read_together(tmp_path: Path, write: Write, first: Any, second: Any) -> None:
+    for number, column in enumerate((first, second)):
+        cells = make_counts(number, 3)
+        cells.obs["label"] = column
+        path = write(cells, f"{number}.h5ad", convert_strings_to_categoricals=False)
+        collection = convert(tmp_path / "c.zarr", [path], shuffle=False)
+    assert values(load(collection, keys="obs")["obs"]["label"]) == values(pd.Series([*first, *second]))
 
 
 @pytest.mark.parametrize("memory_limit", ["4GB", "1MB"])
