@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._format.shard_index import ABSENT, parse_index
+from .._runtime.open_files import most_kept_open
 from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
     from .._format.layout import ChunkLayout
-
-_MOST_OPEN = 256
-"""Files that stay open: a process may have 1,024 by default, and each reading thread needs a few more for a while."""
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe would block
 
@@ -127,7 +125,7 @@ class ChunkFiles:
             if self._known.setdefault(number, file.identity) != file.identity:
                 raise _replaced(file.path)
             _open[key] = file
-            while len(_open) > _MOST_OPEN:
+            while len(_open) > most_kept_open():
                 _open.popitem(last=False)
         return file
 

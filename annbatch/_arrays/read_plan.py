@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._plan.ranges import concatenated_ranges
+from .._runtime.open_files import most_per_read
 
 if TYPE_CHECKING:
     from .._plan.pieces import Pieces
-
-_FEW_FILES = 32
-"""Files open at a time per job and array: a process may have 1,024 by default, and reads on every core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Reads:
         """
         number = self.chunk // per_file
         file = np.cumsum(np.diff(number, prepend=number[:1]) != 0)
-        cuts = np.flatnonzero(np.diff(file // _FEW_FILES, prepend=-1)).tolist()
+        cuts = np.flatnonzero(np.diff(file // most_per_read(), prepend=-1)).tolist()
         return [slice(a, b) for a, b in zip(cuts, [*cuts[1:], len(self)], strict=True)]
 
 

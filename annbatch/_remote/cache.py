@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numpy as np
 
+from .._runtime.open_files import most_kept_open
+
 if TYPE_CHECKING:
     from .._format.shard_index import ShardIndex
 
 EXTENT_BYTES = 8 << 20
 """About the bytes of an extent, which is evicted as a whole. One file per chunk of some 100 KB would be ten million
 files per terabyte; one per shard of hundreds of MB would mostly keep chunks that nobody reads."""
-
-_MAX_OPEN = 256
-"""Extents that stay open; by default, a process may have 1,024 open files."""
 
 _BLOCK = 4096
 """Bytes that file systems allocate at a time."""
@@ -145,7 +144,7 @@ class ChunkCache:
             if extent is None or extent.is_gone:
                 path = self._folder / (hashlib.sha256(repr(key).encode()).hexdigest()[:40] + _SUFFIX)
                 self._open[key] = extent = Extent(path, first, index, count)
-                if len(self._open) > _MAX_OPEN:
+                if len(self._open) > most_kept_open():
                     self._open.popitem(last=False)
             self._open.move_to_end(key)
         return extent

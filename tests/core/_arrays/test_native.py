@@ -221,7 +221,7 @@ def test_a_pickled_array_reads_the_same(tmp_path: Path) -> None:
 
 
 def test_more_files_than_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annbatch._arrays.chunk_files._MOST_OPEN", 4)
+    monkeypatch.setattr("annbatch._arrays.chunk_files.most_kept_open", lambda: 4)
     values = np.arange(2_000, dtype="int32")
     source = native(store(tmp_path / "a.zarr", values, chunk=10, shard=20, compressors=None))
     before = _n_open_files()
@@ -241,7 +241,8 @@ def test_a_window_in_more_files_than_a_process_may_open(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 50, usual[1]))
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("annbatch._arrays.chunk_files._MOST_OPEN", 8)
+            patch.setattr("annbatch._arrays.chunk_files.most_kept_open", lambda: 8)
+            patch.setattr("annbatch._arrays.read_plan.most_per_read", lambda: 32)
             assert (read(source, rows, [1] * 1_500) == expected(values, rows, [1] * 1_500)).all()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, usual)
@@ -352,7 +353,7 @@ def test_a_file_replaced_while_open(damaged: tuple[zarr.Array, Path]) -> None:
 
 
 def test_a_file_replaced_since_it_was_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annbatch._arrays.chunk_files._MOST_OPEN", 2)
+    monkeypatch.setattr("annbatch._arrays.chunk_files.most_kept_open", lambda: 2)
     source = native(store(tmp_path / "a.zarr", np.arange(100), chunk=10, shard=None, compressors=None))
     assert (read(source, [0], [100]) == np.arange(100)).all()
     path = tmp_path / "a.zarr" / "c" / "0"
