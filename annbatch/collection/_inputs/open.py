@@ -313,11 +313,14 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
     return _checked(opened)
 
 
+def _loaded_value(value: Any) -> Any:
+    if hasattr(value, "true_index"):  # a data frame that was read lazily
+        return in_memory(value)
+    return value.compute() if hasattr(value, "compute") else value
+
+
 def _annotations_of(adata: ad.AnnData) -> Annotations:
-    varm, varp = (
-        {key: value.compute() if hasattr(value, "compute") else value for key, value in aligned.items()}
-        for aligned in (adata.varm, adata.varp)
-    )
+    varm, varp = ({key: _loaded_value(value) for key, value in one.items()} for one in (adata.varm, adata.varp))
     return Annotations(in_memory(adata.var), varm, varp, dict(adata.uns))
 
 

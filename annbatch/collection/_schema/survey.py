@@ -18,10 +18,10 @@ from .._inputs.matrices import MatrixInfo
 from .._inputs.open import check_name, open_input
 from .names import AT_ONCE, hash_names, suffixes
 from .schema import SOURCE, SparseSchema, describe, settle
-from .variables import join_annotations, refuse_ambiguous, select
+from .variables import choose, join_annotations, refuse_ambiguous, select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .._inputs.columns import ColumnInfo
     from .._inputs.open import Input, Opener, Source
@@ -64,7 +64,7 @@ class Survey:
 def survey(
     sources: Sequence[Source],
     open_source: Opener,
-    var_subset: Iterable[str] | None,
+    var_subset: Sequence[str] | None,
     merge: Merge,
     datasets: Sequence[Source] = (),
 ) -> Survey:
@@ -116,12 +116,15 @@ def survey(
             refuse_ambiguous(one.annotations, one.name, held.annotations, held.name)
         _warn_of_extra(kept, held.annotations.var.index)
         kept = _only_what_is_held(kept, held)
-        with_source = SOURCE in held.elements["obs"]  # not where another program made the collection
+        obs = held.elements["obs"]
+        with_source = isinstance(obs, dict) and SOURCE in obs  # not where another program made the collection
         schema = settle([held, *kept], held.annotations, sources=[one.name for one in kept] if with_source else None)
         _refuse_sparse_beside_dense(schema, held, kept)
     else:
         earlier = np.empty(0, np.uint64)
-        joined = join_annotations([one.annotations for one in kept], [one.name for one in kept], merge)
+        # Chosen first: columns that differ in other variables still agree.
+        chosen = {id(one.annotations): choose(one.annotations, var_subset) for one in kept}
+        joined = join_annotations([chosen[id(one.annotations)] for one in kept], [one.name for one in kept], merge)
         schema = settle(kept, select(joined, var_subset), sources=[one.name for one in kept])
         _check_writable(schema.annotations, kept)
     _warn_of_replaced(kept)

@@ -13,7 +13,7 @@ from .._inputs.annotations import Annotations
 from .._inputs.columns import strings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 Merge: TypeAlias = Literal["same", "unique", "first", "only"] | None
 
@@ -103,7 +103,14 @@ def _with_missing_strings(var: pd.DataFrame) -> pd.DataFrame:
     return var
 
 
-def select(annotations: Annotations, var_subset: Iterable[str] | None) -> Annotations:
+def choose(annotations: Annotations, var_subset: Sequence[str] | None) -> Annotations:
+    """Return an input's annotations of those variables of ``var_subset`` that it has, in its own order."""
+    if var_subset is None:
+        return annotations
+    return annotations.take(np.flatnonzero(annotations.var.index.isin(pd.Index(var_subset))))
+
+
+def select(annotations: Annotations, var_subset: Sequence[str] | None) -> Annotations:
     """Return the annotations of ``var_subset``, in its order.
 
     Raises
@@ -118,7 +125,7 @@ def select(annotations: Annotations, var_subset: Iterable[str] | None) -> Annota
     """
     if var_subset is None:
         return annotations
-    selected = pd.Index(list(dict.fromkeys(str(name) for name in var_subset)))
+    selected = pd.Index(list(dict.fromkeys(var_subset)))
     index = annotations.var.index
     repeated = selected.intersection(index[index.duplicated()])
     if len(repeated):

@@ -131,6 +131,33 @@ def test_merge_agrees_with_anndata(tmp_path: Path, write: Write, merge: str | No
     assert dict(part.uns) == dict(expected.uns)
 
 
+@pytest.mark.parametrize("merge", ["same", "unique", None])
+def test_annotations_that_agree_on_the_chosen_variables_are_kept(
+    tmp_path: Path, write: Write, merge: str | None
+) -> None:
+    cells = [make_cells(0, 4, genes=GENES[:6]), make_cells(1, 4, genes=GENES[3:9])]
+    subset = GENES[3:6][::-1]
+    for number, one in enumerate(cells):
+        one.var["id"] = [name if name in subset else f"{name}-{number}" for name in one.var_names]
+        one.varm["w"] = np.array([[len(name), int(name[4:]) * (name in subset) or number] for name in one.var_names])
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    (part,) = read(convert(tmp_path / "c.zarr", paths, merge=merge, var_subset=subset))
+    # Of the chosen variables both inputs have the same `var`, which is then kept whatever `merge` says.
+    assert part.var["id"].tolist() == subset
+    assert ("w" in part.varm) == (merge is not None)
+    if merge is not None:
+        assert part.varm["w"][:, 1].tolist() == [5, 4, 3]
+
+
+def test_a_data_frame_in_varm_that_is_read_lazily(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 6)
+    cells.varm["table"] = pd.DataFrame({"z": range(30), "word": ["a"] * 30}, index=cells.var_names)
+    path = write(cells, "0.h5ad")
+    (part,) = read(convert(tmp_path / "c.zarr", [path], load_adata=ad.experimental.read_lazy, var_subset=GENES[:3]))
+    assert part.varm["table"]["z"].tolist() == [0, 1, 2]
+    assert part.varm["table"]["word"].tolist() == ["a", "a", "a"]
+
+
 def test_one_input_keeps_everything_about_its_variables(tmp_path: Path, write: Write) -> None:
     cells = make_cells(0, 6)
     cells.var["id"] = GENES
