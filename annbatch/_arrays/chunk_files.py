@@ -59,14 +59,9 @@ class ChunkFile:
             raise CorruptDataError(f"{self.path} is not a regular file.")
         self.identity = _identity(stat)
         if layout.sharded:
-            self._read_index(layout, stat.st_size)
+            self._read_index(layout, number, stat.st_size)
         else:
             self.offset, self.nbytes = np.zeros(1, dtype=np.int64), np.array([stat.st_size], dtype=np.int64)
-        absent = np.flatnonzero(self.offset == ABSENT)
-        if layout.complete and len(absent) and (number * layout.per_file + absent[0]) * layout.chunk < layout.size:
-            raise CorruptDataError(
-                f"{self.path} lacks chunk {number * layout.per_file + absent[0]} of array {layout.folder}: damaged."
-            )
 
     def check_unchanged(self) -> None:
         """Raise ``CorruptDataError`` if the file was replaced, changed or removed since it was opened."""
@@ -79,11 +74,11 @@ class ChunkFile:
         if now != self.identity:
             raise _replaced(self.path)
 
-    def _read_index(self, layout: ChunkLayout, size: int) -> None:
+    def _read_index(self, layout: ChunkLayout, number: int, size: int) -> None:
         n_bytes = layout.index_bytes
         # No more bytes than the file has: a damaged layout may ask for any number.
         raw = os.pread(self.fd, min(n_bytes, size), 0 if layout.index_first else max(0, size - n_bytes))
-        self.offset, self.nbytes = parse_index(raw, layout, size, self.path)
+        self.offset, self.nbytes = parse_index(raw, layout, number, size, self.path)
 
 
 _lock = threading.RLock()  # reentrant: an array may be collected, and drop its files, on the thread that holds it

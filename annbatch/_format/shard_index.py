@@ -33,7 +33,9 @@ def format_index(chunks: Sequence[tuple[int, int]], per_file: int) -> bytes:
     return raw + int(google_crc32c.value(raw)).to_bytes(4, "little")
 
 
-def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tuple[np.ndarray, np.ndarray]:
+def parse_index(
+    raw: bytes, layout: ChunkLayout, number: int, size: int, where: object
+) -> tuple[np.ndarray, np.ndarray]:
     """Return offset and size of each chunk of a shard.
 
     Parameters
@@ -42,8 +44,8 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
         The index.
     layout
         Layout of the array.
-    size
-        Size of the shard in bytes.
+    number, size
+        Number of the shard, and its size in bytes.
     where
         Name of the shard in errors.
 
@@ -55,7 +57,7 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
     Raises
     ------
     CorruptDataError
-        If the index does not match its checksum, or points beyond the shard.
+        If the index does not match its checksum, points beyond the shard, or lacks a chunk of a complete array.
     """
     n_bytes = layout.index_bytes
     if size < n_bytes or len(raw) != n_bytes:
@@ -66,6 +68,10 @@ def parse_index(raw: bytes, layout: ChunkLayout, size: int, where: object) -> tu
     written = index[:, 0] != _STORED_ABSENT
     if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
         raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes (truncated?).")
+    first, n_chunks = number * layout.per_file, -(-layout.size // layout.chunk)
+    if layout.complete and not written[: n_chunks - first].all():
+        lacking = first + int(np.argmin(written))
+        raise CorruptDataError(f"{where} lacks chunk {lacking} of array {layout.folder}: damaged.")
     offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
     nbytes = np.zeros(layout.per_file, dtype=np.int64)
     offset[written], nbytes[written] = index[written, 0].astype(np.int64), index[written, 1].astype(np.int64)

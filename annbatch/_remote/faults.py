@@ -18,6 +18,8 @@ _NO_ROUTE = ("dns error", "failed to lookup address", "NetworkUnreachable", "Hos
 
 _METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "metadata/identity")
 
+_OTHER_BYTES = ("UnexpectedRange", "InvalidRangeRequest", "ContentRange", "Inconsistent {")
+
 _CONNECTION = (
     ("Connection refused", "the connection was refused"),
     ("Connection reset", "the connection was reset"),
@@ -30,7 +32,11 @@ _CONNECTION = (
 
 
 class TruncatedResponseError(Exception):
-    """A response held fewer bytes than were requested."""
+    """A response held fewer bytes than it stated."""
+
+
+class OtherBytesError(Exception):
+    """A response stated other bytes than were requested."""
 
 
 class ReplacedObjectError(Exception):
@@ -71,6 +77,8 @@ def fault_of(error: BaseException) -> Fault:
         return Fault("the request timed out", True)
     if isinstance(error, TruncatedResponseError):
         return Fault("the response was truncated", True)
+    if isinstance(error, OtherBytesError) or any(phrase in text for phrase in _OTHER_BYTES):
+        return Fault("the server sent other bytes than were requested; the object may have been truncated", False)
     if any(service in text for service in _METADATA_SERVICES):
         return Fault("no credentials were found where obstore looks for them", False)
     if name == "PermissionDeniedError":

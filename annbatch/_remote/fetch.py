@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import RemoteError
-from .faults import MISSING, ReplacedObjectError, TruncatedResponseError, fault_of
+from .faults import MISSING, OtherBytesError, ReplacedObjectError, TruncatedResponseError, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -63,6 +63,12 @@ class ByteRange:
     start: int | None = None
     stop: int | None = None
     suffix: int | None = None
+
+    def within(self, size: int) -> tuple[int, int]:
+        """Return first and end of these bytes in an object of ``size`` bytes, which must hold all but a suffix."""
+        if self.suffix is not None:
+            return max(0, size - self.suffix), size
+        return (0, size) if self.start is None or self.stop is None else (self.start, self.stop)
 
     def __str__(self) -> str:
         if self.suffix is not None:
@@ -144,7 +150,9 @@ async def get(store: ObjectStore, path: str, byte_range: ByteRange, tag: str | N
     Raises
     ------
     TruncatedResponseError
-        If fewer bytes came than were requested and exist.
+        If fewer bytes came than the response states.
+    OtherBytesError
+        If the response states other bytes than were requested.
     ReplacedObjectError
         If the object's tag is not ``tag``, unless that is None.
     """
@@ -169,7 +177,9 @@ async def get(store: ObjectStore, path: str, byte_range: ByteRange, tag: str | N
     if tag is not None and meta["e_tag"] != tag:
         raise ReplacedObjectError(path)
     data = await result.bytes_async()
-    first, stop = result.range
+    size, (first, stop) = int(meta["size"]), result.range
+    if (first, stop) != byte_range.within(size):
+        raise OtherBytesError(f"{first}..{stop} of {size}")
     if len(data) != stop - first:
         raise TruncatedResponseError(f"{len(data)} bytes instead of {stop - first}")
-    return Response(data, int(meta["size"]), meta["e_tag"])
+    return Response(data, size, meta["e_tag"])

@@ -52,17 +52,17 @@ class ShardIndexes:
         annbatch.errors.RemoteError
             If the store refuses, or the deadline has passed.
         """
-        paths = [str(layout.file(shard)) for shard in shards]
+        numbers = {str(layout.file(shard)): shard for shard in shards}
         with self._lock:
-            found = {path: self._known[path] for path in paths if path in self._known}
+            found = {path: self._known[path] for path in numbers if path in self._known}
             for path in found:
                 self._known.move_to_end(path)
-        missing = [path for path in paths if path not in found]
+        missing = [path for path in numbers if path not in found]
         requests = self._submit([self._range(layout, path) for path in missing])
         for path, request in zip(missing, requests, strict=True):
-            found[path] = index = self._parse(layout, path, request)
+            found[path] = index = self._parse(layout, numbers[path], path, request)
             self._keep(path, index)
-        return [found[path] for path in paths]
+        return [found[path] for path in numbers]
 
     def forget(self, path: str) -> None:
         """Drop an index, as its shard was replaced."""
@@ -84,13 +84,13 @@ class ShardIndexes:
         what = partial("Reading the chunk index of {}/{}".format, self._url, path)
         return ObjectRange(path, index, None, n_bytes, what)
 
-    def _parse(self, layout: ChunkLayout, path: str, request: Request) -> ShardIndex:
+    def _parse(self, layout: ChunkLayout, number: int, path: str, request: Request) -> ShardIndex:
         response, shard = request.result(), f"{self._url}/{path}"
         if response is None:
             if layout.complete:
                 raise CorruptDataError(f"{shard} is missing, with chunks of array {self._url}/{layout.folder}.")
             return ShardIndex(np.full(layout.per_file, ABSENT), np.zeros(layout.per_file, dtype=np.int64), None)
-        offset, nbytes = parse_index(bytes(response.data), layout, response.size, shard)
+        offset, nbytes = parse_index(bytes(response.data), layout, number, response.size, shard)
         return ShardIndex(offset, nbytes, response.tag)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePath
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_an_index_is_read_as_it_was_written(sizes, n_absent):
     begins = [sum(sizes[:i]) for i in range(len(sizes))]
     per_file = len(sizes) + n_absent
     raw = format_index(list(zip(begins, sizes, strict=True)), per_file)
-    offset, nbytes = parse_index(raw, layout(per_file), sum(sizes) + len(raw), "x")
+    offset, nbytes = parse_index(raw, layout(per_file), 0, sum(sizes) + len(raw), "x")
     assert offset.tolist() == begins + [ABSENT] * n_absent
     assert nbytes.tolist() == sizes + [0] * n_absent
 
@@ -48,7 +49,7 @@ def test_the_format_is_that_of_zarr(tmp_path):
     array[:] = np.arange(1, 51)
     how = chunk_layout(array)
     shard = (tmp_path / "a" / "c" / "0").read_bytes()
-    offset, nbytes = parse_index(shard[-how.index_bytes :], how, len(shard), "x")
+    offset, nbytes = parse_index(shard[-how.index_bytes :], how, 0, len(shard), "x")
     written = list(zip(offset[:5].tolist(), nbytes[:5].tolist(), strict=True))
     assert format_index(written, 6) == shard[-how.index_bytes :]
 
@@ -65,7 +66,16 @@ def test_the_format_is_that_of_zarr(tmp_path):
 )
 def test_a_damaged_index_is_refused(damage, message):
     with pytest.raises(CorruptDataError, match=message):
-        parse_index(damage(format_index([(0, 10), (10, 20)], 2)), layout(2), 100, "x")
+        parse_index(damage(format_index([(0, 10), (10, 20)], 2)), layout(2), 0, 100, "x")
+
+
+@pytest.mark.parametrize(("number", "n_chunks", "lacking"), [(0, 2, 0), (0, 2, 1), (2, 5, 4)])
+def test_an_index_that_lacks_a_chunk_of_a_complete_array_is_refused(number, n_chunks, lacking):
+    complete = replace(layout(2), shape=(n_chunks,), complete=True)
+    chunks = [(0, 10) if number * 2 + i != lacking else (2**64 - 1, 2**64 - 1) for i in range(2)]
+    with pytest.raises(CorruptDataError, match=rf"s lacks chunk {lacking} of array x"):
+        parse_index(format_index(chunks, 2), complete, number, 100, "s")
+    parse_index(format_index(chunks[:1], 2), replace(complete, shape=(lacking,)), number, 100, "s")
 
 
 def test_chunks_within():
