@@ -61,7 +61,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from ._remote.open import open_group, size_of
-    from ._remote.urls import shown_path
+    from ._remote.urls import without_secrets
     from ._sizes import format_bytes
     from .collection import DatasetCollection
 
@@ -69,7 +69,8 @@ def _convert(arguments: argparse.Namespace) -> None:
     for path in inputs:
         if isinstance(path, Path) and not path.exists():
             raise FileNotFoundError(f"{path}: no such file.")
-    print(f"Converting {len(inputs)} {'input' if len(inputs) == 1 else 'inputs'} into {shown_path(arguments.out)} ...")
+    count = f"{len(inputs)} {'input' if len(inputs) == 1 else 'inputs'}"
+    print(f"Converting {count} into {without_secrets(arguments.out)} ...")
     collection = DatasetCollection(arguments.out)
     # A seed that is not given is drawn by the call itself, so that one that was killed is known when it is made again.
     rng = None if arguments.seed is None else np.random.default_rng(arguments.seed)
@@ -93,7 +94,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 def _info(arguments: argparse.Namespace) -> None:
     from ._anndata.frames import stored_frame
     from ._remote.open import size_of
-    from ._remote.urls import shown_path
+    from ._remote.urls import without_secrets
     from ._sizes import format_bytes
     from .collection import DatasetCollection
 
@@ -106,7 +107,8 @@ def _info(arguments: argparse.Namespace) -> None:
         if group is None:
             raise
     size = size_of(arguments.store)
-    print(f"{shown_path(arguments.store)}: {'of unknown size' if size is None else f'{format_bytes(size)} on disk'}")
+    on_disk = "of unknown size" if size is None else f"{format_bytes(size)} on disk"
+    print(f"{without_secrets(arguments.store)}: {on_disk}")
     if collection is not None:
         _describe(collection)
     else:
@@ -133,28 +135,29 @@ def _open_anndata(place: Path | str) -> Any:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from ._remote.urls import shown_path
+    from ._remote.urls import without_secrets
     from .collection import DatasetCollection
 
-    print(f"Reading {shown_path(arguments.store)} ...")
+    print(f"Reading {without_secrets(arguments.store)} ...")
     # Not "r": a collection may be too damaged to open.
     report = DatasetCollection(arguments.store).verify(progress=True)
     print(report)
     if not report.ok:
         more = len(report.problems) - 1
         raise CorruptDataError(
-            f"{shown_path(arguments.store)} is damaged: {report.problems[0]}" + (f" (and {more} more)" if more else "")
+            f"{without_secrets(arguments.store)} is damaged: {report.problems[0]}"
+            + (f" (and {more} more)" if more else "")
         )
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from ._remote.urls import shown_path
+    from ._remote.urls import without_secrets
     from ._sizes import format_bytes
     from .collection import DatasetCollection
     from .tuning._bench import measure
 
     collection = DatasetCollection(arguments.store, mode="r")
-    print(f"Reading {shown_path(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
+    print(f"Reading {without_secrets(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
     print(
         f"{'chunk_size':>10} {'preload_nchunks':>15} {'batch_size':>10} {'rows/s':>12} {'waiting':>8} {'buffers':>9}"
         + (f" {'entropy':>8} {'chunks':>7}" if arguments.diversity else "")

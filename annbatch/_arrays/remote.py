@@ -101,7 +101,9 @@ class RemoteArray(NativeArray):
         path = str(self.layout.file(number))
         if self.store.cache is not None and self.layout.sharded:  # so that the next read requests it again
             (index,) = self.store.indexes.get(self.layout, [number])
-            self.store.cache.extent(self.shard_url(number), index, within).drop(within)
+            extent = self.store.cache.extent(self.shard_url(number), index, within)
+            if extent is not None:
+                self.store.cache.drop(extent, within)
         self.store.indexes.forget(path)
         return CorruptDataError(f"{self.shard_url(number)} {WHAT_FAILED[status]}: {self._chunk_names(chunk, chunk)}.")
 
@@ -187,7 +189,10 @@ class RemoteChunks(ChunkLocations):
             for first in np.unique(number).tolist():
                 inside = here[number == first]
                 extent = cache.extent(url, index, first * count)
-                position = extent.find(within[inside])
+                if extent is None:
+                    missing.append(inside)
+                    continue
+                position = cache.find(extent, within[inside])
                 self.fd[inside], self.offset[inside] = np.where(position < 0, IN_MEMORY, extent.fd), position
                 self._extents.add(extent)
                 lacking = inside[position < 0]

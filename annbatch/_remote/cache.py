@@ -13,9 +13,11 @@ import contextlib
 import hashlib
 import os
 import threading
+import warnings
 import weakref
 from collections import OrderedDict
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -32,6 +34,9 @@ files per terabyte; one per shard of hundreds of MB would mostly keep chunks tha
 
 _BLOCK = 4096
 """Bytes that file systems allocate at a time."""
+
+_SAFELY = sum(getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
+"""Flags for opening: a link could lead to any file of the user's, and a pipe would block."""
 
 _MARK = 1 << 32
 _SUFFIX = ".chunks"
@@ -54,10 +59,11 @@ class Extent:
         self._position = offset - offset[offset >= 0].min(initial=np.iinfo(np.int64).max) + self._table_bytes
         self._first = first
         self._verified = np.zeros(len(offset), dtype=np.uint64)
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
         weakref.finalize(self, os.close, self.fd)
+        _check_own(self.fd)
         with contextlib.suppress(OSError):
-            os.utime(path)  # the extents opened longest ago are evicted first
+            os.utime(self.fd if os.utime in os.supports_fd else path)  # those opened longest ago are evicted first
 
     @property
     def is_gone(self) -> bool:
@@ -116,7 +122,7 @@ class ChunkCache:
             raise ValueError(f"`cache_size` must be positive, got {max_bytes}.")
         self._folder = Path(folder)
         self._max_bytes = max_bytes
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._refused = False
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[str, str | None, int], Extent] = OrderedDict()
         self._written = 0
@@ -124,8 +130,8 @@ class ChunkCache:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._folder, self._max_bytes)
 
-    def extent(self, name: str, index: ShardIndex, chunk: int) -> Extent:
-        """Return the extent that a chunk of a shard belongs to.
+    def extent(self, name: str, index: ShardIndex, chunk: int) -> Extent | None:
+        """Return the extent that a chunk of a shard belongs to; None, with a warning, if the folder refuses it.
 
         Parameters
         ----------
@@ -139,21 +145,47 @@ class ChunkCache:
         count = index.chunks_within(EXTENT_BYTES)
         first = chunk // count * count
         key = (name, index.tag, first)
-        with self._lock:
-            extent = self._open.get(key)
-            if extent is None or extent.is_gone:
-                path = self._folder / (hashlib.sha256(repr(key).encode()).hexdigest()[:40] + _SUFFIX)
-                self._open[key] = extent = Extent(path, first, index, count)
-                if len(self._open) > most_kept_open():
-                    self._open.popitem(last=False)
-            self._open.move_to_end(key)
+        try:
+            with self._lock:
+                extent = self._open.get(key)
+                if extent is None or extent.is_gone:
+                    self._folder.mkdir(parents=True, exist_ok=True)
+                    path = self._folder / (hashlib.sha256(repr(key).encode()).hexdigest()[:40] + _SUFFIX)
+                    self._open[key] = extent = Extent(path, first, index, count)
+                    if len(self._open) > most_kept_open():
+                        self._open.popitem(last=False)
+                self._open.move_to_end(key)
+        except OSError as error:
+            self._warn(error)
+            return None
         return extent
 
+    def find(self, extent: Extent, chunks: np.ndarray) -> np.ndarray:
+        """Return where chunks begin in the file; -1 for one that is missing or damaged, or that cannot be read."""
+        try:
+            return extent.find(chunks)
+        except OSError as error:
+            self._warn(error)
+            return np.full(len(chunks), -1, dtype=np.int64)
+
+    def drop(self, extent: Extent, chunk: int) -> None:
+        """Forget a chunk, if the disk lets it be forgotten."""
+        with contextlib.suppress(OSError):
+            extent.drop(chunk)
+
+    def _warn(self, error: OSError) -> None:
+        """Warn, once, that chunks are not cached."""
+        refused, self._refused = self._refused, True
+        if not refused:
+            reason = error.strerror or str(error)
+            warnings.warn(f"`cache_dir` {self._folder} is not used: {reason}.", RuntimeWarning, stacklevel=2)
+
     def put(self, extent: Extent, chunk: int, data: Any) -> None:
-        """Keep a chunk; ignore a disk that refuses it."""
+        """Keep a chunk, if the disk takes it."""
         try:
             written = extent.put(chunk, data)
-        except OSError:
+        except OSError as error:
+            self._warn(error)
             return
         with self._lock:
             self._written += (written // _BLOCK + 2) * _BLOCK  # the block of the table, and a partial one
@@ -165,26 +197,42 @@ class ChunkCache:
 
     def evict(self) -> None:
         """Delete the extents opened longest ago until a tenth of the space is free, unless another process does."""
-        with self._folder.joinpath("lock").open("a") as lock:
-            try:
-                import fcntl
+        try:
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
+        except OSError as error:
+            self._warn(error)
+            return
+        try:
+            import fcntl
 
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (ImportError, OSError):  # Windows has no such locks: two processes would only evict too much
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._evict()
+        except (ImportError, OSError):  # Windows has no such locks: two processes would only evict too much
+            return
+        finally:
+            os.close(lock)
+
+    def _evict(self) -> None:
+        found = []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.lstat()
+                found.append((stat.st_mtime_ns, stat.st_blocks * 512, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found) if total > self._max_bytes else ():
+            path.unlink(missing_ok=True)
+            total -= size
+            if total <= 0.9 * self._max_bytes:
                 return
-            found = []
-            for path in self._folder.glob(f"*{_SUFFIX}"):
-                with contextlib.suppress(FileNotFoundError):
-                    stat = path.stat()
-                    found.append((stat.st_mtime_ns, stat.st_blocks * 512, path))
-            total = sum(size for _, size, _ in found)
-            if total <= self._max_bytes:
-                return
-            for _, size, path in sorted(found):
-                path.unlink(missing_ok=True)
-                total -= size
-                if total <= 0.9 * self._max_bytes:
-                    return
+
+
+def _check_own(fd: int) -> None:
+    """Raise ``OSError`` unless an open file is a regular one of this user's, under one name."""
+    stat = os.fstat(fd)
+    if not S_ISREG(stat.st_mode) or stat.st_nlink > 1:
+        raise OSError("its files must be regular files, under one name each")
+    if stat.st_uid != getattr(os, "geteuid", lambda: stat.st_uid)():
+        raise OSError("its files belong to another user")
 
 
 def _crc32c(data: Any) -> int:

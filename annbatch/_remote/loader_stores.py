@@ -10,6 +10,8 @@ from .cache import ChunkCache
 if TYPE_CHECKING:
     import os
 
+    import zarr
+
     from .store import RemoteStore
 
 
@@ -64,6 +66,19 @@ class RemoteStores:
         own.cache = self._cache or own.cache
         self._stores.append((given, own))
         return own
+
+
+def in_remote_store(group: zarr.Group) -> zarr.Group:
+    """Return a group in a :class:`RemoteStore` if it is in zarr's ``ObjectStore``, whose errors show credentials."""
+    from zarr.storage import ObjectStore
+
+    from .store import RemoteStore
+
+    store = group.store
+    if not isinstance(store, ObjectStore) or isinstance(store, RemoteStore):
+        return group
+    bound: zarr.Group = _bound(group, RemoteStore(store, read_only=store.read_only))
+    return bound
 
 
 def _bound(node: Any, store: RemoteStore) -> Any:

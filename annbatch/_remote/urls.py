@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ..errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "http", "https")
@@ -83,21 +81,24 @@ def url_of(store: ObjectStore) -> str:
     return f"{root}/{prefix}" if prefix else root
 
 
-def without_secrets(url: str) -> str:
-    """Return a URL without user, password, query and fragment, which may hold secrets.
+_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]+)://(?!\w+[(])([^\n\"'<>]*)")
+
+
+def without_secrets(text: object) -> str:
+    """Return a text with its URLs cut down to host and path: user, password, query and fragment may hold secrets.
 
     Examples
     --------
     >>> without_secrets("https://me:pass@example.com:8080/cells?sig=secret")
     'https://example.com:8080/cells'
+    >>> without_secrets('HTTPStore("http://me:pass@example.com/cells?sig=secret")')
+    'HTTPStore("http://example.com/cells")'
+    >>> without_secrets("cells.zarr")
+    'cells.zarr'
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # not a URL
-        return url.partition("?")[0].rpartition("@")[2]
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+    return _URL.sub(_host_and_path, str(text))
 
 
-def shown_path(location: str | Path) -> str:
-    """Return a path, or a URL without secrets."""
-    return without_secrets(str(location)) if "://" in str(location) else str(location)
+def _host_and_path(url: re.Match[str]) -> str:
+    host, slash, path = re.split(r"[?#]", url[2])[0].partition("/")
+    return f"{url[1]}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/")

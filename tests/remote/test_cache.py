@@ -139,9 +139,62 @@ def test_a_disk_that_refuses_writes_is_no_error(tmp_path):
     os.dup2(reading, extent.fd)  # writing fails from now on
     os.close(reading)
 
-    cache.put(extent, 3, content(3))
+    with pytest.warns(RuntimeWarning, match=r"`cache_dir` .* is not used: "):
+        cache.put(extent, 3, content(3))
+    cache.put(extent, 3, content(3))  # warned already
 
     assert extent.find(np.array([3])) < 0
+
+
+def link_to(target):
+    def replace(path):
+        path.unlink()
+        path.symlink_to(target)
+
+    return replace
+
+
+def name_twice(path):
+    path.with_suffix(".too").hardlink_to(path)
+
+
+def make_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def give_away(path):
+    os.chown(path, 12345, -1)
+
+
+@pytest.mark.parametrize("spoil", ["a link", name_twice, make_a_pipe, give_away])
+def test_files_that_the_cache_did_not_make_are_left_alone(stored, proxy, load, same_batches, tmp_path, spoil):
+    if spoil is give_away and os.geteuid():
+        pytest.skip("only root can give files away")
+    victim, folder = tmp_path / "victim", tmp_path / "cache"
+    victim.write_bytes(b"mine")
+    with load("s3://bucket/compact", cache_dir=folder) as loader:
+        assert sum(len(batch["index"]) for batch in loader) == 2000
+    for path in list(folder.glob("*.chunks")):
+        (link_to(victim) if spoil == "a link" else spoil)(path)
+    (folder / "lock").unlink(missing_ok=True)
+    (folder / "lock").symlink_to(victim)
+
+    with load("s3://bucket/compact", cache_dir=folder, cache_size=1) as loader, load(stored("compact")) as local:
+        with pytest.warns(RuntimeWarning, match=r"`cache_dir` .* is not used: ") as warned:
+            same_batches(loader, local)
+        same_batches(loader, local)
+    assert len(warned) == 1
+    assert victim.read_bytes() == b"mine"
+
+
+def test_a_folder_that_cannot_be_made_is_left_out(stored, proxy, load, same_batches, tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    loader, local = load("s3://bucket/compact", cache_dir=tmp_path / "file"), load(stored("compact"))
+    unused = r"`cache_dir` .*/file is not used: File exists\."
+    with loader, local, pytest.warns(RuntimeWarning, match=unused) as warned:
+        same_batches(loader, local)
+    assert len(warned) == 1
 
 
 _WRITE = """

@@ -6,13 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
+import traceback
 
 import pytest
+import zarr
 from zarr.core.sync import sync
+from zarr.storage import ObjectStore
 
 from annbatch import DatasetCollection, RemoteStore
 from annbatch.cli import main
-from annbatch.errors import RemoteError
+from annbatch.errors import NotACollectionError, RemoteError
 
 
 def forget_who_wrote(folder):
@@ -48,6 +51,28 @@ def test_it_is_read_described_and_verified(served, stored, load, same_batches, c
     assert "2,000 rows x 60 variables in 2 datasets" in said.out
     assert "no problem found" in said.out
     assert "a-secret" not in said.out + said.err
+
+
+@pytest.mark.parametrize("served", ["ours"], indirect=True)
+def test_credentials_in_the_url_of_a_zarr_store_are_shown_nowhere(served, load):
+    from obstore.store import from_url
+
+    store = ObjectStore(from_url(served, client_options={"allow_http": True}), read_only=True)
+    collection = DatasetCollection(zarr.open_group(store, mode="r"), mode="r")
+    assert collection.n_obs == 2000
+    texts = [repr(collection), str(collection.verify())]
+    with load(collection) as loader:
+        next(iter(loader))
+        texts += [repr(loader), repr(loader.stats)]
+    for wrong in (store, store.store, served.replace("http", "ftp")):
+        with pytest.raises((TypeError, ValueError), match="must be a path") as error:
+            DatasetCollection(wrong)
+        texts += traceback.format_exception(error.value)
+    with pytest.raises(NotACollectionError) as error:
+        DatasetCollection(next(iter(collection)), mode="r")
+    texts += traceback.format_exception(error.value)
+    assert "http://127.0.0.1" in "".join(texts)
+    assert "a-secret" not in "".join(texts)
 
 
 @pytest.mark.parametrize("served", ["ours"], indirect=True)

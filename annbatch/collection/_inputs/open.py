@@ -23,7 +23,7 @@ from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
 from ..._format.attributes import encoding_of, original_dtype
-from ..._remote.urls import is_url, shown_path
+from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
 from .annotations import Annotations
 from .columns import ColumnReader, Group, RangeValues, is_stored_text, strings
@@ -90,7 +90,7 @@ def name_of(source: Source) -> str:
     if isinstance(source, h5py.Group):
         return f"{source.file.filename}{source.name}".rstrip("/")
     if isinstance(source, zarr.Group):
-        return str(source.store_path)
+        return without_secrets(source.store_path)
     return os.fspath(source)
 
 
@@ -185,7 +185,7 @@ def _refuse_others(group: Group, name: str) -> None:
 def _open_path(source: str | os.PathLike[str], stack: ExitStack) -> Group:
     if is_url(source):
         opening = "`zarr.open_group(annbatch.RemoteStore(url), mode='r')`"
-        raise StoreError(f"{shown_path(str(source))} must be opened before it is given as an input: {opening}.")
+        raise StoreError(f"{without_secrets(source)} must be opened before it is given as an input: {opening}.")
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"No such input: {path}.")

@@ -15,6 +15,7 @@ import h5py
 import zarr
 from zarr.storage import LocalStore
 
+from ..._remote.urls import without_secrets
 from ...errors import StoreError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def fingerprint(source: Source) -> list[Any]:
         if isinstance(source.store, LocalStore):
             return fingerprint(Path(source.store.root) / source.path)
         nodes = sorted((name, json.dumps(one.metadata.to_dict(), default=str)) for name, one in _nodes(source))
-        return [str(source.store_path), int(google_crc32c.value(repr(nodes).encode()))]
+        return [without_secrets(source.store_path), int(google_crc32c.value(repr(nodes).encode()))]
     if isinstance(source, h5py.Group):
         path, name = Path(source.file.filename), source.name
         stats = [os.fstat(source.file.id.get_vfd_handle())] if source.file.driver == "sec2" else []

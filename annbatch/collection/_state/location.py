@@ -16,6 +16,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
+from ..._remote.loader_stores import in_remote_store
 from ..._remote.urls import SCHEMES, is_url, without_secrets
 from ...errors import CorruptDataError, NotACollectionError
 from .files import LocalFiles, StoreFiles, directly_below
@@ -51,7 +52,7 @@ class Location:
         self._damage: Exception | None = None
         self._mode = mode
         if isinstance(group, zarr.Group):
-            self._group = group
+            self._group = in_remote_store(group)
             if isinstance(group.store, LocalStore):
                 self._shown = str(Path(group.store.root) / group.path)
                 self.folder = Path(self._shown).absolute()
@@ -62,7 +63,7 @@ class Location:
             self.refresh()
         elif "://" in str(group):
             raise ValueError(
-                f"`group` must be a path, or a URL of {', '.join(SCHEMES)}, got {without_secrets(str(group))!r}."
+                f"`group` must be a path, or a URL of {', '.join(SCHEMES)}, got {without_secrets(group)!r}."
             )
         else:
             self._shown = str(Path(group))
@@ -73,7 +74,7 @@ class Location:
     def __str__(self) -> str:
         if self.folder is not None:
             return self._shown
-        return str(self._store if self._group is None else self._group.store_path)
+        return without_secrets(self._store if self._group is None else self._group.store_path)
 
     @property
     def store_path(self) -> StorePath:
