@@ -173,6 +173,19 @@ class MaskedStrings:
         return make(values, dtype=self.dtype)
 
 
+class TextColumn:
+    """Another column as strings, for names of rows: anndata makes them of integers and categories, too."""
+
+    dtype: Dtype = np.dtype(object)
+
+    def __init__(self, column: Column) -> None:
+        self._column = column
+
+    def take(self, rows: np.ndarray) -> Any:
+        """Return the values of ``rows`` as ``str``."""
+        return np.asarray(pd.Index(self._column.take(rows)).astype(str), dtype=object)
+
+
 class PandasColumn:
     """A pandas array in memory, of any other type."""
 
@@ -185,7 +198,7 @@ class PandasColumn:
         return self.array.take(rows)
 
 
-Column: TypeAlias = PlainColumn | CategoricalColumn | MaskedColumn | MaskedStrings | PandasColumn
+Column: TypeAlias = PlainColumn | CategoricalColumn | MaskedColumn | MaskedStrings | TextColumn | PandasColumn
 
 
 def nullable_dtype(dtype: np.dtype) -> pd.api.extensions.ExtensionDtype:

@@ -13,8 +13,7 @@ import pandas as pd
 from .._arrays.open import RowSource, open_rows
 from .._format.attributes import encoding_of, where
 from ..errors import reading
-from .columns import read_element
-from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, stored_frame
+from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, read_var, stored_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,9 +162,8 @@ class StoredAnnData:
     @property
     def var(self) -> pd.DataFrame:
         """Annotations of the columns of X and layers."""
-        stored_frame(self._group["var"])  # checks it
-        frame: pd.DataFrame = read_element(self._group["var"])
-        return frame
+        with reading(where(self._group)):
+            return read_var(self._group["var"])
 
     def elements(self) -> list[str]:
         """Return the keys of all elements."""

@@ -12,7 +12,7 @@ from .._arrays.open import open_array
 from .._arrays.values import StoredValues
 from .._format.attributes import encoding_of, text, where
 from ..errors import CorruptDataError, StoreError, reading
-from .columns import PlainColumn, memory_column, n_rows_of, stored_column
+from .columns import PlainColumn, TextColumn, memory_column, n_rows_of, read_element, stored_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,11 +71,12 @@ class LazyFrame:
 
     def column(self, name: str) -> Column:
         """Open a column."""
-        values = self._frame.ds[name]
-        stored = None if values.chunks is None else stored_behind(values.data)
-        if stored is not None and stored.dtype == values.dtype:  # of the open file: dask opens its path again
-            return PlainColumn(StoredValues(open_array(stored)))
-        return memory_column(self._frame[[name]].to_memory()[name].array)
+        with reading(f"Column {name!r} of a lazily read data frame"):
+            values = self._frame.ds[name]
+            stored = None if values.chunks is None else stored_behind(values.data)
+            if stored is not None and stored.dtype == values.dtype:  # of the open file: dask opens its path again
+                return PlainColumn(StoredValues(open_array(stored)))
+            return memory_column(self._frame[[name]].to_memory()[name].array)
 
     def names(self) -> Column:
         """Open the names of the rows."""
@@ -122,8 +123,9 @@ class StoredFrame:
         return stored_column(self._group, name, self.n_rows, self._open_values)
 
     def names(self) -> Column:
-        """Open the names of the rows."""
-        return self.column(self._index)
+        """Open the names of the rows, as strings."""
+        column = self.column(self._index)
+        return column if column.dtype == object else TextColumn(column)
 
     def read_names(self) -> Any:
         """Return the names of all rows."""
@@ -134,6 +136,13 @@ def _check_unique(columns: list[Any], where: str, error: type[Exception]) -> Non
     repeated = {str(name): None for name in columns if columns.count(name) > 1}
     if repeated:
         raise error(f"{where} must not repeat names of columns, got {list(repeated)} more than once: rename them.")
+
+
+def read_var(element: Any) -> pd.DataFrame:
+    """Return a stored ``var``; names are strings, as anndata makes them, so that those of several files compare."""
+    stored_frame(element)
+    var: pd.DataFrame = read_element(element)
+    return var.set_axis(var.index.astype(str))
 
 
 def stored_frame(element: Any, open_values: Callable[[Any], Values] | None = None) -> StoredFrame:

@@ -111,11 +111,6 @@ class RangeValues:
         return np.asarray(self._array[start:stop]).astype(self.dtype, copy=False)
 
 
-def is_stored_text(column: Column) -> bool:
-    """Return whether a column is a stored array of strings, none of them missing."""
-    return isinstance(column, PlainColumn) and isinstance(column.values, NamedValues) and column.dtype == object
-
-
 class ColumnReader:
     """One column of one input, of ``n_rows``; ``where`` names it in errors."""
 
@@ -130,7 +125,7 @@ class ColumnReader:
             self.info = ColumnInfo("string", np.dtype(object), missing=True)
         elif isinstance(number, np.dtype) and number.kind in "biuf":
             self.info = ColumnInfo("plain" if number is dtype or number.kind == "f" else "nullable", number)
-        elif is_stored_text(column):
+        elif isinstance(column, PlainColumn) and isinstance(column.values, NamedValues):  # of strings, none missing
             self.info = ColumnInfo("string", np.dtype(object))
         else:
             values = strings(column.take(np.arange(n_rows)))

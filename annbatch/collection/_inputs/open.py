@@ -17,8 +17,8 @@ import pandas as pd
 import zarr
 from anndata.io import sparse_dataset
 
-from ..._anndata.columns import PlainColumn, read_element
-from ..._anndata.frames import MemoryFrame, in_memory, stored_frame
+from ..._anndata.columns import PlainColumn, TextColumn, read_element
+from ..._anndata.frames import MemoryFrame, in_memory, read_var, stored_frame
 from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
@@ -26,7 +26,7 @@ from ..._format.attributes import encoding_of, original_dtype
 from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
 from .annotations import Annotations
-from .columns import ColumnReader, Group, RangeValues, is_stored_text, strings
+from .columns import ColumnReader, Group, RangeValues, strings
 from .csc import StoredCsc
 from .matrices import Sliceable, StoredCsr
 
@@ -209,9 +209,10 @@ def _from_group(group: Group, name: str) -> Input:
     frame, var = stored_frame(group["obs"], RangeValues), stored_frame(group["var"])
     opened = Input(name, frame.n_rows, var.n_rows, partial(_annotations, group), _names(frame))
     _add_table(opened, "obs", frame)
-    for path, elem in _elements(group):
+    for path, elem in _elements(group, name):
         _add_element(opened, path, elem)
-    opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
+    with reading(f"`obsp` of {name}"):
+        opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
     opened.dropped += ["raw"] if "raw" in group and encoding_of(group["raw"]) != "null" else []
     return _checked(opened)
 
@@ -237,26 +238,25 @@ def _no_matrix(where: str, got: str) -> StoreError:
     )
 
 
-def _elements(group: Group) -> Iterator[tuple[str, Any]]:
+def _elements(group: Group, name: str) -> Iterator[tuple[str, Any]]:
     if "X" in group:
         yield "X", group["X"]
     for parent in ("layers", "obsm"):
-        for key in group.get(parent, ()):
-            yield f"{parent}/{key}", group[parent][key]
+        with reading(f"`{parent}` of {name}"):
+            elements = {key: group[parent][key] for key in group[parent]} if parent in group else {}
+        for key, elem in elements.items():
+            yield f"{parent}/{key}", elem
 
 
 def _annotations(group: Group) -> Annotations:
     others = (dict(read_element(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
-    return Annotations(read_element(group["var"]), *others)
+    return Annotations(read_var(group["var"]), *others)
 
 
 def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
     names = frame.names()
     if isinstance(frame, MemoryFrame):
-        index = pd.Index(names.take(np.arange(frame.n_rows)))
-        names = PlainColumn(HeldValues(strings(index.astype(str))))
-    elif not is_stored_text(names):
-        return lambda start, stop: strings(pd.Index(names.take(np.arange(start, stop))).astype(str))
+        names = PlainColumn(HeldValues(strings(TextColumn(names).take(np.arange(frame.n_rows)))))
     return lambda start, stop: names.take(np.arange(start, stop))
 
 
@@ -321,7 +321,8 @@ def _loaded_value(value: Any) -> Any:
 
 def _annotations_of(adata: ad.AnnData) -> Annotations:
     varm, varp = ({key: _loaded_value(value) for key, value in one.items()} for one in (adata.varm, adata.varp))
-    return Annotations(in_memory(adata.var), varm, varp, dict(adata.uns))
+    var = in_memory(adata.var)
+    return Annotations(var.set_axis(var.index.astype(str)), varm, varp, dict(adata.uns))
 
 
 def _checked(opened: Input) -> Input:

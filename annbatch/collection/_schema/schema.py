@@ -178,7 +178,7 @@ def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Se
     assert isinstance(obs, TableSchema)
     columns = {name: column for name, column in obs.columns.items() if name != SOURCE}
     columns[SOURCE] = ColumnInfo("categorical", np.dtype(np.int32), pd.Index(list(dict.fromkeys(sources))))
-    elements["obs"] = TableSchema(columns, obs.index_name)
+    elements["obs"] = TableSchema(columns, None if obs.index_name in columns else obs.index_name)
     return Schema(annotations, elements, True)
 
 
@@ -205,6 +205,6 @@ def _table(
         if None in found and path not in absent and not (path == "obs" and name == SOURCE):
             absent.append(f"{path}[{name!r}]")
         columns[name] = unite(found, f"Column {name!r} of `{path}`", inputs)
-    # The name that all inputs with a named index share, unless a column has it too.
+    # The name that all inputs with a named index share, unless a column has it, too.
     index_name = names[0] if len(set(names)) == 1 and names[0] not in columns else None
     return TableSchema(columns, index_name)

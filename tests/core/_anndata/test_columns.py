@@ -171,6 +171,25 @@ def test_bytes_that_are_not_utf_8_are_named(tmp_path, open_values):
 
 
 @READERS
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([10, 20, 30], ["10", "20", "30"]),
+        ([0.5, 1, 2], ["0.5", "1.0", "2.0"]),
+        (np.array([b"x", "ü".encode(), b"z"]), ["x", "ü", "z"]),
+        (pd.Categorical(["b", "a", "b"]), ["b", "a", "b"]),
+        (pd.array(["b", "a", "c"], dtype="string"), ["b", "a", "c"]),
+    ],
+)
+def test_names_of_any_type_become_strings(tmp_path, open_values, values, names):
+    group = store(tmp_path, "h5", FRAME[["n"]])
+    del group["_index"]
+    with ad.settings.override(allow_write_nullable_strings=True):
+        ad.io.write_elem(group, "_index", values)
+    assert StoredFrame(group, open_values).read_names().tolist() == names
+
+
+@READERS
 def test_codes_may_be_unsigned(tmp_path, open_values):
     names = [f"c{i:03}" for i in range(200)]
     group = store(tmp_path, "h5", pd.DataFrame({"label": pd.Categorical(names)}, index=names))

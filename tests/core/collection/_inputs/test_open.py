@@ -92,6 +92,34 @@ def test_a_column_src_path_is_replaced_with_a_warning(tmp_path: Path) -> None:
         DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "a.h5ad"], progress=False)
 
 
+def test_an_index_named_src_path_is_no_column(tmp_path: Path) -> None:
+    adata = cells()
+    adata.obs.index.name = "src_path"
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    obs = DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "a.h5ad"], shuffle=False, progress=False).obs()
+    assert obs.index.tolist() == adata.obs_names.tolist()
+    assert set(obs["src_path"]) == {str(tmp_path / "a.h5ad")}
+
+
+def test_names_of_variables_that_are_numbers_join_as_strings(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.h5ad", "b.h5ad")]
+    for path, names in zip(paths, ([7, 8, 9], [9, 7, 5]), strict=True):
+        adata = cells()
+        adata.var["gene"] = [f"g{name}" for name in names]
+        adata.write_h5ad(path)
+        with h5py.File(path, "r+") as file:
+            del file["var/_index"]
+            ad.io.write_elem(file["var"], "_index", np.array(names))
+    collection = DatasetCollection(tmp_path / "c.zarr")
+    collection.add_adatas(paths, shuffle=False, progress=False, merge="first")
+    dataset = ad.io.read_elem(next(iter(collection)))
+    assert dataset.var["gene"].dropna().to_dict() == {"7": "g7", "8": "g8", "9": "g9"}  # as anndata merges
+    assert dataset.var_names.tolist() == ["7", "8", "9", "5"]
+    x = cells().X.toarray()
+    np.testing.assert_array_equal(dataset.X.toarray()[:6, :3], x)
+    np.testing.assert_array_equal(dataset.X.toarray()[6:, [2, 0, 3]], x)
+
+
 def make_old(file: h5py.File, kind: str) -> None:
     """Store a sparse matrix as anndata 0.6 did, or attributes as R and Julia do."""
     if kind == "0.6":
