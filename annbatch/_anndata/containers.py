@@ -168,7 +168,8 @@ class StoredAnnData:
     def elements(self) -> list[str]:
         """Return the keys of all elements."""
         group = self._group
-        named = [f"{name}/{key}" for name in ("layers", "obsm") if name in group for key in sorted(group[name])]
+        groups = [name for name in ("layers", "obsm") if hasattr(group.get(name), "keys")]
+        named = [f"{name}/{key}" for name in groups for key in sorted(group[name])]
         return [*(["X"] if "X" in group else []), *named, *(["obs"] if self._obs.columns else [])]
 
     def has(self, key: str) -> bool:
