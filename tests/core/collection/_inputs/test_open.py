@@ -48,10 +48,10 @@ REFUSED = {
         lambda adata: setattr(adata, "obs", pd.concat([adata.obs, adata.obs], axis=1)),
         r"`obs` of .* must not repeat names of columns, got \['k'\]",
     ),
-    "strings in obsm": (add("obsm", "s", np.array([["a"], ["b"]] * 3)), "`obsm/s` of .* must be a dense or sparse matrix of numb"),
+    "strings in obsm": (add("obsm", "s", np.array([["a"], ["b"]] * 3)), "`obsm/s` of .* must be a dense or sparse m"),
     "records in obsm": (
         add("obsm", "r", np.array([(1, 2.0)] * 6, dtype=[("a", "i4"), ("b", "f4")])),
-        "`obsm/r` of .* must be a dense or sparse matrix of numb",
+        "`obsm/r` of .* must be a dense or sparse m",
     ),
     "objects in uns": (add("uns", "o", object()), "`uns` of .* cannot be written: .*`load_adata`"),
 }
