@@ -25,6 +25,8 @@ class Container(Protocol):
     """X, layers, obsm, obs and var that share rows."""
 
     n_obs: int
+    place: str
+    """File or store that holds it, for errors; empty for objects in memory."""
 
     @property
     def kind(self) -> type:
@@ -46,6 +48,8 @@ class Container(Protocol):
 
 class BareMatrix:
     """A matrix, with or without annotations."""
+
+    place = ""
 
     def __init__(self, matrix: Any, obs: pd.DataFrame | None, var: pd.DataFrame | None) -> None:
         for name, frame in (("obs", obs), ("var", var)):
@@ -92,6 +96,7 @@ class AnnDataObject:
     def __init__(self, adata: AnnData, rebind: Callable[[Any], Any]) -> None:
         self._adata = adata
         self._rebind = rebind
+        self.place = str(getattr(adata, "filename", None) or "")
         self.n_obs = int(adata.n_obs)
 
     @property
@@ -119,9 +124,10 @@ class AnnDataObject:
     def open(self, key: str) -> RowSource | ObsFrame:
         """Open one element."""
         attribute, _, name = key.partition("/")
-        value = getattr(self._adata, attribute)
-        if name:
-            value = value[name]
+        with reading(f"`{key}` of {self.place or 'an AnnData object'}"):
+            value = getattr(self._adata, attribute)
+            if name:
+                value = value[name]
         if isinstance(value, pd.DataFrame):
             return MemoryFrame(value, f"`{key}`")
         if hasattr(value, "true_index"):
@@ -150,7 +156,8 @@ class StoredAnnData:
 
     def __init__(self, group: Any) -> None:
         self._group = group
-        with reading(where(group)):
+        self.place = where(group)
+        with reading(self.place):
             self._obs = stored_frame(group["obs"])
         self.n_obs = self._obs.n_rows
 

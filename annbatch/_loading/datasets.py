@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._anndata.columns import Values
+    from .._anndata.containers import Container
     from .._anndata.frames import ObsFrame
     from .._arrays.open import RowSource
     from .._elements.element import Element
@@ -135,20 +136,28 @@ class Datasets:
             element = part.open(rest)
             n_rows = element.shape[0] if isinstance(element, CsrSource | DenseSource) else element.n_rows
             if n_rows != part.n_obs:
-                raise ValueError(f"`{key}` must have the {part.n_obs} rows of obs, got {n_rows}.")
+                raise ValueError(
+                    f"`{key}` of {self._place(part)} must have the {part.n_obs} rows of obs, got {n_rows}."
+                )
             elements[key] = element
         var: dict[str, pd.DataFrame | None] = {}
         for key in elements:
             prefix, _ = split_key(key)
-            if not has_var_axis(key) or prefix in var:
+            if not has_var_axis(key):
                 continue
-            var[prefix] = frame = dataset.parts[prefix].var
-            shape = _shape(elements[key])
+            part = dataset.parts[prefix]
+            if prefix not in var:
+                var[prefix] = part.var
+            frame, shape = var[prefix], _shape(elements[key])
             if frame is not None and len(shape) > 1 and len(frame) != shape[1]:
-                raise ValueError(f"`var` must have one row per column of the matrix ({shape[1]}), got {len(frame)}.")
+                place, rule = self._place(part), f"one row per column of `{key}` ({shape[1]})"
+                raise ValueError(f"`var` of {place} must have {rule}, got {len(frame)}.")
         main = dataset.parts[dataset.modalities[0] if dataset.modalities else ""]
         kind = main.kind if not self._opened else self._opened[0].kind  # looking it up may take a request
         return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var)
+
+    def _place(self, part: Container) -> str:
+        return part.place or f"dataset {self.count}"
 
     def _keys_in(self, dataset: Dataset) -> list[str]:
         """Return the requested elements to open in a dataset; X and layers of a MuData are its modalities'."""

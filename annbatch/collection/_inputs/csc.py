@@ -15,8 +15,7 @@ from ..._format.attributes import original_dtype, sparse_shape
 from ..._kernels.transpose import transpose
 from ...errors import CorruptDataError
 from .._blocks import SparseRows
-from .flat_array import FlatArray
-from .matrices import MatrixInfo, check_ascends
+from .matrices import MatrixInfo, sparse_parts
 
 if TYPE_CHECKING:
     from .._resources.threads import Workers
@@ -32,12 +31,8 @@ class StoredCsc:
 
     def __init__(self, group: Group, where: str) -> None:
         shape = sparse_shape(group)
-        self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
-        self._indptr = np.asarray(group["indptr"][:]).astype(np.int64)
-        nnz = int(self._indptr[-1]) if len(self._indptr) else -1
-        if len(self._indptr) != shape[1] + 1 or (self._data.size, self._indices.size) != (nnz, nnz):
-            raise CorruptDataError(f"{where} must have {shape[1]} columns and as many values as `indptr` counts.")
-        check_ascends(self._indptr, where)
+        self._data, self._indices, self._indptr = sparse_parts(group, shape[1], where)
+        self._where, nnz = where, self._data.size
         dtype = original_dtype(group.attrs, self._data.dtype)
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * shape[0]
         self.info = MatrixInfo(True, dtype, shape, nbytes, nnz)

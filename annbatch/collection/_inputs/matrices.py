@@ -65,10 +65,31 @@ def _sparse_rows(matrix: Any) -> SparseRows:
     return SparseRows(rows.data, rows.indices, rows.indptr.astype(np.int64))
 
 
-def check_ascends(indptr: np.ndarray, where: str) -> None:
-    """Raise :class:`CorruptDataError` unless ``indptr`` ascends from 0: a row would be lost, or read twice."""
+def sparse_parts(group: Group, n_lines: int, where: str) -> tuple[FlatArray, FlatArray, np.ndarray]:
+    """Return values, indices and ``indptr`` (int64) of a stored sparse matrix of ``n_lines`` rows, or columns if CSC.
+
+    Raises
+    ------
+    CorruptDataError
+        If they do not fit each other, so that values would be lost, or read twice.
+    """
+    for name in ("data", "indices", "indptr"):
+        part = group[name]
+        if part.ndim != 1 or (name != "data" and part.dtype.kind not in "iu"):
+            raise CorruptDataError(
+                f"{where} must have integers in `indices` and `indptr`, in one dimension, got {part.dtype} of shape "
+                f"{part.shape} in `{name}`: damaged."
+            )
+    data, indices, indptr = FlatArray(group["data"]), FlatArray(group["indices"]), group["indptr"][:].astype(np.int64)
+    nnz = int(indptr[-1]) if len(indptr) else -1
+    if len(indptr) != n_lines + 1 or (data.size, indices.size) != (nnz, nnz):
+        raise CorruptDataError(
+            f"{where} must have an `indptr` of {n_lines} + 1 numbers that ends with the number of values and indices, "
+            f"got {len(indptr)} that end with {nnz} for {data.size} values and {indices.size} indices: damaged."
+        )
     if indptr[0] != 0 or (np.diff(indptr) < 0).any():
-        raise CorruptDataError(f"{where} must have an `indptr` that ascends from 0, got one from {indptr[0]}: damaged.")
+        raise CorruptDataError(f"{where} must have an `indptr` that ascends from 0, got another: damaged.")
+    return data, indices, indptr
 
 
 class StoredCsr:
@@ -76,16 +97,8 @@ class StoredCsr:
 
     def __init__(self, group: Group, where: str) -> None:
         shape = sparse_shape(group)
-        self._data, self._indices, self._where = FlatArray(group["data"]), FlatArray(group["indices"]), where
-        self._indptr = self.indptr = np.asarray(group["indptr"][:]).astype(np.int64)
-        nnz = int(self._indptr[-1]) if len(self._indptr) else -1
-        lengths = self._data.size, self._indices.size
-        if len(self._indptr) != shape[0] + 1 or lengths != (nnz, nnz):
-            raise CorruptDataError(
-                f"{where} must have {shape[0]} rows and as many values as `indptr` counts, got {len(self._indptr) - 1} "
-                f"rows, {lengths[0]} values and {lengths[1]} indices where `indptr` ends with {nnz}."
-            )
-        check_ascends(self._indptr, where)
+        self._data, self._indices, self._indptr = sparse_parts(group, shape[0], where)
+        self._where, self.indptr, nnz = where, self._indptr, self._data.size
         dtype = original_dtype(group.attrs, self._data.dtype)
         nbytes = nnz * (dtype.itemsize + self._indices.dtype.itemsize) + 8 * len(self._indptr)
         self.info = MatrixInfo(True, dtype, shape, nbytes, nnz)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,7 +86,7 @@ DATASETS = {
     "var of another length": (
         ValueError,
         lambda loader: loader.add_dataset(CSR, None, VAR[:1]),
-        r"`var` must have one row per column of the matrix \(2\), got 1",
+        r"`var` of dataset 0 must have one row per column of `X` \(2\), got 1",
     ),
     "obs that is no DataFrame": (
         TypeError,
@@ -308,3 +309,19 @@ def test_arguments_of_the_wrong_kind_say_what_to_call(door, value, message):
 def test_write_sharded_takes_a_group_and_an_adata(group, adata, message):
     with pytest.raises(TypeError, match=message):
         write_sharded(group, adata)
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "message"),
+    [
+        ("layers/wide", (3, 5), r"`var` of .*cells.h5ad must have one row per column of `layers/wide` \(5\), got 2"),
+        ("layers/short", (2, 2), "`layers/short` of .*cells.h5ad must have the 3 rows of obs, got 2"),
+        ("obsm/short", (2, 2), "`obsm/short` of .*cells.h5ad must have the 3 rows of obs, got 2"),
+    ],
+)
+def test_matrices_of_other_shapes_are_named_with_their_file(tmp_path, key, shape, message):
+    ad.AnnData(np.ones((3, 2))).write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
+        write_elem(file, key, np.ones(shape))
+    with h5py.File(tmp_path / "cells.h5ad") as file, pytest.raises(ValueError, match=message):
+        Loader(keys=("X", key)).add_adata(file)

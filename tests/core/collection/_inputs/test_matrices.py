@@ -72,7 +72,7 @@ def test_pointers_that_do_not_begin_at_0_are_refused(tmp_path: Path, write: Writ
     path = write(repeating(kind, "float32"), "a.h5ad")
     with h5py.File(path, "r+") as file:
         file["X/indptr"][0] = 2
-    with pytest.raises(CorruptDataError, match=r"`X` of .*a.h5ad must have an `indptr` that ascends from 0, got "):
+    with pytest.raises(CorruptDataError, match=r"`X` of .*a.h5ad must have an `indptr` that ascends from 0"):
         DatasetCollection(tmp_path / "c.zarr").add_adatas([path], progress=False)
 
 
@@ -155,3 +155,15 @@ def test_a_missing_part_is_named(tmp_path: Path, write: Write, kind: str, part: 
     if kind == "csr":
         with h5py.File(path) as file, pytest.raises(CorruptDataError, match=r"`X` of .*a.h5ad cannot be read"):
             Loader(batch_size=1, keys="X").add_adata(file)
+
+
+@pytest.mark.parametrize("part", ["indices", "indptr"])
+@pytest.mark.parametrize("kind", ["csr", "csc"])
+def test_numbers_of_places_that_are_no_integers_are_refused(tmp_path: Path, write: Write, kind: str, part: str) -> None:
+    path = write(repeating(kind, "float32"), "a.h5ad")
+    with h5py.File(path, "r+") as file:
+        floats = file["X"][part][...].astype(float)
+        del file["X"][part]
+        file["X"][part] = floats
+    with pytest.raises(CorruptDataError, match=rf"`X` of .*a.h5ad must have integers .* got float64 .* in `{part}`"):
+        DatasetCollection(tmp_path / "c.zarr").add_adatas([path], progress=False)
