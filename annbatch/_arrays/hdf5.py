@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from .._format.attributes import where
 from .._format.codecs import ChunkCodecs
 from .._format.layout import ChunkLayout
 from .._kernels.inflate import inflate_chunks
 from .._plan.ranges import item_size
-from ..errors import CorruptDataError
+from ..errors import CorruptDataError, reading
 from .hdf5_files import ByPath, Descriptor
 from .library import LibraryArray
 
@@ -52,13 +53,14 @@ class H5Array(LibraryArray):
         chunk = dataset.chunks[0] if dataset.chunks else 1
         super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk, limit=limit)
         self._dataset = dataset
+        self.place = where(dataset)
         self._by_path = ByPath.of(dataset)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), limit=self._limit), (self._by_path,)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        with self._lock:
+        with reading(self.place), self._lock:
             return np.asarray(self._dataset[start:stop], dtype=self.dtype)
 
     def describe(self) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from .._format.attributes import COMPLETE_ATTRIBUTE, where
 from .._plan.ranges import item_size
 from .._runtime.zarrs import claim_zarrs, through_zarrs
-from ..errors import CorruptDataError
+from ..errors import CorruptDataError, reading
 from .array import Job, StoredArray
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class LibraryArray(StoredArray):
     limit
         Exclusive upper bound of the values, for column numbers: kernels use them as addresses.
     """
+
+    place = "an array"
+    """Name of the array in errors."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, *, chunk: int, limit: int | None = None) -> None:
         self.shape = shape
@@ -94,10 +97,13 @@ class LibraryArray(StoredArray):
         first = int(start[0])
         read = np.ascontiguousarray(self._read(first, stop))
         if len(read) != stop - first:
-            raise CorruptDataError(f"Items {first}..{stop} must be stored, got {len(read)} items: damaged.")
+            raise CorruptDataError(
+                f"Items {first}..{stop} of {self.place} must be stored, got {len(read)} items: damaged."
+            )
         if self._limit is not None and not 0 <= read.min() <= read.max() < self._limit:
             raise CorruptDataError(
-                f"Column numbers must lie in 0..{self._limit - 1}, got {read.min()}..{read.max()}: damaged."
+                f"Column numbers of {self.place} must lie in 0..{self._limit - 1}, got {read.min()}..{read.max()}: "
+                "damaged."
             )
         scatter_cast(read.reshape(-1), (start - first) * self._item, length * self._item, dest, out)
         return read.nbytes
@@ -123,6 +129,7 @@ class ZarrLibraryArray(LibraryArray):
     def __init__(self, array: zarr.Array[Any], *, limit: int | None = None) -> None:
         super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=array.chunks[0], limit=limit)
         self._array = array
+        self.place = where(array)
 
     @cached_property
     def _with_zarrs(self) -> zarr.Array[Any] | None:
@@ -135,11 +142,12 @@ class ZarrLibraryArray(LibraryArray):
         return {name: value for name, value in self.__dict__.items() if name != "_with_zarrs"}
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        array = self._array
-        if self._with_zarrs is not None:
-            claim_zarrs()
-            array = self._with_zarrs
-        return np.asarray(array[start:stop], dtype=self.dtype)
+        with reading(self.place):
+            array = self._array
+            if self._with_zarrs is not None:
+                claim_zarrs()
+                array = self._with_zarrs
+            return np.asarray(array[start:stop], dtype=self.dtype)
 
     def describe(self) -> str:
         """Describe how the array is read."""

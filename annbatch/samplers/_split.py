@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
+from .._arguments import wrong_kind
 from ._checks import check_positive, whole
 from ._row_set import RowSet
 from ._seeding import keyed_rng
@@ -205,6 +206,7 @@ def split(
     check_positive(chunk_size=chunk_size)
     if seed < 0:
         raise ValueError(f"`seed` must not be negative, got {seed}.")
+    _check_rows(rows)
     if isinstance(rows, pd.DataFrame):
         obs, n_obs = rows, len(rows)
     elif groupby is None and stratify is None:
@@ -229,6 +231,18 @@ def split(
         chunks = np.arange(n_obs) // chunk_size
         part_of = _assign_rows(np.zeros(-(-n_obs // chunk_size), dtype=np.int64), targets, rng)[chunks]
     return Split(list(shares), _numbered(part_of, len(shares)))
+
+
+def _check_rows(rows: Any) -> None:
+    try:
+        whole(0 if isinstance(rows, pd.DataFrame) else rows, "rows")
+    except TypeError:
+        advice = dict.fromkeys(("an AnnData object", "a MuData object"), "give its `obs`")
+        advice |= {
+            "a DatasetCollection": "`collection.obs()` reads its annotations",
+            "a Loader": "`loader.n_obs` is its number of rows",
+        }
+        raise wrong_kind("rows", "a number of rows or a DataFrame", rows, advice) from None
 
 
 def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]:

@@ -96,15 +96,24 @@ def test_a_truncated_file(tmp_path):
         read(array, np.array([0]), np.array([100_000]), np.dtype("f4"))
 
 
-def test_a_damaged_chunk(tmp_path):
-    dataset = stored(tmp_path, np.arange(9_000), chunks=100, compression="gzip")
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"compression": "gzip"}, r"Chunk 3 of .*a.h5/x does not inflate"),
+        ({"compression": "gzip", "shuffle": True}, r"`x` of .*a.h5 cannot be read, OSError"),
+        ({"fletcher32": True}, r"`x` of .*a.h5 cannot be read, OSError"),
+    ],
+    ids=["gzip", "through h5py", "checksums"],
+)
+def test_a_damaged_chunk(tmp_path, how, message):
+    dataset = stored(tmp_path, np.arange(9_000), chunks=100, **how)
     array = open_array(dataset)
     info = dataset.id.get_chunk_info(3)
     path = Path(dataset.file.filename)
     data = bytearray(path.read_bytes())
     data[info.byte_offset + 2 : info.byte_offset + 30] = bytes(28)
     path.write_bytes(bytes(data))
-    with pytest.raises(CorruptDataError, match=r"Chunk 3 of .*a.h5/x does not inflate"):
+    with pytest.raises(CorruptDataError, match=message):
         read(array, np.array([0]), np.array([9_000]), np.dtype("i8"))
 
 

@@ -196,3 +196,18 @@ def test_a_saved_split_is_replaced_whole(tmp_path):
     second.save(path)
     assert Split.load(path).n_obs == 200
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("c.zarr", "`rows` must be a number of rows or a DataFrame, got a path"),
+        (ad.AnnData(np.eye(2)), "got an AnnData object: give its `obs`"),
+        (Loader(), "got a Loader: `loader.n_obs`"),
+        (np.arange(3), "got a matrix"),
+    ],
+)
+def test_rows_of_the_wrong_kind(rows, message):
+    with pytest.raises(TypeError, match=message):
+        split(rows, THIRDS)
+    assert split(np.int64(3_000), THIRDS).n_obs == 3_000
