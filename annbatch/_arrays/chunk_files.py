@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import weakref
 from collections import OrderedDict
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._format.shard_index import ABSENT, parse_index
+from .._runtime.fork import fork_safe_lock
 from .._runtime.open_files import most_kept_open
 from ..errors import CorruptDataError
 
@@ -81,7 +81,8 @@ class ChunkFile:
         self.offset, self.nbytes = parse_index(raw, layout, number, size, self.path)
 
 
-_lock = threading.RLock()  # reentrant: an array may be collected, and drop its files, on the thread that holds it
+# Reentrant: an array may be collected, and drop its files, on the thread that holds it.
+_lock = fork_safe_lock(reentrant=True)
 _open: OrderedDict[tuple[int, int], ChunkFile] = OrderedDict()  # of all arrays, least recently used first
 _numbers = itertools.count()
 

@@ -22,6 +22,7 @@ from .._format.codecs import ChunkCodecs
 from .._format.layout import ChunkLayout
 from .._kernels.inflate import inflate_chunks
 from .._plan.ranges import item_size
+from .._runtime.fork import fork_safe_lock
 from ..errors import CorruptDataError, reading
 from .hdf5_files import ByPath, Descriptor
 from .library import LibraryArray
@@ -47,7 +48,7 @@ def open_hdf5(dataset: h5py.Dataset, *, limit: int | None) -> StoredArray:
 class H5Array(LibraryArray):
     """An HDF5 dataset, read through h5py by one thread at a time, as HDF5 allows no more."""
 
-    _lock = threading.Lock()
+    _lock = fork_safe_lock()
 
     def __init__(self, dataset: h5py.Dataset, *, limit: int | None = None) -> None:
         chunk = dataset.chunks[0] if dataset.chunks else 1

@@ -15,7 +15,8 @@ import numpy as np
 
 from .._format.attributes import COMPLETE_ATTRIBUTE, where
 from .._plan.ranges import item_size
-from .._runtime.zarrs import claim_zarrs, through_zarrs
+from .._runtime.threads import claim_threads
+from .._runtime.zarrs import through_zarrs
 from ..errors import CorruptDataError, reading
 from .array import Job, StoredArray
 
@@ -145,7 +146,7 @@ class ZarrLibraryArray(LibraryArray):
         with reading(self.place):
             array = self._array
             if self._with_zarrs is not None:
-                claim_zarrs()
+                claim_threads("zarrs")
                 array = self._with_zarrs
             return np.asarray(array[start:stop], dtype=self.dtype)
 

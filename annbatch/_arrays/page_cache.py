@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from .._runtime.fork import fork_safe_lock
 
 _BLOCK = 512
 """Bytes per block of ``ru_inblock``, on every platform that has it."""
@@ -13,7 +13,7 @@ _COLD_SHARE = 0.1
 _INTERVAL = 64 << 20
 """Bytes requested between two checks: a few dozen milliseconds of reading, and more than one array of a window."""
 
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 _cold, _requested, _blocks = True, 0, 0  # a new process mostly reads data that is not cached
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from .._arrays.byte_count import take_count
+from .._runtime.fork import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,7 +53,7 @@ class WorkLog:
     """Counts reads, waits and batches. The methods that reading threads call are thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._rows = 0
         self._batches = 0
         self._wait_seconds = 0.0

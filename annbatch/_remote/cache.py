@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import threading
 import warnings
 import weakref
 from collections import OrderedDict
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numpy as np
 
+from .._runtime.fork import fork_safe_lock
 from .._runtime.open_files import most_kept_open
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ChunkCache:
         self._folder = Path(folder)
         self._max_bytes = max_bytes
         self._refused = False
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._open: OrderedDict[tuple[str, str | None, int], Extent] = OrderedDict()
         self._written = 0
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._runtime.threads import claim_threads
 from ..errors import RemoteError
 from .faults import MISSING, OtherBytesError, ReplacedObjectError, TruncatedResponseError, fault_of
 
@@ -26,6 +30,26 @@ that failed together do not come back together, https://aws.amazon.com/blogs/arc
 _SLOWEST = 1e6
 """Bytes per second that a link must carry for large objects to be written: a shard of 500 MB then takes 8 minutes.
 obstore itself gives up on a part that takes 30 s."""
+
+_under_way: set[asyncio.Task[Any]] = set()  # on any loop
+
+
+_ending = False
+
+
+def _cancel_all() -> None:
+    global _ending
+    _ending = True
+    for task in list(_under_way):
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+# The interpreter ends only when the reading threads have, and these may wait for a server until the deadline. It runs
+# such functions before it joins threads; those of `atexit` run after that. concurrent.futures depends on it, too.
+threading._register_atexit(_cancel_all)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_under_way.clear)
 
 _jitter = random.Random()  # drawing from the global generator would change a user's seeded numbers
 
@@ -118,6 +142,18 @@ async def retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], po
     annbatch.errors.RemoteError
         If the store refuses, or the deadline has passed.
     """
+    claim_threads("obstore")
+    if _ending:
+        raise asyncio.CancelledError
+    task: Any = asyncio.current_task()
+    _under_way.add(task)
+    try:
+        return await _retry(attempt, what, policy)
+    finally:
+        _under_way.discard(task)
+
+
+async def _retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], policy: RetryPolicy) -> T:
     begin, attempts, bound = time.monotonic(), 0, _FIRST_PAUSE
     while True:
         remaining = policy.deadline - (time.monotonic() - begin)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._runtime.fork import fork_safe_lock
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
@@ -193,7 +195,7 @@ class Requests:
 
 
 _started: tuple[int, asyncio.AbstractEventLoop] | None = None
-_starting = threading.Lock()
+_starting = fork_safe_lock()
 
 
 def event_loop() -> asyncio.AbstractEventLoop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._format.shard_index import ABSENT, ShardIndex, parse_index
+from .._runtime.fork import fork_safe_lock
 from ..errors import CorruptDataError
 from .fetch import ByteRange
 from .requests import ObjectRange
@@ -38,7 +38,7 @@ class ShardIndexes:
     def __init__(self, url: str, submit: Callable[[Sequence[ObjectRange]], list[Request]]) -> None:
         self._url = url
         self._submit = submit
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._known: OrderedDict[str, ShardIndex] = OrderedDict()
         self._bytes = 0
 

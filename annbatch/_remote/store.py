@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import ObjectStore
 
+from .._runtime.fork import fork_safe_lock
 from .._sizes import parse_size
 from ..errors import RemoteError
 from .cache import ChunkCache
@@ -109,7 +109,7 @@ class RemoteStore(ObjectStore[Any]):
     def _set_up(self) -> None:
         """Set up the state that belongs to a process."""
         self.indexes = ShardIndexes(self.url, self._submit_first)
-        self._counting = threading.Lock()
+        self._counting = fork_safe_lock()
         self._sent = 0
         self._received = 0
         self._requests: Requests | None = None

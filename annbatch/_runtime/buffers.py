@@ -7,12 +7,13 @@ that the user keeps never changes.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .fork import fork_safe_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class BufferPool:
 
     def __init__(self, allocate: Callable[[int], np.ndarray] = allocate_aligned) -> None:
         self._allocate = allocate
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._idle: list[tuple[int, np.ndarray]] = []  # (number of lends when it came back, block)
         # A weak reference's callback runs wherever the last view dies, perhaps while this very lock is held: it only
         # appends to a deque, which is atomic; the next `lend` takes the block back.

@@ -14,6 +14,19 @@ def check_process(owner: int) -> None:
         )
 
 
+_owners: dict[str, int] = {}  # the process that started the threads of a library
+
+
+def claim_threads(library: str) -> None:
+    """Raise ``RuntimeError`` in a forked process: the threads of a library do not survive a fork; it waits for ever."""
+    owner = _owners.setdefault(library, os.getpid())
+    if owner != os.getpid():
+        raise RuntimeError(
+            f"{library} was used in process {owner}, and its threads did not survive the fork into process "
+            f"{os.getpid()}: start processes with 'spawn', or read in the child only."
+        )
+
+
 def usable_cores() -> int:
     """Return the number of cores that this process may run on, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import TYPE_CHECKING, Any
+
+from .threads import claim_threads
 
 if TYPE_CHECKING:
     import zarr
@@ -31,7 +32,7 @@ def through_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
     # zarrs 0.2.3 swaps real and imaginary parts of big-endian values when it decodes part of a chunk
     if not array.dtype.isnative or array.dtype.kind == "c":
         return None
-    claim_zarrs()
+    claim_threads("zarrs")
     own = type(given)(given.metadata, given.store_path, given.config)
     with warnings.catch_warnings():
         # zarrs warns when it leaves an array to zarr's own pipeline, as it does without help
@@ -44,18 +45,3 @@ def through_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
             return None
     object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
     return zarr.Array(own)
-
-
-_process: int | None = None  # the process that started zarrs' threads
-
-
-def claim_zarrs() -> None:
-    """Raise ``RuntimeError`` in a forked process: zarrs' threads do not survive a fork, and it would wait forever."""
-    global _process
-    if _process is None:
-        _process = os.getpid()
-    if _process != os.getpid():
-        raise RuntimeError(
-            f"zarrs was used in process {_process}, and its threads did not survive the fork into process "
-            f"{os.getpid()}: start processes with 'spawn', or read in the child only."
-        )

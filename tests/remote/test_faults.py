@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -194,6 +197,41 @@ def test_closing_ends_a_wait_in_another_thread(stored, proxy, load):
     thread.join()  # they would stall for an hour
     assert isinstance(raised[0], RuntimeError)
     assert not store.requests.busy
+
+
+_ITERATE = """
+import os, sys, threading, time, warnings
+from annbatch import DatasetCollection, Loader, RemoteStore
+import zarr
+
+store = RemoteStore("s3://bucket/compact", timeout=3600, deadline=3600, read_only=True)
+sizes = {"batch_size": 8, "chunk_size": 8, "preload_nchunks": 4}
+loader = Loader(**sizes).use_collection(DatasetCollection(zarr.open_group(store, mode="r"), mode="r"))
+thread = threading.Thread(target=lambda: list(loader), daemon=True)
+thread.start()
+while not any(own.requests.busy for _, own in loader._remote._stores):
+    time.sleep(0.01)
+if sys.argv[1] == "fork":
+    warnings.simplefilter("ignore")  # of a fork beside threads
+    if (child := os.fork()) == 0:
+        try:
+            list(Loader(**sizes).use_collection(DatasetCollection("s3://bucket/compact", mode="r")))
+        except RuntimeError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize("what", ["end", "fork"])
+def test_a_process_ends_or_forks_while_requests_stall(stored, proxy, what):
+    stored("compact")
+    proxy.choose = lambda seen: "stall" if "/X/" in seen.path and "/c/" in seen.path else ""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", _ITERATE, what]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # not an hour
+    assert done.returncode == 0, done.stderr
+    assert ("obstore was used in process" in done.stdout) == (what == "fork")
 
 
 def test_credentials_appear_in_no_text(stored, proxy, load, secret, caplog, capfd):
