@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
 from .._arguments import as_list, kind_of, wrong_kind
+from .._format.attributes import encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,11 @@ _TO_ADATA = {
     "a DataFrame": "make an `anndata.AnnData` of it",
     "the `raw` of an AnnData object": "`raw.to_adata()` makes one",
 }
+_TO_ENCODING = {
+    "annbatch-preshuffled": "`use_collection(DatasetCollection(group, mode='r'))` loads it",
+    "csr_matrix": "`add_dataset` adds it",
+    "csc_matrix": "`DatasetCollection.add_adatas` converts it",
+}
 _TO_DATASETS = {
     "a path": "open it, with `zarr.open` or h5py",
     "a matrix": "`add_dataset` adds one",
@@ -62,6 +68,10 @@ def _adata(value: Any) -> Any:
     kind = kind_of(value)
     if kind in _TO_ADATA or not (hasattr(value, "obs") or hasattr(value, "attrs")):
         raise wrong_kind("adata", "an AnnData or MuData object, or an open group of one", value, _TO_ADATA)
+    encoding = encoding_of(value) if hasattr(value, "attrs") else ""
+    if encoding in _TO_ENCODING:
+        got = f"a group encoded as {encoding}: {_TO_ENCODING[encoding]}"
+        raise TypeError(f"`adata` must be an AnnData or MuData object, got {got}.")
     return value
 
 

@@ -172,8 +172,9 @@ def _refuse_others(group: Group, name: str) -> None:
         modalities = sorted(group["mod"].keys()) if "mod" in found else None
     if modalities is not None or encoding_of(group) == "MuData":
         raise StoreError(
-            f"{name} is a MuData with the modalities {modalities}: `Loader.add_adata` reads them side by side; to "
-            f"convert one, give its group, as `h5py.File(path)['mod/{(modalities or ['rna'])[0]}']`."
+            f"{name} is a MuData with the modalities {modalities}: `Loader.add_adata` reads them side by side. To "
+            f"convert one, give its group, 'mod/{(modalities or ['rna'])[0]}' of `h5py.File(path)` or of "
+            "`zarr.open_group(path)`."
         )
     if "obs" in found and "var" in found:
         return

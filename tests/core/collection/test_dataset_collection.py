@@ -558,7 +558,7 @@ OTHERS = {
     "anything": (["values"], r"other.h5 must hold an AnnData .* got \['values'\]: `load_adata` may read"),
     "loom": (["matrix", "row_attrs", "col_attrs", "layers"], "got a loom file: pass `load_adata=anndata.io.read_loom`"),
     "10x": (["matrix"], "got a 10x file: pass `load_adata=scanpy.read_10x_h5`"),
-    "MuData": (["obs", "var", "mod/rna/X", "mod/atac/X"], r"other.h5 is a MuData .* \['atac', 'rna'\]: .*`h5py.File"),
+    "MuData": (["obs", "var", "mod/rna/X", "mod/atac/X"], r"MuData .*\['atac', 'rna'\]: .*'mod/atac' of `h5py.File"),
 }
 
 

@@ -270,6 +270,11 @@ DOORS = {
         CELLS,
         "a list of AnnData objects, got an AnnData .*`add_adata` adds one",
     ),
+    "add_adata: a collection's group": (
+        "add_adata",
+        zarr.create_group({}, attributes={"encoding-type": "annbatch-preshuffled"}),
+        r"encoded as annbatch-preshuffled: `use_collection\(DatasetCollection",
+    ),
     "add_adatas: a path": ("add_adatas", "a.h5ad", "got a path: open it"),
     "add_adatas: paths": ("add_adatas", ["a.h5ad"], "got a path: open it"),
     "add_adatas: a dict": ("add_adatas", {"a": CELLS}, "got a dict: give its values"),
