@@ -62,6 +62,7 @@ class ChunkFile:
             self._read_index(layout, number, stat.st_size)
         else:
             self.offset, self.nbytes = np.zeros(1, dtype=np.int64), np.array([stat.st_size], dtype=np.int64)
+        self.nbytes -= layout.trailer
 
     def check_unchanged(self) -> None:
         """Raise ``CorruptDataError`` if the file was replaced, changed or removed since it was opened."""

@@ -143,7 +143,7 @@ class NativeArray(StoredArray):
 
     def count(self, pieces: Pieces, reads: Reads) -> None:
         """Count the bytes of pieces, and those of the chunks decoded for them, where chunks are decoded as a whole."""
-        if self.layout.codecs.whole:
+        if self.layout.codecs.sequential:
             size = self.dtype.itemsize
             self.requested_bytes += int(pieces.length.sum()) * size
             self.decoded_bytes += len(reads) * min(self.layout.chunk, self.layout.size) * size

@@ -46,9 +46,14 @@ class ChunkCodecs:
         return not (self.compressor or self.checksum or self.transposed)
 
     @property
+    def sequential(self) -> bool:
+        """Whether the last bytes of a chunk cannot be decoded without the first ones."""
+        return self.transposed or self.compressor not in ("", "blosc")
+
+    @property
     def whole(self) -> bool:
-        """Whether the first bytes of a chunk must be read for the last ones: it is decoded once, from its beginning."""
-        return self.checksum or self.transposed or self.compressor not in ("", "blosc")
+        """Whether a chunk is always fetched whole, to check or to decode it, and decoded once."""
+        return self.checksum or self.sequential
 
     def describe(self) -> str:
         """Describe the encoding in a word or two."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,8 @@ class ChunkLayout:
         Whether every chunk was written, so that a missing file is damage; zarr omits chunks that hold the fill value.
     keys
         Prefix and separator of the names of chunk files, from the array's ``chunk_key_encoding``.
+    trailer
+        Bytes behind each chunk that are not read: a checksum.
     """
 
     folder: PurePath
@@ -62,6 +64,7 @@ class ChunkLayout:
     fill_value: Any
     complete: bool
     keys: tuple[str, str]
+    trailer: int = 0
 
     @property
     def item(self) -> int:
@@ -118,6 +121,11 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
     rows_only = outer[1:] == inner[1:] == array.shape[1:] and all(array.shape[1:]) and array.shape[0] > 0
     if keys is None or codecs is None or index_checksum is None or not rows_only:
         return None
+    complete, trailer = bool(array.attrs.get(COMPLETE_ATTRIBUTE, False)), 0
+    # Checking would need whole chunks, while reading needs a few blocks. On the way from an object store, whole chunks
+    # are fetched anyway, and more can happen to them than on a disk, which `verify` checks.
+    if complete and codecs.checksum and not codecs.sequential and isinstance(folder, Path):
+        codecs, trailer = replace(codecs, checksum=False), 4
     if codecs.whole and inner[0] * item_size(array.shape) * array.dtype.itemsize > _MOST_BYTES:
         return None
     return ChunkLayout(
@@ -131,8 +139,9 @@ def chunk_layout(array: zarr.Array[Any]) -> ChunkLayout | None:
         index_checksum=index_checksum,
         codecs=codecs,
         fill_value=0 if array.fill_value is None else array.fill_value,
-        complete=bool(array.attrs.get(COMPLETE_ATTRIBUTE, False)),
+        complete=complete,
         keys=keys,
+        trailer=trailer,
     )
 
 

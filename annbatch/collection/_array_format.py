@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anndata as ad
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.registry import get_codec_class
 
 from .._sizes import rows_for
@@ -26,7 +26,7 @@ _BLOCK_SIZE = 8192
 
 
 def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[Any, ...]:
-    """Return the codecs that compress an array's inner chunks.
+    """Return the codecs that compress an array's inner chunks; a checksum of each chunk comes last.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
         zarr codecs, or their configurations, instead of the layout's; None for the layout's.
     """
     if compressors is not None:
-        return (
-            tuple(compressors)
-            if isinstance(compressors, Iterable) and not isinstance(compressors, dict)
-            else (compressors,)
-        )
-    if layout == "random_access":
-        return ()
-    return (BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=_BLOCK_SIZE, typesize=dtype.itemsize),)
+        several = isinstance(compressors, Iterable) and not isinstance(compressors, dict)
+        codecs = tuple(compressors) if several else (compressors,)
+    elif layout == "random_access":
+        codecs = ()
+    else:
+        size = dtype.itemsize
+        codecs = (BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=_BLOCK_SIZE, typesize=size),)
+    return (*(codec for codec in codecs if not isinstance(codec, Crc32cCodec)), Crc32cCodec())
 
 
 @dataclass(frozen=True, slots=True)

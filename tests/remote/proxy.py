@@ -36,7 +36,7 @@ class Seen:
 class Proxy:
     """Listens on a loopback port and forwards requests to ``upstream``.
 
-    ``choose(seen)`` returns a fault of ``FAULTS``, a status such as ``"403"``, or ``""``.
+    ``choose(seen)`` returns a fault of ``FAULTS``, ``"flip"``, a status such as ``"403"``, or ``""``.
     """
 
     upstream: tuple[str, int]
@@ -104,6 +104,12 @@ class Proxy:
             return True
         answer = self._ask(head, body)
         seen.bytes = len(answer) - answer.index(b"\r\n\r\n") - 4
+        if fault == "flip":  # one bit per KB of the body
+            begin, rng = len(answer) - seen.bytes, random.Random(len(self.seen))
+            flipped = bytearray(answer)
+            for start in range(begin, len(answer), 1024):
+                flipped[rng.randrange(start, min(start + 1024, len(answer)))] ^= 1 << rng.randrange(8)
+            answer = bytes(flipped)
         if fault in ("reset", "truncate"):
             connection.sendall(answer[: len(answer) - 1 - seen.bytes // 2])
             if fault == "reset":

@@ -15,6 +15,7 @@ import zarr
 from annbatch import Loader, RemoteStore
 from annbatch._format.shard_index import ShardIndex
 from annbatch._remote.cache import EXTENT_BYTES, ChunkCache
+from annbatch.errors import CorruptDataError
 
 N_BYTES = 1000
 
@@ -80,6 +81,25 @@ def test_damage_on_the_disk_is_found_and_repaired(stored, proxy, load, same_batc
         proxy.seen.clear()
         same_batches(loader, local)
         assert not data_requests(proxy)
+
+
+@pytest.mark.parametrize("layout", ["compact", "random_access"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_bit_that_flips_on_the_way_is_an_error_and_not_kept(
+    stored, proxy, load, same_batches, tmp_path, layout, cached
+):
+    def flip(seen):
+        return "flip" if "/X/" in seen.path and seen.range and not seen.range.startswith("bytes=-") else ""
+
+    local = load(stored(layout))
+    with load(f"s3://bucket/{layout}", cache_dir=tmp_path if cached else None) as loader:
+        proxy.choose = flip
+        for _ in range(3):  # each flips other bits
+            with pytest.raises(CorruptDataError, match=r"/X/(data|indices|indptr)/c/\d+ "):
+                list(loader)
+        proxy.choose = lambda seen: ""
+        loader.set_epoch(0)
+        same_batches(loader, local)
 
 
 def test_a_chunk_that_was_replaced_in_the_store_is_not_read_from_the_cache(environment, tmp_path):

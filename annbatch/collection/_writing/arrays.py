@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import google_crc32c
 import numpy as np
 from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from ..._format.attributes import COMPLETE_ATTRIBUTE
 from ..._format.shard_index import format_index
@@ -131,6 +132,9 @@ def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], An
     zarr's own codecs wrap the same functions. Blosc with LZ4 and small blocks is encoded by a kernel of this package;
     ``high`` selects the compressor LZ4HC, whose output every LZ4 decoder reads.
     """
+    if codecs and isinstance(codecs[-1], Crc32cCodec):
+        compress = encoder(codecs[:-1], high=high)
+        return None if compress is None else partial(_with_checksum, compress)
     if not codecs:
         return lambda chunk: chunk.reshape(-1).view(np.uint8)
     codec, shuffles = codecs[0], {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
@@ -146,6 +150,13 @@ def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], An
         zstd = Zstd(codec.level)
         return lambda chunk: zstd.encode(chunk.reshape(-1))
     return None
+
+
+def _with_checksum(compress: Callable[[np.ndarray], Any], chunk: np.ndarray) -> np.ndarray:
+    """Return a compressed chunk, followed by its CRC-32C."""
+    encoded = np.frombuffer(compress(chunk), dtype=np.uint8)
+    checksum = np.array([google_crc32c.value(encoded)], dtype="<u4")
+    return np.concatenate([encoded, checksum.view(np.uint8)])
 
 
 class LocalWriter:
