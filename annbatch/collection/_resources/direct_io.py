@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import google_crc32c
@@ -60,7 +61,9 @@ class NewFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        with suppress(FileNotFoundError):
+            path.unlink()  # not emptied: it may be another name of a file elsewhere
+        self._file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="annbatch-write")
         self._writing: Future[None] | None = None
         self._buffer, self._spare = pages(_BUFFER), pages(_BUFFER)

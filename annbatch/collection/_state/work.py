@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import zarr
@@ -301,6 +302,10 @@ def _lock(work: Work) -> int:
             if isinstance(error, FileNotFoundError) and work.root.parent.exists() and not work.root.is_symlink():
                 continue  # its last holder has just removed the folder
             raise _unwritable(work.root, error) from error
+        stat = os.fstat(lock)
+        if not S_ISREG(stat.st_mode) or stat.st_nlink > 1:
+            os.close(lock)
+            raise StoreError(f"{path} must be a regular file under one name, as it is written to: delete it.")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

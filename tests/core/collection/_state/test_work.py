@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from annbatch import DatasetCollection
 from annbatch.cli import main
+from annbatch.collection._resources.direct_io import NewFile
 from annbatch.collection._state.work import working
 from annbatch.errors import CorruptDataError, StoreError
 
@@ -139,6 +141,27 @@ def test_links_in_the_work_folder_are_not_followed(tmp_path: Path, write: Write,
     assert files(store) == before
     collection.reshuffle(np.random.default_rng(1), progress=False)
     assert collection.verify().ok
+
+
+@pytest.mark.parametrize("kind", ["hard link", "pipe"])
+def test_a_lock_that_is_no_file_of_its_own(tmp_path: Path, kind: str) -> None:
+    precious, lock = tmp_path / "precious", tmp_path / "c.zarr" / ".annbatch-work" / "lock"
+    precious.write_text("data")
+    lock.parent.mkdir(parents=True)
+    os.link(precious, lock) if kind == "hard link" else os.mkfifo(lock)
+    with pytest.raises(StoreError, match="lock must be a regular file under one name"), working(tmp_path / "c.zarr"):
+        pass
+    assert precious.read_text() == "data"
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_new_file_does_not_empty_what_its_name_leads_to(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    precious, part = tmp_path / "precious", tmp_path / "part-0"
+    precious.write_text("data")
+    link(precious, part)
+    NewFile(part).close(flush=False)
+    assert precious.read_text() == "data"
+    assert part.read_bytes() == b""
 
 
 def test_a_link_at_the_new_root_metadata_is_replaced(tmp_path: Path, write: Write) -> None:
