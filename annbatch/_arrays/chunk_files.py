@@ -6,6 +6,7 @@ import itertools
 import os
 import weakref
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -71,7 +72,10 @@ class ChunkFile:
         try:
             now = _identity(self.path.stat())
         except FileNotFoundError:
-            raise CorruptDataError(f"{self.path} was removed while it was being read.") from None
+            raise CorruptDataError(
+                f"{self.path} was removed while it was being read, as when a collection is shuffled again: "
+                "open it again."
+            ) from None
         if now != self.identity:
             raise _replaced(self.path)
 
@@ -98,6 +102,7 @@ class ChunkFiles:
     def __init__(self, layout: ChunkLayout) -> None:
         self._layout = layout
         self._known: dict[int, int] = {}  # identity of each file, also after it was closed
+        self._metadata = _metadata_identity(layout)
         self._number = next(_numbers)
         weakref.finalize(self, _drop, self._number).atexit = False
 
@@ -107,7 +112,7 @@ class ChunkFiles:
         Raises
         ------
         CorruptDataError
-            If its index contradicts its checksum or its length, or the file changed since it was first opened.
+            If its index contradicts its checksum or its length, or file or array changed since they were first opened.
         """
         key = self._number, number
         with _lock:
@@ -117,7 +122,14 @@ class ChunkFiles:
         if file is not None:
             file.check_unchanged()
             return file
-        file = ChunkFile(self._layout, number)
+        try:
+            file = ChunkFile(self._layout, number)
+        finally:  # a missing file means another thing where the array is gone
+            if _metadata_identity(self._layout) != self._metadata:
+                raise CorruptDataError(
+                    f"{self._layout.folder} was replaced, changed or removed since it was opened, as when a collection "
+                    "is shuffled again: open it again."
+                )
         with _lock:
             if self._known.setdefault(number, file.identity) != file.identity:
                 raise _replaced(file.path)
@@ -137,6 +149,14 @@ def _drop(array: int) -> None:
 def _identity(stat: os.stat_result) -> int:
     """Return a number that identifies this file with this content: 8 bytes, as there may be a million files."""
     return hash((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+def _metadata_identity(layout: ChunkLayout) -> int | None:
+    """Return a number that identifies the metadata of an array; None if there are none."""
+    for name in ("zarr.json", ".zarray"):
+        with suppress(OSError):
+            return _identity(Path(layout.folder, name).stat())
+    return None
 
 
 def _replaced(path: Path) -> CorruptDataError:

@@ -150,7 +150,7 @@ def _folder(array: zarr.Array[Any]) -> PurePath | None:
 
     path = array.store_path
     if isinstance(path.store, LocalStore):
-        return Path(path.store.root) / path.path if hasattr(os, "pread") else None
+        return Path(path.store.root).absolute() / path.path if hasattr(os, "pread") else None
     return PurePosixPath(path.path) if isinstance(path.store, ObjectStore) else None
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 from .._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
 from .._arguments import as_list, kind_of, wrong_kind
 from .._format.attributes import encoding_of
+from ..errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import h5py
     import pandas as pd
@@ -83,6 +84,13 @@ def _matrix(value: Any) -> Any:
     return value
 
 
+def _unchanging(collection: DatasetCollection, content: str | None) -> Iterator[zarr.Group]:
+    """Yield the datasets of a collection; raise ``StoreError`` if it has changed by the time the last is opened."""
+    yield from collection
+    if collection.fingerprint != content:
+        raise StoreError(f"The collection changed while it was opened: open it again; got {collection!r}.")
+
+
 class AddsDatasets:
     """The part of a loader that adds datasets and describes them.
 
@@ -136,13 +144,14 @@ class AddsDatasets:
                 "`annbatch.mix([loader_a, loader_b], weights=[3, 1])`."
             )
         self._check_closed()
-        groups = (self._remote.rebind(group) for group in collection)
+        content = collection.fingerprint
+        groups = (self._remote.rebind(group) for group in _unchanging(collection, content))
         self._datasets.add_all(
             stored_dataset(group) if load_adata is None else dataset_of(load_adata(group), self._remote.rebind)
             for group in groups
         )
         self._collection_added = True
-        self._content = collection.fingerprint
+        self._content = content
         return self
 
     def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
