@@ -1,4 +1,4 @@
-"""The command line: ``annbatch demo``, ``convert``, ``info``, ``verify`` and ``bench``."""
+"""The command line: ``annbatch demo``, ``convert``, ``info``, ``verify``, ``export`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -150,6 +150,16 @@ def _verify(arguments: argparse.Namespace) -> None:
         )
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from .collection import DatasetCollection
+
+    if arguments.out.exists():
+        raise StoreError(f"{arguments.out} exists already: remove it, or choose another name.")
+    adata = DatasetCollection(arguments.store, mode="r").to_adata(arguments.dataset)
+    adata.write_h5ad(arguments.out)
+    print(f"{arguments.out}: {adata.n_obs:,} rows x {adata.n_vars:,} variables")
+
+
 def _bench(arguments: argparse.Namespace) -> None:
     from ._remote.urls import without_secrets
     from ._sizes import format_bytes
@@ -239,6 +249,12 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="read everything and compare it with the checksums")
     verify.set_defaults(run=_verify)
     verify.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
+
+    export = commands.add_parser("export", help="write a dataset to an h5ad file, in the dtypes of the inputs")
+    export.set_defaults(run=_export)
+    export.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
+    export.add_argument("out", type=Path, metavar="OUT.h5ad", help="the file, which must not exist yet")
+    export.add_argument("--dataset", type=int, default=0, metavar="N", help="number of the dataset (default: 0)")
 
     bench = commands.add_parser("bench", help="measure how fast this machine reads a collection")
     bench.set_defaults(run=_bench)

@@ -175,21 +175,25 @@ class StoredAnnData:
     def elements(self) -> list[str]:
         """Return the keys of all elements."""
         group = self._group
-        groups = [name for name in ("layers", "obsm") if hasattr(group.get(name), "keys")]
-        named = [f"{name}/{key}" for name in groups for key in sorted(group[name])]
-        return [*(["X"] if "X" in group else []), *named, *(["obs"] if self._obs.columns else [])]
+        with reading(where(group)):
+            groups = [name for name in ("layers", "obsm") if hasattr(group.get(name), "keys")]
+            named = [f"{name}/{key}" for name in groups for key in sorted(group[name])]
+            return [*(["X"] if "X" in group else []), *named, *(["obs"] if self._obs.columns else [])]
 
     def has(self, key: str) -> bool:
         """Return whether there is an element."""
         if key == "obs":
             return bool(self._obs.columns)
-        return key.partition("/")[0] in ("X", "layers", "obsm") and key in self._group
+        with reading(f"`{key}` of {where(self._group)}"):
+            return key.partition("/")[0] in ("X", "layers", "obsm") and key in self._group
 
     def open(self, key: str) -> RowSource | ObsFrame:
         """Open one element."""
         if key == "obs":
             return self._obs
-        element = self._group[key]
-        if encoding_of(element) == "dataframe":
+        with reading(f"`{key}` of {where(self._group)}"):
+            element = self._group[key]
+            is_frame = encoding_of(element) == "dataframe"
+        if is_frame:
             return stored_frame(element)
         return open_rows(element, name=key)

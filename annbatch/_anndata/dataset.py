@@ -10,7 +10,8 @@ import pandas as pd
 
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
-from .._format.attributes import encoding_of
+from .._format.attributes import encoding_of, where
+from ..errors import CorruptDataError, reading
 from .containers import AnnDataObject, BareMatrix, MuDataObject, StoredAnnData
 from .frames import stored_frame
 from .keys import MODALITIES
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from .columns import Values
     from .containers import Container
+
+_CHECKED_TOGETHER = 1 << 20
+"""Entries of an ``obsmap`` that are checked at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
 
 def stored_dataset(group: Any) -> Dataset:
     """Return the dataset of a stored AnnData or MuData group."""
-    is_multimodal = encoding_of(group) == "MuData" or "mod" in group
+    with reading(where(group)):
+        is_multimodal = encoding_of(group) == "MuData" or "mod" in group
     return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))
 
 
@@ -92,7 +97,8 @@ def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:
     for name, adata in mdata.mod.items():
         prefix = f"{MODALITIES}{name}/"
         parts[prefix] = AnnDataObject(adata, rebind)
-        rows[prefix] = _ObsMap(HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1)))
+        own = HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1))
+        rows[prefix] = _ObsMap(own, mdata.n_obs, adata.n_obs, f"`obsmap/{name}` of a MuData in memory")
     return Dataset(parts, rows)
 
 
@@ -106,7 +112,10 @@ def _stored_multimodal(group: Any) -> Dataset:
         prefix = f"{MODALITIES}{name}/"
         parts[prefix] = StoredAnnData(modalities[name])
         if "obsmap" in group and name in group["obsmap"]:
-            rows[prefix] = _ObsMap(StoredValues(open_array(group["obsmap"][name])))
+            stored = group["obsmap"][name]
+            with reading(where(stored)):
+                values = StoredValues(open_array(stored))
+                rows[prefix] = _ObsMap(values, parts[""].n_obs, parts[prefix].n_obs, where(stored))
         else:
             every, own = (pd.Index(stored_frame(one["obs"]).read_names()) for one in (group, modalities[name]))
             rows[prefix] = HeldValues(own.get_indexer(every))
@@ -114,9 +123,24 @@ def _stored_multimodal(group: Any) -> Dataset:
 
 
 class _ObsMap:
-    """MuData's ``obsmap``, which stores 1 + the number of the modality's row, and 0 where it lacks the row."""
+    """MuData's ``obsmap``, which stores 1 + the number of the modality's row, and 0 where it lacks the row.
 
-    def __init__(self, values: Values) -> None:
+    Raises
+    ------
+    CorruptDataError
+        If it does not have ``n_obs`` entries, or one lies beyond the ``n_rows`` of the modality: they become addresses.
+    """
+
+    def __init__(self, values: HeldValues | StoredValues, n_obs: int, n_rows: int, where: str) -> None:
+        if values.dtype.kind not in "iu" or values.size != n_obs:
+            raise CorruptDataError(f"{where} must have {n_obs} integers, got {values.size} of {values.dtype}: damaged.")
+        for start in range(0, n_obs, _CHECKED_TOGETHER):
+            own = values.take(np.arange(start, min(start + _CHECKED_TOGETHER, n_obs)))
+            if not 0 <= own.min() <= own.max() <= n_rows:
+                raise CorruptDataError(
+                    f"{where} must have numbers of the {n_rows} rows of its modality, from 1 on and 0 for none, got "
+                    f"{own.min()}..{own.max()}: damaged."
+                )
         self.dtype = np.dtype(np.int64)
         self._values = values
 

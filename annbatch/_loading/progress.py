@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "annbatch.Loader", 1
 
+_MOST_PARTS = 1000
+"""Times that an epoch may be resumed on another number of ranks."""
+
 
 class Progress:
     """The position of a loader, and where its next iteration begins.
@@ -147,7 +150,8 @@ def position_in(stored: Any) -> Position:
         numbers = [position.epoch, position.steps, *(steps for _, steps in assigned)]
         readers = [position.ranks, position.workers, *(ranks for ranks, _ in assigned)]
         right = min(map(operator.index, numbers)) >= 0 and min(map(operator.index, readers)) >= 1
-    except (KeyError, TypeError, ValueError):
+        right = right and len(assigned) <= _MOST_PARTS
+    except (KeyError, TypeError, ValueError, OverflowError):
         right = False
     if not right:
         raise ValueError(f"`state` must have a position as `state_dict` writes it, got {shortened(stored)}.")

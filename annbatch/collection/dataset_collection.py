@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import h5py
-import numpy as np
 import pandas as pd
 import zarr
 
 from .._anndata.columns import read_element
 from .._anndata.frames import stored_frame
-from .._anndata.joined_column import unite_categories
 from .._arguments import wrong_kind
 from .._sizes import parse_size
 from ..errors import NotACollectionError
@@ -24,12 +22,16 @@ from ._inputs.open import as_sources
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
 from ._runs.h5ad import add_h5ad, files_of
+from ._runs.read_back import read_dataset, read_obs, with_united_categories
 from ._runs.request import AddRequest
 from ._state.location import Location
 from ._state.verify import Report, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    import numpy as np
+    from anndata import AnnData
 
     from ._array_format import Layout
     from ._inputs.open import LoadAdata, Source
@@ -158,10 +160,23 @@ class DatasetCollection:
         >>> collection.obs(["dose"])["dose"].tolist()
         [0, 1, 2, 3]
         """
-        frames = list(self._tables("obs", partial(_read_obs, columns=columns)))
+        frames = list(self._tables("obs", partial(read_obs, columns=columns)))
         if not frames:
             return pd.DataFrame()
-        return pd.concat(_unite_categories(frames))
+        return pd.concat(with_united_categories(frames))
+
+    def to_adata(self, dataset: int = 0) -> AnnData:
+        """Return a dataset of the collection in memory, in the dtypes of the inputs.
+
+        Parameters
+        ----------
+        dataset
+            Number of the dataset, below ``len(collection)``.
+        """
+        groups = list(self)
+        if not 0 <= dataset < len(groups):
+            raise ValueError(f"`dataset` must be below {len(groups)}, the number of datasets, got {dataset}.")
+        return read_dataset(groups[dataset])
 
     def add_adatas(
         self,
@@ -180,6 +195,7 @@ class DatasetCollection:
         rng: np.random.Generator | None = None,
         merge: Merge = None,
         layout: Layout = "compact",
+        narrow: bool = True,
         memory_limit: int | str = "4GB",
         client: Any | None = None,
         progress: bool = True,
@@ -223,6 +239,10 @@ class DatasetCollection:
         layout
             ``"compact"``: compressed by Blosc in small blocks. ``"random_access"``: not compressed, for reading
             single rows at random.
+        narrow
+            Whether numbers are stored in the smallest integer dtype that holds all of them. ``Loader`` and
+            :meth:`to_adata` return the dtype of the inputs; other readers see the stored one, in which products of
+            counts may overflow: False keeps the dtype of the inputs for them. h5ad files always do.
         memory_limit
             Bound on the memory used beyond the interpreter's.
         client
@@ -260,6 +280,7 @@ class DatasetCollection:
             shuffle=shuffle,
             seed=None if rng is None else int(rng.integers(2**63)),
             merge=merge,
+            narrow=narrow,
             memory=_memory_within(memory_limit),
             client=client,
             progress=progress,
@@ -369,26 +390,3 @@ def _memory_within(memory_limit: int | str) -> Memory:
 
 def _n_rows(table: Any) -> int:
     return stored_frame(table).n_rows
-
-
-def _read_obs(table: Any, columns: list[str] | None) -> pd.DataFrame:
-    frame = stored_frame(table)
-    names = frame.columns if columns is None else [name for name in columns if name in frame.columns]
-    rows = np.arange(frame.n_rows)
-    read = {name: frame.column(name).take(rows) for name in names}
-    return pd.DataFrame(read, index=pd.Index(frame.read_names(), name=frame.index_name))
-
-
-def _unite_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Give categorical columns the same categories in all frames: datasets that were added later may have more."""
-    for name in frames[0]:
-        dtypes: list[Any] = [frame[name].dtype for frame in frames if name in frame]
-        if not all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes) or all(d == dtypes[0] for d in dtypes):
-            continue
-        united = unite_categories(
-            [dtype.categories for dtype in dtypes], ordered=all(dtype.ordered for dtype in dtypes)
-        )
-        for frame in frames:
-            if united is not None and name in frame:
-                frame[name] = frame[name].astype(united)
-    return frames

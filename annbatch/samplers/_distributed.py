@@ -186,7 +186,8 @@ class DistributedSampler(Sampler):
         n_batches = self._n_assigned(n_obs)
         left = [range(n_batches)]
         for ranks, steps in position.assigned:
-            left = remaining(left, steps, self._parts(left, ranks, position.epoch))
+            few = min(ranks, 1 + sum(map(len, left)))  # any further ranks took none, however many a state claims
+            left = remaining(left, steps, self._parts(left, few, position.epoch))
         return self._assigned(left, position.epoch, n_batches)
 
     def _parts(self, batches: BatchRanges, n_ranks: int, epoch: int) -> list[tuple[int, int]]:

@@ -56,8 +56,9 @@ def add(location: Location, request: AddRequest) -> None:
                 "groupby": request.groupby,
                 "form": form.recorded,
                 "rows_per_dataset": rows_per_dataset,
+                "narrow": request.narrow,
             }
-            return ShuffleJob(found, opener, order, rows_per_dataset, form, narrow=True), entry
+            return ShuffleJob(found, opener, order, rows_per_dataset, form, request.narrow), entry
 
         return plan
 
@@ -173,6 +174,7 @@ def reshuffle(location: Location, seed: int | None, memory: Memory, client: Any 
         known: dict[str, Any] = {
             "form": [64, "1GB", "compact"],
             "rows_per_dataset": max(1, *(one.n_obs for one in found.inputs)),
+            "narrow": True,
         }
         for entry in location.manifest().history:
             known |= {key: entry[key] for key in known if key in entry}
@@ -181,7 +183,8 @@ def reshuffle(location: Location, seed: int | None, memory: Memory, client: Any 
 
         def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}
-            return ShuffleJob(found, opener, ShuffledOrder(seed), rows_per_dataset, form, True), entry
+            narrow = bool(known["narrow"])
+            return ShuffleJob(found, opener, ShuffledOrder(seed), rows_per_dataset, form, narrow), entry
 
         return plan
 

@@ -130,5 +130,6 @@ def call_key(request: AddRequest, before: list[list[Any]]) -> dict[str, Any]:
         "dataset_size": request.dataset_size,
         "shuffle": request.shuffle,
         "merge": request.merge,
+        "narrow": request.narrow,
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
     }

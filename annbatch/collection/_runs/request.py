@@ -30,6 +30,7 @@ class AddRequest:
     shuffle: bool
     seed: int | None
     merge: Merge
+    narrow: bool
     memory: Memory
     client: Any | None
     progress: bool

@@ -18,7 +18,7 @@ from zarr.storage import LocalStore, StorePath
 
 from ..._remote.loader_stores import in_remote_store
 from ..._remote.urls import SCHEMES, is_url, without_secrets
-from ...errors import CorruptDataError, NotACollectionError
+from ...errors import CorruptDataError, NotACollectionError, reading
 from .files import LocalFiles, StoreFiles, directly_below
 from .manifest import (
     ATTRIBUTE,
@@ -179,12 +179,13 @@ class Location:
         return [self._dataset(self.group, name) for name in names]
 
     def _dataset(self, root: zarr.Group, name: str) -> zarr.Group:
-        try:
-            dataset = root[name]
-        except KeyError as error:
-            raise CorruptDataError(
-                f"{self} must hold {name}, which its manifest names: missing, or the collection was shuffled again."
-            ) from error
+        with reading(f"`{name}` of {self}"):
+            try:
+                dataset = root[name]
+            except KeyError as error:
+                raise CorruptDataError(
+                    f"{self} must hold {name}, which its manifest names: missing, or the collection was shuffled again."
+                ) from error
         if not isinstance(dataset, zarr.Group):
             raise CorruptDataError(f"{name} of {self} must be a group, got an array.")
         return dataset

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import zarr
 
 from annbatch import Loader
+from annbatch.errors import CorruptDataError
 
 mudata = pytest.importorskip("mudata", reason="needs mudata: pip install mudata")
 if hasattr(mudata, "set_options"):
@@ -185,3 +186,17 @@ def test_what_does_not_fit():
     sideways = mudata.MuData(halves, axis=1)
     with pytest.raises(ValueError, match=r"`axis` of a MuData must be 0, .* got 1"):
         Loader().add_adata(sideways)
+
+
+@pytest.mark.parametrize("entry", [N, 2**31 - 1])
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_map_beyond_the_rows_of_a_modality_is_refused_when_it_is_opened(entry, stored, tmp_path):
+    made = multimodal(0)
+    made.obsmap["prot"][7] = entry
+    if stored:
+        made.write_zarr(tmp_path / "odd.zarr")
+        made = zarr.open_group(tmp_path / "odd.zarr", mode="r")
+
+    place = f"of {tmp_path}/odd.zarr" if stored else "of a MuData in memory"
+    with pytest.raises(CorruptDataError, match=rf"`obsmap/prot` {place} must .* of the {N - 9} rows .* got 0..{entry}"):
+        Loader(**options()).add_adata(made)

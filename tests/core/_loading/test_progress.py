@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -370,3 +371,26 @@ def test_workers_go_on_as_many_as_they_were():
     progress = Progress()
     progress.resume(Position(1, steps=7))
     assert progress.begin(ranks=1, workers=4).position == Position(1, assigned=((1, 7),), workers=4)
+
+
+@pytest.mark.parametrize("dealt", [[[10**8, 1]], [[10**12, 1]] * 999])
+def test_a_state_takes_no_memory_for_ranks_that_took_nothing(dealt):
+    loader = make_loader(ranks_of(SAMPLERS["random"](), 0, 2))
+    state = loader.state_dict()
+    state["position"]["dealt"] = dealt
+    tracemalloc.start()
+
+    loader.load_state_dict(state)
+    sum(1 for _ in loader)
+
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_a_state_of_countless_parts_is_refused():
+    loader = make_loader(SAMPLERS["random"]())
+    state = loader.state_dict()
+    state["position"]["dealt"] = [[2, 1]] * 100_000
+
+    with pytest.raises(ValueError, match=r"`state` must have a position as `state_dict` writes it, got .*\.\.\."):
+        loader.load_state_dict(state)
