@@ -81,6 +81,7 @@ def _convert(arguments: argparse.Namespace) -> None:
             layout=arguments.layout,
             memory_limit=arguments.memory_limit,
             rng=rng,
+            if_present=arguments.if_present,
         )
     except TypeError as exc:  # columns that hold text in one input and numbers in another
         raise StoreError(str(exc)) from exc
@@ -226,6 +227,12 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("inputs", nargs="+", type=_place, metavar="IN", help="h5ad file, zarr store, or URL of one")
     convert.add_argument(
         "out", type=_place, metavar="OUT.zarr", help="the collection, or its URL; an existing one is extended"
+    )
+    convert.add_argument(
+        "--if-present",
+        choices=["error", "skip", "add"],
+        default="error",
+        help="for inputs that the collection has already: an error, leave them out, or add their rows once more",
     )
     convert.add_argument("--no-shuffle", dest="shuffle", action="store_false", help="keep the order of the rows")
     convert.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same order")

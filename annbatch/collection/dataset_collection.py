@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ._array_format import Layout
     from ._inputs.open import LoadAdata, Source
+    from ._runs.request import IfPresent
     from ._schema.variables import Merge
 
 
@@ -199,6 +200,7 @@ class DatasetCollection:
         memory_limit: int | str = "4GB",
         client: Any | None = None,
         progress: bool = True,
+        if_present: IfPresent = "error",
     ) -> Self:
         """Add the rows of AnnData files to the collection; the first call creates it.
 
@@ -250,6 +252,9 @@ class DatasetCollection:
             and collection under the same paths. The same seed gives the same bytes as without a client.
         progress
             Whether to show progress, with rate and remaining time.
+        if_present
+            What to do with an input that is in the collection already, or twice in the call, under any name:
+            ``"error"``, ``"skip"`` it, or ``"add"`` its rows once more.
 
         Returns
         -------
@@ -260,6 +265,8 @@ class DatasetCollection:
         ------
         FileNotFoundError
             If an input does not exist.
+        ValueError
+            If an input is in the collection already, and ``if_present`` is ``"error"``.
         annbatch.errors.StoreError
             If an input is not an AnnData object, or does not fit the others.
         annbatch.errors.NotACollectionError
@@ -284,6 +291,7 @@ class DatasetCollection:
             memory=_memory_within(memory_limit),
             client=client,
             progress=progress,
+            if_present=if_present,
         )
         self._refuse_client(client)
         if self._h5ad is not None:

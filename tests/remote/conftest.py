@@ -147,7 +147,13 @@ def stored(bucket: Any, cells: Path, tmp_path_factory: pytest.TempPathFactory) -
             # Two calls, two datasets; small chunks and several shards, so that there is something to plan.
             for _ in range(2):
                 collection.add_adatas(
-                    [cells], layout=layout, n_obs_per_chunk=20, shard_size=500, rng=rng, progress=False
+                    [cells],
+                    layout=layout,
+                    n_obs_per_chunk=20,
+                    shard_size=500,
+                    rng=rng,
+                    progress=False,
+                    if_present="add",
                 )
             for path in Path(names[layout]).rglob("*"):
                 if path.is_file():

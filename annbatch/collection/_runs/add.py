@@ -22,6 +22,7 @@ from .._state.manifest import Manifest, dataset_number
 from .._state.work import working
 from .build import run_local
 from .call_identity import call_key, fingerprint, unchanged
+from .repeats import new_inputs
 from .upload import locked, upload_datasets
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def add(location: Location, request: AddRequest) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
     form = request.form
 
-    def examine() -> Plan:
-        found = survey(request.sources, opener, request.var_subset, request.merge, location.datasets())
+    def examine() -> Plan | None:
+        sources, contents = new_inputs(request, location.manifest().history, str(location))
+        if not sources:
+            return None
+        found = survey(sources, opener, request.var_subset, request.merge, location.datasets())
         if request.progress:
             _report_variables(found)
         rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
@@ -51,6 +55,8 @@ def add(location: Location, request: AddRequest) -> None:
             entry = {
                 "call": "add_adatas",
                 "inputs": [name_of(source) for source in found.sources],
+                "n_obs_each": [one.n_obs for one in found.inputs],
+                "contents": [contents[sources.index(source)] for source in found.sources],
                 "n_obs": found.n_obs,
                 "seed": seed if request.shuffle else None,
                 "groupby": request.groupby,
@@ -95,7 +101,7 @@ class Call:
         Identity of the call, by which a later run of it resumes; JSON.
     examine
         Surveys inputs and collection, once the collection is locked. Returns a function that returns, for a seed, the
-        job and its entry in the collection's history.
+        job and its entry in the collection's history; None if nothing is to be done.
     unchanged
         Raises :class:`StoreError` if an input has changed since the call began.
     seed
@@ -107,7 +113,7 @@ class Call:
     """
 
     call_key: dict[str, Any]
-    examine: Callable[[], Plan]
+    examine: Callable[[], Plan | None]
     unchanged: Callable[[], None]
     seed: int | None
     replaces: bool
@@ -130,6 +136,9 @@ def _run(location: Location, call: Call) -> None:
                 work.clear()
                 return
         plan = call.examine()
+        if plan is None:
+            work.clear()
+            return
         seed = work.resume(manifest, call.call_key, call.seed)
         if seed is None:
             seed = fresh
@@ -156,7 +165,10 @@ def _run_in_store(location: Location, call: Call, seed: int) -> None:
     """Carry out a call in a store that is no local folder: nothing to resume from, and the root attributes last."""
     with locked(location):
         manifest = location.manifest()
-        job, entry = call.examine()(seed)
+        plan = call.examine()
+        if plan is None:
+            return
+        job, entry = plan(seed)
         location.claim()
         names = _new_names(manifest, job)
         added = upload_datasets(location, job, names, call.memory, call.unchanged, call.progress)

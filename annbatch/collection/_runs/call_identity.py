@@ -91,8 +91,7 @@ def fingerprint(source: Source) -> list[Any]:
     if isinstance(source, zarr.Group):
         if isinstance(source.store, LocalStore):
             return fingerprint(Path(source.store.root) / source.path)
-        nodes = sorted((name, json.dumps(one.metadata.to_dict(), default=str)) for name, one in _nodes(source))
-        return [without_secrets(source.store_path), int(google_crc32c.value(repr(nodes).encode()))]
+        return [without_secrets(source.store_path), int(google_crc32c.value(describe_nodes(source).encode()))]
     if isinstance(source, h5py.Group):
         path, name = Path(source.file.filename), source.name
         stats = [os.fstat(source.file.id.get_vfd_handle())] if source.file.driver == "sec2" else []
@@ -103,6 +102,11 @@ def fingerprint(source: Source) -> list[Any]:
     if not stats:  # an input that only `load_adata` or h5py can open
         return [str(path), name]
     return [str(path), name, sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)]
+
+
+def describe_nodes(group: zarr.Group) -> str:
+    """Describe a group in a store by the metadata of everything in it."""
+    return repr(sorted((name, json.dumps(one.metadata.to_dict(), default=str)) for name, one in _nodes(group)))
 
 
 def _nodes(group: zarr.Group) -> Iterator[tuple[str, Any]]:

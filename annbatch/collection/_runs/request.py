@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..._sizes import rows_for
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .._inputs.open import LoadAdata, Source
     from .._resources.limit import Memory
     from .._schema.variables import Merge
+
+
+IfPresent: TypeAlias = Literal["error", "skip", "add"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class AddRequest:
     memory: Memory
     client: Any | None
     progress: bool
+    if_present: IfPresent = "error"
 
     def __post_init__(self) -> None:
+        if self.if_present not in ("error", "skip", "add"):
+            raise ValueError(f"`if_present` must be 'error', 'skip' or 'add', got {self.if_present!r}.")
         rows_for(self.dataset_size, 1, name="dataset_size")

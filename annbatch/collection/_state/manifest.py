@@ -73,6 +73,7 @@ class Manifest:
         try:
             datasets, history = dict(own["datasets"]), list(own["history"])
             right = all(dataset_number(name) is not None and isinstance(datasets[name], dict) for name in datasets)
+            right &= all(isinstance(entry, dict) for entry in history)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptDataError(f"Attribute {ATTRIBUTE!r} of a collection must be a manifest: {error!r}.") from error
         if not right:

@@ -8,7 +8,7 @@ as it was; one that is killed after has changed it. The same call, made again, f
 
 A call ends by removing the folder; the note of the call, ``call.json``, goes last. While the note is there and the
 manifest's history is one call longer than the note says, the call was carried out but did not return: the same call,
-made again, has nothing left to do. Once the note is gone, the same call is a new one, which adds its rows once more.
+made again, has nothing left to do. Once the note is gone, the manifest tells which inputs have been added.
 """
 
 from __future__ import annotations

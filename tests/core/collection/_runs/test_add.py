@@ -60,7 +60,7 @@ def test_new_rows_have_the_genes_of_the_collection(tmp_path: Path, write: Write)
 def test_names_stay_unique_when_adding(tmp_path: Path, write: Write) -> None:
     path = write(make_cells(0, 4), "0.h5ad")
     collection = convert(tmp_path / "c.zarr", [path])
-    convert(tmp_path / "c.zarr", [path], seed=4, shuffle=False)
+    convert(tmp_path / "c.zarr", [path], seed=4, shuffle=False, if_present="add")
     assert sorted(collection.obs().index[4:]) == [f"f0_r{i}-1" for i in range(4)]
 
 

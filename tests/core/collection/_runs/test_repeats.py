@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import MemoryStore
+
+from annbatch import DatasetCollection
+from annbatch.collection._runs.repeats import content_of
+
+from ..conftest import files, make_counts
+
+Write = Callable[..., str]
+
+
+def add(store: object, paths: list[object], **how: object) -> DatasetCollection:
+    return DatasetCollection(store).add_adatas(paths, progress=False, **how)  # type: ignore[arg-type]
+
+
+def test_an_input_is_not_added_twice(tmp_path: Path, write: Write) -> None:
+    one, other = write(make_counts(0, 20), "one.h5ad"), write(make_counts(1, 30), "other.h5ad")
+    store, moved = tmp_path / "c.zarr", tmp_path / "moved.h5ad"
+    add(store, [one])
+    shutil.copy(one, moved)
+    before = files(store)
+    for repeat in ([one], [other, moved]):
+        with pytest.raises(
+            ValueError, match=r"not in the collection yet, got .*: 20 rows of .*one\.h5ad are in .*already"
+        ):
+            add(store, repeat)
+    with pytest.raises(ValueError, match=r"got .*other\.h5ad: .*other\.h5ad is named twice\. Pass `if_present='skip'`"):
+        add(store, [other, other])
+    assert files(store) == before
+    assert add(store, [one, moved], if_present="skip").n_obs == 20
+    assert files(store) == before
+    assert add(store, [one, other, moved, other], if_present="skip").n_obs == 50
+    assert add(store, [moved], if_present="add").n_obs == 70
+
+
+def test_a_collection_in_a_store_knows_its_inputs(tmp_path: Path, write: Write) -> None:
+    path = write(make_counts(0, 20), "0.h5ad")
+    group = zarr.open_group(MemoryStore(), mode="w", zarr_format=3)
+    add(group, [path])
+    with pytest.raises(ValueError, match="20 rows of .* are in .* already"):
+        add(group, [path])
+    assert add(group, [path], if_present="skip").n_obs == 20
+
+
+def test_a_value_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`if_present` must be 'error', 'skip' or 'add', got 'ignore'"):
+        add(tmp_path / "c.zarr", ["0.h5ad"], if_present="ignore")
+
+
+def test_what_an_input_is_known_by(tmp_path: Path, write: Write) -> None:
+    cells = make_counts(0, 3000)
+    path = Path(write(cells, "0.h5ad"))
+    known = content_of(path, None)
+    assert known == content_of(str(path), None)
+    assert known != content_of(path, ad.read_h5ad)
+    assert content_of(path, lambda p: ad.read_h5ad(p)[:10]) != content_of(path, lambda p: ad.read_h5ad(p)[10:])
+    with h5py.File(path) as file:
+        assert content_of(file, None) != content_of(file["obs"], None)
+    cells.write_zarr(tmp_path / "0.zarr")
+    stored = content_of(tmp_path / "0.zarr", None)
+    assert stored == content_of(zarr.open_group(tmp_path / "0.zarr", mode="r"), None)
+    cells.X.data[:] += 1
+    assert content_of(write(cells, "1.h5ad"), None) != known
+    cells.write_zarr(tmp_path / "1.zarr")
+    assert content_of(tmp_path / "1.zarr", None) != stored
+    assert len(np.unique([content_of(p, None) for p in (tmp_path / "none", tmp_path / "other")], axis=0)) == 2
