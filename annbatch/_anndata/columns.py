@@ -158,12 +158,12 @@ class MaskedColumn:
 
 
 class MaskedStrings:
-    """Nullable strings."""
+    """Nullable strings; missing ones are NaN where the file says so, as pandas 3 writes them, else ``pd.NA``."""
 
-    def __init__(self, values: Values, mask: Values) -> None:
+    def __init__(self, values: Values, mask: Values, *, as_nan: bool) -> None:
         self.values = values
         self.mask = mask
-        self.dtype: Dtype = pd.StringDtype()
+        self.dtype: Dtype = pd.StringDtype(na_value=np.nan) if as_nan else pd.StringDtype()
 
     def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows`` as a pandas array of strings."""
@@ -267,7 +267,8 @@ def _open_column(frame: Any, name: str, element: Any, open_values: Callable[[Any
         return MaskedColumn(numbers(element["values"]), numbers(element["mask"]))
     if encoding == "nullable-string-array":
         _check_masked(element, "OSUT")
-        return MaskedStrings(strings(element["values"]), numbers(element["mask"]))
+        as_nan = text(element.attrs.get("na-value")) == "NaN"
+        return MaskedStrings(strings(element["values"]), numbers(element["mask"]), as_nan=as_nan)
     if encoding == "string-array" or (encoding in ("", "array") and element.dtype.kind in "OSUT"):
         return PlainColumn(strings(element))
     values = pd.Series(read_element(element))

@@ -70,7 +70,7 @@ def test_two_writers_at_once_are_one_too_many(cells, proxy, bucket):
         if seen.method == "PUT" and "/twice/dataset_0/X/data/c/0" in seen.path and not refused:
             refused.append("")
             with pytest.raises(StoreError, match=MESSAGE) as error:
-                late.add_adatas([cells], progress=False)
+                late.add_adatas([cells], progress=False, if_present="add")
             refused.append(str(error.value))
         return ""
 
@@ -80,7 +80,7 @@ def test_two_writers_at_once_are_one_too_many(cells, proxy, bucket):
     assert len(refused) == 2
     assert not [entry["path"] for entry in bucket.list("twice").collect() if "lock" in entry["path"]]
 
-    late.add_adatas([cells], progress=False)
+    late.add_adatas([cells], progress=False, if_present="add")
     assert DatasetCollection("s3://bucket/twice", mode="r").n_obs == 2000
 
 
@@ -107,7 +107,7 @@ def test_a_writer_recognizes_its_lock_if_the_response_was_lost(cells, proxy):
 def test_adding_to_a_collection_in_a_bucket(cells, environment):
     collection = DatasetCollection("s3://bucket/added")
     for number in range(2):
-        collection.add_adatas([cells], rng=np.random.default_rng(number), progress=False)
+        collection.add_adatas([cells], rng=np.random.default_rng(number), progress=False, if_present="add")
 
     again = DatasetCollection("s3://bucket/added", mode="r")
     assert len(again) == 2

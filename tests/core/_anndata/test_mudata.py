@@ -188,11 +188,14 @@ def test_what_does_not_fit():
         Loader().add_adata(sideways)
 
 
+@pytest.mark.filterwarnings("ignore:This setting will be removed in 0.14:DeprecationWarning")  # mudata asks anndata
 @pytest.mark.parametrize("entry", [N, 2**31 - 1])
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_map_beyond_the_rows_of_a_modality_is_refused_when_it_is_opened(entry, stored, tmp_path):
     made = multimodal(0)
-    made.obsmap["prot"][7] = entry
+    rows = np.array(made.obsmap["prot"])
+    rows[7] = entry
+    made.obsmap["prot"] = rows
     if stored:
         made.write_zarr(tmp_path / "odd.zarr")
         made = zarr.open_group(tmp_path / "odd.zarr", mode="r")

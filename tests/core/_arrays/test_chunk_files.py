@@ -53,7 +53,7 @@ def test_a_collection_that_changes_while_it_is_opened_is_an_error(tmp_path):
     class Changing(DatasetCollection):
         def __iter__(self):
             yield from super().__iter__()
-            DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "b.h5ad"], progress=False)
+            DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "b.h5ad"], progress=False, if_present="add")
 
     collect(tmp_path, 0)
     (tmp_path / "a.h5ad").rename(tmp_path / "b.h5ad")

@@ -187,7 +187,7 @@ def test_kernels_read_what_anndata_reads(tmp_path, codec, form, place):
             chunk, item = (100, ()) if sp.issparse(matrix) else (8, matrix.shape[1:])
             shards = {"shards": (3 * chunk, *item)} if form == "v3 sharded" else {}
             how = {"chunks": (chunk, *item), "compressors": compressor, **shards}
-            write_elem(group, key, matrix, dataset_kwargs=how)
+            write_elem(group.require_group(kind) if name else group, name or key, matrix, dataset_kwargs=how)
     source = zarr.open_group(store, mode="r")
     whole = read_elem(source)
     keys = tuple(ELEMENTS.values())

@@ -149,7 +149,7 @@ def test_repeated_genes_raise_if_the_join_is_ambiguous(tmp_path: Path, write: Wr
         where = r"dataset_0" if named_file == "0" else r"_1\.h5ad"
         with pytest.raises(ValueError, match=rf"names must not repeat, got 1 repeated in .*{where}: 'a'"):
             convert(home, paths[1:])
-        convert(home, paths[:1], seed=4)  # the same genes in the same order are not ambiguous
+        convert(home, paths[:1], seed=4, if_present="add")  # the same genes in the same order are not ambiguous
         assert len(DatasetCollection(home)) == 2
 
 
@@ -158,7 +158,7 @@ def test_repeated_genes_that_are_dropped_are_allowed(tmp_path: Path, write: Writ
     path = write(named(0, ["x", "a", "x", "b"]), "0.h5ad")
     convert(tmp_path / "c.zarr", [path], var_subset=["b", "a"])
     with pytest.warns(UserWarning, match="Dropping 1 variables"):
-        collection = convert(tmp_path / "c.zarr", [path], seed=4, shuffle=False)
+        collection = convert(tmp_path / "c.zarr", [path], seed=4, shuffle=False, if_present="add")
     assert np.array_equal(read(collection)[1].X.toarray(), named(0, ["x", "a", "x", "b"]).X.toarray()[:, [3, 1]])
 
 

@@ -176,12 +176,12 @@ def test_another_call_cleans_up_after_a_killed_one(
     assert files(store) == files(calm)
 
 
-def test_the_same_call_after_its_end_adds_the_rows_once_more(
+def test_the_same_call_after_its_end_adds_no_row(
     make: tuple[Callable[[str, str], Path], list[str]], calls: Calls
 ) -> None:
     make_one, paths = make
     store = make_one("c.zarr", "first")
-    for times in (1, 2):
-        status, _ = calls.run(store, "first", paths)
-        assert status == 0
-        assert DatasetCollection(store).n_obs == 6000 * times
+    assert calls.run(store, "first", paths)[0] == 0
+    once = files(store)
+    assert calls.run(store, "first", paths)[0] == 1  # an error: its inputs are in the collection already
+    assert files(store) == once
