@@ -29,7 +29,9 @@ def read_dataset(group: zarr.Group) -> AnnData:
         if x is not None:
             adata.X = _widened(x, group["X"])
         for key in ("layers", "obsm"):
-            for name, value in parts.get(key, {}).items():
+            for name, value in list(parts.get(key, {}).items()):
+                if name is None:  # since anndata 0.13, X is among the layers too
+                    continue
                 getattr(adata, key)[name] = _widened(value, group[f"{key}/{name}"])
     return adata
 
