@@ -141,7 +141,7 @@ def test_info_tells_how_a_store_is_read_and_what_converting_it_would_gain(h5ad, 
     assert "Converting would not make reading faster" in told
 
     adata = ad.AnnData(np.ones((3_000, 20)), layers={"columns": sparse.csc_matrix((3_000, 20))})
-    with ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=True):
+    with ad.settings.override(auto_shard_zarr_v3=True):  # the format is that of the group
         ad.io.write_elem(zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=3), "/", adata)
     assert main(["info", str(tmp_path / "cells.zarr")]) == 0
     told = capsys.readouterr().out

@@ -327,6 +327,7 @@ def test_write_sharded_takes_a_group_and_an_adata(group, adata, message):
 def test_matrices_of_other_shapes_are_named_with_their_file(tmp_path, key, shape, message):
     ad.AnnData(np.ones((3, 2))).write_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
-        write_elem(file, key, np.ones(shape))
+        kind, name = key.split("/")
+        write_elem(file.require_group(kind), name, np.ones(shape))
     with h5py.File(tmp_path / "cells.h5ad") as file, pytest.raises(ValueError, match=message):
         Loader(keys=("X", key)).add_adata(file)
