@@ -24,7 +24,7 @@ from ._loading.stats import LoaderStats as LoaderStats
 from ._plan.position import Position
 from ._remote.loader_stores import RemoteStores
 from ._sizes import parse_size
-from .samplers._checks import digest, whole
+from .samplers._checks import digest, epoch_number
 from .samplers._make import make_sampler
 from .samplers._ranks import this_worker
 from .transforms import check_transform
@@ -204,10 +204,7 @@ class Loader(AddsDatasets):
 
         A position within this epoch that :meth:`load_state_dict` restored stays.
         """
-        epoch = whole(epoch, "epoch")
-        if epoch < 0:
-            raise ValueError(f"`epoch` must not be negative, got {epoch}.")
-        self._progress.set_epoch(epoch)
+        self._progress.set_epoch(epoch_number(epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this loader: after the batch that it yielded last, also if the iteration was left.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
-from ..samplers._checks import check_weights, whole
+from ..samplers._checks import check_weights, epoch_number, whole
 from ..samplers._ranks import this_worker
 from ..samplers._row_set import RowSet
 from .add_datasets import AddsDatasets
@@ -91,9 +91,7 @@ class Mix:
 
         A position within this epoch that :meth:`load_state_dict` restored stays.
         """
-        epoch = whole(epoch, "epoch")
-        if epoch < 0:
-            raise ValueError(f"`epoch` must not be negative, got {epoch}.")
+        epoch = epoch_number(epoch)
         if epoch != self.epoch or not self._next.is_within:
             self._choose(MixPosition(epoch), None)
 

@@ -24,6 +24,14 @@ def whole(value: Any, name: str) -> int:
         raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
 
 
+def epoch_number(value: Any) -> int:
+    """Return the argument ``epoch`` as a Python int; raise ``TypeError`` or ``ValueError`` if it is none."""
+    epoch = whole(value, "epoch")
+    if epoch < 0:
+        raise ValueError(f"`epoch` must not be negative, got {epoch}.")
+    return epoch
+
+
 def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None:
     """Raise ``ValueError`` unless a window divides into whole batches, ``TypeError`` unless all are integers."""
     chunk_size, preload_nchunks = whole(chunk_size, "chunk_size"), whole(preload_nchunks, "preload_nchunks")

@@ -84,18 +84,22 @@ class Work:
     def _give_up(self) -> str:
         return f"to give the call up, delete {self.folder}"
 
-    def refuse_links(self) -> None:
-        """Raise :class:`StoreError` if anything in the folder is a link, through which files elsewhere would change."""
+    def refuse_others(self) -> None:
+        """Raise :class:`StoreError` if anything in the folder is neither a file nor a folder.
+
+        Files elsewhere would change through a link, and a pipe would be waited for.
+        """
         for folder, folders, names in os.walk(self.folder):
             for path in (Path(folder, name) for name in (*folders, *names)):
-                if path.is_symlink():
-                    raise StoreError(f"{path} must not be a link, which this package never makes: {self._give_up}.")
+                if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                    kind = "link" if path.is_symlink() else "pipe or device"
+                    raise StoreError(f"{path} must not be a {kind}, which this package never makes: {self._give_up}.")
 
     def was_carried_out(self, manifest: Manifest) -> bool:
         """Return whether the call that left the folder has changed the collection, and only its end is missing."""
         # One writer at a time: if there is one call more than when this one began, it is this one.
         note = self._note
-        return bool(note) and len(manifest.history) == note["n_calls"] + 1
+        return "n_calls" in note and len(manifest.history) == note["n_calls"] + 1  # not of a call for h5ad files
 
     def is_of(self, call_key: dict[str, Any], seed: int | None) -> bool:
         """Return whether the folder was left by the call with this key and seed; any seed will do for None."""
@@ -123,7 +127,7 @@ class Work:
             Seed of the earlier run; None if there is nothing to resume from.
         """
         self._refuse_strays(manifest.datasets)
-        if not self.is_of(call_key, seed) or self._note["n_calls"] != len(manifest.history):
+        if not self.is_of(call_key, seed) or self._note.get("n_calls") != len(manifest.history):
             return None
         if self._note.get("made_by") == _MADE_BY:
             return int(self._note["seed"])
@@ -258,7 +262,7 @@ def working(root: Path) -> Iterator[Work]:
     work = Work(root)
     lock = _lock(work)
     try:
-        work.refuse_links()
+        work.refuse_others()
         yield work
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and not isinstance(error, StoreError):

@@ -164,6 +164,28 @@ def test_a_new_file_does_not_empty_what_its_name_leads_to(tmp_path: Path, link: 
     assert part.read_bytes() == b""
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders on this platform")
+def test_a_pipe_in_the_work_folder_is_not_waited_for(tmp_path: Path, write: Write) -> None:
+    collection = convert(tmp_path / "c.zarr", [write(make_counts(0, 20), "0.h5ad")])
+    work = tmp_path / "c.zarr" / ".annbatch-work"
+    work.mkdir()
+    os.mkfifo(work / "call.json")
+    with pytest.raises(StoreError, match=r"call\.json must not be a pipe or device"):
+        collection.reshuffle(np.random.default_rng(1), progress=False)
+    shutil.rmtree(work)
+    assert collection.verify().ok
+
+
+def test_the_note_of_a_call_for_h5ad_files_is_of_another_call(tmp_path: Path, write: Write) -> None:
+    collection = convert(tmp_path / "c.zarr", [write(make_counts(0, 20), "0.h5ad")])
+    work = tmp_path / "c.zarr" / ".annbatch-work"
+    work.mkdir()
+    (work / "call.json").write_text(json.dumps({"call": {}, "seed": 0, "files": ["dataset_0.h5ad"]}))
+    collection.reshuffle(np.random.default_rng(1), progress=False)
+    assert collection.verify().ok
+    assert not work.exists()
+
+
 def test_a_link_at_the_new_root_metadata_is_replaced(tmp_path: Path, write: Write) -> None:
     path, store = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
     collection = convert(store, [path])
