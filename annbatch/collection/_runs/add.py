@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
 from .._array_format import Format
-from .._inputs.open import name_of, open_input
+from .._inputs.open import open_input
 from .._resources.limit import Memory
 from .._schema.survey import survey, survey_held
 from .._shuffle.grouping import ordered
@@ -22,7 +22,7 @@ from .._state.manifest import Manifest, dataset_number
 from .._state.work import working
 from .build import run_local
 from .call_identity import call_key, fingerprint, unchanged
-from .repeats import new_inputs
+from .repeats import describe_inputs, new_inputs
 from .upload import locked, upload_datasets
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def add(location: Location, request: AddRequest) -> None:
             order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
             entry = {
                 "call": "add_adatas",
-                "inputs": [name_of(source) for source in found.sources],
-                "n_obs_each": [one.n_obs for one in found.inputs],
-                "contents": [contents[sources.index(source)] for source in found.sources],
+                **describe_inputs(found, sources, contents),
                 "n_obs": found.n_obs,
                 "seed": seed if request.shuffle else None,
                 "groupby": request.groupby,

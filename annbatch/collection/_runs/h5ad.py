@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import h5py
 import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
+from ...errors import reading
 from .._array_format import quiet_writing
 from .._blocks import Pick, SparseRows, gather
 from .._inputs.open import open_input
@@ -19,11 +22,12 @@ from .._schema.schema import NAMES, DenseSchema, SparseSchema, TableSchema
 from .._schema.survey import survey
 from .._shuffle.grouping import ordered
 from .._shuffle.job import ShuffleJob
-from .._state.manifest import dataset_number, flush
+from .._state.manifest import ATTRIBUTE, dataset_number, flush
 from .._state.work import working
 from .._writing.tables import table_of
 from .build import shuffle_rows
 from .call_identity import call_key, fingerprint, unchanged
+from .repeats import describe_inputs, new_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,10 +59,22 @@ def add_h5ad(folder: Path, request: AddRequest) -> None:
         work.clear()
 
 
+def _history(files: list[Path]) -> list[dict[str, Any]]:
+    """Return what each file records of the call that wrote it; nothing if another program did."""
+    history = []
+    for path in files:
+        with reading(str(path)), h5py.File(path, "r") as file:
+            history.append(dict(json.loads(file.attrs.get(ATTRIBUTE, "{}"))))
+    return history
+
+
 def _add(work: Work, request: AddRequest, before: list[list[Any]]) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
     present = files_of(work.root)
-    found = survey(request.sources, opener, request.var_subset, request.merge, [str(path) for path in present])
+    sources, contents = new_inputs(request, _history(present), str(work.root))
+    if not sources:
+        return
+    found = survey(sources, opener, request.var_subset, request.merge, [str(path) for path in present])
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
     order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
@@ -67,10 +83,13 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]]) -> None:
     work.spill.mkdir()
     shuffled = shuffle_rows(job, request.memory, work.root, work.spill, None, request.progress)
     names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
+    record = json.dumps(describe_inputs(found, sources, contents))
     for number, name in enumerate(tqdm(names, desc="Writing", unit=" files", disable=not request.progress)):
         adata = _dataset(job, shuffled, number)
         with quiet_writing():
             adata.write_h5ad(work.folder / name, compression=request.h5ad_compressor)
+        with h5py.File(work.folder / name, "r+") as file:
+            file.attrs[ATTRIBUTE] = record
         flush(work.folder / name)
     unchanged(request.sources, before)
     work.note_files(call_key(request, before), seed, names)

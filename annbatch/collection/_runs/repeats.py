@@ -11,13 +11,15 @@ import h5py
 import zarr
 from zarr.storage import LocalStore
 
+from ...errors import reading
 from .._inputs.open import name_of
 from .call_identity import describe_function, describe_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from .._inputs.open import Source
+    from .._schema.survey import Survey
     from .request import AddRequest
 
 _SAMPLES, _SAMPLE_BYTES = 32, 16 << 10
@@ -80,12 +82,13 @@ def new_inputs(
     contents = [content_of(source, request.load_adata) for source in request.sources]
     if request.if_present == "add":
         return request.sources, contents
-    present = {
-        tuple(content): f"{int(n_obs):,} rows of {name} are in {collection} already"
-        for entry in history
-        if "contents" in entry
-        for name, n_obs, content in zip(entry["inputs"], entry["n_obs_each"], entry["contents"], strict=True)
-    }
+    with reading(f"The history of {collection}"):
+        present = {
+            tuple(content): f"{int(n_obs):,} rows of {name} are in {collection} already"
+            for entry in history
+            if "contents" in entry
+            for name, n_obs, content in zip(entry["inputs"], entry["n_obs_each"], entry["contents"], strict=True)
+        }
     kept = []
     for number, (source, content) in enumerate(zip(request.sources, contents, strict=True)):
         repeat = present.get(tuple(content))
@@ -98,3 +101,12 @@ def new_inputs(
                 "Pass `if_present='skip'` to leave it out, or 'add' to add its rows once more."
             )
     return [request.sources[i] for i in kept], [contents[i] for i in kept]
+
+
+def describe_inputs(found: Survey, sources: Sequence[Source], contents: Sequence[list[int]]) -> dict[str, list[Any]]:
+    """Return what is recorded of the inputs that have rows, by which :func:`new_inputs` knows them again."""
+    return {
+        "inputs": [name_of(source) for source in found.sources],
+        "n_obs_each": [one.n_obs for one in found.inputs],
+        "contents": [contents[sources.index(source)] for source in found.sources],
+    }

@@ -13,6 +13,7 @@ from zarr.storage import MemoryStore
 
 from annbatch import DatasetCollection
 from annbatch.collection._runs.repeats import content_of
+from annbatch.errors import CorruptDataError
 
 from ..conftest import files, make_counts
 
@@ -50,6 +51,36 @@ def test_a_collection_in_a_store_knows_its_inputs(tmp_path: Path, write: Write) 
     with pytest.raises(ValueError, match=r"20 rows of .* are in .* already"):
         add(group, [path])
     assert add(group, [path], if_present="skip").n_obs == 20
+
+
+def test_a_folder_of_h5ad_files_knows_its_inputs(tmp_path: Path, write: Write) -> None:
+    one, other = write(make_counts(0, 20), "one.h5ad"), write(make_counts(1, 30), "other.h5ad")
+
+    def add_files(paths: list[str], **how: object) -> int:
+        collection = DatasetCollection(tmp_path / "files", is_collection_h5ad=True)
+        return collection.add_adatas(paths, progress=False, **how).n_obs  # type: ignore[arg-type]
+
+    assert add_files([one]) == 20
+    before = files(tmp_path / "files")
+    with pytest.raises(ValueError, match=r"20 rows of .*one\.h5ad are in .*files already"):
+        add_files([one, other])
+    assert files(tmp_path / "files") == before
+    assert add_files([one], if_present="skip") == 20
+    assert files(tmp_path / "files") == before
+    assert add_files([one, other], if_present="skip") == 50
+    assert add_files([one], if_present="add") == 70
+
+
+@pytest.mark.parametrize(
+    "record", ["{", "[1]", '{"contents": 1}', '{"contents": [[1, 2]], "inputs": [], "n_obs_each": []}']
+)
+def test_a_damaged_record_is_named(tmp_path: Path, write: Write, record: str) -> None:
+    collection = DatasetCollection(tmp_path / "files", is_collection_h5ad=True)
+    collection.add_adatas([write(make_counts(0, 20), "0.h5ad")], progress=False)
+    with h5py.File(tmp_path / "files" / "dataset_0.h5ad", "r+") as file:
+        file.attrs["annbatch"] = record
+    with pytest.raises(CorruptDataError, match=r"(dataset_0\.h5ad|The history of .*files) cannot be read"):
+        collection.add_adatas([write(make_counts(1, 20), "1.h5ad")], progress=False)
 
 
 def test_a_value_that_is_none(tmp_path: Path) -> None:
