@@ -35,6 +35,14 @@ class Runs:
         first = np.flatnonzero(np.concatenate([[len(rows) > 0], np.diff(rows) != 1]))
         return cls(rows[first], np.append(first, len(rows)))
 
+    @classmethod
+    def of_mask(cls, mask: np.ndarray) -> Runs:
+        """Return the rows of a boolean mask as runs, without a list of them."""
+        padded = np.zeros(len(mask) + 2, dtype=bool)
+        padded[1:-1] = mask
+        edges = np.flatnonzero(padded[1:] != padded[:-1])
+        return cls(edges[::2].copy(), np.append(0, np.cumsum(edges[1::2] - edges[::2])))
+
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
@@ -94,9 +102,11 @@ class RowSet:
             self._runs = Runs(np.array([start]), np.array([0, stop - start]))
         else:
             array = np.asarray(rows)
-            if array.dtype.kind == "b":
+            if array.dtype.kind == "b" and array.ndim == 1 and array.any():
                 self.n_obs = len(array)
-            self._runs = Runs.of(_ascending(array))
+                self._runs = Runs.of_mask(array)
+            else:
+                self._runs = Runs.of(_ascending(array))
         if n_obs is not None:
             self._check(n_obs)
 
@@ -209,14 +219,14 @@ def _range_of(rows: slice, n_obs: int | None) -> tuple[int, int]:
 
 
 def _ascending(array: np.ndarray) -> np.ndarray:
-    """Return the row numbers of a boolean mask or an array of row numbers, ascending."""
+    """Return row numbers, ascending; raise for anything that is neither these nor a mask of any rows."""
     if array.ndim != 1 or array.dtype.kind not in "biu":
         raise TypeError(
             "`mask` must be a slice, a boolean mask, or an array of row numbers, "
             f"got {array.ndim} dimensions of {array.dtype}."
         )
-    rows: np.ndarray = np.flatnonzero(array) if array.dtype.kind == "b" else np.sort(array.astype(np.int64))
-    if not len(rows):
+    rows: np.ndarray = np.sort(array.astype(np.int64))
+    if not len(rows) or array.dtype.kind == "b":
         raise ValueError(f"`mask` must name at least one row, got none of {len(array)}.")
     if rows[0] < 0:
         raise ValueError(f"`mask` must name rows by numbers from 0, got {rows[0]}.")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .._arguments import wrong_kind
+from ..errors import CorruptDataError
 from ._checks import check_positive, whole
 from ._row_set import RowSet
 from ._seeding import keyed_rng
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "annbatch.Split", 1
 _IN_NONE = 255  # number for rows that are in no part
+_MOST_ROWS = 1 << 30  # that a file may describe, as long runs of rows take next to nothing in it
 _NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
 
 
@@ -107,6 +109,8 @@ class Split(Mapping[str, RowSet]):
 
         An existing file is replaced once the new one is complete.
         """
+        if self.n_obs > _MOST_ROWS:
+            raise ValueError(f"A saved split must have at most {_MOST_ROWS:,} rows, got {self.n_obs:,}.")
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -132,18 +136,35 @@ class Split(Mapping[str, RowSet]):
         ------
         ValueError
             If the file is not such a file, or of a later version.
+        CorruptDataError
+            If it is damaged; no more memory is taken than its rows need.
         """
         try:
             content = json.loads(Path(path).read_text())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"`path` must be a file that `Split.save` wrote, got {path}, not JSON.") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"`path` must be a file that `Split.save` wrote, got {path}.")
-        if content["version"] != VERSION:
-            raise ValueError(f"{path} must be of format version {VERSION}, got {content['version']}.")
-        part_of = np.frombuffer(zlib.decompress(base64.b64decode(content["part_of"])), dtype=np.uint8)
-        groups = dict(content["groups"])
-        return cls(content["names"], part_of, groupby=content["groupby"], groups=groups)
+        if content.get("version") != VERSION:
+            raise ValueError(f"{path} must be of format version {VERSION}, got {content.get('version')}.")
+        try:
+            n_obs, names, groupby = whole(content["n_obs"], "n_obs"), content["names"], content["groupby"]
+            if not 0 < n_obs <= _MOST_ROWS:
+                raise ValueError(f"`n_obs` must be between 1 and {_MOST_ROWS:,}, got {n_obs:,}.")
+            inflate = zlib.decompressobj()
+            part_of = np.frombuffer(inflate.decompress(base64.b64decode(content["part_of"]), n_obs + 1), np.uint8)
+            if len(part_of) != n_obs or not inflate.eof:
+                raise ValueError(f"`part_of` must have {n_obs:,} rows, got {min(len(part_of), n_obs):,} or more.")
+            if not all(isinstance(name, str) for name in names) or len(names) >= _IN_NONE:
+                raise ValueError(f"`names` must be names of fewer than {_IN_NONE} parts, got {str(names)[:200]}.")
+            if part_of.max(initial=0, where=part_of != _IN_NONE) >= len(names):
+                raise ValueError(f"`part_of` must have numbers of the {len(names)} parts, got others.")
+            groups = dict(content["groups"])
+            if not {*groups.values()} <= {*names, None}:
+                raise ValueError("`groups` must have parts of the split, got others.")
+            return cls(names, part_of, groupby=groupby, groups=groups)
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            raise CorruptDataError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def split(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import tracemalloc
+import zlib
 
 import anndata as ad
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import DatasetCollection, Loader
+from annbatch.errors import CorruptDataError
 from annbatch.samplers import DistributedSampler, RandomSampler, Split, split
 
 THIRDS = {"train": 0.7, "valid": 0.2, "test": 0.1}
@@ -173,6 +177,45 @@ def test_files_that_hold_no_split_are_refused(tmp_path):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             Split.load(path)
+
+
+def _packed(part_of: bytes) -> str:
+    return base64.b64encode(zlib.compress(part_of)).decode()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"part_of": _packed(bytes(200_000_000))}, "`part_of` must have 100 rows, got 100 or more"),
+        ({"part_of": _packed(bytes(99))}, "`part_of` must have 100 rows, got 99 or more"),
+        ({"part_of": _packed(bytes(100))[:-8]}, "`part_of` must have 100 rows|padding"),
+        ({"part_of": _packed(bytes([0, 1, 7, 255] * 25))}, "`part_of` must have numbers of the 2 parts"),
+        ({"part_of": "AAAA"}, "error: Error -3 while decompressing"),
+        ({"part_of": None}, "TypeError"),
+        ({"n_obs": 3_000_000_000}, "`n_obs` must be between 1 and 1,073,741,824, got 3,000,000,000"),
+        ({"n_obs": 1e2}, "`n_obs` must be an integer"),
+        ({"names": ["a"] * 300}, "`names` must be names of fewer than 255 parts"),
+        ({"names": [1, 2]}, "`names` must be names"),
+        ({"groups": [["x", "other"]]}, "`groups` must have parts of the split"),
+        ({"groups": [[["x"], "train"]]}, "TypeError"),
+    ],
+)
+def test_a_damaged_split_is_refused_before_memory_is_taken(tmp_path, damage, message):
+    path = tmp_path / "split.json"
+    split(100, [0.5, 0.5], chunk_size=1).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    tracemalloc.start()
+    with pytest.raises(CorruptDataError, match=rf"split.json is damaged: .*({message})"):
+        Split.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_json_without_end_is_no_split(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"got .*deep\.json, not JSON"):
+        Split.load(tmp_path / "deep.json")
 
 
 @pytest.mark.parametrize(
