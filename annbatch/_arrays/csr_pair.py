@@ -184,7 +184,7 @@ class CsrPair:
         return partial(self._read_together, share, pieces, kernel, arguments)
 
     def _read_together(self, share: Share, pieces: Pieces, kernel: Kernel, arguments: tuple[Any, ...]) -> int:
-        from .._kernels.decode import DONE
+        from .._kernels.fetch import DONE
 
         data, indices, total = self._data, self._indices, 0
         assert isinstance(data, NativeArray)

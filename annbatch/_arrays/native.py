@@ -97,9 +97,8 @@ class NativeArray(StoredArray):
         if out.dtype != self.dtype and not kernels_cast(self.dtype, out.dtype):
             return self._fallback.jobs(pieces, out, n_jobs=n_jobs)
         stored, target = self.dtype, out
-        if out.dtype == self.dtype and self._limit < 0:  # copied as bits, by one kernel for all dtypes of a size
-            stored = np.dtype(f"u{self.dtype.itemsize}")
-            target = out.view(stored)
+        if out.dtype == self.dtype and self._limit < 0:  # copied as bytes, by one kernel for all dtypes
+            stored, target = np.dtype(np.uint8), out.view(np.uint8)
         return self.kernel_jobs(read_pieces, pieces.in_elements(self.layout.item), stored, target, n_jobs=n_jobs)
 
     def kernel_jobs(
@@ -163,10 +162,11 @@ class NativeArray(StoredArray):
         reads, located
             The stretches, and where their chunks lie, opened.
         stored
-            Dtype by which kernels know the values: the array's, or an integer of the same size.
+            Dtype by which kernels know the values: the array's, or uint8 to copy them as they are.
         scratch
             Name of the thread's memory to decode into: two arrays that are read together need two.
         """
+        from .._kernels.chunk_readers import ChunkDecoder, reader_address
         from .._kernels.contexts import NUMBERS, context
         from .._kernels.decode import StoredChunks
 
@@ -175,28 +175,33 @@ class NativeArray(StoredArray):
         codec = NUMBERS[codecs.compressor]
         longest = layout.chunk if codecs.whole else int((reads.stop - reads.start).max(initial=1))
         decoded = _scratch(scratch, longest * size + 256)
-        values = decoded.view(stored)
-        return StoredChunks(
+        decoder = ChunkDecoder(
+            reader=reader_address(whole=codecs.whole, rearranged=codecs.big_endian or codecs.transposed),
             codec=codec,
             context=context(codec),
             whole=codecs.whole,
             checksum=codecs.checksum,
             big_endian=codecs.big_endian,
             transposed=layout.chunk // layout.item if codecs.transposed else 0,
+            size=size,
+            chunk_bytes=layout.chunk * size,
+            encoded=_scratch("encoded", 0 if codecs.plain else located.largest + 64),
+            decoded=decoded,
+            stored_order=_scratch("stored order", longest * size) if codecs.transposed else decoded,
+        )
+        return StoredChunks(
+            decoder=decoder,
             fd=located.fd,
             offset=located.offset,
             nbytes=located.nbytes,
             chunk=layout.chunk,
             fill=self._fill,
-            encoded=_scratch("encoded", 0 if codecs.plain else located.largest + 64),
-            decoded=decoded,
-            stored_order=_scratch("stored order", longest * size).view(stored) if codecs.transposed else values,
-            values=values,
+            values=decoded.view(stored),
             limit=self._limit,
         )
 
     def _run(self, kernel: Kernel, reads: Reads, located: ChunkLocations, stored: np.dtype, *arguments: Any) -> int:
-        from .._kernels.decode import DONE
+        from .._kernels.fetch import DONE
 
         total = 0
         for some in reads.in_few_files(self.layout.per_file):

@@ -227,7 +227,7 @@ class RemoteChunks(ChunkLocations):
         selection
             Numbers of the reads to request.
         """
-        from .._kernels.decode import NOT_THE_CHUNK
+        from .._kernels.fetch import NOT_THE_CHUNK
 
         array, layout, nbytes = self._array, self._layout, self.nbytes
         begin, end = offset[selection], offset[selection] + nbytes[selection]

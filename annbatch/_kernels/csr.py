@@ -6,17 +6,18 @@ Only selected elements are ever copied out of it.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from .copy import LARGE, LONG, copy, fence
-from .decode import DONE, Fields, StoredChunks, read_values
+from .decode import Fields, StoredChunks, read_values
+from .fetch import DONE
 from .intrinsics import borrowed
+from .jit import inner, kernel
 from .lookup import find_selected
 from .normalize import normalize_row, scratch_like
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def add_dense(
     values: np.ndarray,
     indices: np.ndarray,
@@ -93,7 +94,7 @@ def add_dense(
         i += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def add_dense_rows(
     values: np.ndarray,
     indices: np.ndarray,
@@ -114,7 +115,7 @@ def add_dense_rows(
     fence()
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def keep_selected(
     values: np.ndarray,
     indices: np.ndarray,
@@ -166,7 +167,7 @@ def keep_selected(
         i += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def read_renumbered(
     array: StoredChunks, reads: Fields, pieces: Fields, columns: np.ndarray, out: np.ndarray
 ) -> tuple[int, int, int]:
@@ -193,7 +194,7 @@ def read_renumbered(
     return DONE, 0, total
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def read_both(
     data: StoredChunks, indices: StoredChunks, reads: Fields, r: int
 ) -> tuple[int, int, int, np.ndarray, np.ndarray]:
@@ -209,7 +210,7 @@ def read_both(
     return status, r, fetched + fetched_too, values, numbers
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def read_dense(
     data: StoredChunks,
     indices: StoredChunks,
@@ -241,7 +242,7 @@ def read_dense(
     return DONE, 0, total
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def read_selected(
     data: StoredChunks,
     indices: StoredChunks,
@@ -279,7 +280,7 @@ def read_selected(
     return DONE, 0, total
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def column_range(indices: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[int, int]:
     """Return the smallest and the largest of 0 and the column numbers of pieces."""
     lowest = highest = np.int64(0)
@@ -289,14 +290,14 @@ def column_range(indices: np.ndarray, start: np.ndarray, length: np.ndarray) -> 
     return int(lowest), int(highest)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def zero_rows(dest: np.ndarray, width: int, out: np.ndarray) -> None:
     """Zero the rows that begin at ``dest``: no stretch holds rows without elements."""
     for i in range(dest.size):
         out[dest[i] : dest[i] + width] = 0
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def longest(length: np.ndarray) -> int:
     """Return the largest length, 0 if there is none."""
     most = 0

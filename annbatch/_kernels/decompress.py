@@ -6,12 +6,12 @@ frame says about its size is compared with the chunk's before anything is decode
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numba import types
 
 from .clib import BLOSC, DEFLATE, function
 from .contexts import GZIP, ZLIB, ZSTD
+from .jit import inner
 
 _BLOCK_BYTES = 128 << 10
 """Most bytes of a block of zstd."""
@@ -36,7 +36,7 @@ _gzip = function(
 )
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def decompress(
     codec: int, context: int, source: np.ndarray, n_bytes: int, stop: int, chunk_bytes: int, out: np.ndarray
 ) -> bool:
@@ -79,7 +79,7 @@ def decompress(
     return _lz4_part(at + np.uint64(4), to, size, np.int32(stop), room) >= stop
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def _decompress_zstd(
     context: int, source: np.ndarray, n_bytes: int, stop: int, chunk_bytes: int, out: np.ndarray
 ) -> bool:
@@ -104,7 +104,7 @@ def _decompress_zstd(
     return True
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def _decompress_gzip(context: int, source: np.ndarray, n_bytes: int, chunk_bytes: int, out: np.ndarray) -> bool:
     """Decode the members of a gzip file, one after the other."""
     at, to, working = np.uint64(source.ctypes.data), np.uint64(out.ctypes.data), np.uint64(context)

@@ -21,13 +21,13 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-import numba as nb
 import numpy as np
 from numba import types
 
 from .._runtime.buffers import allocate_aligned
 from .blosc_header import HEADER, LZ4, SHUFFLED, STORED, UNSPLIT, VERSION
 from .clib import BLOSC
+from .jit import kernel
 
 if TYPE_CHECKING:
     from typing import Any
@@ -57,7 +57,7 @@ if BLOSC is not None and not _AVAILABLE:
 _local = threading.local()
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def encode_chunk(
     chunk: np.ndarray, typesize: int, block_size: int, hc_state: np.ndarray, shuffled: np.ndarray, out: np.ndarray
 ) -> int:

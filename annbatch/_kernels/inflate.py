@@ -10,17 +10,17 @@ import os
 import threading
 import zlib
 
-import numba as nb
 import numpy as np
 
 from .clib import DEFLATE, pread
 from .contexts import ZLIB, context
 from .decompress import decompress
+from .jit import kernel
 
 _local = threading.local()
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _inflate_chunks(
     file: int, offsets: np.ndarray, sizes: np.ndarray, decompressor: int, raw: np.ndarray, out: np.ndarray
 ) -> int:

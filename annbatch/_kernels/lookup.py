@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from .jit import kernel
 
-@nb.njit(nogil=True, cache=True)
+
+@kernel
 def find_selected(indices: np.ndarray, selected: np.ndarray, positions: np.ndarray) -> int:
     """Find the elements of a row whose columns are selected.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba as nb
+from .jit import kernel
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def narrow_floats(
     values: np.ndarray, bits: np.ndarray, low: np.floating, high: np.floating, zero: np.floating, out: np.ndarray
 ) -> bool:

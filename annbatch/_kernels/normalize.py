@@ -8,6 +8,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from .jit import inner, kernel
+
 _COUNTS = 32
 """log1p of each count below it is computed once per row: it takes some 10 ns, and most counts of a cell are small."""
 
@@ -21,7 +23,7 @@ def row_total(row: np.ndarray) -> float:
     return total
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def normalize_row(row: np.ndarray, target_sum: float, log_of_count: np.ndarray) -> None:
     """Replace each value by ``log1p(value * target_sum / total)``, in float64, rounded once.
 
@@ -48,13 +50,13 @@ def normalize_row(row: np.ndarray, target_sum: float, log_of_count: np.ndarray) 
             row[j] = np.log1p(value * scale)
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def scratch_like(row: np.ndarray) -> np.ndarray:
     """Return scratch memory for :func:`normalize_row`."""
     return np.empty(_COUNTS, row.dtype)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def normalize_rows(values: np.ndarray, edges: np.ndarray, target_sum: float) -> None:
     """Call :func:`normalize_row` for each row ``values[edges[i]:edges[i + 1]]``."""
     log_of_count = scratch_like(values)

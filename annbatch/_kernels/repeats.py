@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from .jit import inner, kernel
 
-@nb.njit(nogil=True, cache=True)
+
+@inner
 def _ascends(row: np.ndarray) -> bool:
     wrong = False  # no branch, so that it vectorizes
     for j in range(1, row.size):
@@ -14,7 +15,7 @@ def _ascends(row: np.ndarray) -> bool:
     return not wrong
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def add_repeats(indices: np.ndarray, indptr: np.ndarray, n_columns: int, values: np.ndarray | None) -> bool:
     """Add up the values of a column that a row repeats, in place: the first becomes the sum, the others 0.
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba as nb
-
 from .copy import LARGE, LONG, copy, fence, prefetch
 from .intrinsics import borrowed
+from .jit import kernel
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def scatter(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray, out: np.ndarray) -> None:
     """Copy ``source[start:start + length]`` to ``out[dest:dest + length]`` for each piece, casting.
 
@@ -39,7 +38,7 @@ def scatter(source: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.
     fence()
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def fill_indptr(length: np.ndarray, edges: np.ndarray, batch: np.ndarray, out: np.ndarray) -> None:
     """Write the ``indptr`` of each batch, which starts at 0.
 
@@ -63,7 +62,7 @@ def fill_indptr(length: np.ndarray, edges: np.ndarray, batch: np.ndarray, out: n
             to[i - edges[b] + 1] = total
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def pad(batch: np.ndarray, filled: np.ndarray, capacity: np.ndarray, value: int, out: np.ndarray) -> None:
     """Fill each batch from ``filled`` to ``capacity`` with ``value``."""
     for b in range(filled.size):
@@ -71,7 +70,7 @@ def pad(batch: np.ndarray, filled: np.ndarray, capacity: np.ndarray, value: int,
             out[j] = value
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def densify(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, out: np.ndarray) -> None:
     """Add a CSR matrix to a dense one; columns that a row repeats add up.
 

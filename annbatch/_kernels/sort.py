@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba import types
 
 from .intrinsics import intrinsic
+from .jit import inner, kernel
 
 
 @intrinsic
@@ -22,7 +22,7 @@ def lowest_bit(typing: Any, bits: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def sort_rows(begin: np.ndarray, count: np.ndarray, n_columns: int, values: np.ndarray, indices: np.ndarray) -> None:
     """Sort the elements of each row in place; the sort is stable.
 
@@ -47,7 +47,7 @@ def sort_rows(begin: np.ndarray, count: np.ndarray, n_columns: int, values: np.n
             row[:], at[:] = row[order], at[order]
 
 
-@nb.njit(nogil=True, cache=True)
+@inner
 def _sort_by_slot(values: np.ndarray, indices: np.ndarray, seen: np.ndarray, slot: np.ndarray) -> bool:
     """Sort a row unless it names a column twice, and return whether it did; ``seen``, a bit per column, is zeroed."""
     one, last, by_word = np.uint64(1), np.uint64(63), np.uint64(6)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from .jit import kernel
 
-@nb.njit(nogil=True, cache=True)
+
+@kernel
 def transpose(
     indices: np.ndarray,
     data: np.ndarray,

@@ -106,6 +106,19 @@ def test_every_dtype_comes_back_bit_for_bit(tmp_path: Path, dtype: str) -> None:
     assert out.tobytes() == expected(values, [3, 600, 5_000], [100, 2_000, 2_000]).tobytes()
 
 
+def test_values_are_copied_as_bytes_by_one_kernel(tmp_path: Path) -> None:
+    def read_dtype(dtype: str) -> None:
+        values = np.arange(100).astype(dtype)
+        array = store(tmp_path / f"{dtype}.zarr", values, chunk=10, shard=None, compressors=None)
+        np.testing.assert_array_equal(read(native(array), [3, 50], [20, 50]), expected(values, [3, 50], [20, 50]))
+
+    read_dtype("uint8")
+    compiled = len(read_pieces.signatures)  # type: ignore[attr-defined]
+    for dtype in ("bool", "uint16", "int32", "float32", "float64", "float16"):
+        read_dtype(dtype)
+    assert len(read_pieces.signatures) == compiled  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("target", ["float32", "float64", "int32", "float16", "complex64"])
 def test_values_are_cast_on_the_way(tmp_path: Path, target: str) -> None:
     values = np.arange(5_000, dtype="uint16")
