@@ -1,15 +1,18 @@
-"""Sparse rows on the host, before an adapter passes them to a framework: a batch, or a whole window."""
+"""Sparse rows on the host, before an adapter passes them to a framework; and single rows of a batch, after it did."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._runtime.buffers import allocate_aligned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from scipy.sparse import csr_matrix
 
@@ -109,6 +112,56 @@ def _empty_matrix(shape: tuple[int, int], dtype: np.dtype) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     return csr_matrix(shape, dtype=dtype)
+
+
+def split_rows(batch: Mapping[str, Any], n_rows: int, dense: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """Return the rows of a batch one by one, as map-style datasets yield them.
+
+    Parameters
+    ----------
+    batch
+        Batch of a loader.
+    n_rows
+        Number of its rows.
+    dense
+        Function that returns an array of an adapter's framework as a dense one.
+
+    Returns
+    -------
+    list of dict
+        Each like the batch, with arrays that lack their first axis, so that they can be stacked. Data frames are dicts
+        of one value per column; what the batch has not, and ``var``, are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from annbatch import Loader
+    >>> from annbatch.batch import split_rows
+    >>> batch = Loader(return_index=True).add_dataset(np.arange(6).reshape(3, 2)).take([2, 0])
+    >>> split_rows(batch, 2, dense=np.asarray)[0]
+    {'X': array([4, 5]), 'index': np.int64(2)}
+    """
+    columns = _of_rows(batch, dense)
+    return [_at(columns, number) for number in range(n_rows)]
+
+
+def _of_rows(batch: Mapping[str, Any], dense: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return the parts of a batch that have one item per row."""
+    parts = {key: value for key, value in batch.items() if value is not None and key != "var"}
+    modalities = {name: _of_rows(part, dense) for name, part in parts.pop("mod", {}).items()}
+    return {key: _column(value, dense) for key, value in parts.items()} | ({"mod": modalities} if modalities else {})
+
+
+def _column(value: Any, dense: Callable[[Any], Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _column(one, dense) for name, one in value.items()}
+    if hasattr(value, "columns"):  # a data frame
+        return {name: value[name].array for name in value.columns}
+    return dense(value)
+
+
+def _at(value: Any, number: int) -> Any:
+    return {name: _at(one, number) for name, one in value.items()} if isinstance(value, dict) else value[number]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ._loading.progress import Progress, read_state, write_state
 from ._loading.resources import Reading
 from ._loading.selection import Selection
 from ._loading.stats import LoaderStats as LoaderStats
+from ._loading.take import taken
 from ._plan.position import Position
 from ._remote.loader_stores import RemoteStores
 from ._sizes import parse_size
@@ -32,6 +33,8 @@ from .transforms import check_transform
 if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    from numpy.typing import ArrayLike
 
     from .abc import Adapter
     from .samplers._base import Sampler
@@ -304,6 +307,36 @@ class Loader(AddsDatasets):
                 progress.finish()
             yield batch
         progress.finish()
+
+    def take(self, rows: ArrayLike) -> LoaderOutput:
+        """Return rows as one batch, in the given order: the same form of batch as an iteration yields.
+
+        Any thread may call it, also during an iteration, whose position stays as it is. Reading many rows at once is
+        faster than one call per row.
+
+        Parameters
+        ----------
+        rows
+            Row numbers as in ``index`` of a batch: any of them, in any order, repeated or not, whichever rows the
+            sampler chooses.
+
+        Raises
+        ------
+        TypeError
+            If ``rows`` is not a one-dimensional array of integers.
+        ValueError
+            If the loader has no such row; negative numbers do not count from the end.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from annbatch import Loader
+        >>> loader = Loader().add_dataset(np.arange(20).reshape(10, 2))
+        >>> loader.take([7, 2, 7])["X"].tolist()
+        [[14, 15], [4, 5], [14, 15]]
+        """
+        (batch,) = taken(rows, self._datasets, self._delivery, self._reading)
+        return batch
 
     def close(self) -> None:
         """Stop open iterations and all threads. Batches stay valid; a later iteration starts threads again.

@@ -203,6 +203,17 @@ def panel(setup: Setup) -> Cases:
     yield Case("panel", "gene panel", (whole, some), whole.name)
 
 
+def take(setup: Setup) -> Cases:
+    """Compare windows of rows that ``Loader.take`` reads with those that an iteration reads ahead."""
+    for chunk_size in dict.fromkeys((_middle(setup), setup.chunk_sizes[-1])):
+        contenders = tuple(
+            setup.sparse("this_package", f"{how}, {store} store", store, chunk_size, obs=False, take=how == "taken")
+            for store in _layouts(setup)
+            for how in ("iterated", "taken")
+        )
+        yield Case("take", f"windows of chunks of {chunk_size}", contenders, contenders[0].name)
+
+
 def threads(setup: Setup) -> Cases:
     """Compare loaders on one core."""
     if not hasattr(os, "sched_setaffinity"):
@@ -306,6 +317,7 @@ SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "small": small_batches,
     "dense": dense,
     "panel": panel,
+    "take": take,
     "threads": threads,
     "cold": cold,
     "training": training,

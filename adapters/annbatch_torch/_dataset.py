@@ -1,4 +1,4 @@
-"""Wrap a loader as a dataset for ``torch.utils.data.DataLoader``."""
+"""Wrap a loader as a dataset for ``torch.utils.data.DataLoader``: of batches, or of rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ._adapter import require_torch
 
 if TYPE_CHECKING:
-    from torch.utils.data import IterableDataset
+    from torch.utils.data import Dataset, IterableDataset
 
     from annbatch import Loader
     from annbatch.loader import Mix
@@ -52,3 +52,42 @@ def as_iterable_dataset(loader: Loader | Mix) -> IterableDataset[Any]:
     from ._loader_dataset import LoaderDataset
 
     return LoaderDataset(loader)
+
+
+def as_map_dataset(loader: Loader) -> Dataset[Any]:
+    """Return the rows of a loader as a map-style dataset, for samplers of PyTorch.
+
+    The sampler of the ``DataLoader`` decides which rows make a batch, and the loader's own has no effect. With
+    ``batch_size=n`` the ``DataLoader`` yields batches of the loader's form, each read at once by
+    :meth:`annbatch.Loader.take`; it reads nothing ahead unless it has workers. Spawn them, do not fork
+    (``multiprocessing_context="spawn"``).
+
+    Parameters
+    ----------
+    loader
+        Loader with ``to="torch"``.
+
+    Returns
+    -------
+    torch.utils.data.Dataset
+        ``dataset[i]`` is row ``i`` alone: a dict like a batch, of dense arrays without their first axis and of one
+        value per column of ``obs``; ``dataset[[i, j]]`` is a batch. The attribute ``loader`` is the loader itself.
+
+    Raises
+    ------
+    annbatch.errors.MissingDependencyError
+        If PyTorch is not installed.
+
+    Examples
+    --------
+    ::
+
+        dataset = as_map_dataset(Loader(to="torch").use_collection(collection))
+        sampler = torch.utils.data.WeightedRandomSampler(weights, num_samples=100_000)
+        for batch in torch.utils.data.DataLoader(dataset, batch_size=4096, sampler=sampler):
+            step(batch["X"])
+    """
+    require_torch()
+    from ._map_dataset import RowDataset
+
+    return RowDataset(loader)

@@ -14,12 +14,12 @@ from .stats import warn_of_read_amplification
 from .window import WindowPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from .._elements.element import ElementPlan
     from .._plan.position import Position
     from ..samplers._base import Sampler
-    from ..types import LoaderOutput
+    from ..types import LoaderOutput, LoadRequest
     from .datasets import Datasets
     from .delivery import Delivery
     from .read_ahead import ReadAhead
@@ -65,46 +65,59 @@ class Epoch:
         ValueError
             If there are no rows, the sampler cannot sample from that many, or an element cannot have its form.
         """
-        n_obs = self.datasets.n_obs
-        if n_obs < 1:
-            raise ValueError(
-                f"The loader must have rows to iterate over, got {self.datasets.count} datasets with none."
-            )
-        self.sampler.validate(n_obs)
+        check_rows(self.datasets)
+        self.sampler.validate(self.datasets.n_obs)
         self.datasets.elements()
 
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
-        """Yield the batches, with windows read ahead within ``budget`` bytes."""
-        windows = reading.windows(self._plans(reading.log), budget=budget)
-        log, annotations = reading.log, VarTables(self.datasets.var, self.datasets.modality_vars)
-        try:
-            while (window := _next(windows, reading)) is not None:
-                reading.warned = reading.warned or warn_of_read_amplification(self.datasets.sources())
-                for batch, output in enumerate(self.delivery.batches(window, annotations)):
-                    log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))
-                    yield output
-        finally:
-            reading.end(windows)
+        """Return the batches, with windows read ahead within ``budget`` bytes."""
+        return read_batches(self._requests(), self.datasets, self.delivery, reading, budget=budget)
 
-    def _plans(self, log: WorkLog) -> Generator[WindowPlan, None, None]:
-        """Plan the windows. Runs on the planning thread, ahead of the user."""
-        datasets, n_obs = self.datasets, self.datasets.n_obs
-        elements, tables, starts = datasets.elements(), datasets.tables(), datasets.starts
-        presence = {key: datasets.presence(key) for key in (*elements, *tables)}
+    def _requests(self) -> Generator[LoadRequest, None, None]:
+        """Yield the requests of the windows. Runs on the planning thread, ahead of the user."""
         self.sampler.set_epoch(self.position.epoch)
-        requests = self.sampler.sample(n_obs, position=self.position, worker=self.worker)
-        for number, request in enumerate(requests):
-            rows = plan_window(request, n_obs)
-            shares = rows_by_dataset(rows.rows, starts)
-            of = {key: shares if there is None else there.shares(shares) for key, there in presence.items()}
-            plans: dict[str, ElementPlan] = {key: element.plan(rows, of[key]) for key, element in elements.items()}
-            gather = {
-                key: partial(self.delivery.gather, table, of[key], len(rows.rows)) for key, table in tables.items()
-            }
-            masks = {mask_key(key): of[key] for key, there in presence.items() if there is not None}
-            plans |= {key: MaskPlan.of(rows, held) for key, held in masks.items()}
-            log.planned()
-            yield WindowPlan(number, rows, plans, gather)
+        yield from self.sampler.sample(self.datasets.n_obs, position=self.position, worker=self.worker)
+
+
+def check_rows(datasets: Datasets) -> None:
+    """Raise ``ValueError`` if there are no rows."""
+    if datasets.n_obs < 1:
+        raise ValueError(f"The loader must have rows to iterate over, got {datasets.count} datasets with none.")
+
+
+def read_batches(
+    requests: Iterator[LoadRequest], datasets: Datasets, delivery: Delivery, reading: Reading, *, budget: int
+) -> Generator[LoaderOutput, None, None]:
+    """Yield the batches of requests, one window per request, with windows read ahead within ``budget`` bytes."""
+    windows = reading.windows(_plans(requests, datasets, delivery, reading.log), budget=budget)
+    log, annotations = reading.log, VarTables(datasets.var, datasets.modality_vars)
+    try:
+        while (window := _next(windows, reading)) is not None:
+            reading.warned = reading.warned or warn_of_read_amplification(datasets.sources())
+            for batch, output in enumerate(delivery.batches(window, annotations)):
+                log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))
+                yield output
+    finally:
+        reading.end(windows)
+
+
+def _plans(
+    requests: Iterator[LoadRequest], datasets: Datasets, delivery: Delivery, log: WorkLog
+) -> Generator[WindowPlan, None, None]:
+    """Plan the windows."""
+    n_obs, starts = datasets.n_obs, datasets.starts
+    elements, tables = datasets.elements(), datasets.tables()
+    presence = {key: datasets.presence(key) for key in (*elements, *tables)}
+    for number, request in enumerate(requests):
+        rows = plan_window(request, n_obs)
+        shares = rows_by_dataset(rows.rows, starts)
+        of = {key: shares if there is None else there.shares(shares) for key, there in presence.items()}
+        plans: dict[str, ElementPlan] = {key: element.plan(rows, of[key]) for key, element in elements.items()}
+        gather = {key: partial(delivery.gather, table, of[key], len(rows.rows)) for key, table in tables.items()}
+        masks = {mask_key(key): of[key] for key, there in presence.items() if there is not None}
+        plans |= {key: MaskPlan.of(rows, held) for key, held in masks.items()}
+        log.planned()
+        yield WindowPlan(number, rows, plans, gather)
 
 
 def _next(windows: ReadAhead[WindowPlan, LoadedWindow], reading: Reading) -> LoadedWindow | None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from .._runtime.buffers import BufferPool, allocate_aligned
+from .._runtime.fork import fork_safe_lock
 from .._runtime.threads import check_process, usable_cores
 from .read_ahead import ReadAhead
 from .stats import WorkLog
@@ -46,6 +47,7 @@ class Reading:
         self._pool = BufferPool(allocate or allocate_aligned)
         self._threads: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self._open: weakref.WeakSet[ReadAhead[WindowPlan, LoadedWindow]] = weakref.WeakSet()
+        self._lock = fork_safe_lock(reentrant=True)  # an iteration may be collected, and end, on the thread that has it
         self.log = WorkLog()
         self.warned = False
 
@@ -69,22 +71,24 @@ class Reading:
 
         Call :meth:`end` with them when they are no longer needed.
         """
-        workers, planner = self._start_threads()
         n_workers = usable_cores()
 
         def begin(plan: WindowPlan) -> LoadedWindow:
             return begin_window(plan, pool=self._pool, workers=workers, n_workers=n_workers, log=self.log)
 
-        windows = ReadAhead(plans, begin, planner=planner, budget=budget)
-        self._open.add(windows)
+        with self._lock:
+            workers, planner = self._start_threads()
+            windows = ReadAhead(plans, begin, planner=planner, budget=budget)
+            self._open.add(windows)
         return windows
 
     def end(self, windows: ReadAhead[WindowPlan, LoadedWindow]) -> None:
         """Stop reading these windows."""
         windows.close()
-        self._open.discard(windows)
-        if not self.is_open:
-            self._remote.cancel()
+        with self._lock:  # the requests of one that begins meanwhile come later, and are not cancelled
+            self._open.discard(windows)
+            if not self.is_open:
+                self._remote.cancel()
 
     def close(self) -> None:
         """Stop open iterations and all threads; a later iteration starts threads again.

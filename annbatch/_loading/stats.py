@@ -50,7 +50,7 @@ class LoaderStats:
 
 
 class WorkLog:
-    """Counts reads, waits and batches. The methods that reading threads call are thread-safe."""
+    """Counts reads, waits and batches. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = fork_safe_lock()
@@ -84,12 +84,14 @@ class WorkLog:
 
     def waited(self, seconds: float) -> None:
         """Count time that the user waited."""
-        self._wait_seconds += seconds
+        with self._lock:
+            self._wait_seconds += seconds
 
     def handed_over(self, n_rows: int) -> None:
         """Count a batch."""
-        self._rows += n_rows
-        self._batches += 1
+        with self._lock:
+            self._rows += n_rows
+            self._batches += 1
 
     def stats(self, *, peak_buffer_bytes: int, requests: int, bytes_received: int) -> LoaderStats:
         """Return the counts so far, with those that are kept elsewhere."""

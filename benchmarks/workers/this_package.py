@@ -16,6 +16,10 @@ def open_task(task):
     if task["kind"] == "convert":
         return lambda: _convert(task)
     loader = _open_loader(task)
+    if task.get("take"):
+        requests = loader.batch_sampler.sample(loader.n_obs)
+        windows = [np.concatenate([np.r_[rows] for rows in request["requests"]]) for request in requests]
+        return lambda: sum(loader.take(rows)["X"].shape[0] for rows in windows)
     step = task.get("step_seconds", 0.0)
 
     def sample():

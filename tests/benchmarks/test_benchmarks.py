@@ -36,6 +36,7 @@ def test_everything_was_measured_and_nothing_failed(result: dict[str, Any]) -> N
         "small batches",
         "dense",
         "panel",
+        "take",
         "training",
         "conversion",
         "memory",
