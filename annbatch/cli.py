@@ -123,6 +123,7 @@ def _open_anndata(place: Path | str) -> Any:
     import h5py
     import zarr
 
+    from ._format.attributes import refuse_unfinished
     from ._remote.open import open_group
 
     try:
@@ -132,6 +133,7 @@ def _open_anndata(place: Path | str) -> Any:
             group = open_group(place)
     except OSError:
         return None
+    refuse_unfinished(group)
     return group if "obs" in group and "var" in group else None
 
 
@@ -157,7 +159,13 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.out.exists():
         raise StoreError(f"{arguments.out} exists already: remove it, or choose another name.")
     adata = DatasetCollection(arguments.store, mode="r").to_adata(arguments.dataset)
-    adata.write_h5ad(arguments.out)
+    fresh = arguments.out.with_name(f".{arguments.out.name}.new")  # a command that is killed leaves no half file
+    fresh.unlink(missing_ok=True)
+    try:
+        adata.write_h5ad(fresh)
+        fresh.rename(arguments.out)
+    finally:
+        fresh.unlink(missing_ok=True)
     print(f"{arguments.out}: {adata.n_obs:,} rows x {adata.n_vars:,} variables")
 
 

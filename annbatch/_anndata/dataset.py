@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
-from .._format.attributes import encoding_of, where
+from .._format.attributes import encoding_of, refuse_unfinished, where
 from ..errors import CorruptDataError, reading
 from .containers import AnnDataObject, BareMatrix, MuDataObject, StoredAnnData
 from .frames import stored_frame
@@ -84,6 +84,7 @@ def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
 
 def stored_dataset(group: Any) -> Dataset:
     """Return the dataset of a stored AnnData or MuData group."""
+    refuse_unfinished(group)
     with reading(where(group)):
         is_multimodal = encoding_of(group) == "MuData" or "mod" in group
     return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,6 +16,11 @@ COMPLETE_ATTRIBUTE = "annbatch-complete"
 
 DTYPE_ATTRIBUTE = "annbatch-dtype"
 """On an array or CSR group whose values were narrowed for storage: name of their original dtype, e.g. "float32"."""
+
+
+UNFINISHED_ENCODING = {"encoding-type": "annbatch-unfinished", "encoding-version": "0.1.0"}
+"""Attributes of an AnnData group while :func:`annbatch.write_sharded` writes it. anndata refuses an encoding that it
+does not know; without any it would read what is there."""
 
 
 def text(value: Any) -> Any:
@@ -33,6 +40,15 @@ def encoding_of(element: Any) -> str:
     if "h5sparse_format" in element.attrs:  # before anndata 0.7
         return f"{text(element.attrs['h5sparse_format'])}_matrix"
     return str(text(element.attrs.get("encoding-type", "")))
+
+
+def refuse_unfinished(group: Any) -> None:
+    """Raise :class:`StoreError` if the writer of a group was interrupted."""
+    if encoding_of(group) == UNFINISHED_ENCODING["encoding-type"]:
+        raise StoreError(
+            f"{where(group)} must be complete, and is being written, or its writer was interrupted: call "
+            "`annbatch.write_sharded` again."
+        )
 
 
 def sparse_shape(group: Any) -> tuple[int, ...]:

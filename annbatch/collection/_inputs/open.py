@@ -22,7 +22,7 @@ from ..._anndata.frames import MemoryFrame, in_memory, read_var, stored_frame
 from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
-from ..._format.attributes import encoding_of, original_dtype
+from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished
 from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
 from .annotations import Annotations
@@ -167,6 +167,7 @@ def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
 
 def _refuse_others(group: Group, name: str) -> None:
     """Raise unless a group holds an AnnData object; a MuData has `obs` and `var`, too."""
+    refuse_unfinished(group)
     with reading(name):
         found = sorted(group.keys())
         modalities = sorted(group["mod"].keys()) if "mod" in found else None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import zarr
-from zarr.storage import LocalStore
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore, StorePath
 
 from ..._arguments import wrong_kind
+from ..._format.attributes import UNFINISHED_ENCODING
 from .._array_format import Format
 from .._inputs.open import from_anndata
 from .._schema.schema import describe, settle
@@ -35,6 +39,9 @@ def write_sharded(
     layout: Layout = "compact",
 ) -> None:
     """Write an AnnData object with sharded arrays. Rows keep their order, and values their dtypes.
+
+    If the call is interrupted, ``Loader``, ``add_adatas`` and anndata refuse to read the group; the same call, made
+    again, writes all of it.
 
     Parameters
     ----------
@@ -61,7 +68,7 @@ def write_sharded(
     annotations = found.annotations()
     described = describe(found, annotations)
     rows = Survey([found.name], [described], settle([described], annotations), None)
-    into = zarr.open_group(group.store, path=_path(group, key), mode="w", zarr_format=3)
+    into = _emptied(StorePath(group.store, _path(group, key)))
     folder = Path(into.store.root) / into.path if isinstance(into.store, LocalStore) else None
 
     job = ShuffleJob(
@@ -69,6 +76,15 @@ def write_sharded(
     )
     others = {"obsp": dict(adata.obsp)} | ({} if adata.raw is None else {"raw": adata.raw})
     write_dataset(job, Streamed(job), 0, Target(into, folder, others=others), report=lambda _: None)
+
+
+def _emptied(path: StorePath) -> zarr.Group:
+    """Return an empty group that is marked as unfinished, from before anything in it is deleted."""
+    marked = {"attributes": UNFINISHED_ENCODING, "zarr_format": 3, "node_type": "group"}
+    sync((path / "zarr.json").set(default_buffer_prototype().buffer.from_bytes(json.dumps(marked).encode())))
+    return zarr.create_group(
+        path.store, path=path.path, overwrite=True, attributes=dict(UNFINISHED_ENCODING), zarr_format=3
+    )
 
 
 def _check_kinds(group: Any, adata: Any) -> None:

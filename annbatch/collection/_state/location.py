@@ -16,6 +16,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
+from ..._format.attributes import refuse_unfinished
 from ..._remote.loader_stores import in_remote_store
 from ..._remote.urls import SCHEMES, is_url, without_secrets
 from ...errors import CorruptDataError, NotACollectionError, reading
@@ -188,6 +189,7 @@ class Location:
                 ) from error
         if not isinstance(dataset, zarr.Group):
             raise CorruptDataError(f"{name} of {self} must be a group, got an array.")
+        refuse_unfinished(dataset)
         return dataset
 
     def dataset_names(self) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from annbatch import DatasetCollection
-from annbatch.cli import main
+from annbatch.cli import INTERRUPTED, main
 
 
 @pytest.fixture
@@ -52,3 +52,11 @@ def test_other_readers_see_the_dtypes_of_the_inputs_if_nothing_is_narrowed(cells
     assert_equal(ad.read_zarr(tmp_path / "store" / "dataset_0"), cells)
     collection.reshuffle(np.random.default_rng(0), progress=False)
     assert next(iter(collection))["X/data"].dtype == np.float32
+
+
+def test_an_export_that_is_interrupted_leaves_no_file(tmp_path, cells, before_step):
+    DatasetCollection(tmp_path / "store").add_adatas([tmp_path / "cells.h5ad"], progress=False)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    before_step("os.rename", ".out.h5ad.new")
+    assert main(["export", str(tmp_path / "store"), str(tmp_path / "out.h5ad")]) == INTERRUPTED
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

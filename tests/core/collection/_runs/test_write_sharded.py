@@ -1,5 +1,7 @@
 """One AnnData object, written without shuffling."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
@@ -7,9 +9,11 @@ import numpy as np
 import pytest
 import zarr
 
-from annbatch import write_sharded
+from annbatch import DatasetCollection, Loader, write_sharded
+from annbatch.cli import main
+from annbatch.errors import StoreError
 
-from ..conftest import dense, make_cells, values
+from ..conftest import dense, files, make_cells, make_counts, values
 
 
 def assert_same(one: ad.AnnData, other: ad.AnnData) -> None:
@@ -65,3 +69,71 @@ def test_zarr_2_is_refused(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=2)
     with pytest.raises(ValueError, match="`group` must be of zarr format 3, got 2"):
         write_sharded(group, make_cells(0, 3))
+
+
+class _InterruptedError(Exception):
+    """Stands for the end of the process; a KeyboardInterrupt would end zarr's thread, too."""
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part:UserWarning")  # what it is is not asked
+def test_a_call_that_was_interrupted_leaves_nothing_that_can_be_read(
+    tmp_path: Path, before_step: Callable[..., None]
+) -> None:
+    cells, store = make_counts(0, 20), tmp_path / "c.zarr"
+    cells.raw = cells.copy()
+    cells.obsp["near"] = np.eye(20)
+    write_sharded(zarr.open_group(tmp_path / "calm.zarr", mode="w", zarr_format=3), cells)
+    former = make_counts(1, 30)
+    former.raw = former.copy()
+    write_sharded(zarr.open_group(tmp_path / "former.zarr", mode="w", zarr_format=3), former)
+    zarr.consolidate_metadata(tmp_path / "former.zarr")
+    n_steps = 0
+
+    def interrupt() -> None:
+        raise _InterruptedError
+
+    def interrupt_at(step: int) -> None:
+        def act() -> None:
+            nonlocal n_steps, step
+            n_steps, step = n_steps + 1, step - 1
+            if step < 0:
+                interrupt()
+            before_step("os.rename", ".partial", act)
+
+        before_step("os.rename", ".partial", act)
+
+    shutil.copytree(tmp_path / "former.zarr", store)
+    interrupt_at(1000)
+    write_sharded(zarr.open_group(store, mode="a", zarr_format=3), cells)
+    assert files(store) == files(tmp_path / "calm.zarr")
+    for step in (None, 2, n_steps - 1):
+        shutil.rmtree(store)
+        shutil.copytree(tmp_path / "former.zarr", store)
+        group = zarr.open_group(store, mode="a", zarr_format=3)
+        if step is None:
+            before_step("shutil.rmtree", "c.zarr", interrupt)
+        else:
+            interrupt_at(step)
+        with pytest.raises(_InterruptedError):
+            write_sharded(group, cells)
+        group = zarr.open_group(store, mode="r")
+        with pytest.raises(StoreError, match=r"c\.zarr must be complete, .*call `annbatch.write_sharded` again"):
+            Loader().add_adata(group)
+        with pytest.raises(StoreError, match=r"c\.zarr must be complete"):
+            DatasetCollection(tmp_path / "other.zarr").add_adatas([store], progress=False)
+        with pytest.raises(ad._io.specs.registry.IORegistryError):
+            ad.io.read_elem(group)
+        write_sharded(zarr.open_group(store, mode="a", zarr_format=3), cells)
+        assert files(store) == files(tmp_path / "calm.zarr")
+
+
+def test_an_unfinished_dataset_of_a_collection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3)
+    write_sharded(root, make_counts(0, 20), key="dataset_0")
+    root.update_attributes({"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"})
+    assert DatasetCollection(tmp_path / "c.zarr", mode="r").n_obs == 20
+    root["dataset_0"].update_attributes({"encoding-type": "annbatch-unfinished"})
+    with pytest.raises(StoreError, match=r"`dataset_0` of .*c\.zarr must be complete"):
+        Loader().use_collection(DatasetCollection(tmp_path / "c.zarr", mode="r"))
+    assert main(["info", str(tmp_path / "c.zarr" / "dataset_0")]) == 1
+    assert "dataset_0 must be complete" in capsys.readouterr().err
