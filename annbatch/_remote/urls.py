@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDependencyError
+from .hugging_face import FORMS, hub_store
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "http", "https")
+SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "http", "https", "hf")
 """Schemes of URLs that are object stores."""
 
 
@@ -41,12 +42,19 @@ def open_object_store(url: str) -> ObjectStore:
         from obstore.store import from_url
     except ImportError as exc:
         raise MissingDependencyError(f"{without_secrets(url)} needs obstore: `pip install 'annbatch[remote]'`") from exc
+    options: dict[str, Any] = {}
+    address = url
+    if url.lower().startswith("hf://"):
+        found = hub_store(url)
+        if found is None:
+            raise ValueError(f"`url` must be {FORMS}, got {without_secrets(url)!r}.")
+        address, options = found
+    if address.lower().startswith("http://"):  # obstore wants a second confirmation
+        options["client_options"] = {**options.get("client_options", {}), "allow_http": True}
     problem = None
     try:
         # `fetch.retry` retries; obstore's own retries would multiply them.
-        if url.lower().startswith("http://"):  # obstore wants a second confirmation
-            return from_url(url, retry_config={"max_retries": 0}, client_options={"allow_http": True})
-        return from_url(url, retry_config={"max_retries": 0})
+        return from_url(address, retry_config={"max_retries": 0}, **options)
     except (BaseError, ValueError) as exc:
         problem = type(exc).__name__
     # Raised outside the handler: obstore's error quotes the whole URL, and would be shown as the context.
