@@ -61,7 +61,7 @@ class CupyAdapter(Adapter):
             import cupy  # noqa: F401 - only to see whether it imports
         except ModuleNotFoundError as exc:
             raise MissingDependencyError(
-                "Adapter 'cupy' needs CuPy: `pip install 'annbatch[cupy-cuda12]'` (or `'annbatch[cupy-cuda13]'`)."
+                "Adapter 'cupy' needs CuPy: `pip install cupy-cuda12x` (or `cupy-cuda13x`)."
             ) from exc
         self.device = _usable(device)
         from ._transfer import Transfer

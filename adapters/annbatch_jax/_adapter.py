@@ -96,7 +96,7 @@ class JaxAdapter(Adapter):
         try:
             import jax  # noqa: F401 - only to see whether it imports
         except ModuleNotFoundError as exc:
-            raise MissingDependencyError("Adapter 'jax' needs JAX: `pip install 'annbatch[jax]'`.") from exc
+            raise MissingDependencyError("Adapter 'jax' needs JAX: `pip install jax`.") from exc
         if sharding is not None and device is not None:
             raise ValueError(f"`sharding` excludes `device`: it names the devices itself, got {device!r}.")
         self._placement = OneDevice(device) if sharding is None else ShareOfMany(sharding)

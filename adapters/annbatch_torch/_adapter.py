@@ -170,7 +170,7 @@ def require_torch() -> None:
     try:
         import torch  # noqa: F401 - only to see whether it imports
     except ModuleNotFoundError as exc:
-        raise MissingDependencyError("Adapter 'torch' needs PyTorch: `pip install 'annbatch[torch]'`.") from exc
+        raise MissingDependencyError("Adapter 'torch' needs PyTorch: `pip install torch`.") from exc
 
 
 def expand(matrix: torch.Tensor) -> torch.Tensor:

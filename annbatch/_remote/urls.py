@@ -41,7 +41,7 @@ def open_object_store(url: str) -> ObjectStore:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError as exc:
-        raise MissingDependencyError(f"{without_secrets(url)} needs obstore: `pip install 'annbatch[remote]'`") from exc
+        raise MissingDependencyError(f"{without_secrets(url)} needs obstore: `pip install obstore`") from exc
     options: dict[str, Any] = {}
     address = url
     if url.lower().startswith("hf://"):

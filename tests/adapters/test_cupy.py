@@ -178,7 +178,7 @@ def test_without_a_gpu():
 
 def test_without_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    needs = "Adapter 'cupy' needs CuPy: `pip install 'annbatch[cupy-cuda12]'` (or `'annbatch[cupy-cuda13]'`)."
+    needs = "Adapter 'cupy' needs CuPy: `pip install cupy-cuda12x` (or `cupy-cuda13x`)."
     with pytest.raises(MissingDependencyError, match=re.escape(needs)) as error:
         CupyAdapter()
     assert isinstance(error.value.__cause__, ModuleNotFoundError)

@@ -382,7 +382,7 @@ def test_another_byte_order():
 
 def test_without_jax(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", None)
-    needs = re.escape("Adapter 'jax' needs JAX: `pip install 'annbatch[jax]'`.")
+    needs = re.escape("Adapter 'jax' needs JAX: `pip install jax`.")
     with pytest.raises(MissingDependencyError, match=needs) as error:
         JaxAdapter()
     assert isinstance(error.value.__cause__, ModuleNotFoundError)

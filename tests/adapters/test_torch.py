@@ -209,7 +209,7 @@ def test_another_byte_order():
 
 def test_without_pytorch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    needs = re.escape("Adapter 'torch' needs PyTorch: `pip install 'annbatch[torch]'`.")
+    needs = re.escape("Adapter 'torch' needs PyTorch: `pip install torch`.")
     with pytest.raises(MissingDependencyError, match=needs) as error:
         TorchAdapter()
     assert isinstance(error.value.__cause__, ModuleNotFoundError)

@@ -15,9 +15,9 @@ from annbatch.errors import MissingDependencyError
 @pytest.mark.parametrize(
     ("to", "needs"),
     [
-        ("torch", "Adapter 'torch' needs PyTorch: `pip install 'annbatch[torch]'`."),
-        ("jax", "Adapter 'jax' needs JAX: `pip install 'annbatch[jax]'`."),
-        ("cupy", "Adapter 'cupy' needs CuPy: `pip install 'annbatch[cupy-cuda12]'`"),
+        ("torch", "Adapter 'torch' needs PyTorch: `pip install torch`."),
+        ("jax", "Adapter 'jax' needs JAX: `pip install jax`."),
+        ("cupy", "Adapter 'cupy' needs CuPy: `pip install cupy-cuda12x`"),
     ],
 )
 def test_a_framework_that_is_not_installed(monkeypatch, to, needs):

@@ -36,6 +36,18 @@ def test_the_extras_that_are_installed_exist(commands, repository):
     assert set(named) <= set(extras)
 
 
+def test_nobody_is_told_to_install_the_other_package_of_that_name(repository):
+    files = [repository / "README.md", *(repository / "docs").glob("*.md")]
+    files += [path for folder in ("annbatch", "adapters") for path in (repository / folder).rglob("*.py")]
+    told = [
+        (str(path), line)
+        for path in files
+        for line in path.read_text().splitlines()
+        if re.search(r"install (-U )?'?annbatch\b(?!.* @ )", line)
+    ]
+    assert [path for path, line in told if "installs another package" not in line] == []
+
+
 def test_links_lead_to_files(repository):
     for page in [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):

@@ -33,8 +33,8 @@ sys.stdin.read()
 
 @pytest.fixture(scope="session", autouse=True)
 def _needed() -> None:
-    pytest.importorskip("obstore", reason="needs obstore: pip install 'annbatch[remote]'")
-    pytest.importorskip("moto", reason="needs moto: pip install 'annbatch[test]'")
+    pytest.importorskip("obstore", reason="needs obstore: pip install obstore")
+    pytest.importorskip("moto", reason="needs moto: pip install 'moto[s3]'")
 
 
 @pytest.fixture(scope="session")

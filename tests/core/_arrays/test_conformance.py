@@ -80,7 +80,7 @@ def h5ad(folder: Path, **how: Any) -> h5py.File:
 
 def object_store(folder: Path) -> Any:
     """Return a store through obstore, as S3, GCS and Azure are read."""
-    obstore = pytest.importorskip("obstore", reason="needs obstore: pip install 'annbatch[remote]'")
+    obstore = pytest.importorskip("obstore", reason="needs obstore: pip install obstore")
     return zarr.storage.ObjectStore(obstore.store.LocalStore(folder, mkdir=True))
 
 
