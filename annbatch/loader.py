@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -19,13 +20,15 @@ from ._loading.epoch import Epoch
 from ._loading.mix import Mix as Mix
 from ._loading.progress import Progress, read_state, write_state
 from ._loading.resources import Reading
+from ._loading.scverse import ScverseNames, framework_of
 from ._loading.selection import Selection
 from ._loading.stats import LoaderStats as LoaderStats
 from ._loading.take import taken
+from ._loading.torch_dataset import TorchDataset
 from ._plan.position import Position
 from ._remote.loader_stores import RemoteStores
 from ._sizes import parse_size
-from .samplers._checks import digest, epoch_number
+from .samplers._checks import digest
 from .samplers._make import make_sampler
 from .samplers._ranks import this_worker
 from .transforms import check_transform
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from .types import LoaderOutput
 
 
-class Loader(AddsDatasets):
+class Loader(AddsDatasets, ScverseNames, TorchDataset):
     """Yields minibatches of the rows of one or many datasets.
 
     Chunks of contiguous rows are read, one window of chunks at a time, and each row is copied once, to its place in its
@@ -109,6 +112,8 @@ class Loader(AddsDatasets):
         Folder that caches chunks from object stores, for later epochs and other processes; None: no cache.
     cache_size
         Maximum size of the cache in bytes (``"20GB"`` or an int).
+    to_torch
+        Deprecated: ``True`` means ``to="torch"``, as in older programs.
 
     Raises
     ------
@@ -157,7 +162,9 @@ class Loader(AddsDatasets):
         prefetch: int | str = "1GB",
         cache_dir: str | os.PathLike[str] | None = None,
         cache_size: int | str = "20GB",
+        to_torch: bool | None = None,
     ) -> None:
+        self._progress = Progress()
         self._batch_sampler = make_sampler(
             batch_sampler,
             chunk_size=chunk_size,
@@ -168,8 +175,7 @@ class Loader(AddsDatasets):
             rng=rng,
             seed=seed,
         )
-        self._batch_sampler.order_seed()  # once, here: the copies in workers of a DataLoader must agree
-        adapter = find_adapter(to, device, on_gpu=preload_to_gpu)
+        adapter = find_adapter(framework_of(to, to_torch), device, on_gpu=preload_to_gpu)
         form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
         self._delivery = Delivery(form, obs_as=obs_as, return_index=return_index)
         selection = Selection(
@@ -183,7 +189,6 @@ class Loader(AddsDatasets):
         remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)
         reading = Reading(None if adapter is None else adapter.allocate, remote)
         super().__init__(Datasets(selection, form), remote=remote, reading=reading)
-        self._progress = Progress()
 
     @property
     def batch_sampler(self) -> Sampler:
@@ -202,12 +207,8 @@ class Loader(AddsDatasets):
         """Number of the next iteration's epoch; each iteration that begins adds one, also if it is left early."""
         return self._progress.epoch
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration: the order is a function of seed and epoch alone.
-
-        A position within this epoch that :meth:`load_state_dict` restored stays.
-        """
-        self._progress.set_epoch(epoch_number(epoch))
+    def _set_epoch(self, epoch: int) -> None:
+        self._progress.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this loader: after the batch that it yielded last, also if the iteration was left.
@@ -255,6 +256,7 @@ class Loader(AddsDatasets):
             differs.
         """
         self._progress.resume(read_state(state, self._batch_sampler, self._data()))
+        self._tell_workers(None)
 
     def _data(self) -> dict[str, Any]:
         """Return facts that are equal for loaders of the same rows."""
@@ -291,6 +293,7 @@ class Loader(AddsDatasets):
             If no dataset was added, or the sampler cannot sample from that many rows.
         """
         worker = this_worker()
+        self._join_workers()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
         return self._iterate(worker)
 
@@ -348,7 +351,7 @@ class Loader(AddsDatasets):
     def __copy__(self) -> Self:
         """Return a loader of the same data, sampler and threads, with a position of its own."""
         made = object.__new__(type(self))
-        vars(made).update(vars(self), _progress=Progress())
+        vars(made).update(vars(self), _progress=Progress(), _datasets=copy(self._datasets), _worker_epochs=None)
         return made
 
     def __enter__(self) -> Self:

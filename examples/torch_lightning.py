@@ -10,7 +10,6 @@ import torch
 
 from annbatch import DatasetCollection, Loader
 from annbatch.samplers import RandomSampler, SequentialSampler
-from annbatch_torch import as_iterable_dataset
 
 
 class Classifier(lightning.LightningModule):
@@ -51,7 +50,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     trainer = lightning.Trainer(max_epochs=n_epochs, enable_model_summary=False, num_sanity_val_steps=0, **quiet)
     # The loader makes batches and reads ahead in threads, so the DataLoader needs no batch size and no workers.
     batches, held_out_batches = (
-        torch.utils.data.DataLoader(as_iterable_dataset(loader), batch_size=None) for loader in (training, held_out)
+        torch.utils.data.DataLoader(loader, batch_size=None) for loader in (training, held_out)
     )
     trainer.fit(model, batches)
     (result,) = trainer.validate(model, held_out_batches, verbose=False)

@@ -1,4 +1,4 @@
-"""Wrap a loader as a dataset for ``torch.utils.data.DataLoader``: of batches, or of rows."""
+"""A loader as a dataset for ``torch.utils.data.DataLoader``: of batches, or of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def as_iterable_dataset(loader: Loader | Mix) -> IterableDataset[Any]:
-    """Return a loader as an iterable dataset, for a ``DataLoader``: Lightning, torchdata, older programs.
+    """Return the loader itself, which is an iterable dataset where PyTorch is imported, for a ``DataLoader``.
 
     It yields whole batches, so pass ``batch_size=None`` to the ``DataLoader``. The loader reads ahead on its own
     threads, so ``num_workers=0`` is fastest. If you need workers, they split the batches of their rank: worker ``w`` of
@@ -31,9 +31,8 @@ def as_iterable_dataset(loader: Loader | Mix) -> IterableDataset[Any]:
     Returns
     -------
     torch.utils.data.IterableDataset
-        Has the loader's ``__len__``, ``set_epoch``, ``state_dict`` and ``load_state_dict``, so that torchdata's
-        ``StatefulDataLoader`` can resume it, also in workers (with the same number of them). Its attribute ``loader``
-        is the loader itself.
+        ``loader``. It has ``__len__``, ``set_epoch``, ``state_dict`` and ``load_state_dict``, so that torchdata's
+        ``StatefulDataLoader`` can resume it, also in workers (with the same number of them).
 
     Raises
     ------
@@ -49,9 +48,10 @@ def as_iterable_dataset(loader: Loader | Mix) -> IterableDataset[Any]:
             step(batch["X"])
     """
     require_torch()
-    from ._loader_dataset import LoaderDataset
+    import torch.utils.data
 
-    return LoaderDataset(loader)
+    assert isinstance(loader, torch.utils.data.IterableDataset)
+    return loader
 
 
 def as_map_dataset(loader: Loader) -> Dataset[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from .._anndata.table import ObsTable
 from .._anndata.variables import Variables, join_variables
 from .._arrays.rows import CsrSource, DenseSource
 from .._elements.matrix import MatrixSources
+from .._plan.window_rows import rows_by_dataset
 from .modalities import Presence
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Datasets:
         self._opened: list[_Opened] = []
         self._variables: dict[str, Variables] = {}
         self._tables: dict[str, ObsTable] = {}
+        self._frames: list[pd.DataFrame] | None = None
 
     @property
     def count(self) -> int:
@@ -127,6 +130,7 @@ class Datasets:
             raise
         self._tables = tables
         self._variables = {}
+        self._frames = None
 
     def _open(self, dataset: Dataset) -> _Opened:
         elements: dict[str, RowSource | ObsFrame] = {}
@@ -308,6 +312,16 @@ class Datasets:
     def obs(self) -> ObsTable | None:
         """Return the annotations of all rows, or None."""
         return self._tables.get("obs")
+
+    def obs_frames(self) -> list[pd.DataFrame] | None:
+        """Return the whole annotations of the rows of each dataset, as batches have them, or None."""
+        table = self.obs()
+        if table is not None and self._frames is None:
+            rows = (rows_by_dataset(np.arange(*ends), self.starts) for ends in itertools.pairwise(self.starts))
+            self._frames = [
+                table.frame(shares, one.n_obs).frame for shares, one in zip(rows, self._opened, strict=True)
+            ]
+        return self._frames
 
     def categories(self) -> dict[str, pd.Index]:
         """Return the categories of every categorical column: of obs by name, of others by key and name."""

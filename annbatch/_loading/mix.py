@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
-from ..samplers._checks import check_weights, epoch_number, whole
+from ..samplers._checks import check_weights, whole
 from ..samplers._ranks import this_worker
 from ..samplers._row_set import RowSet
 from .add_datasets import AddsDatasets
 from .mix_position import STOPS, MixPlan, MixPosition
 from .progress import check_format, check_same, position_in, shortened
+from .torch_dataset import TorchDataset
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ class Mixable(Protocol):
     def close(self) -> None: ...
 
 
-class Mix:
+class Mix(TorchDataset):
     """Batches of several loaders, by weight; :func:`annbatch.mix` makes it.
 
     Each iteration works on copies of the loaders, so that it does not change their positions. The copies share the
@@ -86,12 +87,7 @@ class Mix:
         """Number of the next iteration's epoch; each iteration that begins adds one, also if it is left early."""
         return self._next.epoch
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration: the order is a function of seed and epoch alone.
-
-        A position within this epoch that :meth:`load_state_dict` restored stays.
-        """
-        epoch = epoch_number(epoch)
+    def _set_epoch(self, epoch: int) -> None:
         if epoch != self.epoch or not self._next.is_within:
             self._choose(MixPosition(epoch), None)
 
@@ -143,6 +139,7 @@ class Mix:
                 raise ValueError(f"Loader {number} of the mix: {error}") from None
         self._plan = replace(self._plan, seed=own["seed"])
         self._choose(position, loaders)
+        self._tell_workers(None)
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch, the same in every epoch.
@@ -175,6 +172,7 @@ class Mix:
         for loader, weight in zip(self._copies(), self._plan.weights, strict=True):
             if weight:
                 iter(loader)  # refuses what it cannot yield
+        self._join_workers()
         return self._iterate()
 
     def _begin(self, worker: tuple[int, int]) -> tuple[MixPosition, list[Mixable]]:

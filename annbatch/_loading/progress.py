@@ -45,6 +45,10 @@ class Progress:
         self.position = self._next = position
         self._chosen += 1
 
+    def begin_anew(self) -> None:
+        """Begin the next iteration at the first batch of its epoch; what open passes report is not recorded."""
+        self.resume(Position(self.epoch))
+
     def begin(self, *, ranks: int, workers: int) -> Pass:
         """Return the pass that starts now."""
         self.position = self._next.resumed_by(ranks, workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,11 +69,16 @@ def _of_environment() -> tuple[int, int]:
     raise RuntimeError(f"`dist_info='env'` needs the variables of a launcher, got none of {pairs}.")
 
 
-def this_worker() -> tuple[int, int]:
-    """Return the number of this worker of a ``DataLoader`` and the number of workers; ``(0, 1)`` in other processes.
+def worker_info() -> Any:
+    """Return what PyTorch says of the worker of a ``DataLoader`` that this process is; None in other processes.
 
-    A worker of PyTorch has imported ``torch.utils.data``, so that nothing needs to be imported to find out.
+    A worker has imported ``torch.utils.data``, so that nothing needs to be imported to find out.
     """
     data = sys.modules.get("torch.utils.data")
-    worker = None if data is None else data.get_worker_info()
+    return None if data is None else data.get_worker_info()
+
+
+def this_worker() -> tuple[int, int]:
+    """Return the number of this worker of a ``DataLoader`` and the number of workers; ``(0, 1)`` in other processes."""
+    worker = worker_info()
     return (0, 1) if worker is None else (worker.id, worker.num_workers)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from annbatch import Loader
+from annbatch import DatasetCollection, Loader, mix
 from annbatch_torch import as_iterable_dataset
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
+
+
+# JAX, where a test imported it, and Python from 3.12 on warn of any fork; the children use neither JAX nor locks.
+forks = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore:This process:DeprecationWarning")
 
 
 def loader_of(make_loader, **changes):
@@ -19,8 +26,9 @@ def loader_of(make_loader, **changes):
 
 
 def test_batches_come_through_a_dataloader(make_loader):
-    dataset = as_iterable_dataset(loader_of(make_loader))
+    dataset = loader_of(make_loader)
     assert isinstance(dataset, torch.utils.data.IterableDataset)
+    assert as_iterable_dataset(dataset) is dataset
     batches = torch.utils.data.DataLoader(dataset, batch_size=None)
     expected = list(loader_of(make_loader))
     assert len(batches) == len(dataset) == len(expected)
@@ -31,8 +39,53 @@ def test_batches_come_through_a_dataloader(make_loader):
         assert batch["obs"].equals(same["obs"])
 
 
+def test_a_loader_is_a_dataset_once_pytorch_is_imported():
+    code = """
+import sys
+import numpy as np
+from annbatch import Loader, mix
+loader = Loader(batch_size=4).add_dataset(np.zeros((10, 2)))
+mixed = mix([loader])
+assert "torch" not in sys.modules
+from torch.utils.data import DataLoader, IterableDataset
+assert isinstance(loader, IterableDataset) and isinstance(mixed, IterableDataset)
+assert not isinstance(loader.stats, IterableDataset) and type(loader) is loader.__class__ is Loader
+assert [len(batch["X"]) for batch in DataLoader(loader, batch_size=None)] == [4, 4, 2]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_copies_share_no_epoch_with_the_dataset():
+    loader = in_memory()
+    assert isinstance(loader, torch.utils.data.IterableDataset)
+    for other in (copy.copy(loader), copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))):
+        other.set_epoch(3)
+        assert isinstance(other, torch.utils.data.IterableDataset)
+        assert (loader.epoch, other.epoch) == (0, 3)
+        assert indices(other) == indices(loader_at(3))
+
+
+@forks
+def test_workers_of_a_mix_begin_the_next_epoch():
+    mixed = mix([in_memory(), in_memory()], weights=[2, 1], seed=0)
+    workers = {"batch_size": None, "num_workers": 2, "multiprocessing_context": "fork"}
+    found = [indices(torch.utils.data.DataLoader(mixed, **workers)) for _ in range(3)]
+    mixed.set_epoch(1)
+    assert indices(torch.utils.data.DataLoader(mixed, **workers)) == found[1]
+    assert found[0] != found[1] != found[2] != found[0]
+
+
+@forks
+def test_forked_workers_read_a_stored_collection(collection):
+    loader = Loader(batch_size=64, shuffle=True, return_index=True).use_collection(DatasetCollection(collection))
+    batches = torch.utils.data.DataLoader(loader, batch_size=None, num_workers=2, multiprocessing_context="fork")
+    first, second = ([batch["index"] for batch in batches] for _ in range(2))
+    assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == list(range(loader.n_obs))
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
+
+
 def test_the_epoch_is_the_loader_s(make_loader):
-    dataset = as_iterable_dataset(loader_of(make_loader))
+    dataset = loader_of(make_loader)
     first = [batch["index"] for batch in dataset]
     dataset.set_epoch(0)
     again = [batch["index"] for batch in dataset]
@@ -43,10 +96,6 @@ def in_memory(**changes) -> Loader:
     """Return a loader whose rows survive a fork: what reads stored ones has threads that do not."""
     settings = {"batch_size": 8, "chunk_size": 4, "preload_nchunks": 8, "shuffle": True, "seed": 0, "to": "torch"}
     return Loader(**settings, return_index=True, **changes).add_dataset(np.arange(500, dtype="f4")[:, None])
-
-
-# JAX, where a test imported it, and Python from 3.12 on warn of any fork; the children use neither JAX nor locks.
-forks = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore:This process:DeprecationWarning")
 
 
 def indices(batches) -> list[list[int]]:
@@ -61,7 +110,7 @@ def interleaved(parts: list[list]) -> list:
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_workers_split_an_epoch(n_workers):
     expected = indices(in_memory())
-    dataset = as_iterable_dataset(in_memory())
+    dataset = in_memory()
     settings = {"batch_size": None, "num_workers": n_workers, "multiprocessing_context": "fork"}
     found = indices(torch.utils.data.DataLoader(dataset, **settings))
     each, more = divmod(len(expected), n_workers)
@@ -76,7 +125,7 @@ def test_workers_split_an_epoch(n_workers):
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # PyTorch's, where it unpickles a matrix
 def test_a_worker_that_is_spawned_yields_the_same(make_loader):
-    dataset = as_iterable_dataset(loader_of(make_loader))
+    dataset = loader_of(make_loader)
     batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
     for one, other in zip(batches, loader_of(make_loader), strict=True):
         assert torch.equal(one["X"].to_dense(), other["X"].to_dense())
@@ -90,7 +139,7 @@ def test_a_stateful_dataloader_goes_on(n_workers):
     stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
 
     def make():
-        dataset = as_iterable_dataset(in_memory())
+        dataset = in_memory()
         workers = {"num_workers": n_workers, "multiprocessing_context": "fork"} if n_workers else {}
         return stateful.StatefulDataLoader(dataset, batch_size=None, **workers)
 
@@ -112,7 +161,7 @@ def test_a_state_without_workers_goes_on_with_some():
     expected = indices(loader)
     loader.set_epoch(0)
     indices(itertools.islice(loader, 11))
-    dataset = as_iterable_dataset(in_memory())
+    dataset = in_memory()
     dataset.load_state_dict(loader.state_dict())
     batches = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert sorted(indices(batches)) == sorted(expected[11:])
@@ -121,7 +170,7 @@ def test_a_state_without_workers_goes_on_with_some():
 @forks
 def test_workers_that_stay_agree_on_the_epoch():
     """Also where one had come to the end of its part when the epoch was broken off."""
-    dataset = as_iterable_dataset(in_memory())
+    dataset = in_memory()
     workers = {"num_workers": 2, "multiprocessing_context": "fork", "persistent_workers": True}
     batches = torch.utils.data.DataLoader(dataset, batch_size=None, prefetch_factor=1, **workers)
     epochs = [indices(loader_at(epoch)) for epoch in range(6)]
@@ -139,7 +188,7 @@ def test_workers_that_stay_agree_on_the_epoch():
 @pytest.mark.parametrize("taken", [None, 3])
 def test_new_workers_begin_the_next_epoch(taken):
     """Also with another number of workers, a seed that comes again, and after an epoch was chosen or left early."""
-    dataset = as_iterable_dataset(in_memory())
+    dataset = in_memory()
     expected = [indices(loader_at(epoch)) for epoch in range(6)]
 
     def some(n_workers):
