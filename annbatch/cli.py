@@ -1,4 +1,4 @@
-"""The command line: ``annbatch demo``, ``convert``, ``info``, ``verify``, ``export`` and ``bench``."""
+"""The command line: ``annbatch demo``, ``convert``, ``attach``, ``info``, ``verify``, ``export`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -90,6 +90,14 @@ def _convert(arguments: argparse.Namespace) -> None:
     if None not in sizes:
         *before, after = (size or 0 for size in sizes)
         print(f"  {format_bytes(sum(before))} before, {format_bytes(after)} now")
+
+
+def _attach(arguments: argparse.Namespace) -> None:
+    from .collection import DatasetCollection
+
+    collection = DatasetCollection(arguments.out).attach(arguments.inputs)
+    print(f"{arguments.out}: refers to {len(collection)} stores, which are read where they are")
+    _describe(collection)
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -189,6 +197,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         seconds=arguments.seconds,
         to=arguments.to,
         column=arguments.diversity,
+        join=arguments.join,
     )
     for rate in rates:
         speed, diverse = rate.rows / rate.seconds, rate.diversity
@@ -201,9 +210,20 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _describe(collection: DatasetCollection) -> None:
+    from ._anndata.frames import stored_frame
+    from ._format.attributes import where
+    from .tuning._diversity import NOT_SHUFFLED
+
     datasets = f"{len(collection)} {'dataset' if len(collection) == 1 else 'datasets'}"
     print(f"  {collection.n_obs:,} rows x {collection.n_vars:,} variables in {datasets}")
-    _describe_dataset(next(iter(collection)))
+    if not collection.is_attached:
+        _describe_dataset(next(iter(collection)))
+        return
+    print(f"  {NOT_SHUFFLED}: `annbatch bench --diversity COLUMN` measures what that costs;")
+    print("  small chunks of rows mix better, and `annbatch convert` makes a shuffled copy")
+    for group in collection:
+        print(f"  {where(group)}: {stored_frame(group['obs']).n_rows:,} rows")
+        _describe_dataset(group)
 
 
 def _describe_dataset(group: Any) -> None:
@@ -257,6 +277,11 @@ def _parser() -> argparse.ArgumentParser:
         help="bound on the memory used, as in 500MB (default: %(default)s)",
     )
 
+    attach = commands.add_parser("attach", help="make a collection of existing stores, without a copy and not shuffled")
+    attach.set_defaults(run=_attach)
+    attach.add_argument("out", type=Path, metavar="OUT", help="the collection: a folder, which names the stores")
+    attach.add_argument("inputs", nargs="+", type=_place, metavar="IN", help="h5ad file, zarr store, or URL of one")
+
     info = commands.add_parser("info", help="show what a store holds and how it is read")
     info.set_defaults(run=_info)
     info.add_argument("store", type=_place, metavar="STORE", help="a collection, h5ad file or zarr store, or a URL")
@@ -295,6 +320,12 @@ def _parser() -> argparse.ArgumentParser:
         "--diversity",
         metavar="COLUMN",
         help="also compare batches with uniform sampling: labels of this column, and chunks",
+    )
+    bench.add_argument(
+        "--join",
+        choices=["exact", "inner", "outer"],
+        default="exact",
+        help="variables and columns of obs that not all datasets have: an error, left out, or kept",
     )
     bench.add_argument("--to", metavar="NAME", help="torch, jax, cupy (default: SciPy and NumPy)")
     return parser

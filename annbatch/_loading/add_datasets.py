@@ -109,6 +109,7 @@ class AddsDatasets:
         self._remote = remote
         self._reading = reading
         self._collection_added = False
+        self._is_attached = False
         self._content: str | None = None
 
     def use_collection(
@@ -151,6 +152,7 @@ class AddsDatasets:
             for group in groups
         )
         self._collection_added = True
+        self._is_attached = collection.is_attached
         self._content = content
         return self
 
@@ -261,3 +263,8 @@ class AddsDatasets:
 def datasets_of(loader: AddsDatasets) -> Datasets:
     """Return the datasets of a loader, for tools that read some of their annotations only."""
     return loader._datasets
+
+
+def reads_attached_stores(loader: AddsDatasets) -> bool:
+    """Return whether the rows of a loader lie in the order of stores that were attached to a collection."""
+    return loader._is_attached

@@ -12,8 +12,7 @@ import h5py
 import pandas as pd
 import zarr
 
-from .._anndata.columns import read_element
-from .._anndata.frames import stored_frame
+from .._anndata.frames import read_var, stored_frame
 from .._arguments import wrong_kind
 from .._sizes import parse_size
 from ..errors import NotACollectionError
@@ -21,6 +20,7 @@ from ._array_format import Format
 from ._inputs.open import as_sources
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
+from ._runs.attach import AttachesStores
 from ._runs.h5ad import add_h5ad, files_of
 from ._runs.read_back import read_dataset, read_obs, with_united_categories
 from ._runs.request import AddRequest
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class DatasetCollection:
-    """A shuffled collection of AnnData datasets with the same variables, in one zarr store.
+class DatasetCollection(AttachesStores):
+    """A shuffled collection of AnnData datasets with the same variables, in one zarr store; or stores as they are.
 
     Parameters
     ----------
@@ -87,7 +87,8 @@ class DatasetCollection:
         if self._h5ad is not None:
             return f"DatasetCollection at {self._location}, {self.n_obs:,} rows in {len(self)} h5ad files"
         shape = f"{self.n_obs:,} rows x {self.n_vars:,} variables"
-        return f"DatasetCollection at {self._location}, {shape} in {len(self)} datasets"
+        datasets = "attached stores" if self.is_attached else "datasets"
+        return f"DatasetCollection at {self._location}, {shape} in {len(self)} {datasets}"
 
     def __iter__(self) -> Iterator[zarr.Group]:
         if self._h5ad is not None:
@@ -118,14 +119,15 @@ class DatasetCollection:
 
     @property
     def n_vars(self) -> int:
-        """Number of variables."""
-        return next(self._tables("var", _n_rows), 0)
+        """Number of variables; of attached stores, of all together."""
+        return len(self.var_names) if self.is_attached else next(self._tables("var", _n_rows), 0)
 
     @property
     def var_names(self) -> pd.Index:
-        """Names of the variables."""
-        frame = next(self._tables("var", read_element), pd.DataFrame(index=pd.Index([], dtype=object)))
-        return frame.index
+        """Names of the variables; of attached stores, those of any of them, in the order of their first appearance."""
+        names = (var.index for var in self._tables("var", read_var))
+        first = next(names, pd.Index([], dtype=object))
+        return first.append([*names]).unique() if self.is_attached and len(self) > 1 else first
 
     def _tables(self, name: str, read: Callable[[Any], T]) -> Iterator[T]:
         """Yield the result of ``read`` for a table of each dataset."""
@@ -272,8 +274,7 @@ class DatasetCollection:
         annbatch.errors.NotACollectionError
             If the path holds something that is not a collection.
         """
-        if self._mode == "r":
-            raise ValueError(f"{self._location} was opened with `mode` 'r', which is read-only.")
+        self._check_writable()
         if shuffle_chunk_size < 1:
             raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
         request = AddRequest(
@@ -337,8 +338,7 @@ class DatasetCollection:
         ValueError
             If the collection is empty, or was opened with mode ``"r"``.
         """
-        if self._mode == "r":
-            raise ValueError(f"{self._location} was opened with `mode` 'r', which is read-only.")
+        self._check_writable()
         if self._h5ad is not None:
             raise ValueError(f"{self._location} must be a zarr store to be reshuffled, and holds h5ad files.")
         if self.is_empty:

@@ -60,6 +60,7 @@ def measure(
     seconds: float,
     to: str | None,
     column: str | None,
+    join: str = "exact",
 ) -> Iterator[Rate]:
     """Read chunks at random, of each size in turn, ``X`` and all of ``obs``.
 
@@ -79,6 +80,8 @@ def measure(
         Framework of the batches, as for :class:`~annbatch.Loader`.
     column
         Column of ``obs`` whose diversity is measured too; None for none.
+    join
+        How variables and columns of ``obs`` are joined where datasets differ in them.
 
     Yields
     ------
@@ -94,6 +97,8 @@ def measure(
             seed=0,
             to=to,
             prefetch=1,
+            var_join=join,
+            obs_join=join,
         )
         with loader.use_collection(collection):
             diverse = None if column is None else diversity(loader, column)

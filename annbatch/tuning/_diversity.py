@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._loading.add_datasets import datasets_of
+from .._loading.add_datasets import datasets_of, reads_attached_stores
 from .._plan.position import Position
 from .._plan.window_rows import plan_window, rows_by_dataset
 from ..samplers import RowSet
 
 if TYPE_CHECKING:
     from ..loader import Loader
+
+NOT_SHUFFLED = "rows in the order of attached stores, not shuffled"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,6 +36,8 @@ class Diversity:
     source_chunks, ideal_source_chunks
         Effective number of chunks that the rows of a batch are from, mean: that of as many chunks with the same number
         of rows each (the inverse Simpson index, 1 / sum(share ** 2)).
+    attached
+        Whether the rows are those of stores that were attached to a collection, in their order.
     """
 
     column: str
@@ -43,6 +47,7 @@ class Diversity:
     chunk_size: int
     source_chunks: float
     ideal_source_chunks: float
+    attached: bool = False
 
     def __repr__(self) -> str:
         return (
@@ -51,7 +56,13 @@ class Diversity:
             f"{self.ideal_entropy:.3f} with uniform sampling\n"
             f"  source chunks of {self.chunk_size} rows: {self.source_chunks:,.1f}, "
             f"{self.share_of_source_chunks:.1%} of {self.ideal_source_chunks:,.1f}"
+            + (f"\n  {NOT_SHUFFLED}: costs {self.lost_entropy:.3f} bits per batch" if self.attached else "")
         )
+
+    @property
+    def lost_entropy(self) -> float:
+        """Bits of entropy that a batch lacks, compared with uniform sampling."""
+        return max(0.0, self.ideal_entropy - self.entropy)
 
     @property
     def share_of_entropy(self) -> float:
@@ -139,6 +150,7 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
         chunk_size=chunk_size,
         source_chunks=float(np.mean(chunks[:own])),
         ideal_source_chunks=float(np.mean(chunks[own:])),
+        attached=reads_attached_stores(loader),
     )
 
 

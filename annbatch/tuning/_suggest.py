@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
-from .._format.attributes import DTYPE_ATTRIBUTE
+from .._anndata.frames import stored_frame
+from .._format.attributes import DTYPE_ATTRIBUTE, encoding_of
 from .._sizes import format_bytes, parse_size
 from ..loader import Loader
 from ..samplers import RandomSampler
@@ -108,7 +108,9 @@ def suggest(
             continue
         preload_nchunks = rows // step * step // chunk_size
         sampler = RandomSampler(chunk_size, preload_nchunks, batch_size, rng=0)
-        with Loader(batch_sampler=sampler, obs_columns=names).use_collection(collection) as loader:
+        # Attached stores may differ in variables and columns; only the labels are read.
+        loader = Loader(batch_sampler=sampler, keys="obs", obs_columns=names, obs_join="outer")
+        with loader.use_collection(collection):
             found = tuple(diversity(loader, name, n_batches=50) for name in names)
         window_bytes = int(chunk_size * preload_nchunks * bytes_per_row)
         one = Suggestion(batch_size, chunk_size, preload_nchunks, window_bytes, found)
@@ -128,15 +130,12 @@ def _worst(suggestion: Suggestion) -> float:
 
 def _label_columns(collection: DatasetCollection) -> list[str]:
     """Return the categorical columns of obs with more than one category and not too many."""
-    frame = next(iter(collection))["obs"]
-    assert isinstance(frame, zarr.Group)
+    frame: Any = next(iter(collection))["obs"]
     found = []
-    for name in frame.attrs["column-order"]:  # type: ignore[union-attr]  # attributes are any JSON to zarr
-        column = frame[str(name)]
-        if isinstance(column, zarr.Group) and "categories" in column:
-            categories = column["categories"]
-            if isinstance(categories, zarr.Array) and 1 < categories.shape[0] <= _MOST_LABELS:
-                found.append(str(name))
+    for name in stored_frame(frame).columns:
+        column = frame[name]
+        if encoding_of(column) == "categorical" and 1 < column["categories"].shape[0] <= _MOST_LABELS:
+            found.append(name)
     return found
 
 
@@ -144,13 +143,12 @@ def _bytes_per_row(collection: DatasetCollection) -> float:
     """Return the bytes of a row of X in a batch, mean over the collection."""
     n_bytes = 0.0
     for dataset in collection:
-        x = dataset["X"]
-        if isinstance(x, zarr.Array):
+        x: Any = dataset["X"]
+        if hasattr(x, "shape"):
             dtype = np.dtype(str(x.attrs.get(DTYPE_ATTRIBUTE, x.dtype)))
             n_bytes += math.prod(x.shape) * dtype.itemsize
         else:
             data = x["data"]
-            assert isinstance(data, zarr.Array)
             dtype = np.dtype(str(x.attrs.get(DTYPE_ATTRIBUTE, data.dtype)))
             n_bytes += data.shape[0] * (dtype.itemsize + 4)
     return max(1.0, n_bytes / collection.n_obs)

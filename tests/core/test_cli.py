@@ -43,6 +43,21 @@ def fails(capsys, *arguments: object) -> str:
     return lines[0]
 
 
+def test_attach_refers_to_stores_and_info_describes_each(h5ad, tmp_path, capsys):
+    other = tmp_path / "other.h5ad"
+    other.write_bytes(h5ad.read_bytes())
+    assert main(["attach", str(tmp_path / "all"), str(h5ad), str(other)]) == 0
+    assert "refers to 2 stores, which are read where they are" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "all")]) == 0
+    told = capsys.readouterr().out
+    assert "60 rows x 4 variables in 2 datasets" in told
+    assert "not shuffled: `annbatch bench --diversity COLUMN` measures what that costs" in told
+    assert all(f"{path}: 30 rows\n  X: csr_matrix float32, read as HDF5" in told for path in (h5ad, other))
+    settings = ["--seconds", "0.01", "--batch-size", "10", "--chunk-size", "2"]
+    assert main(["bench", str(tmp_path / "all"), *settings, "--join", "inner"]) == 0
+    assert "must name each store once" in fails(capsys, "attach", tmp_path / "two", h5ad, h5ad)
+
+
 def test_convert_makes_a_collection_and_info_describes_it(h5ad, tmp_path, capsys):
     store = tmp_path / "cells.zarr"
 

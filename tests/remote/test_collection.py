@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from annbatch import DatasetCollection, RemoteStore
+from annbatch import DatasetCollection, Loader, RemoteStore
 from annbatch._remote.urls import is_url, url_of, without_secrets
 from annbatch.cli import main
 from annbatch.errors import NotACollectionError, RemoteError, StoreError
@@ -35,6 +35,21 @@ def test_converting_into_a_bucket_gives_what_converting_into_a_folder_gives(
         same_batches(ours, theirs)
     for key in ("data", "indices", "indptr"):
         assert np.array_equal(next(iter(converted))["X"][key][:], next(iter(local))["X"][key][:])
+
+
+def test_objects_and_files_are_attached_as_one_collection(converted, cells, bucket, tmp_path, load):
+    attached = DatasetCollection(tmp_path / "all").attach([cells, "s3://bucket/converted/"])
+    assert repr(attached).endswith("2,000 rows x 60 variables in 2 attached stores")
+    report = attached.verify()
+    assert (report.ok, report.n_obs, report.unchecked) == (True, 1_000, [str(cells)])
+    batch = Loader(obs_columns=[]).use_collection(attached).take([3, 1_003])
+    with load(converted) as theirs:
+        assert (batch["X"][1] != theirs.take([3])["X"]).nnz == 0
+    metadata = bucket.get("converted/dataset_0/zarr.json").bytes().to_bytes()
+    bucket.put("converted/dataset_0/zarr.json", metadata.replace(b'"attributes": {', b'"attributes": {"more": 1, ', 1))
+    with pytest.raises(StoreError, match="s3://bucket/converted/dataset_0 has changed since it was attached"):
+        list(attached)
+    bucket.put("converted/dataset_0/zarr.json", metadata)
 
 
 def test_nothing_is_written_before_there_is_something_to_write(environment, bucket):

@@ -23,6 +23,7 @@ from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
 from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished
+from ..._remote.open import open_group
 from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
 from .annotations import Annotations
@@ -106,7 +107,7 @@ _AS_LIST = {
 }
 
 
-def as_sources(adata_paths: Any) -> list[Source]:
+def as_sources(adata_paths: Any, *, name: str = "adata_paths") -> list[Source]:
     """Return the inputs of a call, of the kinds that can be opened.
 
     Raises
@@ -116,13 +117,13 @@ def as_sources(adata_paths: Any) -> list[Source]:
     ValueError
         If there are none.
     """
-    sources = as_list("adata_paths", "inputs", adata_paths, _AS_LIST)
+    sources = as_list(name, "inputs", adata_paths, _AS_LIST)
     if not sources:
-        raise ValueError("`adata_paths` must name at least one input, got none.")
+        raise ValueError(f"`{name}` must name at least one input, got none.")
     for source in sources:
         if not isinstance(source, str | os.PathLike | zarr.Group | h5py.Group):
             advice = {kind: how.replace("[", "").replace("]", "") for kind, how in _AS_LIST.items()}
-            raise wrong_kind("adata_paths", "a list of paths or open groups", source, advice)
+            raise wrong_kind(name, "a list of paths or open groups", source, advice)
     return sources
 
 
@@ -148,6 +149,25 @@ def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
         if name not in str(error):
             error.add_note(f"While reading {name}.")
         raise
+
+
+def open_store(place: str, *, within: str) -> Group:
+    """Open an AnnData in a local file or store, or at a URL, and leave it open; errors are as in :func:`open_input`.
+
+    Parameters
+    ----------
+    place, within
+        Path or URL, and path of the group in it; empty for the root.
+    """
+    root: Any = open_group(place) if is_url(place) else _open_path(place, ExitStack())
+    name = f"{place}/{within}".rstrip("/")
+    with reading(name):
+        if within and within not in root:
+            raise FileNotFoundError(f"No such group: {name}.")
+        group: Group = root[within] if within else root
+    if not is_url(place):  # a web server lists nothing
+        _refuse_others(group, name)
+    return group
 
 
 def _loaded(adata: Any, name: str) -> Input:
@@ -198,6 +218,8 @@ def _open_path(source: str | os.PathLike[str], stack: ExitStack) -> Group:
             raise StoreError(
                 f"{path} must be an h5ad file or a zarr store, got a folder without zarr metadata."
             ) from error
+    if not path.is_file():  # HDF5 would wait for a pipe
+        raise StoreError(f"{path} must be an h5ad file or a zarr store, got something that is not a regular file.")
     if not h5py.is_hdf5(path):
         advice = "gunzip it" if path.suffix == ".gz" else "`load_adata` may read other formats"
         raise StoreError(f"{path} must be an h5ad file or a zarr store, got a file that is not HDF5: {advice}.")

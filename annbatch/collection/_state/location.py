@@ -20,6 +20,7 @@ from ..._format.attributes import refuse_unfinished
 from ..._remote.loader_stores import in_remote_store
 from ..._remote.urls import SCHEMES, is_url, without_secrets
 from ...errors import CorruptDataError, NotACollectionError, reading
+from .attached import NEW_ATTACHED, read_references
 from .files import LocalFiles, StoreFiles, directly_below
 from .manifest import (
     ATTRIBUTE,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from .attached import Reference
     from .files import CollectionFiles
 
 
@@ -134,7 +136,14 @@ class Location:
     @property
     def is_collection(self) -> bool:
         """Whether there is a finished collection."""
-        return self.attributes.items() >= ENCODING.items()
+        return self.attributes.items() >= ENCODING.items() or bool(self.attached)
+
+    @property
+    def attached(self) -> list[Reference]:
+        """The stores that the collection refers to; none if it holds its datasets itself."""
+        if self.folder is None or (self.folder / "zarr.json").exists():
+            return []
+        return read_references(self.folder)
 
     def _members(self) -> list[str]:
         if self.folder is None:
@@ -143,7 +152,8 @@ class Location:
             return []
         if not self.folder.is_dir():
             return [self.folder.name]
-        return sorted(entry.name for entry in os.scandir(self.folder) if entry.name not in ("zarr.json", WORK))
+        ours = ("zarr.json", WORK, NEW_ATTACHED)
+        return sorted(entry.name for entry in os.scandir(self.folder) if entry.name not in ours)
 
     def _members_in_store(self) -> list[str]:
         path = self.store_path
@@ -172,8 +182,10 @@ class Location:
         manifest = Manifest.from_attributes(self.attributes)
         return Manifest({name: {} for name in self.dataset_names()}, []) if manifest is None else manifest
 
-    def datasets(self) -> list[zarr.Group]:
+    def datasets(self) -> list[Any]:
         """Return the groups of the datasets, in numeric order."""
+        if attached := self.attached:
+            return [one.open() for one in attached]
         names = self.dataset_names()
         if not names:
             return []
@@ -196,7 +208,7 @@ class Location:
         """Return the names of the datasets, in numeric order."""
         attributes = self.attributes
         if not attributes.items() >= ENCODING.items():
-            return []
+            return [f"dataset_{number}" for number in range(len(self.attached))]
         manifest = Manifest.from_attributes(attributes)
         names: Iterable[str] = manifest.datasets if manifest is not None else self._members()
         numbered = [(number, name) for name in names if (number := dataset_number(name)) is not None]

@@ -13,6 +13,8 @@ import google_crc32c
 from tqdm.auto import tqdm
 
 from ...errors import CorruptDataError, NotACollectionError, RemoteError
+from .attached import problem_of
+from .location import Location
 from .manifest import (
     ATTRIBUTE,
     LOCK,
@@ -26,8 +28,8 @@ from .manifest import (
 )
 
 if TYPE_CHECKING:
+    from .attached import Reference
     from .files import CollectionFiles
-    from .location import Location
 
 
 @dataclass(slots=True)
@@ -82,6 +84,12 @@ def verify(location: Location, progress: bool) -> Report:
     """
     report, files = Report(str(location)), location.files
     try:
+        if attached := location.attached:
+            return _verify_attached(attached, report, progress)
+    except CorruptDataError as error:
+        report.problems.append(str(error))
+        return report
+    try:
         written = files.read("zarr.json")
         content = json.loads(written)
         attributes = content["attributes"]
@@ -127,6 +135,27 @@ def verify(location: Location, progress: bool) -> Report:
         for size, problem in zip(sizes, pool.map(partial(_check, files), expected), strict=True):
             bar.update(size)
             report.problems += [problem] if problem else []
+    return report
+
+
+def _verify_attached(attached: list[Reference], report: Report, progress: bool) -> Report:
+    """Check that attached stores are those that were attached, and verify those among them that are collections."""
+    collections: dict[str, None] = {}
+    for one in attached:
+        report.n_datasets += 1
+        problem = problem_of(one)
+        if problem is not None:
+            report.problems.append(problem)
+        elif dataset_number(one.group) is not None:
+            collections[one.place] = None
+        else:
+            report.unchecked.append(str(one))
+    for place in collections:
+        inner = verify(Location(place, "a"), progress)
+        report.n_obs += inner.n_obs
+        report.n_files += inner.n_files
+        report.problems += [f"{place}/{problem}" for problem in inner.problems]
+        report.unchecked += [f"{place}/{name}" for name in inner.unchecked]
     return report
 
 
