@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,8 +72,9 @@ def s3() -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
-def environment(s3: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def environment(s3: tuple[str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
     """Point ``s3://bucket`` at a port of the server, through obstore's environment variables."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # conversion works there
 
     def point_at(port: int) -> None:
         settings = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import zarr
 from annbatch import DatasetCollection, Loader, RemoteStore
 from annbatch._remote.urls import is_url, url_of, without_secrets
 from annbatch.cli import main
+from annbatch.collection._runs.upload import _work_root
 from annbatch.errors import NotACollectionError, RemoteError, StoreError
 
 
@@ -75,6 +78,76 @@ def test_a_conversion_that_was_cut_off_leaves_no_collection_and_can_be_made_agai
     DatasetCollection("s3://bucket/cut").add_adatas([cells], rng=np.random.default_rng(1), progress=False)
     assert DatasetCollection("s3://bucket/cut", mode="r").n_obs == 1000
     assert "annbatch-unfinished" not in zarr.open_group(RemoteStore("s3://bucket/cut"), mode="r").attrs
+
+
+def in_bucket(bucket, name):
+    """Return the bytes of all objects of a collection."""
+    keys = [entry["path"] for entry in bucket.list(f"{name}/").collect()]
+    return {key.partition("/")[2]: bytes(bucket.get(key).bytes()) for key in keys}
+
+
+@pytest.mark.parametrize(("machine", "memory_limit"), [("same", "4GB"), ("same", "10kB"), ("other", "4GB")])
+def test_a_call_that_was_cut_off_goes_on(cells, proxy, bucket, tmp_path, monkeypatch, machine, memory_limit):
+    """Datasets that are in the bucket stay there; a lock that is left on the same machine is known to be a dead one."""
+
+    def convert(name):
+        rng = np.random.default_rng(1)
+        how = {"dataset_size": 400, "memory_limit": memory_limit, "progress": False}
+        return DatasetCollection(f"s3://bucket/{name}").add_adatas([cells], rng=rng, **how)
+
+    name, written, broken = f"goes-on-{machine}-{memory_limit}", [], []
+    convert(f"calm-{machine}-{memory_limit}")
+
+    def cut_off(seen):
+        broken.append(seen) if seen.method == "PUT" and "/dataset_1/X/data/c/" in seen.path else None
+        return "403" if broken else ""  # the lock cannot be deleted either
+
+    def watch(seen):
+        written.append(seen.path) if seen.method == "PUT" else None
+        return ""
+
+    proxy.choose = cut_off
+    with pytest.raises(RemoteError, match=r"goes-on-.*/dataset_1/"):
+        convert(name)
+    proxy.choose = watch
+    if machine == "other":
+        (tmp_path / "other").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "other"))
+        with pytest.raises(StoreError, match="must have one writer at a time"):
+            convert(name)
+        bucket.delete(f"{name}/.annbatch-lock")
+    convert(name)
+    assert any("/dataset_0/" in path for path in written) == (machine == "other")
+    assert any("/dataset_1/" in path for path in written)
+    assert in_bucket(bucket, name) == in_bucket(bucket, f"calm-{machine}-{memory_limit}")
+    assert len([*tmp_path.glob("annbatch-*")]) == (machine == "other")  # which may still be completed there
+
+
+def test_what_a_call_left_that_was_given_up(cells, proxy, bucket, tmp_path):
+    collection = DatasetCollection("s3://bucket/given-up")
+    collection.add_adatas([cells], rng=np.random.default_rng(1), progress=False)
+    how = {"progress": False, "if_present": "add"}
+    proxy.choose = lambda seen: "403" if seen.method == "PUT" and "/dataset_2/X/data/c/" in seen.path else ""
+    with pytest.raises(RemoteError):
+        collection.add_adatas([cells], dataset_size=400, **how)
+    proxy.choose = lambda seen: ""
+    assert collection.verify().ok
+    assert any(key.startswith("dataset_1/") for key in in_bucket(bucket, "given-up"))
+    collection.reshuffle(np.random.default_rng(2), progress=False)
+    assert collection.verify().ok
+    assert {key.partition("/")[0] for key in in_bucket(bucket, "given-up")} == {"dataset_1", "zarr.json"}
+
+
+def test_a_work_folder_of_somebody_else_is_refused(cells, environment, tmp_path):
+    collection = DatasetCollection("s3://bucket/elsewhere")
+    place = _work_root(collection._location, ExitStack())
+    place.chmod(0o777)
+    with pytest.raises(StoreError, match="must be a folder that only you can write to: delete it, or set TMPDIR"):
+        collection.add_adatas([cells], progress=False)
+    place.rmdir()
+    place.symlink_to(tmp_path)
+    with pytest.raises(StoreError, match="must be a folder that only you can write to"):
+        collection.add_adatas([cells], progress=False)
 
 
 def test_two_writers_at_once_are_one_too_many(cells, proxy, bucket):

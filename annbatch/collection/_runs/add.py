@@ -23,13 +23,14 @@ from .._state.work import working
 from .build import run_local
 from .call_identity import call_key, fingerprint, unchanged
 from .repeats import describe_inputs, new_inputs
-from .upload import locked, upload_datasets
+from .upload import note_datasets, remove_noted, upload_datasets, working_on_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .._schema.survey import Survey
     from .._state.location import Location
+    from .._state.work import Work
     from .request import AddRequest
 
     Plan: TypeAlias = Callable[[int], tuple[ShuffleJob, dict[str, Any]]]
@@ -123,13 +124,11 @@ class Call:
 def _run(location: Location, call: Call) -> None:
     """Carry out a call."""
     fresh = int(np.random.default_rng().integers(2**63)) if call.seed is None else call.seed
-    if location.folder is None:
-        _run_in_store(location, call, fresh)
-        return
-    with working(location.folder) as work:
+    local = location.folder is not None
+    with working(location.folder) if location.folder is not None else working_on_store(location) as work:
         manifest = location.manifest()
         if work.was_carried_out(manifest):
-            work.remove_strays(manifest.datasets)  # which it replaced
+            _remove_others(location, work, manifest.datasets)
             if work.is_of(call.call_key, call.seed):
                 work.clear()
                 return
@@ -137,17 +136,33 @@ def _run(location: Location, call: Call) -> None:
         if plan is None:
             work.clear()
             return
-        seed = work.resume(manifest, call.call_key, call.seed)
+        if local:
+            work.refuse_strays(manifest.datasets)
+        n_calls = len(manifest.history)
+        seed = work.resume(n_calls, call.call_key, call.seed)
         if seed is None:
             seed = fresh
-            work.start(manifest, call.call_key, seed)
+            _remove_others(location, work, manifest.datasets)
+            work.start(n_calls, call.call_key, seed)
         job, entry = plan(seed)
         names = _new_names(manifest, job)
-        added = run_local(work, job, names, call.memory, call.unchanged, call.client, call.progress)
+        if local:
+            added = run_local(work, job, names, call.memory, call.unchanged, call.client, call.progress)
+        else:
+            note_datasets(location, [*manifest.datasets, *names])
+            added = upload_datasets(location, work, job, names, call.memory, call.unchanged, call.progress)
         kept = {} if call.replaces else manifest.datasets
         location.commit(Manifest(kept | added, [*manifest.history, entry]))
-        work.remove_strays(kept | added)
+        _remove_others(location, work, kept | added)
         work.clear()
+
+
+def _remove_others(location: Location, work: Work, keep: Iterable[str]) -> None:
+    """Remove the datasets of this call, or of a former one, that do not belong to the collection."""
+    if location.folder is not None:
+        work.remove_strays(keep)
+    else:
+        remove_noted(location, keep)
 
 
 def _new_names(manifest: Manifest, job: ShuffleJob) -> list[str]:
@@ -157,23 +172,6 @@ def _new_names(manifest: Manifest, job: ShuffleJob) -> list[str]:
     """
     first = max((1 + (dataset_number(name) or 0) for name in manifest.datasets), default=0)
     return [f"dataset_{first + number}" for number in range(job.n_datasets)]
-
-
-def _run_in_store(location: Location, call: Call, seed: int) -> None:
-    """Carry out a call in a store that is no local folder: nothing to resume from, and the root attributes last."""
-    with locked(location):
-        manifest = location.manifest()
-        plan = call.examine()
-        if plan is None:
-            return
-        job, entry = plan(seed)
-        location.claim()
-        names = _new_names(manifest, job)
-        added = upload_datasets(location, job, names, call.memory, call.unchanged, call.progress)
-        kept = {} if call.replaces else manifest.datasets
-        location.commit(Manifest(kept | added, [*manifest.history, entry]))
-        for name in set(manifest.datasets) - set(kept):
-            del location.group[name]
 
 
 def reshuffle(location: Location, seed: int | None, memory: Memory, client: Any | None, progress: bool) -> None:

@@ -47,15 +47,14 @@ def add_h5ad(folder: Path, request: AddRequest) -> None:
     """Add the rows of the inputs to a folder of h5ad files, which appear once all of them are written.
 
     Values keep their dtypes. One dataset at a time is in memory, whatever the memory limit. A call that is killed
-    before all files are written leaves the folder as it was, and starts from scratch when it is made again; if it is
-    killed while the files appear, the next call moves the remaining ones first.
+    before all files are written leaves the folder as it was, and resumes when it is made again; if it is killed while
+    the files appear, the next call moves the remaining ones first.
     """
     before = [fingerprint(source) for source in request.sources]
+    key = call_key(request, before) | {"h5ad_compressor": request.h5ad_compressor}
     with working(folder) as work:
-        work.publish_files()
-        if not work.is_of(call_key(request, before), request.seed):
-            work.clear()
-            _add(work, request, before)
+        if not (work.publish_files() and work.is_of(key, request.seed)):
+            _add(work, request, before, key)
         work.clear()
 
 
@@ -68,7 +67,7 @@ def _history(files: list[Path]) -> list[dict[str, Any]]:
     return history
 
 
-def _add(work: Work, request: AddRequest, before: list[list[Any]]) -> None:
+def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str, Any]) -> None:
     opener = partial(open_input, load_adata=request.load_adata)
     present = files_of(work.root)
     sources, contents = new_inputs(request, _history(present), str(work.root))
@@ -76,23 +75,28 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]]) -> None:
         return
     found = survey(sources, opener, request.var_subset, request.merge, [str(path) for path in present])
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
-    seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
+    seed = work.resume(len(present), key, request.seed)
+    if seed is None:
+        seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
+        work.start(len(present), key, seed)
     order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
     job = ShuffleJob(found, opener, order, rows_per_dataset, request.form, narrow=False)
     first = 1 + max((dataset_number(path.stem) or 0 for path in present), default=-1)
-    work.spill.mkdir()
-    shuffled = shuffle_rows(job, request.memory, work.root, work.spill, None, request.progress)
     names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
-    record = json.dumps(describe_inputs(found, sources, contents))
-    for number, name in enumerate(tqdm(names, desc="Writing", unit=" files", disable=not request.progress)):
+    missing = [number for number, name in enumerate(names) if not (work.folder / name).exists()]
+    if missing:
+        shuffled = shuffle_rows(job, request.memory, work.root, work.spill, None, request.progress)
+    record, partial_file = json.dumps(describe_inputs(found, sources, contents)), work.folder / "partial.h5ad"
+    for number in tqdm(missing, desc="Writing", unit=" files", disable=not request.progress):
         adata = _dataset(job, shuffled, number)
         with quiet_writing():
-            adata.write_h5ad(work.folder / name, compression=request.h5ad_compressor)
-        with h5py.File(work.folder / name, "r+") as file:
+            adata.write_h5ad(partial_file, compression=request.h5ad_compressor)
+        with h5py.File(partial_file, "r+") as file:
             file.attrs[ATTRIBUTE] = record
-        flush(work.folder / name)
+        flush(partial_file)
+        partial_file.rename(work.folder / names[number])
     unchanged(request.sources, before)
-    work.note_files(call_key(request, before), seed, names)
+    work.note_files(key, seed, names)
     work.publish_files()
 
 

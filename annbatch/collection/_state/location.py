@@ -158,7 +158,7 @@ class Location:
     def _members_in_store(self) -> list[str]:
         path = self.store_path
         if path.store.supports_listing:
-            return [name for name in directly_below(path) if name not in ("zarr.json", LOCK)]
+            return [name for name in directly_below(path) if name not in ("zarr.json", LOCK, WORK)]
         found: list[str] = []  # web servers cannot list: only datasets that are numbered without a gap are found
         while sync((path / f"dataset_{len(found)}" / "zarr.json").exists()):
             found.append(f"dataset_{len(found)}")

@@ -97,9 +97,11 @@ class Work:
 
     def was_carried_out(self, manifest: Manifest) -> bool:
         """Return whether the call that left the folder has changed the collection, and only its end is missing."""
-        # One writer at a time: if there is one call more than when this one began, it is this one.
+        # One writer at a time: if there is one call more than when this one began, it is this one. Work for a store
+        # may meet another collection of the same name, which does not have its datasets.
         note = self._note
-        return "n_calls" in note and len(manifest.history) == note["n_calls"] + 1  # not of a call for h5ad files
+        there = all(manifest.datasets.get(name) == entry for name, entry in self.published.items())
+        return bool(self.published) and there and len(manifest.history) == note["n_calls"] + 1
 
     def is_of(self, call_key: dict[str, Any], seed: int | None) -> bool:
         """Return whether the folder was left by the call with this key and seed; any seed will do for None."""
@@ -109,13 +111,18 @@ class Work:
         known = {key: value for key, value in note["call"].items() if key != "version"}  # of form 1
         return known == json.loads(json.dumps(call_key)) and seed in (None, note["seed"])
 
-    def resume(self, manifest: Manifest, call_key: dict[str, Any], seed: int | None) -> int | None:
+    @property
+    def published(self) -> dict[str, dict[str, Any]]:
+        """Datasets that the noted call moves or uploads into the collection, with their entries in the manifest."""
+        return dict(self._note.get("publishes", {}))
+
+    def resume(self, n_calls: int, call_key: dict[str, Any], seed: int | None) -> int | None:
         """Take up the work that an earlier run of the same call left.
 
         Parameters
         ----------
-        manifest
-            Manifest of the collection.
+        n_calls
+            Number of calls that made the collection, or of its h5ad files.
         call_key
             Key of the call; JSON.
         seed
@@ -126,8 +133,7 @@ class Work:
         int or None
             Seed of the earlier run; None if there is nothing to resume from.
         """
-        self._refuse_strays(manifest.datasets)
-        if not self.is_of(call_key, seed) or self._note.get("n_calls") != len(manifest.history):
+        if not self.is_of(call_key, seed) or self._note.get("n_calls") != n_calls:
             return None
         if self._note.get("made_by") == _MADE_BY:
             return int(self._note["seed"])
@@ -135,12 +141,11 @@ class Work:
         warnings.warn(text, stacklevel=2)
         return None
 
-    def start(self, manifest: Manifest, call_key: dict[str, Any], seed: int) -> None:
-        """Start from scratch: remove what another call left, datasets in the collection's folder included."""
-        self.remove_strays(manifest.datasets)
+    def start(self, n_calls: int, call_key: dict[str, Any], seed: int) -> None:
+        """Start from scratch: remove what another call left."""
         self.clear()
         self.spill.mkdir()
-        note = {"call": call_key, "made_by": _MADE_BY, "n_calls": len(manifest.history), "seed": seed}
+        note = {"call": call_key, "made_by": _MADE_BY, "n_calls": n_calls, "seed": seed}
         replace_json(self._call, note)
 
     def _strays(self, keep: Iterable[str]) -> list[Path]:
@@ -148,7 +153,7 @@ class Work:
         entries = sorted(self.root.iterdir())
         return [entry for entry in entries if dataset_number(entry.name) is not None and entry.name not in keep]
 
-    def _refuse_strays(self, keep: Iterable[str]) -> None:
+    def refuse_strays(self, keep: Iterable[str]) -> None:
         """Raise :class:`StoreError` if there is a dataset that neither the collection nor the noted call knows."""
         for stray in self._strays({*keep, *self._note.get("publishes", ())}):
             raise StoreError(
@@ -167,32 +172,44 @@ class Work:
         shutil.rmtree(folder, ignore_errors=True)
         return Target(zarr.open_group(folder, mode="w", zarr_format=3), folder)
 
+    def ready(self, number: int) -> Path:
+        """Return the folder of a dataset that is complete, and not yet in the collection."""
+        return self.folder / f"ready-{number}"
+
     def is_ready(self, number: int, name: str) -> bool:
         """Return whether a dataset is complete, in the work folder or already in the collection."""
-        if (self.folder / f"ready-{number}").exists():
+        if self.ready(number).exists():
             return True
-        published, path = self._note.get("publishes", {}), self.root / name / "zarr.json"
+        published, path = self.published, self.root / name / "zarr.json"
         return name in published and path.exists() and checksum(path)[1] == published[name]["metadata_crc32c"]
+
+    def discard(self, number: int) -> None:
+        """Remove a complete dataset: none is ready from the first step on."""
+        self.ready(number).rename(self.folder / f"partial-{number}")
+        shutil.rmtree(self.folder / f"partial-{number}")
 
     def metadata_checksum(self, number: int, name: str) -> int:
         """Return the CRC-32C of a complete dataset's root metadata."""
-        ready = self.folder / f"ready-{number}"
+        ready = self.ready(number)
         return checksum((ready if ready.exists() else self.root / name) / "zarr.json")[1]
 
     def finish(self, number: int, target: Target, n_obs: int) -> None:
         """Add checksums to a complete dataset, and mark it as ready by one rename."""
         assert target.folder is not None
         seal(target.folder, n_obs, target.checksums)
-        target.folder.rename(self.folder / f"ready-{number}")
+        target.folder.rename(self.ready(number))
         flush(self.folder)
+
+    def note_published(self, added: dict[str, dict[str, Any]]) -> None:
+        """Note datasets, by name and with their entries in the manifest."""
+        replace_json(self._call, self._note | {"publishes": added})
 
     def publish(self, added: dict[str, dict[str, Any]]) -> None:
         """Note the new datasets, by name and with their entries in the manifest, and move them into the collection."""
-        replace_json(self._call, self._note | {"publishes": added})
+        self.note_published(added)
         for number, name in enumerate(added):
-            ready = self.folder / f"ready-{number}"
-            if ready.exists():
-                ready.rename(self.root / name)
+            if self.ready(number).exists():
+                self.ready(number).rename(self.root / name)
         flush(self.root)
 
     def note_files(self, call_key: dict[str, Any], seed: int, names: list[str]) -> None:
@@ -200,12 +217,27 @@ class Work:
         flush(self.folder)
         replace_json(self._call, {"call": call_key, "seed": seed, "files": names})
 
-    def publish_files(self) -> None:
-        """Move the files of the noted call into the collection, but for those that are there already."""
-        for name in self._note.get("files", ()):
+    def publish_files(self) -> bool:
+        """Move the files of the noted call into the collection, but for those that are there already.
+
+        Returns
+        -------
+        bool
+            Whether there is such a note, so that the call has been carried out.
+
+        Raises
+        ------
+        StoreError
+            If another file came to be where one of them belongs.
+        """
+        files = self._note.get("files", ())
+        for name in files:
             if (self.folder / name).exists():
+                if (self.root / name).exists():
+                    raise StoreError(f"{self.root / name} must not be there, as a killed call made it: move it away.")
                 (self.folder / name).rename(self.root / name)
         flush(self.root)
+        return bool(files)
 
     def clear(self) -> None:
         """Empty the folder, but for the lock; the note of the call, which explains the rest, goes last."""
