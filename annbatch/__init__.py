@@ -49,12 +49,14 @@ _HOMES = {
     "write_sharded": ".collection",
 }
 
+_MODULES = ("compat", "io", "loader", "utils")  # programs for scverse annbatch find them without importing them
+
 
 def __getattr__(name: str) -> object:
     """Import what is asked for when it is asked for: anndata and zarr take over a second together."""
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name], __name__), name)
-    elif name in __all__:
+    elif name in __all__ or name in _MODULES:
         value = import_module(f".{name}", __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

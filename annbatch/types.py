@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+BackingArray_T = InputInMemoryArray_T = OutputInMemoryArray_T = Any
+"""Arrays that a loader reads, holds and yields, as scverse annbatch names them: any that an adapter knows."""
+
+
 class LoadRequest(TypedDict):
     """A request of a sampler: rows to hold in memory together, and how they split into batches.
 

@@ -15,7 +15,7 @@ PACKAGE = Path(annbatch.__file__).parent
 FLOORS = [
     ["cli"],
     ["demo", "tuning"],
-    ["loader"],
+    ["loader", "io", "utils", "compat"],
     ["_loading"],
     ["_elements"],
     ["collection", "testing"],
