@@ -6,7 +6,8 @@ import sys
 from abc import abstractmethod
 from ctypes import c_int64
 from multiprocessing.context import get_spawning_popen
-from multiprocessing.sharedctypes import RawArray
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.sharedctypes import RawArray, reduce_ctype  # type: ignore[attr-defined]  # typeshed lacks it
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ _SLOTS = 1024
 """Workers that are told apart; a DataLoader has far fewer."""
 
 _SEED_BITS = 31
+
+# Here, as a pickler knows the types that were registered when it was made: pickling a loader may make the first one.
+ForkingPickler.register(c_int64 * (2 + _SLOTS), reduce_ctype)
 
 
 class TorchDataset:

@@ -77,6 +77,10 @@ class Reference:
             identity = self._identity(group)
         except FileNotFoundError as error:
             raise StoreError(f"{self} is attached to a collection, and is missing: {error}") from error
+        except StoreError:
+            raise
+        except (OSError, ValueError) as error:  # of the system, or obstore's of a URL
+            raise StoreError(f"{self} is attached to a collection, and cannot be opened: {error}") from error
         if identity != self.identity:
             raise StoreError(
                 f"{self} has changed since it was attached to a collection: remove {ATTACHED} in the collection, and "
@@ -144,6 +148,6 @@ def problem_of(reference: Reference) -> str | None:
         reference.open()
     except RemoteError:
         raise
-    except (OSError, ValueError) as error:
+    except StoreError as error:
         return str(error)
     return None
