@@ -6,6 +6,7 @@
     └── AnnbatchError
         ├── StoreError (also OSError)               something on disk is not as it should be
         │   ├── NotACollectionError                 a path that holds no finished collection
+        │   │   └── MissingCollectionError          a path that holds nothing (also FileNotFoundError)
         │   ├── CorruptDataError                    bytes that contradict a checksum, a length or the schema
         │   └── RemoteError                         an object store that refuses, or misses the deadline
         ├── MissingDependencyError (also ImportError)   an optional package is not installed
@@ -34,6 +35,10 @@ class StoreError(AnnbatchError, OSError):
 
 class NotACollectionError(StoreError):
     """The path does not hold a finished collection."""
+
+
+class MissingCollectionError(NotACollectionError, FileNotFoundError):
+    """There is nothing at the path."""
 
 
 class CorruptDataError(StoreError):

@@ -153,7 +153,8 @@ class Datasets:
             if prefix not in var:
                 var[prefix] = part.var
             frame, shape = var[prefix], _shape(elements[key])
-            if frame is not None and len(shape) > 1 and len(frame) != shape[1]:
+            is_free = len(shape) > 2 and self._selection.takes_every_column  # such arrays, of images, have no columns
+            if frame is not None and len(shape) > 1 and len(frame) != shape[1] and not is_free:
                 place, rule = self._place(part), f"one row per column of `{key}` ({shape[1]})"
                 raise ValueError(f"`var` of {place} must have {rule}, got {len(frame)}.")
         main = dataset.parts[dataset.modalities[0] if dataset.modalities else ""]

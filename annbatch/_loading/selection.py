@@ -44,3 +44,8 @@ class Selection:
         for name, join in (("var_join", self.var_join), ("obs_join", self.obs_join)):
             if join not in JOINS:
                 raise ValueError(f"`{name}` must be one of {', '.join(JOINS)}, got {join!r}.")
+
+    @property
+    def takes_every_column(self) -> bool:
+        """Whether columns of X and layers stay as they are stored."""
+        return self.var_names is None and self.var_join == "exact"

@@ -24,6 +24,13 @@ def concatenated_ranges(starts: Sequence[int] | np.ndarray, lengths: Sequence[in
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(total, dtype=np.int64)
 
 
+def as_slices(rows: np.ndarray, lengths: np.ndarray) -> list[slice]:
+    """Return rows as slices of consecutive ones, each within one of the parts of ``lengths`` rows."""
+    edges = np.union1d(np.cumsum(lengths), np.flatnonzero(np.diff(rows) != 1) + 1)
+    first = rows[np.concatenate([[0], edges[:-1]])]
+    return [slice(a, a + n) for a, n in zip(first.tolist(), np.diff(edges, prepend=0).tolist(), strict=True)]
+
+
 def item_size(shape: tuple[int, ...]) -> int:
     """Return the number of elements in one item along the first axis."""
     return math.prod(shape[1:])

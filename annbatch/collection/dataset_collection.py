@@ -15,7 +15,7 @@ import zarr
 from .._anndata.frames import read_var, stored_frame
 from .._arguments import wrong_kind
 from .._sizes import parse_size
-from ..errors import NotACollectionError
+from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
 from ._inputs.open import as_sources
 from ._resources.limit import Memory
@@ -50,15 +50,14 @@ class DatasetCollection(AttachesStores):
     group
         Path or URL of the collection, or an open zarr v3 group. Nothing is written before ``add_adatas``.
     mode
-        ``"a"`` reads and writes, and creates the collection if there is none; ``"r+"`` reads and writes one that
-        exists; ``"r"`` only reads.
+        ``"r"`` only reads; ``"r+"`` writes, too; ``"a"`` also creates the collection if there is none.
     is_collection_h5ad
         Whether the collection is a folder of h5ad files instead of a zarr store.
 
     Raises
     ------
     annbatch.errors.NotACollectionError
-        If there is no finished collection and ``mode`` is not ``"a"``.
+        If there is no finished collection and ``mode`` is not ``"a"``; ``MissingCollectionError`` if there is nothing.
     """
 
     def __init__(
@@ -78,7 +77,8 @@ class DatasetCollection(AttachesStores):
                 raise ValueError("`group` must be a path where `is_collection_h5ad` is True, got a zarr group.")
             self._h5ad = Path(group).absolute()
             if mode != "a" and not files_of(self._h5ad):
-                raise NotACollectionError(f"{group} must be a folder with dataset_0.h5ad, got none.")
+                kind = NotACollectionError if self._h5ad.exists() else MissingCollectionError
+                raise kind(f"{group} must be a folder with dataset_0.h5ad, got none.")
         self._location = Location(group, "a" if is_collection_h5ad else mode)
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._plan.ranges import concatenated_ranges, split_every
+from .._plan.ranges import as_slices, concatenated_ranges, split_every
 from ._checks import check_positive, check_weights, digest, whole
 from ._chunk import chunk_lengths
 from ._row_set import RowSet, RowsLike, Runs, check_mask
@@ -138,7 +138,8 @@ class ClassSampler(WindowSampler):
         lengths = chunk_lengths(n_rows, self._chunk_size)
         class_rows = self._rows_of_one_class()
         of_chunk = np.repeat(rows.draw_classes(-(-n_rows // class_rows), rng), class_rows // self._chunk_size)
-        requests = rows.draw(of_chunk[: len(lengths)], lengths, rng)
+        drawn = rows.draw(of_chunk[: len(lengths)], lengths, rng)
+        requests = drawn if self._chunk_size == 1 else as_slices(drawn, lengths)  # of single rows, slices are slow
         # Rows are shuffled within groups; batches are cut from these.
         order = np.lexsort((rng.random(n_rows), np.arange(n_rows) // self._shuffled_rows()))
         return {"requests": requests, "splits": split_every(order, self._batch_size)}

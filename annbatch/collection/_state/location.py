@@ -19,7 +19,7 @@ from zarr.storage import LocalStore, StorePath
 from ..._format.attributes import refuse_unfinished
 from ..._remote.loader_stores import in_remote_store
 from ..._remote.urls import SCHEMES, is_url, without_secrets
-from ...errors import CorruptDataError, NotACollectionError, reading
+from ...errors import CorruptDataError, MissingCollectionError, NotACollectionError, reading
 from .attached import NEW_ATTACHED, read_references
 from .files import LocalFiles, StoreFiles, directly_below
 from .manifest import (
@@ -72,7 +72,8 @@ class Location:
             self._shown = str(Path(group))
             self.folder = Path(group).absolute()  # the caller may change the working directory
         if mode != "a" and not self.is_collection:
-            raise NotACollectionError(f"{self} must be a finished collection, got {self._contents()}.")
+            kind = NotACollectionError if self._members() else MissingCollectionError
+            raise kind(f"{self} must be a finished collection, got {self._contents()}.")
 
     def __str__(self) -> str:
         if self.folder is not None:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import zarr
 from anndata.io import sparse_dataset, write_elem
 
+from annbatch import Loader
 from annbatch._anndata.dataset import matrix_dataset, stored_dataset
 from annbatch._elements.csr import CsrElement
 from annbatch._elements.dense import DenseElement
@@ -125,3 +126,18 @@ def test_it_says_what_it_holds():
     images = datasets()
     images.add_all([matrix_dataset(np.zeros((12_000, 3, 2), dtype="u1"), None, None)])
     assert images.describe() == "1 dataset, 12,000 x 3 x 2, dense, memory"
+
+
+@pytest.mark.parametrize("length", [3, 5])
+def test_var_of_arrays_of_many_dimensions_has_any_length(length):
+    """What it annotates is the user's choice: pixels, or what the images were made of."""
+    var = pd.DataFrame(index=[str(number) for number in range(length)])
+    images = np.arange(48.0).reshape(4, 3, 2, 2)
+    loader = Loader(batch_size=4).add_datasets([images, images + 1], var=[var, var])
+    first, second = loader
+    assert loader.n_var == 3
+    assert first["var"].equals(var)
+    np.testing.assert_array_equal(np.concatenate([first["X"], second["X"]]), np.concatenate([images, images + 1]))
+    if length == 5:
+        with pytest.raises(ValueError, match=r"one row per column of `X` \(3\), got 5"):
+            Loader(var_names=["0"]).add_dataset(images, var=var)

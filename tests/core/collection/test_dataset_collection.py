@@ -581,13 +581,16 @@ def test_a_truncated_file_is_named(tmp_path: Path, write: Write) -> None:
 
 @pytest.mark.parametrize("mode", ["r", "r+"])
 def test_other_groups_are_refused(tmp_path: Path, mode: str) -> None:
-    with pytest.raises(NotACollectionError, match=r"c\.zarr must be a finished collection, got nothing there"):
-        DatasetCollection(tmp_path / "c.zarr", mode=mode)
+    for h5ad, message in ((False, "a finished collection, got nothing there"), (True, "a folder with dataset_0.h5ad")):
+        with pytest.raises(NotACollectionError, match=rf"c\.zarr must be {message}") as raised:
+            DatasetCollection(tmp_path / "c.zarr", mode=mode, is_collection_h5ad=h5ad)
+        assert isinstance(raised.value, FileNotFoundError)
     zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3).create_group("something")
     with pytest.raises(
         NotACollectionError, match=r"c\.zarr must be a finished collection, got something else, with something"
-    ):
+    ) as other:
         DatasetCollection(tmp_path / "c.zarr", mode=mode)
+    assert not isinstance(other.value, FileNotFoundError)
 
 
 def test_nothing_is_added_to_other_groups(tmp_path: Path, write: Write) -> None:

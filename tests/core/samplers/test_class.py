@@ -24,11 +24,12 @@ def test_classes_come_by_their_weights(classes, weights, chunk_size):
     sampler = ClassSampler(chunk_size, 20, 20, num_samples=40_000 * max(1, chunk_size // 20), **settings)
     found, rows = [], np.zeros(N_OBS, int)
     for request in sampler.sample(N_OBS):
+        requested = np.r_[tuple(request["requests"])]
         for split in request["splits"]:
-            codes = set(classes.codes[request["requests"][split]].tolist())
+            codes = set(classes.codes[requested[split]].tolist())
             assert len(codes) == 1
             found += codes
-        rows += np.bincount(request["requests"], minlength=N_OBS)
+        rows += np.bincount(requested, minlength=N_OBS)
     if chunk_size < 100:  # a class each batch
         assert_drawn_by(np.bincount(found, minlength=3), shares / shares.sum())
     assert set(np.flatnonzero(rows)) == set(np.flatnonzero(np.isin(classes.codes, np.flatnonzero(shares))))
@@ -47,7 +48,8 @@ def test_weighted_classes_mix_and_their_rows_are_all_alike(classes):
 def test_chunks_of_a_class_are_read_where_the_collection_is_sorted_by_it():
     sampler = ClassSampler(5, 20, 10, classes=GROUPED, num_samples=1_000, rng=0)
     for request in sampler.sample(N_OBS):
-        chunks = request["requests"].reshape(-1, 5)
+        assert all(isinstance(part, slice) and len(set(GROUPED.codes[part])) == 1 for part in request["requests"])
+        chunks = np.r_[tuple(request["requests"])].reshape(-1, 5)
         ends = np.cumsum(np.bincount(GROUPED.codes))
         contiguous = (np.diff(chunks, axis=1) == 1).all(axis=1)
         around = np.isin(chunks, ends - 1).any(axis=1)  # from a class's last row on to its first
