@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._plan.ranges import concatenated_ranges
+from .._plan.ranges import as_slices, concatenated_ranges
 from ._checks import check_positive, check_weights, digest, whole
 from ._chunk import CHUNKS, ChunkSampler, chunk_lengths
 from ._seeding import keyed_rng
@@ -132,7 +132,9 @@ class RandomSampler(ChunkSampler):
         rng = keyed_rng(self.order_seed(), epoch, CHUNKS, window)
         lengths = chunk_lengths(n_rows, self._chunk_size)
         positions = concatenated_ranges(rng.integers(len(rows), size=len(lengths)), lengths)
-        return self._request(rows.at(positions % len(rows)), epoch, window, n_rows)
+        drawn = rows.at(positions % len(rows))
+        requests = drawn if self._chunk_size == 1 else as_slices(drawn, lengths)  # of single rows, slices are slow
+        return self._request(requests, epoch, window, n_rows)
 
     def _weighted(self, rows: WeightedRows, epoch: int, window: int, n_rows: int) -> LoadRequest:
         """Return ``n_rows`` rows drawn by weight, from as few chunks as hold that many."""

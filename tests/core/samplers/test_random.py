@@ -87,7 +87,7 @@ def test_replacement_draws_all_rows_alike():
     sampler = RandomSampler(1, 10_000, 100, replacement=True, num_samples=100_000, rng=0)
     assert_drawn_by(counts(sampler, N_OBS), np.full(N_OBS, 1 / N_OBS))
     chunks = next(RandomSampler(9, 4_000, 9, replacement=True, num_samples=36_000, rng=0).sample(N_OBS))["requests"]
-    first, *others = chunks.reshape(-1, 9).T
+    first, *others = np.r_[tuple(chunks)].reshape(-1, 9).T
     assert_drawn_by(np.bincount(first, minlength=N_OBS), np.full(N_OBS, 1 / N_OBS))
     assert all(np.array_equal(rows, (first + i) % N_OBS) for i, rows in enumerate(others, 1))
 
