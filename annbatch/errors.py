@@ -57,29 +57,35 @@ class MissingDependencyError(AnnbatchError, ImportError):
 def reading(where: str) -> Iterator[None]:
     """Raise :class:`CorruptDataError` that names ``where`` instead of what h5py, zarr or NumPy raise of odd data.
 
-    Errors of annbatch, of the system and of networks remain, with a note.
+    Errors of the system and of networks, and those of annbatch that name the file, remain, with a note.
     """
     try:
         yield
     except Exception as error:
-        if _is_of_odd_data(error):
-            raise CorruptDataError(
+        if _is_of_odd_data(error, where.rpartition(" of ")[2]):
+            corrupt = CorruptDataError(
                 f"{where} cannot be read, {type(error).__name__}: {error}. Is it damaged, or not as anndata writes it?"
-            ) from error
+            )
+            for note in getattr(error, "__notes__", ()):  # anndata's tell the element
+                corrupt.add_note(note)
+            raise corrupt from error
         if where not in str(error):
             error.add_note(f"While reading {where}.")
         raise
 
 
-def _is_of_odd_data(error: Exception) -> bool:
+def _is_of_odd_data(error: Exception, place: str) -> bool:
     if isinstance(error, AnnbatchError):
         return False
     if isinstance(error, OSError):
         return type(error) is OSError and error.errno is None  # HDF5's; the system's have numbers
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    is_ours = str(frame.f_globals.get("__name__")).startswith("annbatch.")
     if isinstance(error, RuntimeError):  # numcodecs' about damage, not annbatch's about use
-        *_, (frame, _) = walk_tb(error.__traceback__)
-        return not str(frame.f_globals.get("__name__")).startswith("annbatch.")
-    known = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+        return not is_ours
+    if is_ours and place in str(error):
+        return False
+    known = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
     return isinstance(error, known) or type(error).__module__.startswith("anndata.")
 
 

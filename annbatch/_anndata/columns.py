@@ -249,10 +249,12 @@ def stored_column(frame: Any, name: str, n_rows: int, open_values: Callable[[Any
         element = frame[name]
         if (n_values := n_rows_of(element)) != n_rows:
             raise CorruptDataError(f"{where(element)} must have {n_rows} rows, as the index has, got {n_values}.")
-        return _open_column(frame, name, element, open_values)
+        return _open_column(frame, name, element, n_rows, open_values)
 
 
-def _open_column(frame: Any, name: str, element: Any, open_values: Callable[[Any], Values] | None) -> Column:
+def _open_column(
+    frame: Any, name: str, element: Any, n_rows: int, open_values: Callable[[Any], Values] | None
+) -> Column:
     numbers, strings = (partial(NamedValues, open_values or own) for own in (_open_numbers, StoredStrings))
     encoding = encoding_of(element)
     categories = _categories_beside(frame, name, element)
@@ -272,6 +274,8 @@ def _open_column(frame: Any, name: str, element: Any, open_values: Callable[[Any
     if encoding == "string-array" or (encoding in ("", "array") and element.dtype.kind in "OSUT"):
         return PlainColumn(strings(element))
     values = pd.Series(read_element(element))
+    if len(values) != n_rows:  # its encoding may be another than its arrays
+        raise CorruptDataError(f"{where(element)} must have {n_rows} rows, as the index has, got {len(values)}.")
     count_bytes(int(values.memory_usage(index=False)))
     return memory_column(values.array)
 

@@ -164,7 +164,8 @@ class StoredAnnData:
     @property
     def kind(self) -> type:
         """Type of X, or of the whole object if there is none."""
-        return type(self._group.get("X", self._group))
+        with reading(self.place):
+            return type(self._group.get("X", self._group))
 
     @property
     def var(self) -> pd.DataFrame:
@@ -193,7 +194,6 @@ class StoredAnnData:
             return self._obs
         with reading(f"`{key}` of {where(self._group)}"):
             element = self._group[key]
-            is_frame = encoding_of(element) == "dataframe"
-        if is_frame:
-            return stored_frame(element)
-        return open_rows(element, name=key)
+            if encoding_of(element) == "dataframe":
+                return stored_frame(element)
+            return open_rows(element, name=key)

@@ -57,6 +57,11 @@ class Dataset:
         """Prefixes of the keys of the modalities."""
         return [prefix for prefix in self.parts if prefix]
 
+    @property
+    def place(self) -> str:
+        """File or store that holds it, for errors; empty for objects in memory."""
+        return next(iter(self.parts.values())).place
+
     def elements(self) -> list[str]:
         """Return the keys of all elements."""
         return [prefix + key for prefix, part in self.parts.items() for key in part.elements()]
@@ -87,12 +92,12 @@ def stored_dataset(group: Any) -> Dataset:
     refuse_unfinished(group)
     with reading(where(group)):
         is_multimodal = encoding_of(group) == "MuData" or "mod" in group
-    return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))
+        return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))
 
 
 def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:
     """Return the dataset of a MuData object."""
-    _check_axis(mdata.axis)
+    _check_axis(mdata.axis, "a MuData")
     parts: dict[str, Container] = {"": MuDataObject(mdata, rebind)}
     rows: dict[str, Values] = {}
     for name, adata in mdata.mod.items():
@@ -105,7 +110,7 @@ def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:
 
 def _stored_multimodal(group: Any) -> Dataset:
     """Return the dataset of a stored MuData group; rows are found by ``obsmap``, or by their names if there is none."""
-    _check_axis(group.attrs.get("axis", 0))
+    _check_axis(group.attrs.get("axis", 0), where(group))
     parts: dict[str, Container] = {"": StoredAnnData(group)}
     rows: dict[str, Values] = {}
     modalities = group["mod"]
@@ -150,6 +155,6 @@ class _ObsMap:
         return self._values.take(at).astype(np.int64) - 1
 
 
-def _check_axis(axis: int) -> None:
+def _check_axis(axis: int, of: str) -> None:
     if axis != 0:
-        raise ValueError(f"`axis` of a MuData must be 0, so that modalities share rows, got {axis}.")
+        raise ValueError(f"`axis` of {of} must be 0, so that modalities share rows, got {axis}.")

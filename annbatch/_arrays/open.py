@@ -78,7 +78,8 @@ def _dask(array: Any, name: str) -> RowSource:
 
 
 def _csr_group(group: Any) -> CsrSource:
-    encoding = encoding_of(group)
+    with reading(where(group)):
+        encoding = encoding_of(group)
     if encoding != "csr_matrix":
         advice = "see `Loader.add_dataset`"
         if encoding == "csc_matrix":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
 from .._arguments import as_list, kind_of, wrong_kind
 from .._format.attributes import encoding_of
-from ..errors import StoreError
+from ..errors import StoreError, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,9 +67,11 @@ _MATRICES = ("a matrix", "a group")
 def _adata(value: Any) -> Any:
     """Return what is an AnnData or MuData, or a group that may hold one."""
     kind = kind_of(value)
-    if kind in _TO_ADATA or not (hasattr(value, "obs") or hasattr(value, "attrs")):
+    with reading(str(getattr(getattr(value, "file", None), "filename", "`adata`"))):
+        is_one = hasattr(value, "obs") or hasattr(value, "attrs")
+        encoding = encoding_of(value) if hasattr(value, "attrs") else ""
+    if kind in _TO_ADATA or not is_one:
         raise wrong_kind("adata", "an AnnData or MuData object, or an open group of one", value, _TO_ADATA)
-    encoding = encoding_of(value) if hasattr(value, "attrs") else ""
     if encoding in _TO_ENCODING:
         got = f"a group encoded as {encoding}: {_TO_ENCODING[encoding]}"
         raise TypeError(f"`adata` must be an AnnData or MuData object, got {got}.")

@@ -117,16 +117,19 @@ class Datasets:
         ValueError
             If datasets do not fit each other.
         """
-        before = self._opened
+        before, place = self._opened, ""
         self._opened = list(before)
         try:
             for dataset in datasets:
+                place = dataset.place
                 opened = self._open(dataset)
                 self._check_alike(opened)
                 self._opened.append(opened)
             tables = self._join_tables()
-        except BaseException:
+        except BaseException as error:
             self._opened = before
+            if place not in str(error):
+                error.add_note(f"While adding {place}.")
             raise
         self._tables = tables
         self._variables = {}
@@ -362,11 +365,12 @@ def _check_same_var(first: pd.DataFrame, var: pd.DataFrame, number: int) -> None
     if first.equals(var):
         return
     different = [f"{a!r} / {b!r}" for a, b in zip(first.index, var.index, strict=True) if a != b]
-    what = (
-        f"{len(different)} names differ: {', '.join(different[:5])}"
-        if different
-        else "the names agree, annotations differ"
-    )
+    if different:
+        what = f"{len(different)} names differ: {', '.join(different[:5])}"
+    else:
+        either = [*first.columns, *var.columns.difference(first.columns)]
+        names = [name for name in either if not (name in first and name in var and first[name].equals(var[name]))]
+        what = f"the names agree, annotations differ: {names[:5]}"
     raise ValueError(
         f"`var` must be the same in all datasets: between dataset 0 and dataset {number} {what}. "
         "`var_join` joins different genes while reading, `DatasetCollection.add_adatas` once and for all."

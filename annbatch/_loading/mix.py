@@ -14,7 +14,7 @@ from ..samplers._ranks import this_worker
 from ..samplers._row_set import RowSet
 from .add_datasets import AddsDatasets
 from .mix_position import STOPS, MixPlan, MixPosition
-from .progress import check_format, check_same, position_in, shortened
+from .progress import check_format, check_same, is_seed, position_in, shortened
 from .torch_dataset import TorchDataset
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ class Mix(TorchDataset):
         own, said, of_loaders = self._identity(), state["mix"], state["loaders"]
         if not isinstance(said, dict) or not isinstance(of_loaders, list | tuple):
             raise ValueError(f"`state` must be what `state_dict` of a mix returned, got {shortened(state)}.")
-        if not self._seed_is_given and isinstance(said.get("seed"), int):
-            own["seed"] = abs(said["seed"])
+        if not self._seed_is_given and is_seed(said.get("seed")):
+            own["seed"] = said["seed"]
         check_same("mix", said | {"n_loaders": len(of_loaders)}, own)
         position = MixPosition.read(state["position"], len(self._loaders))
         loaders = self._copies()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 10
 """Steps that are drawn together. In an endless mix each block has the shares of the weights, exact to one batch."""
 
-_LONGEST = 1 << 62  # order that can be computed
+LONGEST = 1 << 62
+"""No order of so many batches can be computed."""
 
 
 def batches_per_loader(
@@ -61,7 +62,7 @@ def batches_per_loader(
         count = max(1, round(time * shares[i]))  # 1: rounded to 0, a loader would never come
         counts[i] = min(count, left[i] - 1) if first else max(count, owed[i])
     counts[last] = left[last] if first else owed[last]
-    if sum(counts) >= _LONGEST:
+    if sum(counts) >= LONGEST:
         raise ValueError(
             f"`weights` must let every loader come through within 2**62 batches, got {list(weights)} for loaders of "
             f"{list(left)} batches."

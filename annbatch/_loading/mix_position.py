@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._plan.position import Position
-from .mix_order import batches_of_worker, batches_per_loader, endless, loaders_from, n_drawn, shuffled
+from .mix_order import LONGEST, batches_of_worker, batches_per_loader, endless, loaders_from, n_drawn, shuffled
 from .progress import shortened
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class MixPosition:
             right = min(numbers) >= 0 and min(position.ranks, position.workers) >= 1 and 0 <= position.last < n_loaders
             lengths = {len(position.counts), len(position.epochs)}
             right = right and lengths <= ({n_loaders} if position.is_within else {0, n_loaders})
+            if right and any(position.counts):
+                right = position.steps <= sum(position.counts) < LONGEST and position.counts[position.last] > 0
         except (AttributeError, TypeError):
             right = False
         if not right:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from .._plan.position import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..samplers._base import Sampler
 
 FORMAT, VERSION = "annbatch.Loader", 1
@@ -112,9 +111,12 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
         If it is not a state, or of a later version, other rows or another sampler; the message names the difference.
     """
     check_format(state, FORMAT, VERSION, ("position", "sampler", "data"), of="a loader")
+    for part in ("data", "sampler"):
+        if not isinstance(state[part], Mapping):
+            raise ValueError(f"`state` must have a dict as `{part}`, got {shortened(state[part])}.")
     check_same("rows", state["data"], data)
     own, said = _identity(sampler, data), dict(state["sampler"])
-    takes_seed = {"seed"} <= own.keys() & said.keys() and not sampler.order_seed_is_given
+    takes_seed = "seed" in own and not sampler.order_seed_is_given and is_seed(said.get("seed"))
     if takes_seed:
         own["seed"] = said["seed"]
     check_same("sampler", said, own)
@@ -137,6 +139,11 @@ def check_format(state: Any, name: str, version: int, parts: tuple[str, ...], *,
     lacking = [part for part in parts if part not in state]
     if lacking:
         raise ValueError(f"`state` must have {', '.join(parts[:-1])} and {parts[-1]}, got no {', '.join(lacking)}.")
+
+
+def is_seed(value: Any) -> bool:
+    """Return whether a value of a state may be a seed."""
+    return type(value) is int and value >= 0
 
 
 def _identity(sampler: Sampler, data: Mapping[str, Any]) -> dict[str, Any]:

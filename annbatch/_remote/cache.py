@@ -1,7 +1,7 @@
 """Inner chunks of remote shards, cached on the local disk: shared by processes, bounded, and safe when they are killed.
 
 Each file holds an extent: neighbouring chunks of one shard, at the same distances as in the shard, so that a chunk is
-read from it as from the shard. A table before them has one slot per chunk: a mark and the CRC-32C of its bytes. The
+read from it as from the shard. A table before them has one slot per chunk: a mark and a CRC-32C of its bytes. The
 bytes are written first and the slot afterwards, each by one call: if a process is killed while it writes a chunk, the
 slot stays empty; if the machine crashes, the checksum does not match. Processes that write the same chunk write the
 same bytes, as the shard's entity tag is part of the file name. So readers and writers need no lock; only eviction does.
@@ -58,6 +58,7 @@ class Extent:
         self._table_bytes = -(-8 * len(offset) // _BLOCK) * _BLOCK
         self._position = offset - offset[offset >= 0].min(initial=np.iinfo(np.int64).max) + self._table_bytes
         self._first = first
+        self._name = path.name
         self._verified = np.zeros(len(offset), dtype=np.uint64)
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
         weakref.finalize(self, os.close, self.fd)
@@ -85,7 +86,7 @@ class Extent:
         there = marks >= _MARK
         for slot in np.unique(slots[there[slots] & (marks[slots] != self._verified[slots])]).tolist():
             data = os.pread(self.fd, int(self._nbytes[slot]), int(self._position[slot]))
-            if _crc32c(data) | _MARK == marks[slot]:
+            if self._mark(slot, data) == marks[slot]:
                 self._verified[slot] = marks[slot]
             else:
                 self.drop(slot + self._first)
@@ -102,8 +103,13 @@ class Extent:
         written = os.pwrite(self.fd, data, int(self._position[slot]))
         if written != len(data):
             return written
-        os.pwrite(self.fd, (_crc32c(data) | _MARK).to_bytes(8, "little"), 8 * slot)
+        os.pwrite(self.fd, self._mark(slot, data).to_bytes(8, "little"), 8 * slot)
         return written
+
+    def _mark(self, slot: int, data: Any) -> int:
+        """Return the mark of a chunk: without file and slot, all chunks that end with their CRC-32C had the same."""
+        begun = google_crc32c.value(f"{self._name} {slot}".encode())
+        return int(google_crc32c.extend(begun, data)) | _MARK
 
 
 class ChunkCache:
@@ -233,7 +239,3 @@ def _check_own(fd: int) -> None:
         raise OSError("its files must be regular files, under one name each")
     if stat.st_uid != getattr(os, "geteuid", lambda: stat.st_uid)():
         raise OSError("its files belong to another user")
-
-
-def _crc32c(data: Any) -> int:
-    return int(google_crc32c.value(data))

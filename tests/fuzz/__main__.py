@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .run import FAILURES, Result, fuzz
+from .run import FAILURES, MEMORY, Result, fuzz
 
 
 def main() -> int:
@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first mutation")
     parser.add_argument("--only", type=int, metavar="N", help="run one mutation and show its traceback")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that run mutations at a time")
     arguments = parser.parse_args()
     first, n = (arguments.first, arguments.mutations) if arguments.only is None else (arguments.only, 1)
 
@@ -27,14 +28,19 @@ def main() -> int:
             print(
                 json.dumps({key: value for key, value in found.items() if key != "detail"}), found["detail"], sep="\n"
             )
-        elif found["outcome"] in FAILURES:
+        elif found["outcome"] in FAILURES or "at first" in found:
             print(json.dumps(found), flush=True)
         if sum(result.outcomes.values()) % 1000 == 0:
             print(f"{sum(result.outcomes.values())}: {dict(result.outcomes)}", flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="annbatch-fuzz-") as folder:
+    with tempfile.TemporaryDirectory(prefix="annbatch-fuzz-", dir=MEMORY) as folder:
         found = fuzz(
-            Path(folder), range(first, first + n), arguments.seed, show=arguments.only is not None, report=report
+            Path(folder),
+            range(first, first + n),
+            arguments.seed,
+            jobs=arguments.jobs,
+            show=arguments.only is not None,
+            report=report,
         )
     print(found)
     return int(bool(found.failures))

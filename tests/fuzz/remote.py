@@ -8,15 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
+from obstore.store import MemoryStore
 
 from annbatch import DatasetCollection, RemoteStore
 
 from .mutate import mutate_bytes
+from .victims import Victim, damage_file, entries_in, read_collection, users_part
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from .victims import Victim
 
 _STATUSES = (200, 204, 206, 301, 304, 400, 403, 404, 416, 429, 500, 503)
 
@@ -93,9 +94,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 def remote(local: Victim) -> dict[str, Victim]:
-    """Return the victims that are read from the server."""
-    from .victims import KEYS, Victim, digest_of, loader
-
+    """Return the victims that are read from the server, and from a cache."""
     state: dict[str, Any] = {}
 
     def serve(folder: Path) -> str:
@@ -111,15 +110,37 @@ def remote(local: Victim) -> dict[str, Victim]:
         return str(state["url"])
 
     def read(folder: Path, way: int) -> str:
-        store = RemoteStore(serve(folder), read_only=True, timeout=5.0, deadline=1.0)
-        import zarr
-
-        collection = DatasetCollection(zarr.open_group(store, mode="r"), mode="r")
-        return digest_of(loader(way, keys=KEYS).use_collection(collection))
+        return _read(RemoteStore(serve(folder), read_only=True, timeout=5.0, deadline=0.3), way)
 
     def damage(folder: Path, rng: np.random.Generator) -> str:
         what = {"first": int(rng.integers(60)), "seed": int(rng.integers(2**31))}
         (folder / "damage.json").write_text(json.dumps(what))
         return f"answers {what}"
 
-    return {"remote": Victim(2, local.make, read, damage=damage)}
+    return {"remote": Victim(2, local.make, read, damage=damage, ways=2), "cache": _cache(local)}
+
+
+def _read(store: RemoteStore, way: int) -> str:
+    with users_part():
+        group = zarr.open_group(store, mode="r")
+    return read_collection(DatasetCollection(group, mode="r"), way)
+
+
+def _cache(local: Victim) -> Victim:
+    """The cache of a store whose answers are right: whatever is in its folder, values are, too."""
+
+    def read(folder: Path, way: int) -> str:
+        objects = MemoryStore()
+        for path in entries_in(folder / "store"):
+            if path.is_file():
+                objects.put(path.relative_to(folder / "store").as_posix(), path.read_bytes())
+        return _read(RemoteStore(objects, read_only=True, cache_dir=folder / "cache"), way)
+
+    def make(folder: Path) -> None:
+        local.make(folder)
+        read(folder, 0)
+
+    def damage(folder: Path, rng: np.random.Generator) -> str:
+        return damage_file(folder / "cache", rng)
+
+    return Victim(2, make, read, lambda folder, what: not what.endswith("sealed"), damage)

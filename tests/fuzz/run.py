@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where victims lie: they are written for each mutation."""
+
 _ROOT = Path(__file__).parents[2]
 _HANG = 10.0
-"""Seconds after which a mutation counts as hanging, if it does so again in a new process."""
+"""Seconds after which a mutation is tried in a new process, where it counts as hanging after three times as many."""
 
 _PER_PROCESS = 3000
 """Mutations per process: what they leave behind is not counted against later ones."""
@@ -63,14 +70,21 @@ class _Process:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self.kill()
         self._errors.close()
 
+    def kill(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
     def said(self) -> str:
-        """Return what the process wrote to standard error last."""
+        """Return what the process wrote to standard error last; where it is, if it runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR1)
+            time.sleep(0.5)
         self._errors.seek(0)
-        return self._errors.read()[-1500:].decode(errors="replace")
+        return self._errors.read()[-12000:].decode(errors="replace")
 
     def send(self, first: int, last: int) -> None:
         """Queue a range of mutations."""
@@ -99,23 +113,36 @@ class _Process:
             return None
 
 
-def fuzz(folder: Path, numbers: range, seed: int, *, show: bool = False, report: Any = None) -> Result:
-    """Run mutations; a process that crashes or hangs is replaced by a new one."""
-    result, first = Result(), numbers.start
+def fuzz(folder: Path, numbers: range, seed: int, *, jobs: int = 1, show: bool = False, report: Any = None) -> Result:
+    """Run mutations in a few processes; one that crashes or hangs is replaced by a new one."""
+    result = Result()
+    parts = [numbers[len(numbers) * i // jobs : len(numbers) * (i + 1) // jobs] for i in range(jobs)]
+    with ThreadPoolExecutor(jobs) as threads:
+        runs = [
+            threads.submit(_fuzz, folder / str(i), part, seed, result, show, report) for i, part in enumerate(parts)
+        ]
+        for run in runs:
+            run.result()
+    return result
+
+
+def _fuzz(folder: Path, numbers: range, seed: int, result: Result, show: bool, report: Any) -> None:
+    folder.mkdir()
+    first = numbers.start
     while first < numbers.stop:
         last = min(first + _PER_PROCESS, numbers.stop)
         with _Process(folder, seed, show) as process:
             process.send(first, last)
             while first < last:
                 if process.answer(_HANG) is None or (found := process.answer(_HANG)) is None:
-                    result.add(_again(folder, first, seed, process.status(), process.said()))
-                    first += 1
-                    break
+                    status, said = process.status(), process.said()
+                    process.kill()
+                    found = _again(folder, first, seed, status, said)
+                    last = first + 1
                 result.add(found)
                 if report is not None:
                     report(found, result)
                 first += 1
-    return result
 
 
 def _again(folder: Path, number: int, seed: int, status: int | None, said: str) -> dict[str, Any]:
@@ -124,7 +151,11 @@ def _again(folder: Path, number: int, seed: int, status: int | None, said: str) 
         process.send(number, number + 1)
         process.answer(_HANG)
         found = process.answer(3 * _HANG)
-        if found is not None and status is None and found["s"] < _HANG:
-            return found
-        outcome = "HANG" if status is None and process.status() is None else "CRASH"
-        return {"n": number, "victim": "", "outcome": outcome, "detail": f"status {status}: {said} {process.said()}"}
+        if found is not None and status is None:
+            return found | {"at first": f"no answer: {said}"}
+        outcome = "hang" if status is None and process.status() is None else "crash"
+        stack = process.said()
+        main = stack[stack.rfind("Current thread") :]
+        in_hdf5 = re.match(r"Current thread .*\n  File \".*/h5py/", main)  # its C library reads files by itself
+        outcome = f"{outcome} of HDF5" if in_hdf5 else outcome.upper()
+        return {"n": number, "victim": "", "outcome": outcome, "detail": f"status {status}: {said} {stack}"}

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import shutil
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import h5py
+import mudata
 import numpy as np
 import pandas as pd
 import zarr
 from scipy import sparse
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import DistributedSampler, RandomSampler, Split, split
 
-from .mutate import mutate, mutate_value
+from .mutate import mutate
+from .objects import change_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 KEYS = ("X", "layers/dense", "obsm/pca", "obs")
+N_ROWS, N_GENES = 24, 8
 
 
 class NotOpenedError(Exception):
@@ -45,47 +49,59 @@ class Victim:
     read
         Returns a digest of all that is read; the number selects among several ways to read.
     covers
-        Returns whether a checksum should have found the damage, given the folder and what was done: asked where a wrong
-        value was read.
+        Returns whether a checksum should have found what was done, where a wrong value was read; given the folder, too.
     damage
-        Damages it and returns what was done; default, a file of the folder.
+        Damages it and returns what was done; default, a file of the folder, or an object of its store.
+    ways
+        How many ways there are to read it.
     """
 
     weight: int
     make: Callable[[Path], None]
     read: Callable[[Path, int], str]
     covers: Callable[[Path, str], bool] = lambda folder, what: False
-    damage: Callable[[Path, np.random.Generator], str] = field(default=lambda folder, rng: damage_file(folder, rng))
+    damage: Callable[[Path, np.random.Generator], str] = field(default=lambda folder, rng: damage_any(folder, rng))
+    ways: int = 1
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Return all files, in an order that does not depend on the file system."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+def entries_in(folder: Path) -> Iterator[Path]:
+    """Yield all files and folders, in an order that does not depend on the file system."""
+    for here, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(here, name) for name in sorted([*folders, *names]))
 
 
 def damage_file(folder: Path, rng: np.random.Generator) -> str:
-    """Damage a file of a folder; metadata more often than their share of the files."""
-    files = files_in(folder)
+    """Damage the bytes of a file."""
+    files = [path for path in entries_in(folder) if path.is_file() and path.name != "lock"]
     path = files[int(rng.integers(len(files)))]
     return f"{path.relative_to(folder)}: {mutate(path, rng, files)}"
 
 
-def cells(n_rows: int = 70, seed: int = 0) -> ad.AnnData:
+def damage_any(folder: Path, rng: np.random.Generator) -> str:
+    """Damage the bytes of a file, or an array, group or attribute by the library that wrote it."""
+    if rng.random() < 0.3 and (what := change_store(folder, rng)):
+        return what
+    return damage_file(folder, rng)
+
+
+def cells(n_rows: int = N_ROWS, seed: int = 0) -> ad.AnnData:
     """Return cells with every kind of element and column."""
     rng = np.random.default_rng(seed)
-    counts = sparse.csr_matrix(rng.poisson(0.7, (n_rows, 12)).astype(np.float32))
+    counts = sparse.csr_matrix(rng.poisson(0.7, (n_rows, N_GENES)).astype(np.float32))
     obs = pd.DataFrame(
         {
             "label": pd.Categorical(rng.choice(["B", "T", "NK"], n_rows)),
             "depth": rng.integers(0, 1000, n_rows),
             "score": rng.normal(size=n_rows),
-            "note": [f"note {i % 7}" for i in range(n_rows)],
+            "note": [f"note {i}" for i in range(n_rows)],
             "age": pd.array(np.where(rng.random(n_rows) < 0.2, None, 40), dtype="Int16"),
+            "known": pd.array(np.where(rng.random(n_rows) < 0.2, None, True), dtype="boolean"),
         },
         index=[f"cell{i}" for i in range(n_rows)],
     )
-    var = pd.DataFrame({"known": np.arange(12) % 2 == 0}, index=[f"gene{i}" for i in range(12)])
-    dense = rng.integers(0, 300, (n_rows, 12)).astype(np.int32)
+    var = pd.DataFrame({"known": np.arange(N_GENES) % 2 == 0}, index=[f"gene{i}" for i in range(N_GENES)])
+    dense = rng.integers(0, 300, (n_rows, N_GENES)).astype(np.int32)
     return ad.AnnData(
         counts, obs=obs, var=var, layers={"dense": dense}, obsm={"pca": rng.normal(size=(n_rows, 3)).astype("f4")}
     )
@@ -114,14 +130,14 @@ def _update(digest: Any, value: Any) -> None:
 WAYS: tuple[dict[str, Any], ...] = (
     {},
     {"densify": True, "obs_as": "arrays"},
-    {"var_names": ["gene7", "gene2", "gene11"]},
+    {"var_names": ["gene7", "gene2", "gene5"]},
     {"shuffle": False, "prefetch": "1MB"},
 )
 
 
 def loader(way: int, **more: Any) -> Loader:
     """Return a loader without data."""
-    sizes = {"batch_size": 16, "chunk_size": 4, "preload_nchunks": 8, "shuffle": True, "seed": 0, "prefetch": 0}
+    sizes = {"batch_size": 12, "chunk_size": 4, "preload_nchunks": 3, "shuffle": True, "seed": 0, "prefetch": 0}
     return Loader(**(sizes | {"keys": KEYS} | WAYS[way % len(WAYS)] | more))
 
 
@@ -137,46 +153,83 @@ def digest_of(one: Loader) -> str:
 # Stores ---------------------------------------------------------------------------------------------------------------
 
 
+def read_collection(collection: DatasetCollection, way: int) -> str:
+    """Return a digest of a collection."""
+    if way == len(WAYS):
+        digest = hashlib.blake2b()
+        _update(digest, collection.obs())
+        digest.update(repr((collection.n_obs, list(collection.var_names), repr(collection))).encode())
+        return digest.hexdigest()
+    return digest_of(loader(way).use_collection(collection))
+
+
+def _add(folder: Path, source: Any, seed: int, **how: Any) -> DatasetCollection:
+    collection = DatasetCollection(folder, is_collection_h5ad=how.pop("is_collection_h5ad", False))
+    return collection.add_adatas([source], rng=np.random.default_rng(seed), progress=False, **how)
+
+
 def _collection(layout: str) -> Victim:
     def make(folder: Path) -> None:
-        cells().write_h5ad(folder / "in.h5ad")
-        collection = DatasetCollection(folder / "store")
         for seed in range(2):
-            collection.add_adatas(
-                [folder / "in.h5ad"],
-                layout=layout,
-                n_obs_per_chunk=8,
-                shard_size=40,
-                rng=np.random.default_rng(seed),
-                progress=False,
-            )
+            cells(seed=seed).write_h5ad(folder / "in.h5ad")
+            _add(folder / "store", folder / "in.h5ad", seed, layout=layout, n_obs_per_chunk=8, shard_size=16)
         (folder / "in.h5ad").unlink()
 
     def read(folder: Path, way: int) -> str:
-        collection = DatasetCollection(folder / "store", mode="r")
-        if way % 5 == 4:
-            digest = hashlib.blake2b()
-            _update(digest, collection.obs())
-            digest.update(repr((collection.n_obs, list(collection.var_names), repr(collection))).encode())
-            return digest.hexdigest()
-        return digest_of(loader(way).use_collection(collection))
+        return read_collection(DatasetCollection(folder / "store", mode="r"), way)
 
     def covers(folder: Path, what: str) -> bool:
-        return bool(DatasetCollection(folder / "store").verify())  # which compares every byte with a checksum
+        # Whoever writes chunks with checksums of their own changes no CRC-32C of the file: it is that of its lengths.
+        if "value" in what or what.endswith(("sealed", "by another")):
+            return False
+        return DatasetCollection(folder / "store").verify(progress=False).ok  # compares every byte with a checksum
 
-    return Victim(4, make, read, covers)
+    return Victim(4, make, read, covers, ways=len(WAYS) + 1)
 
 
-def _opened(path: Path) -> Any:
-    """Open a store as users do."""
+def _h5ad_collection() -> Victim:
+    def make(folder: Path) -> None:
+        cells().write_h5ad(folder / "in.h5ad")
+        _add(folder / "store", folder / "in.h5ad", 0, is_collection_h5ad=True)
+
+    def read(folder: Path, way: int) -> str:
+        how = {"is_collection_h5ad": True, "if_present": "skip" if way % 2 else "add"}
+        return digest_of_h5ad(_add(folder / "store", folder / "in.h5ad", 1, **how), folder / "store")
+
+    def damage(folder: Path, rng: np.random.Generator) -> str:
+        return damage_any(folder / "store", rng)
+
+    return Victim(1, make, read, damage=damage, ways=2)
+
+
+def digest_of_h5ad(collection: DatasetCollection, folder: Path) -> str:
+    """Return a digest of a folder of h5ad files."""
+    digest = hashlib.blake2b()
+    _update(digest, collection.obs())
+    digest.update(repr((collection.n_obs, list(collection.var_names), repr(collection))).encode())
+    for path in sorted(folder.glob("*.h5ad")):
+        with h5py.File(path, "r") as file:
+            digest.update(digest_of(loader(0, keys=("X", "obs")).add_adata(file)).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def users_part() -> Iterator[None]:
+    """Mark what users call zarr and h5py for."""
     try:
-        return h5py.File(path, "r") if path.is_file() else zarr.open_group(path, mode="r")
+        yield
     except Exception as error:
         raise NotOpenedError(str(error)) from error
 
 
+def opened(path: Path) -> Any:
+    """Open a store as users do."""
+    with users_part():
+        return h5py.File(path, "r") if path.is_file() else zarr.open_group(path, mode="r")
+
+
 def _read_store(folder: Path, way: int) -> str:
-    group = _opened(folder / "store")
+    group = opened(folder / "store")
     try:
         return digest_of(loader(way).add_adata(group))
     finally:
@@ -185,7 +238,7 @@ def _read_store(folder: Path, way: int) -> str:
 
 
 def _zarr(zarr_format: int = 3, **arrays: Any) -> Victim:
-    has_checksums = any(type(one).__name__ == "Crc32cCodec" for one in arrays.get("compressors") or ())
+    has_checksums = any(isinstance(one, Crc32cCodec) for one in arrays.get("compressors") or ())
 
     def covers(folder: Path, what: str) -> bool:
         inside = any(f"{path}/c/" in what for path in ("X/data", "X/indices", "layers/dense", "obsm/pca"))
@@ -196,177 +249,123 @@ def _zarr(zarr_format: int = 3, **arrays: Any) -> Victim:
 
         def write(function: Any, group: Any, key: str, element: Any, dataset_kwargs: Any, iospec: Any) -> None:
             given = dict(dataset_kwargs)
-            is_array = isinstance(element, np.ndarray) and element.dtype.kind in "iuf" and element.size > 20
+            is_array = isinstance(element, np.ndarray) and element.dtype.kind in "iuf" and element.ndim == 2
             if is_array or sparse.issparse(element):
-                rest = element.shape[1:] if is_array else ()
-                given |= {"chunks": (8, *rest)} | ({"shards": (48, *rest)} if "shards" in arrays else {})
+                n, rest = (8, element.shape[1:]) if is_array else (32, ())
+                given |= {"chunks": (n, *rest)} | ({"shards": (2 * n, *rest)} if "shards" in arrays else {})
                 given |= {name: value for name, value in arrays.items() if name != "shards"}
             function(group, key, element, dataset_kwargs=given)
 
         ad.experimental.write_dispatched(root, "/", cells(), write)
 
-    return Victim(2, make, _read_store, covers)
+    return Victim(2, make, _read_store, covers, ways=len(WAYS))
 
 
-def _h5ad(compression: str | None) -> Victim:
+def _h5ad(**how: Any) -> Victim:
     def make(folder: Path) -> None:
-        cells(200).write_h5ad(folder / "store", compression=compression)
+        chunks = {} if how.get("compression") is None else {"chunks": True}
+        adata = cells()
+        adata.write_h5ad(folder / "store", **how)
+        if chunks:
+            with h5py.File(folder / "store", "r+") as file:  # several chunks per array
+                for name in ("X/data", "X/indices", "layers/dense"):
+                    values, attributes = file[name][:], dict(file[name].attrs)
+                    del file[name]
+                    chunk = (8, *values.shape[1:]) if values.ndim > 1 else (32,)
+                    file.create_dataset(name, data=values, chunks=chunk, shuffle=True, **how).attrs.update(attributes)
 
-    return Victim(3, make, _read_store)
+    return Victim(3, make, _read_store, ways=len(WAYS))
 
 
-def _mudata() -> Victim:
+def _before_0_8() -> Victim:
+    """An h5ad file of anndata 0.7: categories lie in a group of their own, to which the codes refer."""
+
     def make(folder: Path) -> None:
-        import mudata
+        cells().write_h5ad(folder / "store")
+        with h5py.File(folder / "store", "r+") as file:
+            obs = file["obs"]
+            obs.attrs["encoding-version"] = "0.1.0"
+            codes, categories = obs["label/codes"][:], obs["label/categories"][:]
+            for name in ("label", "age", "known"):
+                del obs[name]
+            obs["__categories/label"] = categories
+            obs["label"] = codes
+            obs["label"].attrs["categories"] = obs["__categories/label"].ref
+            obs.attrs["column-order"] = ["label", "depth", "score", "note"]
 
-        one, other = cells(), cells(seed=1)[10:60].copy()
-        other.var_names = [f"peak{i}" for i in range(12)]
+    return Victim(2, make, _read_store, ways=2)
+
+
+def _mudata(suffix: str) -> Victim:
+    def make(folder: Path) -> None:
+        one, other = cells(), cells(seed=1)[4:20].copy()
+        other.var_names = [f"peak{i}" for i in range(N_GENES)]
         for modality in (one, other):
             modality.obs = modality.obs[["label"]]
-        mudata.MuData({"rna": one, "atac": other}).write_zarr(folder / "store")
+        both = mudata.MuData({"rna": one, "atac": other})
+        if suffix == "zarr":
+            both.write_zarr(folder / "store")
+        else:
+            both.write_h5mu(folder / "store.h5mu")
+            (folder / "store.h5mu").rename(folder / "store")
 
     def read(folder: Path, way: int) -> str:
-        chosen = {"keys": ("X", "obs"), "var_names": None}
-        return digest_of(loader(way, **chosen).add_adata(_opened(folder / "store")))
-
-    return Victim(2, make, read)
-
-
-def _conversion(of: Victim) -> Victim:
-    def read(folder: Path, way: int) -> str:
-        out = folder / "out"
-        shutil.rmtree(out, ignore_errors=True)
+        group = opened(folder / "store")
         try:
-            collection = DatasetCollection(out).add_adatas(
-                [folder / "store"], rng=np.random.default_rng(0), memory_limit="300MB", progress=False
-            )
-            return digest_of(loader(0).use_collection(collection))
+            return digest_of(loader(way, keys=("X", "obs"), var_names=None).add_adata(group))
         finally:
+            if isinstance(group, h5py.File):
+                group.close()
+
+    return Victim(2, make, read, ways=2)
+
+
+def _conversion(of: Victim, inside: str = "") -> Victim:
+    def read(folder: Path, way: int) -> str:
+        out, group = folder / "out", None
+        try:
+            source: Any = folder / "store"
+            if inside:
+                group = opened(source)
+                with users_part():
+                    source = group[inside]
+            if way == 0:
+                return digest_of(loader(0, keys=("X", "obs")).use_collection(_add(out, source, 0)))
+            return digest_of_h5ad(_add(out, source, 0, is_collection_h5ad=True), out)
+        finally:
+            if group is not None:
+                group.file.close()
             shutil.rmtree(out, ignore_errors=True)
 
-    return Victim(1, of.make, read)
-
-
-# States and work ------------------------------------------------------------------------------------------------------
-
-_rows = np.arange(400, dtype=np.float32).reshape(200, 2)
-
-
-def _state(ranks: int) -> Victim:
-    def make_loader() -> Loader:
-        sampler: Any = RandomSampler(4, 8, 16, rng=np.random.default_rng(0))
-        if ranks > 1:
-            sampler = DistributedSampler(sampler, dist_info=lambda: (1, ranks))
-        return Loader(batch_sampler=sampler, keys=("X",), prefetch=0).add_dataset(_rows)
-
-    def make(folder: Path) -> None:
-        one = make_loader()
-        batches = iter(one)
-        next(batches)
-        state = one.state_dict()
-        state["position"]["dealt"] = [[3, 1], [2, 1]] if ranks > 1 else []
-        (folder / "state.json").write_text(json.dumps(state))
-
-    def read(folder: Path, way: int) -> str:
-        try:
-            state = json.loads((folder / "state.json").read_bytes())
-        except ValueError as error:
-            raise NotOpenedError(str(error)) from error
-        one = make_loader()
-        one.load_state_dict(state)
-        assert isinstance(one.state_dict(), dict)
-        digest_of(one)
-        return ""  # a position may be any other: what counts is that it is one
-
-    def damage(folder: Path, rng: np.random.Generator) -> str:
-        path = folder / "state.json"
-        state = json.loads(path.read_bytes())
-        what = mutate_value(state if rng.random() < 0.5 else state["position"], rng)
-        if rng.random() < 0.1:
-            state["position"]["dealt"] = [[int(10 ** rng.integers(6)), int(rng.integers(3))]] * int(
-                10 ** rng.integers(6)
-            )
-            what = "dealt"
-        path.write_text(json.dumps(state))
-        return what
-
-    return Victim(2, make, read, damage=damage)
-
-
-def _split() -> Victim:
-    def make(folder: Path) -> None:
-        obs = pd.DataFrame({"donor": [f"donor{i % 10}" for i in range(200)]})
-        split(obs, {"train": 0.8, "test": 0.2}, groupby="donor").save(folder / "split.json")
-
-    def read(folder: Path, way: int) -> str:
-        found = Split.load(folder / "split.json")
-        return repr([(name, np.asarray(rows).tolist()) for name, rows in found.items()])
-
-    return Victim(1, make, read)
-
-
-def _work() -> Victim:
-    """A conversion that was killed after its first pass: its work folder is damaged, and the call made again."""
-
-    def convert(folder: Path) -> DatasetCollection:
-        return DatasetCollection(folder / "store").add_adatas(
-            [folder / "in.h5ad"], rng=np.random.default_rng(0), memory_limit="1MB", dataset_size=40, progress=False
-        )
-
-    def make(folder: Path) -> None:
-        import annbatch.collection._runs.build as build
-
-        cells().write_h5ad(folder / "in.h5ad")
-        write, n_written = build.write_dataset, [0]
-
-        def killed(*arguments: Any) -> None:
-            n_written[0] += 1
-            if n_written[0] > 1:
-                raise KeyboardInterrupt
-            write(*arguments)
-
-        build.write_dataset = killed
-        try:
-            convert(folder)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            build.write_dataset = write
-
-    def read(folder: Path, way: int) -> str:
-        return digest_of(loader(0).use_collection(convert(folder)))
-
-    def damage(folder: Path, rng: np.random.Generator) -> str:
-        return damage_file(folder / "store", rng)
-
-    return Victim(1, make, read, damage=damage)
+    return Victim(1, of.make, read, ways=2)
 
 
 def victims() -> dict[str, Victim]:
     """Return all victims by name."""
-    from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec
+    from .remote import remote
+    from .states import states
 
-    stores = {
-        "compact": _collection("compact"),
-        "random_access": _collection("random_access"),
-        "plain": _zarr(compressors=None),
-        "zarr": _zarr(),
-        "v2": _zarr(2),
-        "sharded": _zarr(shards=True, compressors=[BloscCodec(cname="lz4")]),
-        "checksums": _zarr(shards=True, compressors=[GzipCodec(), Crc32cCodec()]),
-        "h5ad": _h5ad(None),
-        "h5ad_gzip": _h5ad("gzip"),
-    }
-    try:
-        import mudata
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         if hasattr(mudata, "set_options"):
             mudata.set_options(pull_on_update=False)
-        stores["mudata"] = _mudata()
-    except ImportError:
-        warnings.warn("mudata is not installed: its stores are not fuzzed.", stacklevel=2)
-    converted = {f"convert_{name}": _conversion(stores[name]) for name in ("zarr", "v2", "h5ad", "h5ad_gzip")}
-    others = {"state": _state(1), "ranks": _state(2), "split": _split(), "work": _work()}
-    from .remote import remote
-
-    return stores | converted | others | remote(stores["compact"])
+    collections = {layout: _collection(layout) for layout in ("compact", "random_access")}
+    stores = {
+        "plain": _zarr(compressors=None),
+        "zstd": _zarr(),
+        "gzip": _zarr(compressors=[GzipCodec()]),
+        "v2": _zarr(2),
+        "sharded": _zarr(shards=True, compressors=[BloscCodec(cname="lz4")]),
+        "blosc_zstd": _zarr(shards=True, compressors=[BloscCodec(cname="zstd", shuffle="bitshuffle")]),
+        "checksums": _zarr(shards=True, compressors=[GzipCodec(), Crc32cCodec()]),
+        "h5ad_plain": _h5ad(),
+        "h5ad_gzip": _h5ad(compression="gzip"),
+        "h5ad_lzf": _h5ad(compression="lzf"),
+        "h5ad_before_0_8": _before_0_8(),
+        "mudata": _mudata("zarr"),
+        "h5mu": _mudata("h5mu"),
+    }
+    converted = {f"convert_{name}": _conversion(stores[name]) for name in ("zstd", "v2", "h5ad_plain", "h5ad_gzip")}
+    converted["convert_h5mu"] = _conversion(stores["h5mu"], "mod/rna")
+    collections["h5ad_collection"] = _h5ad_collection()
+    return collections | stores | converted | states() | remote(collections["compact"])

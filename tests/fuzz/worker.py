@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import os
+import re
 import resource
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -18,105 +21,120 @@ import numpy as np
 
 from annbatch.errors import AnnbatchError
 
-from .victims import NotOpenedError, Victim, files_in, victims
+from .victims import NotOpenedError, Victim, entries_in, victims
 
 ROOM = 1 << 30
 """Bytes that a mutation may take beyond what the process has."""
 
 
-def prepare(folder: Path) -> dict[str, Victim]:
-    """Make all victims that the folder lacks; return them."""
-    known = victims()
-    for name, victim in known.items():
-        made = folder / "made" / name
-        if not made.exists():
-            fresh = folder / f"new-{name}"
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            victim.make(fresh)
-            made.parent.mkdir(exist_ok=True)
-            fresh.rename(made)
-    return known
+_PLACES = ("http://", "memory://", "`state`", "the state", "`var_names`", "store/.annbatch-work")
+"""What errors name beside the folder of the victim."""
+
+
+class Copy:
+    """A victim in the folder where it was made, which is brought back to its first state after each mutation."""
+
+    def __init__(self, victim: Victim, here: Path, kept: Path) -> None:
+        if not kept.exists():  # else an earlier process made it
+            shutil.rmtree(here, ignore_errors=True)
+            here.mkdir(parents=True)
+            victim.make(here)
+            shutil.copytree(here, kept)
+        self.victim, self.here = victim, here
+        self._folders = {path.relative_to(kept) for path in entries_in(kept) if path.is_dir()}
+        paths = [path for path in entries_in(kept) if path.is_file()]
+        self._files = {path.relative_to(kept): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+    def restore(self) -> Path:
+        """Undo all changes; return the folder."""
+        here = self.here
+        for path in reversed(list(entries_in(here))):
+            known = path.relative_to(here)
+            if path.is_symlink() or not (known in self._files if path.is_file() else known in self._folders):
+                path.unlink() if path.is_symlink() or path.is_file() else path.rmdir()
+        for folder in sorted(self._folders):
+            (here / folder).mkdir(exist_ok=True)
+        for known, (data, mtime) in self._files.items():
+            path = here / known
+            if not path.exists() or path.stat().st_mtime_ns != mtime or path.read_bytes() != data:
+                path.unlink(missing_ok=True)
+                path.write_bytes(data)
+                os.utime(path, ns=(mtime, mtime))
+        return here
 
 
 class Worker:
-    """Damages copies of victims, and reads them."""
+    """Damages victims, and reads them."""
 
     def __init__(self, folder: Path, seed: int, show: bool) -> None:
-        self._folder, self._seed, self._show = folder, seed, show
-        self._victims = prepare(folder)
-        self._here = folder / f"work-{os.getpid()}"
-        self._right: dict[tuple[str, int], str] = {}
-        self._files: dict[str, dict[Path, bytes]] = {}
-        self._names = list(self._victims)
-        weights = np.array([one.weight for one in self._victims.values()], dtype=float)
+        self._seed, self._show = seed, show
+        known = victims()
+        self._names = list(known)
+        self._copies = [Copy(one, folder / "here" / name, folder / "kept" / name) for name, one in known.items()]
+        weights = np.array([one.weight for one in known.values()], dtype=float)
         self._shares = weights / weights.sum()
+        self._right: dict[tuple[int, int], str] = {}
 
     def warm_up(self) -> None:
         """Read every victim undamaged once, so that code and memory are there; then limit the memory."""
-        for name in self._names:
-            self._fresh(name)
-            self._expected(name, 0)
+        for number in range(len(self._names)):
+            self._expected(number, 0)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + ROOM
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    def _fresh(self, name: str) -> Path:
-        """Return a folder with the undamaged victim."""
-        made, here = self._folder / "made" / name, self._here / name
-        if name not in self._files:
-            self._files[name] = {path.relative_to(made): path.read_bytes() for path in files_in(made)}
-        known = self._files[name]
-        if here.exists():
-            for path in files_in(here):
-                if path.relative_to(here) not in known:
-                    path.unlink()
-        for path, data in known.items():
-            target = here / path
-            if not target.is_file() or target.read_bytes() != data:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
-        return here
-
-    def _expected(self, name: str, way: int) -> str:
-        if (name, way) not in self._right:
-            here = self._fresh(name)
-            self._right[name, way] = self._victims[name].read(here, way)
-            self._fresh(name)
-        return self._right[name, way]
+    def _expected(self, number: int, way: int) -> str:
+        if (number, way) not in self._right:
+            copy = self._copies[number]
+            self._right[number, way] = copy.victim.read(copy.restore(), way)
+        return self._right[number, way]
 
     def run(self, number: int) -> dict[str, Any]:
         """Run one mutation; return what came of it."""
         rng = np.random.default_rng([self._seed, number])
-        name = self._names[int(rng.choice(len(self._names), p=self._shares))]
-        way = int(rng.integers(20))
-        victim, expected = self._victims[name], self._expected(name, way)
-        here = self._fresh(name)
-        what = victim.damage(here, rng)
+        which = int(rng.choice(len(self._names), p=self._shares))
+        copy = self._copies[which]
+        way = int(rng.integers(copy.victim.ways))
+        expected = self._expected(which, way)
+        what = copy.victim.damage(copy.restore(), rng)
         begin = time.perf_counter()
-        outcome, detail = self._read(victim, here, way, expected, what)
+        outcome, detail = self._read(copy, way, expected, what)
         seconds = round(time.perf_counter() - begin, 3)
+        name = self._names[which]
         return {"n": number, "victim": name, "what": what, "outcome": outcome, "detail": detail, "s": seconds}
 
-    def _read(self, victim: Victim, here: Path, way: int, expected: str, what: str) -> tuple[str, str]:
+    def _read(self, copy: Copy, way: int, expected: str, what: str) -> tuple[str, str]:
         try:
-            found = victim.read(here, way)
+            found = copy.victim.read(copy.here, way)
         except NotOpenedError:
             return "not opened", ""
         except MemoryError as error:
+            if "vlen.pyx" in traceback.extract_tb(error.__traceback__)[-1].filename:  # what a chunk claims
+                return "memory of vlen-utf8", ""
             return "MEMORY", _describe(error, self._show)
-        except (AnnbatchError, ValueError) as error:
+        except (AnnbatchError, FileNotFoundError, KeyError, TypeError, ValueError) as error:
             said = "\n".join([str(error), *getattr(error, "__notes__", ())])
-            named = here.name in said or "http://" in said or said.startswith("`state`")
-            ours = isinstance(error, AnnbatchError) or (named and "annbatch" in _innermost(error))
-            if ours and named:
-                return "error", _describe(error, True) if self._show else ""
-            return "UNNAMED" if ours else "FOREIGN", _describe(error, self._show)
+            named = any(mark in said for mark in (copy.here.name, *_PLACES))
+            ours = named and ("annbatch/" in _innermost(error) or isinstance(error, FileNotFoundError))
+            ours |= isinstance(error, AnnbatchError)
+            if not ours:
+                return "FOREIGN", _describe(error, self._show)
+            named = named and _array_of(what) in said
+            return "error" if named else "UNNAMED", "" if named and not self._show else _describe(error, self._show)
         except Exception as error:
             return "FOREIGN", _describe(error, self._show)
         if found == expected:
             return "right", ""
-        return ("WRONG", "though a checksum covers it") if victim.covers(here, what) else ("wrong without checksum", "")
+        if copy.victim.covers(copy.here, what):
+            return "WRONG", "though a checksum covers it"
+        return "wrong without checksum", ""
+
+
+def _array_of(what: str) -> str:
+    """Return the element that an error must name: that of the chunk that was damaged."""
+    path = what.partition(":")[0]
+    found = re.search(r"(?:^|/)(X|layers/\w+|obsm/\w+|(?:obs|var)/\w+)(?:/\w+)?/(?:c/)?[0-9./]+$", path)
+    return found[1].partition("/")[2] or found[1] if found else ""
 
 
 def _innermost(error: BaseException) -> str:
@@ -127,27 +145,29 @@ def _innermost(error: BaseException) -> str:
 def _describe(error: BaseException, show: bool) -> str:
     if show:
         return "".join(traceback.format_exception(error))
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "annbatch" in frame.filename]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "annbatch/" in frame.filename]
     at = f"{frames[-1].filename.rpartition('annbatch/')[2]}:{frames[-1].lineno}" if frames else ""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {at} ({Path(last.filename).name}:{last.lineno}): {str(error)[:200]}"
+    return f"{type(error).__name__} at {at} ({Path(last.filename).name}:{last.lineno}): {str(error)[:300]}"
 
 
 def main() -> None:
     """Read ranges of numbers from standard input, and run them."""
     folder, seed, show = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "show"
     warnings.simplefilter("ignore")
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     worker = Worker(folder, seed, show)
     worker.warm_up()
     print(json.dumps({"ready": True}), file=answers)
     for line in sys.stdin:
-        first, last = map(int, line.split())
-        for number in range(first, last):
+        for number in range(*map(int, line.split())):
             print(json.dumps({"begin": number}), file=answers)
             print(json.dumps(worker.run(number)), file=answers)
-        gc.collect()
+            if number % 200 == 0:
+                gc.collect()
 
 
 if __name__ == "__main__":

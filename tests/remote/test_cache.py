@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -149,6 +150,24 @@ def test_a_chunk_without_its_mark_or_with_a_wrong_one_is_missing(tmp_path):
         assert found(ChunkCache(tmp_path, 1 << 20), 3) is None
     path.write_bytes(written)
     assert (found(ChunkCache(tmp_path, 1 << 20), 3) == 3).all()
+
+
+def test_a_chunk_of_another_extent_is_missing(tmp_path):
+    """All that ends with its own CRC-32C has the same one, and so do chunks of the crc32c codec."""
+
+    def sealed(value):
+        data = bytes([value]) * (N_BYTES - 4)
+        return data + int(google_crc32c.value(data)).to_bytes(4, "little")
+
+    cache, paths = ChunkCache(tmp_path, 1 << 20), []
+    for name in ("one", "other"):
+        cache.put(cache.extent(name, index(), 3), 3, sealed(len(name)))
+        paths += [path for path in tmp_path.glob("*.chunks") if path not in paths]
+    paths[1].write_bytes(paths[0].read_bytes())
+
+    again = ChunkCache(tmp_path, 1 << 20)
+    assert (again.find(again.extent("one", index(), 3), np.array([3])) >= 0).all()
+    assert (again.find(again.extent("other", index(), 3), np.array([3])) == -1).all()
 
 
 def test_a_disk_that_refuses_writes_is_no_error(tmp_path):

@@ -144,7 +144,9 @@ def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
             if load_adata is not None:
                 yield _loaded(load_adata(source), name)
             else:
-                yield _from_group(_open_group(source, name, stack), name)
+                with reading(name):
+                    opened = _from_group(_open_group(source, name, stack), name)
+                yield opened
     except Exception as error:
         if name not in str(error):
             error.add_note(f"While reading {name}.")
@@ -188,9 +190,8 @@ def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
 def _refuse_others(group: Group, name: str) -> None:
     """Raise unless a group holds an AnnData object; a MuData has `obs` and `var`, too."""
     refuse_unfinished(group)
-    with reading(name):
-        found = sorted(group.keys())
-        modalities = sorted(group["mod"].keys()) if "mod" in found else None
+    found = sorted(group.keys())
+    modalities = sorted(group["mod"].keys()) if "mod" in found else None
     if modalities is not None or encoding_of(group) == "MuData":
         raise StoreError(
             f"{name} is a MuData with the modalities {modalities}: `Loader.add_adata` reads them side by side. To "

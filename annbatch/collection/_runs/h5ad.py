@@ -13,7 +13,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
-from ...errors import reading
+from ...errors import StoreError, reading
 from .._array_format import quiet_writing
 from .._blocks import Pick, SparseRows, gather
 from .._inputs.open import open_input
@@ -89,8 +89,12 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
     record, partial_file = json.dumps(describe_inputs(found, sources, contents)), work.folder / "partial.h5ad"
     for number in tqdm(missing, desc="Writing", unit=" files", disable=not request.progress):
         adata = _dataset(job, shuffled, number)
-        with quiet_writing():
-            adata.write_h5ad(partial_file, compression=request.h5ad_compressor)
+        try:
+            with quiet_writing():
+                adata.write_h5ad(partial_file, compression=request.h5ad_compressor)
+        except ValueError as error:  # such as of zeros in strings
+            notes = " ".join(getattr(error, "__notes__", ()))
+            raise StoreError(f"{work.root / names[number]} cannot hold these rows: {error}. {notes}") from error
         with h5py.File(partial_file, "r+") as file:
             file.attrs[ATTRIBUTE] = record
         flush(partial_file)

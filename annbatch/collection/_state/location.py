@@ -180,8 +180,12 @@ class Location:
 
     def manifest(self) -> Manifest:
         """Return the manifest; for a collection that another program wrote, one with the names of its datasets."""
-        manifest = Manifest.from_attributes(self.attributes)
+        manifest = self._manifest_in(self.attributes)
         return Manifest({name: {} for name in self.dataset_names()}, []) if manifest is None else manifest
+
+    def _manifest_in(self, attributes: dict[str, Any]) -> Manifest | None:
+        with reading(str(self)):
+            return Manifest.from_attributes(attributes)
 
     def datasets(self) -> list[Any]:
         """Return the groups of the datasets, in numeric order."""
@@ -210,7 +214,7 @@ class Location:
         attributes = self.attributes
         if not attributes.items() >= ENCODING.items():
             return [f"dataset_{number}" for number in range(len(self.attached))]
-        manifest = Manifest.from_attributes(attributes)
+        manifest = self._manifest_in(attributes)
         names: Iterable[str] = manifest.datasets if manifest is not None else self._members()
         numbered = [(number, name) for name in names if (number := dataset_number(name)) is not None]
         return [name for _, name in sorted(numbered)]

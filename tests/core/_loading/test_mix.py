@@ -315,7 +315,10 @@ def test_states_of_other_mixes_are_refused():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": -1}, {"steps": "1"}, {"epoch": 0.5}, {"ranks": 0}, {"counts": [1]}, {"last": 2}, {"other": 1}],
+    [
+        *({"steps": -1}, {"steps": "1"}, {"epoch": 0.5}, {"ranks": 0}, {"counts": [1]}, {"last": 2}, {"other": 1}),
+        *({"steps": 19}, {"counts": [0, 9]}, {"counts": [9, 2**62]}),
+    ],
 )
 def test_what_is_no_position_is_refused(changes):
     stored = {"epoch": 0, "begun": 0, "steps": 3, "ranks": 1, "workers": 1, "counts": [9, 9], "last": 0}

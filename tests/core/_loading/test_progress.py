@@ -339,11 +339,28 @@ def test_the_state_of_another_collection_is_refused(tmp_path):
         ("state.json", "`state` must be what `state_dict` of a loader returned, got 'state.json'"),
         ({"format": "torch", "x": "y" * 100}, r"must be what `state_dict` of a loader returned, got .*\.\.\."),
         ({"format": "annbatch.Loader", "version": 2}, "format version 1, which this annbatch reads, got version 2"),
+        ({"data": 1}, "`state` must have a dict as `data`, got 1"),
+        ({"sampler": 0.5}, "`state` must have a dict as `sampler`, got 0.5"),
+        ({"sampler": ["seed"]}, r"`state` must have a dict as `sampler`, got \['seed'\]"),
     ],
 )
 def test_what_is_no_state_is_refused(state, message):
+    loader = make_loader(SAMPLERS["random"]())
+    if not {"data", "sampler"}.isdisjoint(state):
+        state = loader.state_dict() | state
     with pytest.raises(ValueError, match=message):
-        make_loader(SAMPLERS["random"]()).load_state_dict(state)
+        loader.load_state_dict(state)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, True, "1", None])
+def test_no_seed_but_a_whole_number_is_taken_from_a_state(seed):
+    def unseeded():
+        return Loader(batch_sampler=RandomSampler(*WINDOWS)).add_dataset(ROWS)
+
+    state = unseeded().state_dict()
+    state["sampler"]["seed"] = seed
+    with pytest.raises(ValueError, match=r"`state` must be of the same sampler .*: seed was"):
+        unseeded().load_state_dict(state)
 
 
 def test_a_loader_without_a_seed_takes_that_of_the_state():

@@ -12,7 +12,7 @@ import zarr
 from anndata.io import write_elem
 
 from annbatch import DatasetCollection, Loader, write_sharded
-from annbatch.errors import NotACollectionError
+from annbatch.errors import CorruptDataError, NotACollectionError
 from annbatch.samplers import SequentialSampler
 
 DENSE = np.arange(20.0).reshape(10, 2)
@@ -127,7 +127,7 @@ DATASETS = {
     "other annotations of genes": (
         ValueError,
         lambda loader: loader.add_dataset(CSR, None, VAR.assign(a=1)).add_dataset(CSR, None, VAR.assign(a=2)),
-        "`var` must be the same in all datasets: .* the names agree, annotations differ",
+        r"`var` must be the same in all datasets: .* the names agree, annotations differ: \['a'\]",
     ),
     "another width": (
         ValueError,
@@ -331,3 +331,60 @@ def test_matrices_of_other_shapes_are_named_with_their_file(tmp_path, key, shape
         write_elem(file.require_group(kind), name, np.ones(shape))
     with h5py.File(tmp_path / "cells.h5ad") as file, pytest.raises(ValueError, match=message):
         Loader(keys=("X", key)).add_adata(file)
+
+
+def stored_cells(path, names=("g1", "g2")):
+    adata = ad.AnnData(CSR, obs=OBS.set_axis([f"c{i}" for i in range(10)]), var=pd.DataFrame(index=list(names)))
+    if path.suffix == ".h5ad":
+        adata.write_h5ad(path)
+    else:
+        with ad.settings.override(auto_shard_zarr_v3=False):
+            write_elem(zarr.open_group(path.parent), path.name, adata)
+    return path
+
+
+def test_damaged_names_of_columns_name_their_array(tmp_path):
+    store = stored_cells(tmp_path / "a.zarr")
+    (chunk,) = (path for path in (store / "var/_index").rglob("0") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-5])
+
+    with pytest.raises(CorruptDataError, match=rf"`var` of {store} cannot be read") as caught:
+        Loader().add_adata(zarr.open_group(store, mode="r"))
+    assert "_index" in "".join(caught.value.__notes__)
+
+
+def test_attributes_that_hdf5_cannot_read_name_the_file(tmp_path):
+    path = stored_cells(tmp_path / "a.h5ad")
+    path.write_bytes(path.read_bytes().replace(b"GCOL", b"GCOX"))  # where strings lie
+
+    with h5py.File(path, "r") as file:
+        for add in (Loader().add_adata, lambda file: Loader().add_dataset(file["X"])):
+            with pytest.raises(CorruptDataError, match=rf"{path} cannot be read"):
+                add(file)
+
+
+def test_a_column_whose_encoding_gives_another_number_of_rows_is_named(tmp_path):
+    store = stored_cells(tmp_path / "a.zarr")
+    zarr.open_group(store)["obs/type"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+    zarr.open_group(store)["obs/type"].create_array("values", data=np.arange(10))
+
+    with pytest.raises(CorruptDataError, match=rf"`obs/type` of {store} must have 10 rows, .* got 3"):
+        list(Loader(keys=("X", "obs"), batch_size=1).add_adata(zarr.open_group(store, mode="r")))
+
+
+def test_a_dataset_that_does_not_fit_is_named(tmp_path):
+    one, other = stored_cells(tmp_path / "a.zarr"), stored_cells(tmp_path / "b.zarr", ("g1", "g3"))
+
+    with pytest.raises(ValueError, match="between dataset 0 and dataset 1 1 names differ") as caught:
+        Loader().add_adatas([zarr.open_group(path, mode="r") for path in (one, other)])
+    assert caught.value.__notes__ == [f"While adding {other}."]
+
+
+def test_a_manifest_that_is_none_names_its_collection(tmp_path):
+    stored_cells(tmp_path / "a.h5ad")
+    DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "a.h5ad"], progress=False)
+    zarr.open_group(tmp_path / "c.zarr").attrs["annbatch"] = False
+
+    with pytest.raises(CorruptDataError, match="Attribute 'annbatch' of a collection must be a manifest") as caught:
+        Loader().use_collection(DatasetCollection(tmp_path / "c.zarr", mode="r"))
+    assert caught.value.__notes__ == [f"While reading {tmp_path / 'c.zarr'}."]

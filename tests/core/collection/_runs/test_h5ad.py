@@ -65,3 +65,13 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path, write: Write
     convert(store, paths)
     convert(tmp_path / "calm", paths)
     assert files(store) == files(tmp_path / "calm")
+
+
+def test_strings_that_hdf5_cannot_hold_are_named(tmp_path: Path) -> None:
+    adata = make_counts(0, 10)
+    adata.obs["note"] = [f"{i}\x00" for i in range(10)]
+    with pytest.raises(StoreError, match=r"dataset_0\.h5ad cannot hold these rows: .* NULLs.*obs") as caught:
+        DatasetCollection(tmp_path / "files", is_collection_h5ad=True).add_adatas(
+            [tmp_path / "any"], load_adata=lambda path: adata, progress=False
+        )
+    assert "note" in str(caught.value)
