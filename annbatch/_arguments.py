@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 # By package and name of a class or one of its bases, so that nothing is imported to describe an argument.
 _KINDS = {
@@ -64,3 +67,45 @@ def as_list(name: str, of: str, value: Any, advice: Mapping[str, str]) -> list[A
     if kind != "a list" and (kind in advice or not hasattr(value, "__iter__")):
         raise wrong_kind(name, f"a list of {of}", value, advice)
     return list(value)
+
+
+def as_names(value: str | Iterable[str]) -> list[str]:
+    """Return names; a single one may be given alone.
+
+    >>> as_names("cell_type"), as_names(("donor", "dose"))
+    (['cell_type'], ['donor', 'dose'])
+    """
+    return [value] if isinstance(value, str) else list(value)
+
+
+def unknown_names(argument: str, of: str, given: list[str], known: Iterable[str]) -> KeyError:
+    """Return the error for names that do not exist, with those that do and what may be meant.
+
+    >>> print(unknown_names("columns", "columns of obs", ["dos"], ["dose", "donor"]).args[0])
+    `columns` must be columns of obs, got ['dos']; did you mean 'dose'? There are 'donor', 'dose'.
+    """
+    names = sorted(map(str, known))
+    similar = [f"{near[0]!r}" for name in given if (near := get_close_matches(str(name), names, n=1))]
+    mean = f"; did you mean {', '.join(similar)}?" if similar else "."
+    there = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
+    return KeyError(f"`{argument}` must be {of}, got {given}{mean} There are {there or 'none'}.")
+
+
+def drawn_seed(rng: np.random.Generator | int | None, seed: int | None = None) -> int | None:
+    """Return an integer drawn from a generator, or from that of a seed; None without either.
+
+    >>> drawn_seed(np.random.default_rng(7)) == drawn_seed(None, seed=7) == drawn_seed(7)
+    True
+    """
+    if rng is not None and seed is not None:
+        raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
+    name, source = ("rng", rng) if seed is None else ("seed", seed)
+    if source is None:
+        return None
+    is_number = isinstance(source, int | np.integer) and not isinstance(source, bool)
+    if not (is_number or (name == "rng" and isinstance(source, np.random.Generator))):
+        kinds = "an integer" if name == "seed" else "a `numpy.random.Generator` or an integer"
+        raise TypeError(f"`{name}` must be {kinds}, got {kind_of(source)}.")
+    if isinstance(source, int | np.integer) and source < 0:
+        raise ValueError(f"`{name}` must not be negative, got {source}.")
+    return int(np.random.default_rng(source).integers(2**63))

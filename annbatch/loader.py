@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ._arguments import as_names
 from ._elements.form import MatrixForm
 from ._loading.adapters import find_adapter
 from ._loading.add_datasets import AddsDatasets
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from .abc import Adapter
+    from .collection import DatasetCollection
     from .samplers._base import Sampler
     from .transforms import Transform
     from .types import LoaderOutput
@@ -54,6 +56,8 @@ class Loader(AddsDatasets, ScverseNames, TorchDataset):
 
     Parameters
     ----------
+    collection
+        What :meth:`use_collection` takes; None to add datasets later.
     batch_sampler
         Order of the rows. Excludes ``chunk_size``, ``preload_nchunks``, ``batch_size``, ``shuffle``,
         ``drop_last``, ``rng`` and ``seed``, from which a :class:`~annbatch.samplers.RandomSampler`
@@ -61,7 +65,8 @@ class Loader(AddsDatasets, ScverseNames, TorchDataset):
     chunk_size
         Contiguous rows per chunk. Default 512.
     preload_nchunks
-        Chunks per window. Default 32. ``chunk_size * preload_nchunks`` must be a multiple of ``batch_size``.
+        Chunks per window; ``chunk_size * preload_nchunks`` must be a multiple of ``batch_size``. By default 32, or
+        as many as come nearest to it and hold whole batches.
     shuffle
         Whether chunks, and the rows within a window, are shuffled. Default False.
     return_index
@@ -137,6 +142,7 @@ class Loader(AddsDatasets, ScverseNames, TorchDataset):
 
     def __init__(
         self,
+        collection: DatasetCollection | str | os.PathLike[str] | None = None,
         *,
         batch_sampler: Sampler | None = None,
         chunk_size: int | None = None,
@@ -150,7 +156,7 @@ class Loader(AddsDatasets, ScverseNames, TorchDataset):
         rng: np.random.Generator | None = None,
         seed: int | None = None,
         keys: Sequence[str] = ("X", "obs"),
-        obs_columns: Sequence[str] | None = None,
+        obs_columns: Sequence[str] | str | None = None,
         obs_join: str = "exact",
         obs_as: str = "dataframe",
         var_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
@@ -179,8 +185,8 @@ class Loader(AddsDatasets, ScverseNames, TorchDataset):
         form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
         self._delivery = Delivery(form, obs_as=obs_as, return_index=return_index)
         selection = Selection(
-            keys=(keys,) if isinstance(keys, str) else tuple(keys),
-            obs_columns=None if obs_columns is None else list(obs_columns),
+            keys=tuple(as_names(keys)),
+            obs_columns=None if obs_columns is None else as_names(obs_columns),
             obs_join=obs_join,
             var_names=var_names,
             var_join=var_join,
@@ -189,6 +195,8 @@ class Loader(AddsDatasets, ScverseNames, TorchDataset):
         remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)
         reading = Reading(None if adapter is None else adapter.allocate, remote)
         super().__init__(Datasets(selection, form), remote=remote, reading=reading)
+        if collection is not None:
+            self.use_collection(collection)
 
     @property
     def batch_sampler(self) -> Sampler:

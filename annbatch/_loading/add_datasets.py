@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Self
 
 from .._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
+from .._anndata.open_path import open_path
 from .._arguments import as_list, kind_of, wrong_kind
 from .._format.attributes import encoding_of
+from .._remote.open import open_group
+from .._remote.urls import is_url
 from ..errors import StoreError, reading
 
 if TYPE_CHECKING:
@@ -24,10 +28,8 @@ if TYPE_CHECKING:
     from .resources import Reading
 
 
-_OPEN = "open it, with `h5py.File(path)`, `zarr.open_group(path, mode='r')` or `anndata.read_h5ad(path)`"
 _COLLECTION = "`use_collection` loads it"
 _TO_COLLECTION = {
-    "a path": "`DatasetCollection(path, mode='r')` opens one; `add_adata` adds single files once they are open",
     "a group": "`DatasetCollection(group, mode='r')` opens one; `add_adata` adds the group of an AnnData",
     "an AnnData object": "`add_adata` adds it",
     "a MuData object": "`add_adata` adds it",
@@ -35,7 +37,6 @@ _TO_COLLECTION = {
     "a matrix": "`add_dataset` adds it",
 }
 _TO_ADATA = {
-    "a path": _OPEN,
     "a list": "`add_adatas` adds several",
     "a DatasetCollection": _COLLECTION,
     "a matrix": "`add_dataset` adds it",
@@ -65,8 +66,10 @@ _MATRICES = ("a matrix", "a group")
 
 
 def _adata(value: Any) -> Any:
-    """Return what is an AnnData or MuData, or a group that may hold one."""
+    """Return what is an AnnData or MuData, or a group that may hold one, opened if need be."""
     kind = kind_of(value)
+    if kind == "a path":
+        value, kind = open_group(str(value)) if is_url(value) else open_path(value), "a group"
     with reading(str(getattr(getattr(value, "file", None), "filename", "`adata`"))):
         is_one = hasattr(value, "obs") or hasattr(value, "attrs")
         encoding = encoding_of(value) if hasattr(value, "attrs") else ""
@@ -115,14 +118,17 @@ class AddsDatasets:
         self._content: str | None = None
 
     def use_collection(
-        self, collection: DatasetCollection, *, load_adata: Callable[[Any], AnnData] | None = None
+        self,
+        collection: DatasetCollection | str | os.PathLike[str],
+        *,
+        load_adata: Callable[[Any], AnnData] | None = None,
     ) -> Self:
         """Load from a collection. Can be called once; :func:`annbatch.mix` mixes loaders of several collections.
 
         Parameters
         ----------
         collection
-            A finished :class:`~annbatch.DatasetCollection`, of this package or of scverse annbatch.
+            A finished :class:`~annbatch.DatasetCollection`, of this package or of scverse annbatch; or its path or URL.
         load_adata
             Function that turns one dataset's ``zarr.Group`` into an AnnData, whose elements are then loaded. By
             default the elements of the group are, and nothing is read before it is needed.
@@ -136,6 +142,10 @@ class AddsDatasets:
         RuntimeError
             If a collection is in use already.
         """
+        if isinstance(collection, str | os.PathLike):
+            from ..collection import DatasetCollection
+
+            collection = DatasetCollection(collection, mode="r")
         if not hasattr(collection, "fingerprint"):
             raise wrong_kind("collection", "a DatasetCollection", collection, _TO_COLLECTION)
         if collection.is_empty:
@@ -158,9 +168,11 @@ class AddsDatasets:
         self._content = content
         return self
 
-    def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group]) -> Self:
+    def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group | str | os.PathLike[str]]) -> Self:
         """Append AnnData objects; none is added if one is refused. See :meth:`add_adata`."""
-        advice = _TO_ADATA | dict.fromkeys(("an AnnData object", "a MuData object", "a group"), "`add_adata` adds one")
+        advice = _TO_ADATA | dict.fromkeys(
+            ("a path", "an AnnData object", "a MuData object", "a group"), "`add_adata` adds one"
+        )
         several = [_adata(adata) for adata in as_list("adatas", "AnnData objects", adatas, advice)]
         if not several:
             raise ValueError("`adatas` must hold at least one AnnData, got none.")
@@ -168,14 +180,15 @@ class AddsDatasets:
         self._datasets.add_all(dataset_of(adata, self._remote.rebind) for adata in several)
         return self
 
-    def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group) -> Self:
+    def add_adata(self, adata: AnnData | MuData | zarr.Group | h5py.Group | str | os.PathLike[str]) -> Self:
         """Append the elements of an AnnData or MuData object that ``keys`` name.
 
         Parameters
         ----------
         adata
-            In memory, backed by a file or lazy; or a zarr or HDF5 group that holds one, from which nothing is read
-            before it is needed. Matrices may be CSR or dense; ``obs`` without columns counts as none.
+            In memory, backed by a file or lazy; or what holds one, from which nothing is read before it is needed: a
+            zarr or HDF5 group, the path of an h5ad file or zarr store, or the URL of a zarr store. Matrices may be CSR
+            or dense; ``obs`` without columns counts as none.
 
         Raises
         ------

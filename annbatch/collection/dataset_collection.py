@@ -13,7 +13,7 @@ import pandas as pd
 import zarr
 
 from .._anndata.frames import read_var, stored_frame
-from .._arguments import wrong_kind
+from .._arguments import as_names, drawn_seed, unknown_names, wrong_kind
 from .._sizes import parse_size
 from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
@@ -139,18 +139,23 @@ class DatasetCollection(AttachesStores):
                 with h5py.File(path, "r") as file:
                     yield read(file[name])
 
-    def obs(self, columns: list[str] | None = None) -> pd.DataFrame:
+    def obs(self, columns: str | list[str] | None = None) -> pd.DataFrame:
         """Return ``obs`` of all datasets, in the order of the collection.
 
         Parameters
         ----------
         columns
-            Columns to read; all by default. Unknown ones are left out.
+            Columns to read, or one; all by default. What a dataset lacks is missing in its rows.
 
         Returns
         -------
         pandas.DataFrame
             Annotations of the rows, indexed by their names. Categorical columns stay categorical.
+
+        Raises
+        ------
+        KeyError
+            If no dataset has a column of that name.
 
         Examples
         --------
@@ -163,10 +168,13 @@ class DatasetCollection(AttachesStores):
         >>> collection.obs(["dose"])["dose"].tolist()
         [0, 1, 2, 3]
         """
-        frames = list(self._tables("obs", partial(read_obs, columns=columns)))
-        if not frames:
-            return pd.DataFrame()
-        return pd.concat(with_united_categories(frames))
+        names = None if columns is None else as_names(columns)
+        frames = list(self._tables("obs", partial(read_obs, columns=names)))
+        unknown = [name for name in names or () if frames and not any(name in frame for frame in frames)]
+        if unknown:
+            known = {name for frame in self._tables("obs", stored_frame) for name in frame.columns}
+            raise unknown_names("columns", "columns of obs", unknown, known)
+        return pd.concat(with_united_categories(frames)) if frames else pd.DataFrame()
 
     def to_adata(self, dataset: int = 0) -> AnnData:
         """Return a dataset of the collection in memory, in the dtypes of the inputs.
@@ -195,7 +203,7 @@ class DatasetCollection(AttachesStores):
         dataset_size: int | str = "20GB",
         shuffle_chunk_size: int = 1000,
         shuffle: bool = True,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         merge: Merge = None,
         layout: Layout = "compact",
         narrow: bool = True,
@@ -203,6 +211,7 @@ class DatasetCollection(AttachesStores):
         client: Any | None = None,
         progress: bool = True,
         if_present: IfPresent = "error",
+        seed: int | None = None,
     ) -> Self:
         """Add the rows of AnnData files to the collection; the first call creates it.
 
@@ -224,18 +233,16 @@ class DatasetCollection(AttachesStores):
             Rows per inner chunk; for sparse matrices, as many values as that many rows have on average.
         shard_size
             Rows per shard, or its uncompressed size.
-        zarr_compressor
-            zarr codecs instead of those of ``layout``.
-        h5ad_compressor
-            Compression of h5ad files.
+        zarr_compressor, h5ad_compressor
+            zarr codecs instead of those of ``layout``; compression of h5ad files.
         dataset_size
             Rows per dataset, or the size of its rows as stored in the inputs.
         shuffle_chunk_size
             No effect, as rows are shuffled one by one; accepted for programs written for annbatch 0.3.
         shuffle
             Whether to put the rows in uniformly random order.
-        rng
-            Random generator. One integer is drawn from it; the order is a function of that integer alone.
+        rng, seed
+            Random generator or its seed. One integer is drawn from it; the order is a function of that integer alone.
         merge
             Which columns of ``var`` to keep where inputs differ in them, as in :func:`anndata.concat`; all are kept
             where all inputs have the same ``var``. Inputs with different variables are joined: all variables, in the
@@ -280,13 +287,13 @@ class DatasetCollection(AttachesStores):
         request = AddRequest(
             sources=as_sources(adata_paths),
             load_adata=load_adata,
-            groupby=None if groupby is None else _as_columns(groupby),
+            groupby=None if groupby is None else as_names(groupby),
             var_subset=None if var_subset is None else [str(name) for name in var_subset],
             form=Format(n_obs_per_chunk, shard_size, layout, zarr_compressor),
             h5ad_compressor=h5ad_compressor,
             dataset_size=dataset_size,
             shuffle=shuffle,
-            seed=None if rng is None else int(rng.integers(2**63)),
+            seed=drawn_seed(rng, seed),
             merge=merge,
             narrow=narrow,
             memory=_memory_within(memory_limit),
@@ -310,7 +317,7 @@ class DatasetCollection(AttachesStores):
 
     def reshuffle(
         self,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         *,
         memory_limit: int | str = "4GB",
         client: Any | None = None,
@@ -323,8 +330,8 @@ class DatasetCollection(AttachesStores):
         Parameters
         ----------
         rng
-            Random generator. One integer is drawn from it; the order is a function of that integer and of the
-            present order.
+            Random generator, or a seed. One integer is drawn from it; the order is a function of that integer and of
+            the present order.
         memory_limit, client, progress
             As in :meth:`add_adatas`.
 
@@ -344,8 +351,7 @@ class DatasetCollection(AttachesStores):
         if self.is_empty:
             raise ValueError(f"{self._location} must have rows to shuffle, and is empty.")
         self._refuse_client(client)
-        seed = None if rng is None else int(rng.integers(2**63))
-        reshuffle(self._location, seed, _memory_within(memory_limit), client, progress)
+        reshuffle(self._location, drawn_seed(rng), _memory_within(memory_limit), client, progress)
         return self
 
     def verify(self, *, progress: bool = False) -> Report:
@@ -383,13 +389,6 @@ def _check_group(group: Any) -> None:
             "a zarr store": "`zarr.open_group(store)` opens it",
         }
         raise wrong_kind("group", "a path, a URL or a zarr group", group, advice)
-
-
-def _as_columns(groupby: str | Iterable[str]) -> list[str]:
-    columns = [groupby] if isinstance(groupby, str) else [str(name) for name in groupby]
-    if not columns or len(set(columns)) != len(columns):
-        raise ValueError(f"`groupby` must name columns of `obs`, each once, got {columns}.")
-    return columns
 
 
 def _memory_within(memory_limit: int | str) -> Memory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,23 @@ def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None
     if window % batch_size:
         raise ValueError(
             "`chunk_size * preload_nchunks` must be divisible by batch_size, so that a window is whole batches; "
-            f"got {chunk_size} * {preload_nchunks} = {window} and batch_size {batch_size}."
+            f"got {chunk_size} * {preload_nchunks} = {window} and batch_size {batch_size}; "
+            f"{_fitting(chunk_size, preload_nchunks, batch_size)}."
         )
+
+
+def _fitting(chunk_size: int, preload_nchunks: int, batch_size: int) -> str:
+    """Return the nearest numbers of chunks, and the nearest smaller batch size, that make whole batches.
+
+    >>> _fitting(512, 32, 100)
+    '`preload_nchunks` could be 25 or 50, or `batch_size` 64'
+    """
+    step = batch_size // gcd(chunk_size, batch_size)
+    less, more = preload_nchunks // step * step, -(-preload_nchunks // step) * step
+    chunks = f"{less} or {more}" if less else f"{more}"
+    window = chunk_size * preload_nchunks
+    smaller = next(size for size in range(min(batch_size, window), 0, -1) if window % size == 0)
+    return f"`preload_nchunks` could be {chunks}, or `batch_size` {smaller}"
 
 
 def check_weights(weights: np.ndarray, name: str) -> np.ndarray:

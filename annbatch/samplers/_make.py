@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from ._sequential import SequentialSampler
 if TYPE_CHECKING:
     from ._base import Sampler
 
-_DEFAULTS = {"chunk_size": 512, "preload_nchunks": 32, "batch_size": 1, "drop_last": False}
+_MOST_CHUNKS, _MOST_ROWS = 64, 1 << 17  # beyond these, sizes that share no factor would take too much memory
+_DEFAULTS: dict[str, Any] = {"chunk_size": 512, "preload_nchunks": 32, "batch_size": 1, "drop_last": False}
 
 
 def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling: Any) -> Sampler:
@@ -34,7 +36,27 @@ def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling:
         raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
     if seed is not None:
         given["rng"] = np.random.default_rng(given.pop("seed"))
-    if given.pop("shuffle", False):
-        return RandomSampler(**{**_DEFAULTS, **given})
-    given.pop("rng", None)
-    return SequentialSampler(**{**_DEFAULTS, **given})
+    sizes = {**_DEFAULTS, **given}
+    if "preload_nchunks" not in given:
+        sizes["preload_nchunks"] = _chunks_of_whole_batches(sizes["chunk_size"], sizes["batch_size"])
+    if sizes.pop("shuffle", False):
+        return RandomSampler(**sizes)
+    sizes.pop("rng", None)
+    return SequentialSampler(**sizes)
+
+
+def _chunks_of_whole_batches(chunk_size: Any, batch_size: Any) -> int:
+    """Return how many chunks make a window of whole batches: as near to the default as they can be.
+
+    Examples
+    --------
+    >>> _chunks_of_whole_batches(512, 4096), _chunks_of_whole_batches(512, 100), _chunks_of_whole_batches(1, 4096)
+    (32, 25, 4096)
+    """
+    default = int(_DEFAULTS["preload_nchunks"])
+    if not all(isinstance(size, int | np.integer) and size > 0 for size in (chunk_size, batch_size)):
+        return default  # the sampler refuses the sizes
+    step = int(batch_size) // gcd(int(chunk_size), int(batch_size))
+    if step > _MOST_CHUNKS and step * chunk_size > _MOST_ROWS:
+        return default  # the sampler refuses them, and proposes others
+    return step * max(1, round(default / step))

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import uuid4
 
 import numpy as np
@@ -26,6 +26,19 @@ FORMAT, VERSION = "annbatch.Split", 1
 _IN_NONE = 255  # number for rows that are in no part
 _MOST_ROWS = 1 << 30  # that a file may describe, as long runs of rows take next to nothing in it
 _NAMES = {2: ("train", "test"), 3: ("train", "valid", "test")}
+
+
+@runtime_checkable
+class HasObs(Protocol):
+    """What a :class:`~annbatch.DatasetCollection` says of its rows."""
+
+    @property
+    def fingerprint(self) -> str | None: ...
+
+    @property
+    def n_obs(self) -> int: ...
+
+    def obs(self, columns: list[str]) -> pd.DataFrame: ...
 
 
 class Split(Mapping[str, RowSet]):
@@ -168,7 +181,7 @@ class Split(Mapping[str, RowSet]):
 
 
 def split(
-    rows: int | pd.DataFrame,
+    rows: int | pd.DataFrame | HasObs,
     fractions: Mapping[str, float] | Sequence[float],
     *,
     groupby: str | None = None,
@@ -181,7 +194,7 @@ def split(
     Parameters
     ----------
     rows
-        Number of rows, or their ``obs``: ``collection.obs(["donor", "cell_type"])``.
+        A :class:`~annbatch.DatasetCollection`, or the number of its rows, or their ``obs``.
     fractions
         Fraction of each part, by name; two or three without names are ``train`` and ``test``, or ``train``, ``valid``
         and ``test``. If they add up to less than 1, the remaining rows are in no part.
@@ -227,6 +240,9 @@ def split(
     check_positive(chunk_size=chunk_size)
     if seed < 0:
         raise ValueError(f"`seed` must not be negative, got {seed}.")
+    if isinstance(rows, HasObs):
+        columns = [name for name in dict.fromkeys((groupby, stratify)) if name is not None]
+        rows = rows.obs(columns) if columns else rows.n_obs
     _check_rows(rows)
     if isinstance(rows, pd.DataFrame):
         obs, n_obs = rows, len(rows)
@@ -260,10 +276,9 @@ def _check_rows(rows: Any) -> None:
     except TypeError:
         advice = dict.fromkeys(("an AnnData object", "a MuData object"), "give its `obs`")
         advice |= {
-            "a DatasetCollection": "`collection.obs()` reads its annotations",
             "a Loader": "`loader.n_obs` is its number of rows",
         }
-        raise wrong_kind("rows", "a number of rows or a DataFrame", rows, advice) from None
+        raise wrong_kind("rows", "a collection, a number of rows or a DataFrame", rows, advice) from None
 
 
 def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]:

@@ -7,7 +7,6 @@ import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anndata as ad
@@ -19,6 +18,7 @@ from anndata.io import sparse_dataset
 
 from ..._anndata.columns import PlainColumn, TextColumn, read_element
 from ..._anndata.frames import MemoryFrame, in_memory, read_var, stored_frame
+from ..._anndata.open_path import open_path
 from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
@@ -209,25 +209,8 @@ def _open_path(source: str | os.PathLike[str], stack: ExitStack) -> Group:
     if is_url(source):
         opening = "`zarr.open_group(annbatch.RemoteStore(url), mode='r')`"
         raise StoreError(f"{without_secrets(source)} must be opened before it is given as an input: {opening}.")
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"No such input: {path}.")
-    if path.is_dir():
-        try:
-            return zarr.open_group(path, mode="r")
-        except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
-            raise StoreError(
-                f"{path} must be an h5ad file or a zarr store, got a folder without zarr metadata."
-            ) from error
-    if not path.is_file():  # HDF5 would wait for a pipe
-        raise StoreError(f"{path} must be an h5ad file or a zarr store, got something that is not a regular file.")
-    if not h5py.is_hdf5(path):
-        advice = "gunzip it" if path.suffix == ".gz" else "`load_adata` may read other formats"
-        raise StoreError(f"{path} must be an h5ad file or a zarr store, got a file that is not HDF5: {advice}.")
-    try:
-        return stack.enter_context(h5py.File(path, "r"))
-    except OSError as error:
-        raise StoreError(f"{path} cannot be opened as HDF5: damaged or truncated? {error}") from error
+    group = open_path(source)
+    return stack.enter_context(group) if isinstance(group, h5py.File) else group
 
 
 def _from_group(group: Group, name: str) -> Input:

@@ -42,4 +42,6 @@ class AddRequest:
     def __post_init__(self) -> None:
         if self.if_present not in ("error", "skip", "add"):
             raise ValueError(f"`if_present` must be 'error', 'skip' or 'add', got {self.if_present!r}.")
+        if self.groupby is not None and not 0 < len(self.groupby) == len(set(self.groupby)):
+            raise ValueError(f"`groupby` must name columns of `obs`, each once, got {self.groupby}.")
         rows_for(self.dataset_size, 1, name="dataset_size")

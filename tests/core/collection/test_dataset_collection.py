@@ -669,7 +669,9 @@ def test_mode_r_adds_nothing(tmp_path: Path, write: Write) -> None:
 def test_repr_and_obs(tmp_path: Path, write: Write) -> None:
     collection = convert(tmp_path / "c.zarr", [write(make_cells(0, 12), "0.h5ad")], dataset_size=5)
     assert repr(collection).endswith("c.zarr, 12 rows x 30 variables in 3 datasets")
-    assert list(collection.obs(["dose", "nothing"]).columns) == ["dose"]
+    assert list(collection.obs("dose").columns) == ["dose"]
+    with pytest.raises(KeyError, match=r"got \['labels'\]; did you mean 'label'\? There are 'age', 'batch', 'dose'"):
+        collection.obs(["dose", "labels"])
     assert list(collection.obs([]).columns) == []
     assert len(collection.obs([])) == 12
 

@@ -260,7 +260,6 @@ def test_the_length_of_a_loader_without_datasets():
 
 CELLS = ad.AnnData(np.eye(2))
 DOORS = {
-    "add_adata: a path": ("add_adata", "a.h5ad", "got a path: open it, with `h5py.File"),
     "add_adata: a list": ("add_adata", [CELLS], "got a list: `add_adatas` adds several"),
     "add_adata: a matrix": ("add_adata", np.eye(2), "got a matrix: `add_dataset` adds it"),
     "add_adata: a store": ("add_adata", zarr.storage.MemoryStore(), "got a zarr store: `zarr.open_group"),
@@ -275,8 +274,7 @@ DOORS = {
         zarr.create_group({}, attributes={"encoding-type": "annbatch-preshuffled"}),
         r"encoded as annbatch-preshuffled: `use_collection\(DatasetCollection",
     ),
-    "add_adatas: a path": ("add_adatas", "a.h5ad", "got a path: open it"),
-    "add_adatas: paths": ("add_adatas", ["a.h5ad"], "got a path: open it"),
+    "add_adatas: a path": ("add_adatas", "a.h5ad", "got a path: `add_adata` adds one"),
     "add_adatas: a dict": ("add_adatas", {"a": CELLS}, "got a dict: give its values"),
     "add_dataset: a path": ("add_dataset", "a.zarr", "got a path: open it"),
     "add_dataset: an AnnData": ("add_dataset", CELLS, "got an AnnData object: `add_adata` adds it"),
@@ -289,7 +287,6 @@ DOORS = {
         "a list of matrices, got a matrix: `add_dataset` adds one",
     ),
     "add_datasets: AnnDatas": ("add_datasets", [CELLS], "got an AnnData object: `add_adata` adds it"),
-    "use_collection: a path": ("use_collection", "c.zarr", r"got a path: `DatasetCollection\(path, mode='r'\)` opens"),
     "use_collection: a group": ("use_collection", zarr.create_group({}), r"got a group: `DatasetCollection\(group"),
     "use_collection: an AnnData": ("use_collection", CELLS, "got an AnnData object: `add_adata` adds it"),
 }

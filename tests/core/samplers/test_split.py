@@ -90,6 +90,16 @@ def test_seeds_differ_and_repeat():
     assert one == again != other
 
 
+def test_a_collection_is_split_by_its_annotations(tmp_path):
+    obs = pd.DataFrame({"donor": [f"donor{i % 9}" for i in range(300)]}, index=[f"cell{i}" for i in range(300)])
+    ad.AnnData(np.eye(300), obs=obs).write_h5ad(tmp_path / "a.h5ad")
+    collection = DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "a.h5ad"], seed=0, progress=False)
+    by_donor = split(collection, THIRDS, groupby="donor")
+    of_obs = split(collection.obs(["donor"]), THIRDS, groupby="donor")
+    assert {name: list(rows) for name, rows in by_donor.items()} == {name: list(rows) for name, rows in of_obs.items()}
+    assert list(split(collection, THIRDS, chunk_size=1)["valid"]) == list(split(300, THIRDS, chunk_size=1)["valid"])
+
+
 def test_a_file_holds_a_split(tmp_path):
     obs = pd.DataFrame({"donor": [f"donor{i % 17}" for i in range(5_000)]})
     for parts in (split(obs, THIRDS, groupby="donor"), split(1_000_000, THIRDS), split(100_000, THIRDS, chunk_size=1)):
@@ -244,7 +254,7 @@ def test_a_saved_split_is_replaced_whole(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("c.zarr", "`rows` must be a number of rows or a DataFrame, got a path"),
+        ("c.zarr", "`rows` must be a collection, a number of rows or a DataFrame, got a path"),
         (ad.AnnData(np.eye(2)), "got an AnnData object: give its `obs`"),
         (Loader(), "got a Loader: `loader.n_obs`"),
         (np.arange(3), "got a matrix"),
