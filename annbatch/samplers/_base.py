@@ -9,7 +9,7 @@ import sys
 import zlib
 from abc import ABC, abstractmethod
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -183,7 +183,7 @@ class Sampler(ABC):
         if not self._is_distributed and worker[1] == 1:  # no need to trust that `n_batches` is right
             stretches = [range(position.steps + sum(steps for _, steps in position.assigned), sys.maxsize)]
         for stretch in stretches:
-            yield from self.requests_between(n_obs, position.epoch, stretch)
+            yield from self._of_position(position).requests_between(n_obs, position.epoch, stretch)
 
     # What the loader calls, and samplers around this one: names that a subclass is unlikely to use otherwise ----------
 
@@ -207,6 +207,10 @@ class Sampler(ABC):
     def n_batches_of_epoch(self, n_obs: int) -> int:
         """Return the number of batches of an epoch, on all ranks together."""
         return self.n_batches(n_obs)
+
+    def for_ranks(self, n_ranks: int) -> Self:
+        """Return a sampler of an epoch that ranks share: a number of samples that was given is that of one rank."""
+        return self
 
     def n_remaining_batches(self, n_obs: int, *, position: Position, worker: tuple[int, int] = (0, 1)) -> int:
         """Return the number of batches that ``sample`` yields from a position on."""
@@ -238,6 +242,10 @@ class Sampler(ABC):
                 close()
 
     # Steps of `sample` ------------------------------------------------------------------------------------------------
+
+    def _of_position(self, position: Position) -> Self:
+        """Return the sampler that makes the requests of an epoch, wherever it began."""
+        return self
 
     def _batches_remaining(self, n_obs: int, position: Position, worker: tuple[int, int]) -> BatchRanges:
         share = self._batches_of_rank(n_obs, position)

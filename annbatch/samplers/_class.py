@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,11 @@ class ClassSampler(WindowSampler):
         """Return a description that is equal for two samplers if they make the same batches."""
         own = {"seed": self.order_seed(), "num_samples": self._num_samples}
         return super().identity() | own | self._digests
+
+    def for_ranks(self, n_ranks: int) -> Self:
+        made = copy(self)
+        made._num_samples = self._num_samples * n_ranks
+        return made
 
     def _n_samples(self, n_obs: int) -> int:
         return self._num_samples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._row_set import RowSet
 
 _SEED = 0  # of samplers without a seed: ranks must agree
+_MOST_RANKS = 1 << 20  # that may begin an epoch, so that no number in a state takes memory
 
 
 class DistributedSampler(Sampler):
@@ -36,7 +37,7 @@ class DistributedSampler(Sampler):
     Parameters
     ----------
     sampler
-        Sampler whose batches are shared; it is copied.
+        Sampler whose batches are shared; it is copied. A ``num_samples`` that it was given is that of each rank.
     dist_info
         Source of rank and number of ranks: ``"torch"`` (``torch.distributed``, initialized), ``"jax"``
         (``jax.distributed``, initialized), ``"env"`` (the variables that torchrun, SLURM or MPI set), or a callable
@@ -153,8 +154,9 @@ class DistributedSampler(Sampler):
 
     def validate(self, n_obs: int) -> None:
         """Raise ``ValueError`` if the sampler refuses ``n_obs`` rows, or they are too few for a batch on each rank."""
-        self._sampler.validate(n_obs)
-        n_batches = self._n_assigned(n_obs)
+        at = self._of_position(Position(self.epoch))
+        at._sampler.validate(n_obs)
+        n_batches = at._n_assigned(n_obs)
         if self._remainder == "drop" and n_batches < self.n_ranks_of_epoch:
             raise ValueError(
                 f"`n_obs` must make a batch for each of the {self.n_ranks_of_epoch} ranks, got {n_batches} whole "
@@ -168,7 +170,7 @@ class DistributedSampler(Sampler):
     def _sample(self, n_obs: int) -> Iterator[LoadRequest]:
         raise NotImplementedError  # `requests_between` asks the distributed sampler
 
-    def n_batches_of_epoch(self, n_obs: int) -> int:
+    def n_batches_of_epoch(self, n_obs: int) -> int:  # the same for any number of ranks, since states hold it
         return self._sampler.n_batches_of_epoch(n_obs)
 
     def order_seed(self) -> int:
@@ -182,8 +184,15 @@ class DistributedSampler(Sampler):
         whole_only = self._remainder == "drop" and self._sampler.has_short_batch(n_obs)
         return self._sampler.n_batches(n_obs) - whole_only
 
+    def _of_position(self, position: Position) -> Self:
+        # Each rank takes `num_samples`, and a rest is shared among others: an epoch is that of the ranks that began it.
+        ranks = position.assigned[0][0] if position.assigned else self.n_ranks_of_epoch
+        made = copy(self)
+        made._sampler = self._sampler.for_ranks(min(ranks, _MOST_RANKS))
+        return made
+
     def _batches_of_rank(self, n_obs: int, position: Position) -> BatchRanges:
-        n_batches = self._n_assigned(n_obs)
+        n_batches = self._of_position(position)._n_assigned(n_obs)
         left = [range(n_batches)]
         for ranks, steps in position.assigned:
             few = min(ranks, 1 + sum(map(len, left)))  # any further ranks took none, however many a state claims

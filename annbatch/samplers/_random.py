@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -115,6 +116,13 @@ class RandomSampler(ChunkSampler):
             "num_samples": self._num_samples,
             "weights": self._weights_digest,
         }
+
+    def for_ranks(self, n_ranks: int) -> Self:
+        if self._num_samples is None:
+            return self
+        made = copy(self)
+        made._num_samples = self._num_samples * n_ranks
+        return made
 
     def _n_samples(self, n_obs: int) -> int:
         return super()._n_samples(n_obs) if self._num_samples is None else self._num_samples

@@ -217,10 +217,45 @@ def test_ranks_without_a_seed_agree_on_one():
 
 def test_classes_are_drawn_apart_on_every_rank():
     classes = pd.Categorical(["a", "b"] * 50)
-    samplers = ranks_of(lambda seed: ClassSampler(4, 5, 5, classes=classes, num_samples=300, rng=seed), 3)
+    samplers = ranks_of(lambda seed: ClassSampler(4, 5, 5, classes=classes, num_samples=100, rng=seed), 3)
     found = shares(samplers, 100)
     assert [len(share) for share in found] == [20, 20, 20]
     assert found[0] != found[1] != found[2]
+
+
+SAMPLED = {
+    "classes": lambda n: ClassSampler(4, 5, 5, classes=pd.Categorical(["a", "b"] * 50), num_samples=n, rng=7),
+    "replacement": lambda n: RandomSampler(4, 5, 5, replacement=True, num_samples=n, rng=7),
+    "some rows": lambda n: RandomSampler(4, 5, 5, num_samples=n, rng=7),
+}
+
+
+@pytest.mark.parametrize("make", SAMPLED.values(), ids=SAMPLED)
+@pytest.mark.parametrize("others", [1, 2, 5])
+def test_num_samples_is_of_each_rank_and_an_epoch_of_the_ranks_that_began_it(make, others):
+    ranks = [DistributedSampler(make(20), dist_info=lambda rank=rank: (rank, 3)) for rank in range(3)]
+    assert [sampler.n_batches(100) for sampler in ranks] == [4, 4, 4]
+    whole = batches(make(60), 100)
+    found = shares(ranks, 100)
+    assert [batch for share in found for batch in share] == whole
+
+    position = Position(0, ranks=3, steps=1).resumed_by(others, 1)
+    rest = []
+    for rank in range(others):
+        sampler = DistributedSampler(make(20), dist_info=lambda rank=rank: (rank, others))
+        assert sampler.identity() == ranks[0].identity()
+        assert sampler.n_batches_of_epoch(100) == ranks[0].n_batches_of_epoch(100)
+        resumed = batches(sampler, 100, position=position)
+        assert len(resumed) == sampler.n_remaining_batches(100, position=position) == 9 // others
+        rest += resumed
+    left = [batch for share in found for batch in share[1:]]
+    assert [batch for batch in left if batch in rest] == rest
+
+
+def test_more_samples_than_rows_are_refused_for_all_ranks_together():
+    sampler = DistributedSampler(RandomSampler(4, 5, 5, num_samples=60, rng=0), dist_info=lambda: (0, 2))
+    with pytest.raises(ValueError, match=r"`num_samples` must be at most the 100 rows .* without replacement, got 120"):
+        sampler.validate(100)
 
 
 def test_the_sampler_is_what_it_wraps():
