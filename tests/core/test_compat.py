@@ -70,9 +70,9 @@ def test_functions_that_load_are_ones_for_collections(as_matrix, tmp_path):
         assert batch["var"].index.tolist() == list("xyz")
         assert not len(batch["var"].columns)
     (group,) = collection
-    assert list(utils.load_all_aligned(group).layers) == ["twice"]
+    assert set(utils.load_all_aligned(group).layers) - {None} == {"twice"}  # None: X, in anndata 0.13
     assert list(utils.load_all_aligned(group).obsm) == ["pca"]
-    assert not list(utils.load_x_and_obs_and_var(group).layers)
+    assert not set(utils.load_x_and_obs_and_var(group).layers) - {None}
 
 
 @pytest.mark.parametrize("rng", [True, "seed", 1.5, [1]])
