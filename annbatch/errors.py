@@ -53,6 +53,10 @@ class MissingDependencyError(AnnbatchError, ImportError):
     """An optional package is needed and not installed; the text gives the command to install it."""
 
 
+_PANIC = "pyo3_runtime"
+"""Module of the error, which is no ``Exception``, that code in Rust raises where it did not expect its input."""
+
+
 @contextmanager
 def reading(where: str) -> Iterator[None]:
     """Raise :class:`CorruptDataError` that names ``where`` instead of what h5py, zarr or NumPy raise of odd data.
@@ -61,7 +65,9 @@ def reading(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__module__ != _PANIC:
+            raise
         if _is_of_odd_data(error, where.rpartition(" of ")[2]):
             corrupt = CorruptDataError(
                 f"{where} cannot be read, {type(error).__name__}: {error}. Is it damaged, or not as anndata writes it?"
@@ -74,7 +80,7 @@ def reading(where: str) -> Iterator[None]:
         raise
 
 
-def _is_of_odd_data(error: Exception, place: str) -> bool:
+def _is_of_odd_data(error: BaseException, place: str) -> bool:
     if isinstance(error, AnnbatchError):
         return False
     if isinstance(error, OSError):
@@ -86,7 +92,7 @@ def _is_of_odd_data(error: Exception, place: str) -> bool:
     if is_ours and place in str(error):
         return False
     known = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-    return isinstance(error, known) or type(error).__module__.startswith("anndata.")
+    return isinstance(error, known) or type(error).__module__.startswith(("anndata.", _PANIC))
 
 
 class DeviceMemoryError(AnnbatchError, MemoryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .._format.attributes import encoding_of, original_dtype, sparse_shape, where
-from ..errors import reading
+from ..errors import CorruptDataError, reading
 from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
 from .rows import CsrSource, DenseSource
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .array import StoredArray
 
 RowSource: TypeAlias = CsrSource | DenseSource
+
+_MOST_BYTES = 1 << 48
+"""Bytes of the largest chunk or shard: more than any file system or object store holds in one file."""
 
 
 def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
@@ -115,6 +119,7 @@ def open_array(array: Any, *, limit: int | None = None) -> StoredArray:
         from .hdf5 import open_hdf5
 
         return open_hdf5(array, limit=limit)
+    _check_chunks(array)
     layout, fallback = chunk_layout(array), ZarrLibraryArray(array, limit=limit)
     if layout is None or _lacks_decoder(layout.codecs):
         return fallback
@@ -125,6 +130,15 @@ def open_array(array: Any, *, limit: int | None = None) -> StoredArray:
     from .native import NativeArray
 
     return NativeArray(layout, fallback=fallback, limit=limit)
+
+
+def _check_chunks(array: Any) -> None:
+    """Raise :class:`CorruptDataError` if chunks are larger than files can be: their bytes become addresses."""
+    for chunk in filter(None, (array.chunks, array.shards)):
+        if math.prod(chunk) * array.dtype.itemsize > _MOST_BYTES:
+            raise CorruptDataError(
+                f"{where(array)} must have chunks of at most {_MOST_BYTES:,} bytes, got chunks of {chunk}: damaged."
+            )
 
 
 def _lacks_decoder(codecs: ChunkCodecs) -> bool:

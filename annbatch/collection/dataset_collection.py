@@ -22,7 +22,7 @@ from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
 from ._runs.attach import AttachesStores
 from ._runs.h5ad import add_h5ad, files_of
-from ._runs.read_back import read_dataset, read_obs, with_united_categories
+from ._runs.read_back import read_dataset, read_obs, table_in, with_united_categories
 from ._runs.request import AddRequest
 from ._state.location import Location
 from ._state.verify import Report, verify
@@ -133,11 +133,11 @@ class DatasetCollection(AttachesStores):
         """Yield the result of ``read`` for a table of each dataset."""
         if self._h5ad is None:
             for group in self._location.datasets():
-                yield read(group[name])
+                yield read(table_in(group, name))
         else:
             for path in files_of(self._h5ad):
                 with h5py.File(path, "r") as file:
-                    yield read(file[name])
+                    yield read(table_in(file, name))
 
     def obs(self, columns: str | list[str] | None = None) -> pd.DataFrame:
         """Return ``obs`` of all datasets, in the order of the collection.

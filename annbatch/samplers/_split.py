@@ -173,6 +173,8 @@ class Split(Mapping[str, RowSet]):
             if part_of.max(initial=0, where=part_of != _IN_NONE) >= len(names):
                 raise ValueError(f"`part_of` must have numbers of the {len(names)} parts, got others.")
             groups = dict(content["groups"])
+            if not isinstance(groupby, str | None):
+                raise ValueError(f"`groupby` must be the name of a column, got {groupby!r}.")
             if not {*groups.values()} <= {*names, None}:
                 raise ValueError("`groups` must have parts of the split, got others.")
             return cls(names, part_of, groupby=groupby, groups=groups)
@@ -294,6 +296,8 @@ def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]
 
 def _groups_of(obs: pd.DataFrame, column: str) -> tuple[np.ndarray, list[Any]]:
     """Return the number of each row's group, and the JSON-able labels of the groups."""
+    if column not in obs:
+        raise KeyError(f"`obs` must have the column {column!r}, got {list(obs.columns)[:20]}.")
     codes, labels = pd.factorize(obs[column], sort=True)
     if len(codes) and codes.min() < 0:
         raise ValueError(f"`{column}` must be known for every row, got none for {(codes < 0).sum()} rows.")

@@ -27,7 +27,16 @@ ROOM = 1 << 30
 """Bytes that a mutation may take beyond what the process has."""
 
 
-_PLACES = ("http://", "memory://", "`state`", "the state", "`var_names`", "store/.annbatch-work")
+_PLACES = (
+    "http://",
+    "memory://",
+    "`state`",
+    "the state",
+    "`var_names`",
+    "`obs` must",
+    "of store",
+    "store/.annbatch-work",
+)
 """What errors name beside the folder of the victim."""
 
 

@@ -22,7 +22,7 @@ from ..._anndata.open_path import open_path
 from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
-from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished
+from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished, where
 from ..._remote.open import open_group
 from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
@@ -257,8 +257,9 @@ def _elements(group: Group, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _annotations(group: Group) -> Annotations:
-    others = (dict(read_element(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
-    return Annotations(read_var(group["var"]), *others)
+    with reading(where(group)):
+        others = (dict(read_element(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
+        return Annotations(read_var(group["var"]), *others)
 
 
 def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:

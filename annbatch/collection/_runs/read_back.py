@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+def table_in(group: Any, name: str) -> Any:
+    """Return the stored table of a dataset."""
+    with reading(where(group)):
+        return group[name]
+
+
 def read_dataset(group: zarr.Group) -> AnnData:
     """Return a dataset in memory; values that were narrowed for storage have the dtype of the inputs again."""
     from anndata import AnnData

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import anndata as ad
 import h5py
 import numpy as np
@@ -12,7 +14,7 @@ import zarr
 from anndata.io import write_elem
 
 from annbatch import DatasetCollection, Loader, write_sharded
-from annbatch.errors import CorruptDataError, NotACollectionError
+from annbatch.errors import CorruptDataError, NotACollectionError, reading
 from annbatch.samplers import SequentialSampler
 
 DENSE = np.arange(20.0).reshape(10, 2)
@@ -385,3 +387,30 @@ def test_a_manifest_that_is_none_names_its_collection(tmp_path):
     with pytest.raises(CorruptDataError, match="Attribute 'annbatch' of a collection must be a manifest") as caught:
         Loader().use_collection(DatasetCollection(tmp_path / "c.zarr", mode="r"))
     assert caught.value.__notes__ == [f"While reading {tmp_path / 'c.zarr'}."]
+
+
+@pytest.mark.parametrize("n", [2**48, 2**60, 2**63 - 1, 2**63])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chunks_larger_than_any_file_are_refused(tmp_path, zarr_format, n):
+    zarr.create_array(tmp_path / "a.zarr", data=DENSE, chunks=(4, 2), zarr_format=zarr_format)
+    path = tmp_path / "a.zarr" / ("zarr.json" if zarr_format == 3 else ".zarray")
+    metadata = json.loads(path.read_bytes())
+    if zarr_format == 3:
+        metadata["chunk_grid"]["configuration"]["chunk_shape"] = [n, 2]
+    else:
+        metadata["chunks"] = [n, 2]
+    path.write_text(json.dumps(metadata))
+
+    with pytest.raises(
+        CorruptDataError, match=rf"{path.parent} must have chunks of at most .* got chunks of \({n}, 2\)"
+    ):
+        Loader().add_dataset(zarr.open_array(path.parent, mode="r"))
+
+
+def test_panics_of_libraries_name_what_was_read():
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+    with pytest.raises(CorruptDataError, match="`X` cannot be read, PanicException: out of range"), reading("`X`"):
+        raise panic("out of range")
+    with pytest.raises(KeyboardInterrupt) as caught, reading("`X`"):
+        raise KeyboardInterrupt
+    assert not hasattr(caught.value, "__notes__")

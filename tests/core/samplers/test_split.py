@@ -197,6 +197,7 @@ def _packed(part_of: bytes) -> str:
     ("damage", "message"),
     [
         ({"part_of": _packed(bytes(200_000_000))}, "`part_of` must have 100 rows, got 100 or more"),
+        ({"groupby": 2**63}, "`groupby` must be the name of a column, got 9223372036854775808"),
         ({"part_of": _packed(bytes(99))}, "`part_of` must have 100 rows, got 99 or more"),
         ({"part_of": _packed(bytes(100))[:-8]}, "`part_of` must have 100 rows|padding"),
         ({"part_of": _packed(bytes([0, 1, 7, 255] * 25))}, "`part_of` must have numbers of the 2 parts"),

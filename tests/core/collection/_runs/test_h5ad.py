@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pytest
 
 from annbatch import DatasetCollection
-from annbatch.errors import StoreError
+from annbatch.errors import CorruptDataError, StoreError
 
 from ..conftest import files, make_counts
 
@@ -75,3 +76,12 @@ def test_strings_that_hdf5_cannot_hold_are_named(tmp_path: Path) -> None:
             [tmp_path / "any"], load_adata=lambda path: adata, progress=False
         )
     assert "note" in str(caught.value)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, write: Write) -> None:
+    collection = convert(tmp_path / "files", [write(make_counts(0, 10), "0.h5ad")])
+    with h5py.File(tmp_path / "files/dataset_0.h5ad", "r+") as file:
+        del file["obs"]
+        file["obs"] = h5py.SoftLink("/nowhere")
+    with pytest.raises(CorruptDataError, match=r"files/dataset_0\.h5ad cannot be read, KeyError"):
+        collection.obs()
