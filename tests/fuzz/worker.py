@@ -128,7 +128,7 @@ class Worker:
             ours |= isinstance(error, AnnbatchError)
             if not ours:
                 return "FOREIGN", _describe(error, self._show)
-            named = named and _array_of(what) in said
+            named = named and (_array_of(what) in said or "names differ" in said)
             return "error" if named else "UNNAMED", "" if named and not self._show else _describe(error, self._show)
         except Exception as error:
             return "FOREIGN", _describe(error, self._show)
