@@ -11,6 +11,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from ..._anndata.frames import stored_frame
+from ..._format.attributes import refuse_unfinished
 from ..._remote.urls import is_url, without_secrets
 from ...errors import reading
 from .._inputs.open import as_sources, name_of
@@ -128,6 +129,7 @@ def _references_of(source: Source) -> list[Reference]:
 def _checked(reference: Reference) -> Reference:
     """Raise :class:`StoreError` unless a store has the tables of an AnnData; return it."""
     group: Any = reference.open()
+    refuse_unfinished(group)
     with reading(str(reference)):
         stored_frame(group["obs"])
         stored_frame(group["var"])

@@ -121,6 +121,8 @@ def test_a_call_that_was_interrupted_leaves_nothing_that_can_be_read(
             Loader().add_adata(group)
         with pytest.raises(StoreError, match=r"c\.zarr must be complete"):
             DatasetCollection(tmp_path / "other.zarr").add_adatas([store], progress=False)
+        with pytest.raises(StoreError, match=r"c\.zarr must be complete"):
+            DatasetCollection(tmp_path / "other.zarr").attach([store])
         with pytest.raises(ad._io.specs.registry.IORegistryError):
             ad.io.read_elem(group)
         write_sharded(zarr.open_group(store, mode="a", zarr_format=3), cells)
