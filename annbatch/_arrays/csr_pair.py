@@ -45,12 +45,15 @@ class CsrPair:
         of others, each job reads its rows first.
     n_columns
         Exclusive upper bound of the column numbers.
+    where
+        Name of the matrix in errors.
     """
 
-    def __init__(self, data: StoredArray, indices: StoredArray, *, n_columns: int) -> None:
+    def __init__(self, data: StoredArray, indices: StoredArray, *, n_columns: int, where: str) -> None:
         self._data = data
         self._indices = indices
         self._n_columns = n_columns
+        self._where = where
 
     def dense_jobs(
         self,
@@ -227,7 +230,8 @@ class CsrPair:
         smallest, largest = column_range(indices, start, length)
         if not 0 <= smallest <= largest < self._n_columns:
             raise CorruptDataError(
-                f"Column numbers must lie in 0..{self._n_columns - 1}, got {smallest}..{largest}: damaged."
+                f"Column numbers of {self._where} must lie in 0..{self._n_columns - 1}, got {smallest}..{largest}: "
+                "damaged."
             )
 
 

@@ -96,7 +96,7 @@ class CsrSource:
     @property
     def pair(self) -> CsrPair:
         """Both arrays, for reading them together."""
-        return CsrPair(self.data, self.indices, n_columns=self.shape[1])
+        return CsrPair(self.data, self.indices, n_columns=self.shape[1], where=self._where)
 
     def describe(self) -> str:
         """Describe how the matrix is read."""

@@ -210,7 +210,7 @@ def test_repeated_columns_of_a_row_add_up(tmp_path: Path) -> None:
 def test_column_numbers_beyond_the_matrix_are_an_error_and_not_an_address() -> None:
     x = matrix(20, 10)
     x.indices[5] = 10_000_000
-    with pytest.raises(CorruptDataError, match=r"Column numbers must lie in 0\.\.9, got 0\.\.10000000: damaged"):
+    with pytest.raises(CorruptDataError, match=r"Column numbers of `X` must lie in 0\.\.9, got 0\.\.10000000: damaged"):
         load([(x, names(10))], densify=True)
 
 
