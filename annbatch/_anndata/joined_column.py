@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._arrays.values import first_rounded
 from .columns import CategoricalColumn, is_masked, nullable_dtype
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class JoinedColumn:
     Its dtype depends on the datasets alone, not on the rows of a window. Categories are joined, so that a code means
     the same category in every batch: where datasets differ, categories come in the order in which they first appear,
     and are not ordered. Categories that do not mix, as True and 1, become objects. Other dtypes are widened until all
-    values fit; see :func:`common_dtype`.
+    values fit; see :func:`common_dtype`. An integer that a common dtype of floats would round is an error.
 
     Parameters
     ----------
@@ -33,10 +34,13 @@ class JoinedColumn:
         One per dataset; None where a dataset has no such column, so that its values are missing.
     partial
         Whether windows may have rows of no dataset, whose values are missing.
+    where
+        Name of the column in errors.
     """
 
-    def __init__(self, parts: Sequence[Column | None], *, partial: bool = False) -> None:
+    def __init__(self, parts: Sequence[Column | None], *, partial: bool = False, where: str = "A column") -> None:
         self._parts = parts
+        self._where = where
         self._recode: list[np.ndarray | None] = [None] * len(parts)
         self.categories: pd.CategoricalDtype | None = None
         present = [part for part in parts if part is not None]
@@ -64,9 +68,8 @@ class JoinedColumn:
         if is_masked(self.dtype):
             number = _number(self.dtype)
             small = number.kind in "biu" and number.itemsize <= 2
-            floats: np.ndarray = gathered.to_numpy(
-                dtype=number if number.kind == "f" else np.dtype("f4" if small else "f8"), na_value=np.nan
-            )
+            dtype = number if number.kind == "f" else np.dtype("f4" if small else "f8")
+            floats: np.ndarray = self._exact(gathered, dtype).to_numpy(dtype=dtype, na_value=np.nan)
             return floats
         if isinstance(self.dtype, pd.StringDtype):
             strings: np.ndarray = gathered.to_numpy(dtype=object, na_value=None)
@@ -97,7 +100,7 @@ class JoinedColumn:
         for share in shares:
             part = self._parts[share.dataset]
             if part is not None:
-                out[share.positions] = part.take(share.rows)
+                out[share.positions] = self._exact(part.take(share.rows), self.dtype)
                 missing[share.positions] = False
         if missing.any():
             out[missing] = _MISSING[self.dtype.kind]
@@ -111,12 +114,27 @@ class JoinedColumn:
         for share in shares:
             part = self._parts[share.dataset]
             if part is not None:
-                values.append(make(part.take(share.rows), dtype=self.dtype))
+                taken = part.take(share.rows)
+                taken = self._exact(taken, _number(self.dtype)) if is_masked(self.dtype) else taken
+                values.append(make(taken, dtype=self.dtype))
                 positions[share.positions] = n_values + np.arange(len(share.rows))
                 n_values += len(share.rows)
         values = values or [make([], dtype=self.dtype)]
         joined = values[0] if len(values) == 1 else type(values[0])._concat_same_type(values)
         return joined.take(positions, allow_fill=True)
+
+    def _exact(self, values: Any, dtype: np.dtype) -> Any:
+        """Return values; raise ``ValueError`` if one is an integer that would be rounded in ``dtype``."""
+        numbers = values
+        if is_masked(values.dtype):
+            numbers = values[~values.isna()].to_numpy(dtype=values.dtype.numpy_dtype)
+        rounded = first_rounded(numbers, dtype)
+        if rounded is not None:
+            raise ValueError(
+                f"{self._where} must have values that {dtype} holds exactly, as it joins datasets of several dtypes or "
+                f"with missing values, got {rounded}: leave the column out (`obs_columns`), or store it as strings."
+            )
+        return values
 
 
 def common_dtype(dtypes: Sequence[Dtype], *, missing: bool) -> Dtype:

@@ -53,6 +53,7 @@ class ObsTable:
     ) -> None:
         self._frames = list(frames)
         self._partial = partial
+        self._key = key
         self.columns = _join_columns(self._frames, columns, join=join, key=key)
         names = {frame.index_name for frame in self._frames if frame is not None}
         self._index_name = names.pop() if len(names) == 1 else None
@@ -64,14 +65,14 @@ class ObsTable:
             parts = [
                 None if frame is None or name not in frame.columns else frame.column(name) for frame in self._frames
             ]
-            self._open[name] = JoinedColumn(parts, partial=self._partial)
+            self._open[name] = JoinedColumn(parts, partial=self._partial, where=f"Column {name!r} of `{self._key}`")
         return self._open[name]
 
     def names(self) -> JoinedColumn:
         """Return the names of the rows of all datasets; they are opened at their first use."""
         if None not in self._open:
             parts = [None if frame is None else frame.names() for frame in self._frames]
-            self._open[None] = JoinedColumn(parts, partial=self._partial)
+            self._open[None] = JoinedColumn(parts, partial=self._partial, where=f"The index of `{self._key}`")
         return self._open[None]
 
     def categories(self) -> dict[str, pd.Index]:

@@ -85,3 +85,13 @@ def cut_at_gaps(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     cut = np.diff(at) > 1
     return np.append(0, np.flatnonzero(cut) + 1), np.append(0, np.cumsum(cut))
+
+
+def first_rounded(values: np.ndarray, dtype: np.dtype) -> int | None:
+    """Return the first integer that is rounded when ``values`` are cast to ``dtype``, a common dtype; None for none."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or dtype.kind not in "fc":
+        return None
+    floats = values.astype(np.float64)
+    inside = floats < float(np.iinfo(values.dtype).max)  # rounded up, to the first float that is out of range
+    wrong = ~inside | (np.where(inside, floats, 0).astype(values.dtype) != values)
+    return int(values[wrong][0]) if wrong.any() else None

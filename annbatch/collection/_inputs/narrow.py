@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..._arrays.values import first_rounded
 from ..._kernels.narrow import narrow_floats
 
 if TYPE_CHECKING:
@@ -38,12 +39,10 @@ def cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     InexactError
         If an integer is not exact in ``dtype``.
     """
+    rounded = first_rounded(values, dtype)
+    if rounded is not None:
+        raise InexactError(rounded, dtype)
     out: np.ndarray = values.astype(dtype, copy=False)
-    if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and dtype == np.float64:
-        inside = out < float(np.iinfo(values.dtype).max)  # rounded up, to the first float that is out of range
-        wrong = ~inside | (np.where(inside, out, 0).astype(values.dtype) != values)
-        if wrong.any():
-            raise InexactError(int(values[wrong][0]), dtype)
     return out
 
 

@@ -373,3 +373,42 @@ def test_what_obs_reads_is_counted(tmp_path):
     assert read(["a"], obs_as="arrays") - nothing >= 100
     assert read(["name"], obs_as="arrays") - nothing >= 100
     assert read([]) > nothing  # the rows' names
+
+
+LARGE = 2**53 + 1
+JOINS = {
+    "int64, float64": ([LARGE], np.array([0.5])),
+    "uint64, float32": (np.array([2**64 - 1], "u8"), np.array([0.5], "f4")),
+    "int64, uint64": ([-LARGE], np.array([1], "u8")),
+    "int64, complex": ([LARGE], np.array([1j])),
+    "Int64, float64": (pd.array([LARGE], dtype="Int64"), np.array([0.5])),
+    "int64, Float64": ([LARGE], pd.array([0.5], dtype="Float64")),
+}
+
+
+def over_datasets(columns, *, arrays: bool):
+    """Return the values of a column that datasets hold in several dtypes."""
+    loader = Loader(batch_size=4, chunk_size=2, preload_nchunks=2, obs_as="arrays" if arrays else "dataframe")
+    for one in columns:
+        obs = pd.DataFrame({"id": one}, index=[f"row{i}" for i in range(len(one))])
+        loader.add_dataset(np.zeros((len(obs), 1)), obs)
+    (batch,) = loader
+    return batch["obs"]["id"]
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+@pytest.mark.parametrize("columns", JOINS.values(), ids=JOINS)
+def test_integers_that_a_joined_dtype_would_round_are_an_error(columns, arrays):
+    with pytest.raises(
+        ValueError, match=r"^Column 'id' of `obs` must have values that \w+ holds exactly, .*, got -?\d{16,20}: "
+    ):
+        over_datasets(columns, arrays=arrays)
+
+
+def test_nullable_integers_that_arrays_would_round_are_an_error():
+    column = pd.array([LARGE, None], dtype="Int64")
+    assert over_datasets([column], arrays=False).tolist()[0] == LARGE
+    with pytest.raises(ValueError, match=rf"^Column 'id' of `obs` .*, got {LARGE}: leave the column out"):
+        over_datasets([column], arrays=True)
+    assert over_datasets([pd.array([2**53, None], dtype="Int64")], arrays=True)[0] == 2**53
+    assert over_datasets([[-(2**53), 2**60], np.array([0.5])], arrays=True).tolist() == [-(2.0**53), 2.0**60, 0.5]
