@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._sizes import parse_size
@@ -79,6 +80,33 @@ def in_remote_store(group: zarr.Group) -> zarr.Group:
         return group
     bound: zarr.Group = _bound(group, RemoteStore(store, read_only=store.read_only))
     return bound
+
+
+def with_checksums(group: zarr.Group, checksums: dict[str, int]) -> zarr.Group:
+    """Return a group whose store compares the metadata of the group's members with their CRC-32C, by name, when read.
+
+    Metadata that were consolidated in the group, which no checksum covers, are not used. A group in no
+    :class:`RemoteStore` is returned unchanged.
+    """
+    import zarr
+    from zarr.core.group import AsyncGroup
+    from zarr.storage import StorePath
+
+    from .store import RemoteStore
+
+    if not checksums or not isinstance(group.store, RemoteStore):
+        return group
+    store = group.store.with_read_only(group.store.read_only)
+    store.checksums = {f"{group.path}/{name}".strip("/"): {"zarr.json": crc} for name, crc in checksums.items()}
+    metadata = replace(group.metadata, consolidated_metadata=None)
+    return zarr.Group(AsyncGroup(metadata, StorePath(store, group.path)))
+
+
+def add_checksums(group: zarr.Group, files: dict[str, tuple[int, int]]) -> None:
+    """Let the store of a group from :func:`with_checksums` compare files in it, given their sizes and CRC-32C."""
+    known = getattr(group.store, "checksums", {}).get(group.path)
+    if known is not None:
+        known.update((str(name), int(crc)) for name, (_, crc) in files.items())
 
 
 def _bound(node: Any, store: RemoteStore) -> Any:

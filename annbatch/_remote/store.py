@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import google_crc32c
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import ObjectStore
 
 from .._runtime.fork import fork_safe_lock
 from .._sizes import parse_size
-from ..errors import RemoteError
+from ..errors import CorruptDataError, RemoteError
 from .cache import ChunkCache
 from .fetch import ByteRange, Response, RetryPolicy, get, retry
 from .requests import ObjectRange, Request, Requests
@@ -38,6 +40,8 @@ REQUESTS = 64
 
 REQUEST_BYTES = 64 << 20
 """Bytes of responses under way or not yet decoded, in addition to the windows that ``prefetch`` bounds."""
+
+_CHANGED = "It was damaged, or changed since its collection was opened: open it again."
 
 CACHE_SIZE = "20GB"
 """Default size of a cache: less than laptops and nodes have free."""
@@ -104,6 +108,8 @@ class RemoteStore(ObjectStore[Any]):
         self._policy = RetryPolicy(timeout, deadline)
         self._limits = (requests, request_bytes)
         self.cache = None if cache_dir is None else ChunkCache(cache_dir, parse_size(cache_size, name="cache_size"))
+        self.checksums: dict[str, dict[str, int]] = {}
+        """CRC-32C of objects that are compared when they are read whole: by folder, and by name in it."""
         self._set_up()
 
     def _set_up(self) -> None:
@@ -136,7 +142,7 @@ class RemoteStore(ObjectStore[Any]):
             requests=requests,
             request_bytes=request_bytes,
         )
-        other.cache = self.cache
+        other.cache, other.checksums = self.cache, self.checksums
         return other
 
     # Counts -----------------------------------------------------------------------------------------------------------
@@ -180,9 +186,24 @@ class RemoteStore(ObjectStore[Any]):
     async def _fetch(self, requested: ObjectRange) -> Response | None:
         attempt = partial(self._get, requested.path, requested.bytes, requested.tag)
         try:
-            return await retry(attempt, requested.what, self._policy)
+            response = await retry(attempt, requested.what, self._policy)
         except FileNotFoundError:
-            return None
+            response = None
+        if self.checksums and requested.bytes == ByteRange():
+            self._check(requested, response)
+        return response
+
+    def _check(self, requested: ObjectRange, response: Response | None) -> None:
+        """Raise if an object that was read whole is not the one that its collection records, or is missing."""
+        path = PurePosixPath(requested.path)
+        for folder in path.parents:
+            stated = self.checksums.get(str(folder), {}).get(path.relative_to(folder).as_posix())
+            if stated is None:
+                continue
+            if response is None:
+                raise CorruptDataError(f"{requested.what()} failed: the object is missing. {_CHANGED}")
+            if google_crc32c.value(bytes(response.data)) != stated:
+                raise CorruptDataError(f"{requested.what()} failed: the checksum does not match. {_CHANGED}")
 
     async def _get(self, path: str, byte_range: ByteRange, tag: str | None) -> Response:
         self._count(sent=1)

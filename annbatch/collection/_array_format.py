@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anndata as ad
-from zarr.codecs import BloscCodec, Crc32cCodec
+from anndata.io import write_elem
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.registry import get_codec_class
 
 from .._sizes import rows_for
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
+    import zarr
 
 Layout: TypeAlias = Literal["compact", "random_access"]
 
@@ -105,3 +107,11 @@ def quiet_writing() -> Iterator[None]:
     with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def write_annotations(group: zarr.Group, path: str, element: Any, **dataset_kwargs: Any) -> None:
+    """Write an element to a zarr group as anndata does, with a checksum behind each chunk."""
+    parent, _, name = path.rpartition("/")
+    form = {"compressors": (ZstdCodec(), Crc32cCodec())} | dataset_kwargs  # zarr's default, and the checksum
+    with quiet_writing():
+        write_elem(group[parent] if parent else group, name, element, dataset_kwargs=form)

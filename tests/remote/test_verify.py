@@ -9,7 +9,7 @@ import pytest
 
 from annbatch import DatasetCollection
 from annbatch.cli import main
-from annbatch.errors import NotACollectionError, RemoteError
+from annbatch.errors import CorruptDataError, NotACollectionError, RemoteError
 
 URL = "s3://bucket/verified"
 
@@ -93,7 +93,7 @@ def test_damaged_metadata_are_named(written, altered):
     altered("zarr.json", lambda data: data[:100])
     (problem,) = DatasetCollection(URL).verify().problems
     assert problem.startswith("zarr.json: is damaged: JSONDecodeError")
-    with pytest.raises(NotACollectionError, match=f"{URL} must be a zarr group, got "):
+    with pytest.raises(CorruptDataError, match=f"^{URL}/zarr.json does not match its checksum"):
         DatasetCollection(URL, mode="r")
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import write_elem
 
 from ...errors import StoreError
-from .._array_format import quiet_writing
+from .._array_format import write_annotations
 from .._inputs.annotations import Annotations
 from .._inputs.matrices import MatrixInfo
 from .._inputs.open import check_name, open_input
@@ -208,13 +207,12 @@ def _check_writable(annotations: Annotations, inputs: Sequence[InputInfo]) -> No
 
 
 def _why_unwritable(annotations: Annotations) -> tuple[str, Exception] | None:
-    with quiet_writing():
-        group = zarr.group(zarr.storage.MemoryStore())
-        for key in ("var", "varm", "varp", "uns"):
-            try:
-                write_elem(group, key, getattr(annotations, key))
-            except Exception as error:
-                return key, error
+    group = zarr.group(zarr.storage.MemoryStore())
+    for key in ("var", "varm", "varp", "uns"):
+        try:
+            write_annotations(group, key, getattr(annotations, key))
+        except Exception as error:
+            return key, error
     return None
 
 

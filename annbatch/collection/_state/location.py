@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import zarr
+from google_crc32c import value
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
 from ..._format.attributes import refuse_unfinished
-from ..._remote.loader_stores import in_remote_store
+from ..._remote.loader_stores import add_checksums, in_remote_store, with_checksums
 from ..._remote.urls import SCHEMES, is_url, without_secrets
 from ...errors import CorruptDataError, MissingCollectionError, NotACollectionError, reading
 from .attached import NEW_ATTACHED, read_references
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
     from .attached import Reference
     from .files import CollectionFiles
+
+
+_NOT_AS_WRITTEN = "does not match its checksum: it was damaged, or changed by another program."
 
 
 class Location:
@@ -72,6 +77,7 @@ class Location:
             self._shown = str(Path(group))
             self.folder = Path(group).absolute()  # the caller may change the working directory
         if mode != "a" and not self.is_collection:
+            self._refuse_damage()
             kind = NotACollectionError if self._members() else MissingCollectionError
             raise kind(f"{self} must be a finished collection, got {self._contents()}.")
 
@@ -115,7 +121,12 @@ class Location:
     def group(self) -> zarr.Group:
         """The collection's root group, with its present metadata."""
         if self.folder is not None:
-            return zarr.open_group(self.folder, mode="r" if self._mode == "r" else "r+")
+            mode: Literal["r", "r+"] = "r" if self._mode == "r" else "r+"
+            try:
+                return zarr.open_group(self.folder, mode=mode, use_consolidated=False)  # no checksum covers those
+            except (FileNotFoundError, KeyError, TypeError, ValueError):
+                self._refuse_damage()
+                raise
         if self._group is None:
             self._group = zarr.create_group(self._store, zarr_format=3)
         return self._group
@@ -124,6 +135,7 @@ class Location:
     def attributes(self) -> dict[str, Any]:
         """The root attributes; empty if there is no group."""
         if self._damage is not None:
+            self._refuse_damage()
             raise NotACollectionError(f"{self} must be a zarr group, got {self._damage}.") from self._damage
         if self.folder is None:
             return {} if self._group is None else dict(self._group.attrs)
@@ -132,6 +144,7 @@ class Location:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as error:
+            self._refuse_damage()
             raise NotACollectionError(f"{self} must be a zarr group, got invalid JSON: {error}") from error
 
     @property
@@ -145,6 +158,16 @@ class Location:
         if self.folder is None or (self.folder / "zarr.json").exists():
             return []
         return read_references(self.folder)
+
+    def _refuse_damage(self) -> None:
+        """Raise if the root metadata are those of a finished collection, but damaged."""
+        try:
+            written = self.files.read("zarr.json")
+        except OSError:
+            return
+        ours = any(f'"{name}"'.encode() in written for name in ("datasets", ENCODING["encoding-type"]))
+        if ours and UNFINISHED.encode() not in written:
+            raise CorruptDataError(f"{self}/zarr.json {_NOT_AS_WRITTEN}")
 
     def _members(self) -> list[str]:
         if self.folder is None:
@@ -184,6 +207,12 @@ class Location:
         return Manifest({name: {} for name in self.dataset_names()}, []) if manifest is None else manifest
 
     def _manifest_in(self, attributes: dict[str, Any]) -> Manifest | None:
+        content = attributes.get(ATTRIBUTE)
+        if isinstance(content, dict):
+            # Other programs may have added attributes since.
+            own = {name: attributes[name] for name in (*ENCODING, ATTRIBUTE) if name in attributes}
+            if content.get("crc32c") not in [manifest_checksum(_root(some)) for some in (attributes, own)]:
+                raise CorruptDataError(f"{self}/zarr.json {_NOT_AS_WRITTEN}")
         with reading(str(self)):
             return Manifest.from_attributes(attributes)
 
@@ -194,18 +223,28 @@ class Location:
         names = self.dataset_names()
         if not names:
             return []
-        return [self._dataset(self.group, name) for name in names]
+        known = self.manifest().datasets
+        stated = {name: known[name]["metadata_crc32c"] for name in names if "metadata_crc32c" in known[name]}
+        found = self.group
+        root = with_checksums(found, stated)
+        unchecked = stated if root is found else {}  # the store compares, otherwise
+        return [self._dataset(root, name, unchecked.get(name)) for name in names]
 
-    def _dataset(self, root: zarr.Group, name: str) -> zarr.Group:
+    def _dataset(self, root: zarr.Group, name: str, stated: int | None) -> zarr.Group:
         with reading(f"`{name}` of {self}"):
+            with suppress(FileNotFoundError):
+                if stated not in (None, value(self.files.read(f"{name}/zarr.json"))):
+                    raise CorruptDataError(f"{self}/{name}/zarr.json {_NOT_AS_WRITTEN}")
             try:
                 dataset = root[name]
             except KeyError as error:
                 raise CorruptDataError(
                     f"{self} must hold {name}, which its manifest names: missing, or the collection was shuffled again."
                 ) from error
-        if not isinstance(dataset, zarr.Group):
-            raise CorruptDataError(f"{name} of {self} must be a group, got an array.")
+            if not isinstance(dataset, zarr.Group):
+                raise CorruptDataError(f"{name} of {self} must be a group, got an array.")
+            own: Any = dataset.attrs.get(ATTRIBUTE, {})
+            add_checksums(dataset, own.get("files", {}))
         refuse_unfinished(dataset)
         return dataset
 
@@ -228,7 +267,7 @@ class Location:
         """Replace the manifest, and with it the collection; in one atomic step in a local folder."""
         attributes = self.attributes | ENCODING | {ATTRIBUTE: manifest.to_attribute()}
         attributes.pop(UNFINISHED, None)
-        content = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+        content = _root(attributes)
         attributes[ATTRIBUTE]["crc32c"] = manifest_checksum(content)
         if self.folder is None:
             root = self.store_path / "zarr.json"
@@ -237,6 +276,11 @@ class Location:
             replace_json(self.folder / "zarr.json", content)
         if self._group is not None:
             _replace_attributes(self._group, attributes)  # the caller's handle sees it too
+
+
+def _root(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return the root metadata with some attributes."""
+    return {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
 
 
 def _replace_attributes(group: zarr.Group, attributes: dict[str, Any]) -> None:

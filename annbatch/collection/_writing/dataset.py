@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from anndata.io import write_elem
 
 from ..._format.attributes import DTYPE_ATTRIBUTE
-from .._array_format import Format, codecs_for, quiet_writing
+from .._array_format import Format, codecs_for, write_annotations
 from .._blocks import SparseRows
 from .._resources.threads import ahead, workers
 from .._schema.schema import NAMES, DenseSchema, SparseSchema
@@ -79,7 +78,7 @@ class DatasetWriter:
         self._dtypes, self._n_rows = statistics.dtypes, n_rows
         schema, form, dtypes = self._schema, self._form, self._dtypes
         for key in ("layers", "obsm"):
-            write_elem(target.group, key, {})
+            write_annotations(target.group, key, {})
         for path, element in schema.elements.items():
             if isinstance(element, SparseSchema):
                 target.group.create_group(path)
@@ -137,13 +136,10 @@ class DatasetWriter:
             elif isinstance(element, DenseSchema):
                 attributes = {"encoding-type": "array", "encoding-version": "0.2.0"}
                 arrays[path].update_attributes(attributes | self._narrowed(path, element))
-        with quiet_writing():
-            annotations = schema.annotations
-            write_elem(group, "var", annotations.var)
-            for key in ("varm", "varp", "uns"):
-                write_elem(group, key, getattr(annotations, key))
-            for key, element in self._target.others.items():
-                write_elem(group, key, element)
+        for key in ("var", "varm", "varp", "uns"):
+            write_annotations(group, key, getattr(schema.annotations, key))
+        for key, element in self._target.others.items():
+            write_annotations(group, key, element)
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
     def _narrowed(self, path: str, element: SparseSchema | DenseSchema) -> dict[str, str]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import write_elem
 
 from ..._format.attributes import COMPLETE_ATTRIBUTE
-from .._array_format import quiet_writing
+from .._array_format import write_annotations
 from .._schema.schema import NAMES, TableSchema, column_key
 
 if TYPE_CHECKING:
@@ -60,9 +59,7 @@ class TableWriter:
         empty = table_of(schema, path, {})
         # At least 4,096, or a list of categories longer than the table would be cut into many chunks.
         chunk = min(TABLE_CHUNK, max(4096, n_rows))
-        parent, _, name = path.rpartition("/")
-        with quiet_writing():
-            write_elem(group[parent] if parent else group, name, empty, dataset_kwargs={"chunks": (chunk,)})
+        write_annotations(group, path, empty, chunks=(chunk,))
         table = group[path]
         assert isinstance(table, zarr.Group)
         keys = {NAMES: str(table.attrs["_index"])} | {column_key(path, str(key)): str(key) for key in empty.columns}

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from annbatch import DatasetCollection
+from annbatch.errors import CorruptDataError
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A collection."""
+    obs = pd.DataFrame({"depth": np.arange(8)}, index=[f"cell{i}" for i in range(8)])
+    ad.AnnData(np.eye(8), obs=obs).write_h5ad(tmp_path / "cells.h5ad")
+    DatasetCollection(tmp_path / "c.zarr").add_adatas([tmp_path / "cells.h5ad"], shuffle=False, progress=False)
+    return tmp_path / "c.zarr"
+
+
+def damaged(content, at):
+    flipped = bytearray(content)
+    flipped[at] ^= 1 << (at % 8)
+    return bytes(flipped)
+
+
+def test_a_flipped_bit_in_the_root_metadata_is_an_error_or_has_no_effect(store):
+    path, whole = store / "zarr.json", DatasetCollection(store, mode="r").obs()
+    content, errors = path.read_bytes(), []
+    for at in range(0, len(content), 7):
+        path.write_bytes(damaged(content, at))
+        try:
+            assert DatasetCollection(store, mode="r").obs().equals(whole)
+        except CorruptDataError as error:
+            errors.append(str(error))
+    assert set(errors) == {f"{path} does not match its checksum: it was damaged, or changed by another program."}
+    assert len(errors) > 0.9 * len(content) // 7
+
+
+def test_a_flipped_bit_in_the_metadata_of_a_dataset_is_an_error(store):
+    path = store / "dataset_0" / "zarr.json"
+    content = path.read_bytes()
+    for at in (content.index(b" "), content.index(b"0.1.0")):
+        path.write_bytes(damaged(content, at))
+        with pytest.raises(CorruptDataError, match=r"dataset_0/zarr\.json does not match its checksum"):
+            DatasetCollection(store, mode="r").obs()
+
+
+def test_other_programs_may_add_attributes_to_the_root_and_consolidate_metadata(store):
+    group = zarr.open_group(store)
+    group.attrs["title"] = "cells"
+    with pytest.warns(UserWarning, match="Consolidated metadata"):
+        zarr.consolidate_metadata(store)
+    collection = DatasetCollection(store, mode="r")
+    assert collection.obs()["depth"].tolist() == list(range(8))
+    assert next(iter(collection)).metadata.consolidated_metadata is None
