@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from math import gcd
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,6 @@ from annbatch.samplers import (
     SequentialSampler,
     WeightedClassSampler,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Batches = list[tuple[int, ...]]
 SEEDS = range(int(os.environ.get("ANNBATCH_SETUPS", "40")))
@@ -68,7 +65,7 @@ class Setup:
 
     n_obs: int
     batch_size: int
-    make: Callable[[], Sampler]
+    make: partial[Sampler]
     once: bool
     drop_last: bool
     rows: frozenset[int]
@@ -84,6 +81,13 @@ class Setup:
         equal = self.remainder != "uneven"
         how: Any = {"remainder": self.remainder} if equal else {"enforce_equal_batches": False}
         return DistributedSampler(self.make(), dist_info=lambda: (rank, ranks), **how)
+
+    def of_ranks(self, ranks: int) -> Sampler:
+        """Return the sampler of an epoch that ranks share: each takes the number of samples that was given."""
+        given = dict(self.make.keywords)
+        if "num_samples" in given:
+            given["num_samples"] *= ranks
+        return self.make.func(*self.make.args, **given)
 
     def loader(self, sampler: Sampler) -> Loader:
         """Return a loader of numbered rows."""
@@ -109,7 +113,7 @@ def draw_setup(seed: int) -> Setup:
         if kind == "weights":
             weights = rng.random(n_obs) * (rng.random(n_obs) < 0.7)
             given["weights"], mask = weights, mask & (weights > 0)
-        make: Callable[[], Sampler] = partial(RandomSampler, *window, rng=order_seed, **given)
+        make: partial[Sampler] = partial(RandomSampler, *window, rng=order_seed, **given)
     elif kind == "chunk":
         make = partial(ChunkSampler, *window, shuffle=bool(rng.integers(2)), rng=order_seed, **given)
     elif kind == "sequential":
@@ -190,13 +194,13 @@ def check_shares(setup: Setup, whole: Batches, shares: list[Batches], ranks: int
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rows_come_as_often_as_promised_whoever_reads_and_whenever_it_resumes(seed: int) -> None:
     setup, rng = draw_setup(seed), np.random.default_rng([21, seed])
-    plain = setup.loader(setup.make())
-    whole = [batches_of(plain) for _ in range(3)]
+    plain, together = setup.loader(setup.make()), setup.loader(setup.of_ranks(setup.ranks))
+    whole = [batches_of(together) for _ in range(3)]
     loaders = [setup.loader(setup.sampler(rank, setup.ranks)) for rank in range(setup.ranks)]
     shares = [[batches_of(loader) for loader in loaders] for _ in range(3)]
     late = setup.remainder == "drop" and not setup.make().shuffle  # other rows are left out in odd epochs
     for epoch in range(3):
-        check_promise(setup, whole[epoch])
+        check_promise(setup, batches_of(plain))
         if not (late and epoch % 2):
             check_shares(setup, whole[epoch], shares[epoch], setup.ranks)
         rows = flat([batch for share in shares[epoch] for batch in share])
