@@ -69,7 +69,8 @@ class ClassSampler(WindowSampler):
     >>> classes = pd.Categorical(["b"] * 30 + ["a"] * 70)
     >>> sampler = ClassSampler(5, 4, 10, classes=classes, num_samples=40, rng=np.random.default_rng(0))
     >>> window = next(sampler.sample(100))
-    >>> [set(classes[window["requests"][batch]]) for batch in window["splits"]]
+    >>> rows = np.r_[tuple(window["requests"])]
+    >>> [set(classes[rows[batch]]) for batch in window["splits"]]
     [{'a'}, {'a'}]
     """
 

@@ -33,8 +33,9 @@ def store(path: Path, element: str, ran: Path) -> zarr.Group:
     group = zarr.open_group(path, mode="w", zarr_format=2)
     obs = pd.DataFrame({"note": ["a", "b"]}, index=["cell0", "cell1"])
     adata = ad.AnnData(np.eye(2, dtype="f4"), obs=obs, uns={"deep": {"numbers": np.arange(2)}})
-    with ad.settings.override(zarr_write_format=2):
-        write_elem(group, "/", adata)
+    write_elem(group, "/", adata)
+    if isinstance(group[element], zarr.Group):  # as anndata 0.13 writes strings
+        element = f"{element}/values"
     metadata = path / element / ".zarray"
     changed = json.loads(metadata.read_text()) | {"compressor": {"id": "pickle"}}
     metadata.write_text(json.dumps(changed))
@@ -43,7 +44,6 @@ def store(path: Path, element: str, ran: Path) -> zarr.Group:
     return zarr.open_group(path, mode="r")
 
 
-@pytest.mark.filterwarnings("ignore:Writing zarr v2 data will no longer be the default:UserWarning")
 @pytest.mark.parametrize("element", ["X", "obs/_index", "obs/note", "uns/deep/numbers", "var/_index"])
 def test_pickles_are_refused_and_do_not_run(tmp_path: Path, element: str) -> None:
     ran = tmp_path / "ran"
