@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from math import gcd
+from math import gcd, isqrt
 from typing import Any
 
 import numpy as np
+
+_MOST_TRIED = 1 << 20  # divisors, so that absurd sizes are refused at once; windows of 10^12 rows need no more
 
 
 def check_positive(**values: int) -> None:
@@ -47,17 +49,23 @@ def check_window(chunk_size: int, preload_nchunks: int, batch_size: int) -> None
         )
 
 
+def chunks_of_whole_batches(chunk_size: int, batch_size: int) -> int:
+    """Return the least number of chunks that make whole batches."""
+    return batch_size // gcd(chunk_size, batch_size)
+
+
 def _fitting(chunk_size: int, preload_nchunks: int, batch_size: int) -> str:
     """Return the nearest numbers of chunks, and the nearest smaller batch size, that make whole batches.
 
     >>> _fitting(512, 32, 100)
     '`preload_nchunks` could be 25 or 50, or `batch_size` 64'
     """
-    step = batch_size // gcd(chunk_size, batch_size)
+    step = chunks_of_whole_batches(chunk_size, batch_size)
     less, more = preload_nchunks // step * step, -(-preload_nchunks // step) * step
     chunks = f"{less} or {more}" if less else f"{more}"
     window = chunk_size * preload_nchunks
-    smaller = next(size for size in range(min(batch_size, window), 0, -1) if window % size == 0)
+    few = (size for size in range(1, min(isqrt(window), _MOST_TRIED) + 1) if window % size == 0)
+    smaller = max(size for pair in few for size in (pair, window // pair) if size <= batch_size)
     return f"`preload_nchunks` could be {chunks}, or `batch_size` {smaller}"
 
 

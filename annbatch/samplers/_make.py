@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._checks import chunks_of_whole_batches
 from ._random import RandomSampler
 from ._sequential import SequentialSampler
 
@@ -56,7 +56,7 @@ def _chunks_of_whole_batches(chunk_size: Any, batch_size: Any) -> int:
     default = int(_DEFAULTS["preload_nchunks"])
     if not all(isinstance(size, int | np.integer) and size > 0 for size in (chunk_size, batch_size)):
         return default  # the sampler refuses the sizes
-    step = int(batch_size) // gcd(int(chunk_size), int(batch_size))
+    step = chunks_of_whole_batches(int(chunk_size), int(batch_size))
     if step > _MOST_CHUNKS and step * chunk_size > _MOST_ROWS:
         return default  # the sampler refuses them, and proposes others
     return step * max(1, round(default / step))

@@ -31,6 +31,11 @@ def test_the_window_that_follows_from_other_sizes(sizes: dict[str, int], window:
     assert sum(len(split) for split in request["splits"]) == window
 
 
+def test_absurd_sizes_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"or `batch_size` 1\.$"):  # as both are prime
+        Loader(batch_size=2**31 - 1, chunk_size=1, preload_nchunks=2**61 - 1)
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
