@@ -174,7 +174,7 @@ class NativeArray(StoredArray):
         codecs = layout.codecs
         codec = NUMBERS[codecs.compressor]
         longest = layout.chunk if codecs.whole else int((reads.stop - reads.start).max(initial=1))
-        decoded = _scratch(scratch, longest * size + 256)
+        decoded = _scratch(scratch, longest * size + 1024)  # Blosc decodes up to four of its items more, of 255 bytes
         decoder = ChunkDecoder(
             reader=reader_address(whole=codecs.whole, rearranged=codecs.big_endian or codecs.transposed),
             codec=codec,
