@@ -2,8 +2,8 @@
 
 >>> import annbatch
 >>> sorted(annbatch.__all__)
-['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'diversity', 'errors', 'mix', 'samplers', 'suggest',
- 'testing', 'transforms', 'tuning', 'types', 'write_sharded']
+['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'diversity', 'errors', 'mix', 'samplers', 'statistics',
+ 'suggest', 'testing', 'transforms', 'tuning', 'types', 'write_sharded']
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import abc, errors, samplers, testing, transforms, tuning, types
     from ._loading.mix import mix
     from ._remote.store import RemoteStore
+    from ._statistics import statistics
     from .collection import DatasetCollection, write_sharded
     from .loader import Loader
     from .tuning import diversity, suggest
@@ -31,6 +32,7 @@ __all__ = [
     "errors",
     "mix",
     "samplers",
+    "statistics",
     "suggest",
     "testing",
     "transforms",
@@ -45,6 +47,7 @@ _HOMES = {
     "RemoteStore": "._remote.store",
     "diversity": ".tuning",
     "mix": "._loading.mix",
+    "statistics": "._statistics",
     "suggest": ".tuning",
     "write_sharded": ".collection",
 }

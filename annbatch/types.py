@@ -1,7 +1,8 @@
-"""Types of the input and output of a :class:`~annbatch.Loader`."""
+"""Types of the input and output of a :class:`~annbatch.Loader`, and of what is found out about its data."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:
@@ -60,3 +61,33 @@ class LoaderOutput(TypedDict):
     obsm: NotRequired[dict[str, Any]]
     mod: NotRequired[dict[str, dict[str, Any]]]
     source: NotRequired[int]
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Statistics:
+    """Statistics of a matrix by columns and by rows, as :func:`annbatch.statistics` returns them.
+
+    Attributes
+    ----------
+    key
+        Key of the matrix.
+    genes
+        One row per column of the matrix, under the names of ``var``: ``mean``, ``variance``, ``total`` and
+        ``n_nonzero``.
+    cells
+        One row per row of the matrix, under its row number: ``total`` and ``n_nonzero``.
+    """
+
+    key: str
+    genes: pd.DataFrame
+    cells: pd.DataFrame
+
+    @property
+    def share_nonzero(self) -> float:
+        """Number of non-zeros by number of values."""
+        return float(self.cells["n_nonzero"].sum() / max(1, len(self.cells) * len(self.genes)))
+
+    def __repr__(self) -> str:
+        shape = f"{len(self.cells):,} rows x {len(self.genes):,} columns"
+        tables = [f"  {name}: {', '.join(getattr(self, name).columns)}" for name in ("genes", "cells")]
+        return "\n".join([f"Statistics of {self.key}: {shape}, {self.share_nonzero:.1%} not zero", *tables])

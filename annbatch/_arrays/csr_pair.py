@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import CorruptDataError
 from .array import Job, split_evenly
 from .memory import MemoryArray
+from .moments import ColumnSums
 from .native import NativeArray
 from .read_plan import plan_reads
 
@@ -143,6 +144,49 @@ class CsrPair:
         parts = split_evenly(pieces.length, n_jobs)
         return [partial(self._read_then_renumber, pieces.part(part), columns, out) for part in parts]
 
+    def moments_jobs(
+        self, pieces: Pieces, columns: np.ndarray, width: int, rows: np.ndarray
+    ) -> list[tuple[Job, ColumnSums]]:
+        """Return the work of adding up rows, one job for all where requests do not ask for more; each with its sums.
+
+        Parameters
+        ----------
+        pieces
+            At most 16,384 rows; ``dest`` is where in ``rows`` their sums are.
+        columns
+            ``(n_stored_columns,)`` int32 new number of each stored column, -1 to drop it; empty to keep all.
+        width
+            Number of columns.
+        rows
+            ``(n_rows, 2)`` float64 zeros, to which the sum and the number of non-zeros of each row are added.
+        """
+        jobs: list[tuple[Job, ColumnSums]] = []
+        for _, some, share in self._shares(pieces.in_elements(1), 1):
+            sums = ColumnSums(width)
+            jobs.append((partial(self._add_moments, some, share, columns, rows, sums), sums))
+        return jobs
+
+    def _add_moments(
+        self, pieces: Pieces, share: Share | None, columns: np.ndarray, rows: np.ndarray, sums: ColumnSums
+    ) -> int:
+        from .._kernels.moments import UNSORTED, add_moments, read_moments
+        from .._kernels.repeats import add_repeats
+
+        arguments, n_bytes = (columns, sums.small, sums.others, rows, sums.state), 0
+        if share is not None:
+            n_bytes = self._read_together(share, pieces, read_moments, arguments)
+            if not sums.state[UNSORTED]:
+                return n_bytes
+            sums.clear()  # and begin anew with whole rows: a column that a row repeats has one value, their sum
+            rows[pieces.dest] = 0
+        values, indices, start, read = self._read_rows(pieces)
+        edges = np.append(start, len(values))
+        if add_repeats(indices, edges, self._n_columns, None):
+            values = values.astype(np.float64)  # sums may exceed the stored dtype
+            add_repeats(indices, edges, self._n_columns, values)
+        add_moments(values, indices, 0, len(values), 0, (start, pieces.length, pieces.dest), *arguments)
+        return n_bytes + read
+
     def _read_then_renumber(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray) -> int:
         from .._kernels.scatter import scatter_cast
 
@@ -214,14 +258,21 @@ class CsrPair:
             self._check_columns(indices.flat, pieces.start, pieces.length)
             consume(data.flat, indices.flat, 0, len(data.flat), 0, pieces.fields, *arguments)
             return 0
+        values, columns, start, n_bytes = self._read_rows(pieces)
+        consume(values, columns, 0, len(values), 0, (start, pieces.length, pieces.dest), *arguments)
+        return n_bytes
 
+    def _read_rows(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Return values and column numbers of rows, one row after the other; where rows begin; and the bytes read."""
+        from .._kernels.scatter import kernels_cast
+
+        data, indices = self._data, self._indices
         dtype = data.dtype if kernels_cast(data.dtype, data.dtype) else np.dtype(np.float32)  # for float16
         values, n_value_bytes = data.read(pieces.start, pieces.length, dtype)
         columns, n_column_bytes = indices.read(pieces.start, pieces.length)
-        start = np.cumsum(pieces.length) - pieces.length  # in memory, rows lie one after the other
+        start = np.cumsum(pieces.length) - pieces.length
         self._check_columns(columns, start, pieces.length)
-        consume(values, columns, 0, len(values), 0, (start, pieces.length, pieces.dest), *arguments)
-        return n_value_bytes + n_column_bytes
+        return values, columns, start, n_value_bytes + n_column_bytes
 
     def _check_columns(self, indices: np.ndarray, start: np.ndarray, length: np.ndarray) -> None:
         """Raise if column numbers of rows, which become addresses, lie outside the matrix."""

@@ -15,6 +15,8 @@ from .csr_selected import SelectedElement
 from .dense import DenseElement, DensifiedElement
 from .dense_selected import DenseSelectedElement
 from .element import Element
+from .form import MatrixForm
+from .measured import MeasuredCsr, MeasuredElement
 from .staged import staged_element
 from .transformed import TransformedElement
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .._arrays.open import RowSource
-    from .form import MatrixForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,33 @@ class MatrixSources:
         if isinstance(element, DensifiedElement) and isinstance(transform, NormalizeLog1p):
             return replace(element, target_sum=transform.target_sum)
         return TransformedElement(element, transform)
+
+    def measured(self, variables: Variables | None, form: MatrixForm) -> MeasuredCsr | MeasuredElement:
+        """Return the element that adds up the values of this matrix, as stored or as ``form`` transforms them.
+
+        Raises
+        ------
+        TypeError
+            If they are not real numbers.
+        ValueError
+            If rows have more than one dimension.
+        """
+        shape = self.first.shape
+        stored = np.result_type(*(source.arrays[0].dtype for source in self.sources.values()))
+        if len(shape) != 2:
+            raise ValueError(f"`{self.key}` must have 2 dimensions to be measured by columns, got {len(shape)}.")
+        if stored.kind not in "biuf":
+            raise TypeError(f"`{self.key}` must hold real numbers to be measured, got {stored}.")
+        width = shape[1] if variables is None else variables.count
+        if variables is None or form.transform is None:
+            sparse = tuple(source for source in self._every() if isinstance(source, CsrSource))
+            if sparse:
+                columns = None if variables is None else variables.columns
+                return MeasuredCsr(sparse, columns or (np.empty(0, np.int32),) * len(sparse), width)
+            dtype = np.dtype(np.float32) if stored == np.float16 else stored  # numba has no float16 on the CPU
+            form = MatrixForm(dtype=dtype)
+        element = self.element(variables, MatrixForm(dtype=form.dtype, transform=form.transform))
+        return MeasuredElement(self.key, element, width)
 
     def _untransformed(self, variables: Variables, dtype: np.dtype, form: MatrixForm) -> Element:
         from .._kernels.scatter import kernels_cast

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .._arrays.open import RowSource
     from .._elements.element import Element
     from .._elements.form import MatrixForm
+    from .._elements.measured import MeasuredCsr, MeasuredElement
     from .selection import Selection
 
 
@@ -232,6 +233,13 @@ class Datasets:
         if has_var_axis(key):
             return self._matrix(key).element(self.variables(split_key(key)[0]), self._form)
         return self._matrix(key).element(None, self._form.as_stored())
+
+    def measured(self, key: str) -> MeasuredCsr | MeasuredElement:
+        """Return a matrix whose columns and rows are added up, and not yielded."""
+        known = [one for one in self.keys() if one not in self._tables]
+        if key not in known:
+            raise KeyError(f"`key` must be a matrix that the loader reads, got {key!r}; its `keys` have {known}.")
+        return self._matrix(key).measured(self.variables(split_key(key)[0]) if has_var_axis(key) else None, self._form)
 
     def _matrix(self, key: str) -> MatrixSources:
         sources: dict[int, RowSource] = {}

@@ -14,7 +14,7 @@ PACKAGE = Path(annbatch.__file__).parent
 # From top to bottom. A module imports from its own folder and from floors below its own.
 FLOORS = [
     ["cli"],
-    ["demo", "tuning"],
+    ["demo", "tuning", "_statistics"],
     ["loader", "io", "utils", "compat"],
     ["_loading"],
     ["_elements"],
