@@ -266,9 +266,10 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same order")
     convert.add_argument(
         "--layout",
-        choices=["compact", "random_access"],
+        choices=["compact", "portable", "random_access"],
         default="compact",
-        help="small on disk, or uncompressed for single random rows (default: %(default)s)",
+        help="smallest, or small in blocks that other readers decode fastest, or uncompressed for single random rows "
+        "(default: %(default)s)",
     )
     convert.add_argument(
         "--memory-limit",

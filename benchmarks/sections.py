@@ -127,9 +127,9 @@ def sparse(setup: Setup) -> Cases:
                 setup.sparse("this_package", f"{OURS}, {store} store", store, chunk_size, limit=limit.name),
                 setup.sparse("this_package", matrix, store, chunk_size, limit=limit.name, obs=False),
             ]
-        if setup.has_scverse and "compact" in setup.stores.sparse:
-            name = f"{PEER}, compact store"
-            contenders.append(setup.sparse("scverse_annbatch", name, "compact", chunk_size))
+        if setup.has_scverse and "portable" in setup.stores.sparse:
+            name = f"{PEER}, portable store"
+            contenders.append(setup.sparse("scverse_annbatch", name, "portable", chunk_size))
         yield Case("sparse", f"chunks of {chunk_size}", tuple(contenders), baseline)
 
 

@@ -18,7 +18,7 @@ from .data import DENSE_ROWS, DENSE_WINDOWS, dense_blocks, write_cells
 from .measure import measure_once
 from .processes import Workers
 
-LAYOUTS = ("compact", "random_access")
+LAYOUTS = ("compact", "portable", "random_access")
 SCVERSE = "scverse"
 
 
@@ -29,7 +29,7 @@ class Stores:
     Attributes
     ----------
     sparse
-        Path of each collection, by name: ``scverse`` (as scverse annbatch writes it), ``compact``, ``random_access``.
+        Path of each collection, by name: ``scverse`` (as scverse annbatch writes it), and of each layout.
     dense
         Paths of the arrays of each kind, as scverse annbatch writes it and as this package does.
     h5ad

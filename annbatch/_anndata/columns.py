@@ -13,6 +13,7 @@ from .._arrays.byte_count import count_bytes
 from .._arrays.library import check_complete
 from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
 from .._format.attributes import encoding_of, text, where
+from .._format.codecs import quiet_codecs
 from ..errors import CorruptDataError, reading
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ def read_element(element: Any) -> Any:
     from anndata import OldFormatWarning
     from anndata.io import read_elem
 
-    with reading(where(element)), warnings.catch_warnings():
+    with reading(where(element)), quiet_codecs(), warnings.catch_warnings():
         warnings.simplefilter("ignore", OldFormatWarning)
         return read_elem(element)
 

@@ -63,10 +63,15 @@ class StoredArray(ABC):
         """Return about how many items are decoded for a single one."""
         return 1
 
-    def read(self, start: np.ndarray, length: np.ndarray, dtype: np.dtype | None = None) -> tuple[np.ndarray, int]:
-        """Read ranges of a flat array one after the other, on this thread; return the values and the bytes fetched."""
+    def read(
+        self, start: np.ndarray, length: np.ndarray, dtype: np.dtype | None = None, *, before: np.ndarray | None = None
+    ) -> tuple[np.ndarray, int]:
+        """Read ranges of a flat array one after the other, on this thread; return the values and the bytes fetched.
+
+        ``before`` is that of :class:`~annbatch._plan.pieces.Pieces`.
+        """
         out = np.empty(int(length.sum()), dtype=self.dtype if dtype is None else dtype)
-        jobs = self.jobs(Pieces(start, length, np.cumsum(length) - length), out, n_jobs=1)
+        jobs = self.jobs(Pieces(start, length, np.cumsum(length) - length, before), out, n_jobs=1)
         return out, sum(job() for job in jobs)
 
 

@@ -190,7 +190,7 @@ class CsrPair:
     def _read_then_renumber(self, pieces: Pieces, columns: np.ndarray, out: np.ndarray) -> int:
         from .._kernels.scatter import scatter_cast
 
-        indices, n_bytes = self._indices.read(pieces.start, pieces.length)
+        indices, n_bytes = self._indices.read(pieces.start, pieces.length, before=pieces.before)
         start = np.cumsum(pieces.length) - pieces.length
         self._check_columns(indices, start, pieces.length)
         scatter_cast(columns[indices], start, pieces.length, pieces.dest, out)
@@ -209,7 +209,7 @@ class CsrPair:
         ):
             return [(part, pieces.part(part), None) for part in split_evenly(pieces.length, n_jobs)]
         (gap, stretch), (other_gap, other_stretch) = data.tuning(), indices.tuning()
-        whole = data.layout.codecs.whole or indices.layout.codecs.whole
+        whole = any(one.layout.codecs.whole or one.layout.codecs.differences for one in (data, indices))
         stretch = (max if whole else min)(stretch, other_stretch)
         reads = plan_reads(pieces, chunk=data.layout.chunk, gap=max(gap, other_gap), stretch=stretch)
         data.count(pieces, reads)
@@ -240,8 +240,8 @@ class CsrPair:
             few = share.reads.part(some)
             with share.data.part(some).opened() as there, share.indices.part(some).opened() as other:
                 inputs = (
-                    data.kernel_input(few, there, stored=data.dtype, scratch="decoded"),
-                    indices.kernel_input(few, other, stored=indices.dtype, scratch="decoded too"),
+                    data.kernel_input(few, pieces, there, stored=data.dtype, scratch="decoded"),
+                    indices.kernel_input(few, pieces, other, stored=indices.dtype, scratch="decoded too"),
                 )
                 status, number, n_bytes = kernel(*inputs, few.fields, pieces.fields, *arguments)
             if status != DONE:
@@ -269,7 +269,7 @@ class CsrPair:
         data, indices = self._data, self._indices
         dtype = data.dtype if kernels_cast(data.dtype, data.dtype) else np.dtype(np.float32)  # for float16
         values, n_value_bytes = data.read(pieces.start, pieces.length, dtype)
-        columns, n_column_bytes = indices.read(pieces.start, pieces.length)
+        columns, n_column_bytes = indices.read(pieces.start, pieces.length, before=pieces.before)
         start = np.cumsum(pieces.length) - pieces.length
         self._check_columns(columns, start, pieces.length)
         return values, columns, start, n_value_bytes + n_column_bytes

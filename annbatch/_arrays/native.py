@@ -128,7 +128,7 @@ class NativeArray(StoredArray):
         located = self.locate(reads)
         parts = split_evenly(reads.stop - reads.start, located.n_jobs(n_jobs))
         return [
-            partial(self._run, kernel, reads.part(part), located.part(part), stored, pieces.fields, *arguments)
+            partial(self._run, kernel, reads.part(part), pieces, located.part(part), stored, *arguments)
             for part in parts
         ]
 
@@ -138,6 +138,8 @@ class NativeArray(StoredArray):
             return self.layout.chunk - 1, self.layout.chunk
         block, size = self._block_elements(), self.dtype.itemsize
         gap = max(block if self.layout.codecs.compressor else 0, _GAP_BYTES // size)
+        if self.layout.codecs.differences:  # a stretch begins with a row or a chunk, before which the value is known
+            return gap, self.layout.chunk
         return gap, min(self.layout.chunk, max(1, _STRETCH_BYTES // size // block) * block)
 
     def count(self, pieces: Pieces, reads: Reads) -> None:
@@ -154,13 +156,15 @@ class NativeArray(StoredArray):
             located.announce(reads)
         return located
 
-    def kernel_input(self, reads: Reads, located: ChunkLocations, *, stored: np.dtype, scratch: str) -> StoredChunks:
+    def kernel_input(
+        self, reads: Reads, pieces: Pieces, located: ChunkLocations, *, stored: np.dtype, scratch: str
+    ) -> StoredChunks:
         """Return what kernels need to read this array on the calling thread.
 
         Parameters
         ----------
-        reads, located
-            The stretches, and where their chunks lie, opened.
+        reads, pieces, located
+            The stretches, the pieces in them, and where their chunks lie, opened.
         stored
             Dtype by which kernels know the values: the array's, or uint8 to copy them as they are.
         scratch
@@ -169,6 +173,7 @@ class NativeArray(StoredArray):
         from .._kernels.chunk_readers import ChunkDecoder, reader_address
         from .._kernels.contexts import NUMBERS, context
         from .._kernels.decode import StoredChunks
+        from .._kernels.differences import add_up_address
 
         layout, size = self.layout, self.dtype.itemsize
         codecs = layout.codecs
@@ -197,18 +202,37 @@ class NativeArray(StoredArray):
             chunk=layout.chunk,
             fill=self._fill,
             values=decoded.view(stored),
+            add_up=add_up_address() if codecs.differences else 0,
+            before=self._before(reads, pieces),
             limit=self._limit,
         )
 
-    def _run(self, kernel: Kernel, reads: Reads, located: ChunkLocations, stored: np.dtype, *arguments: Any) -> int:
+    def _before(self, reads: Reads, pieces: Pieces) -> np.ndarray:
+        """Return the value before each stretch, where values are stored as differences: a chunk begins with 0."""
+        if not self.layout.codecs.differences:
+            return np.empty(0, dtype=np.int64)
+        assert pieces.before is not None, "rows know the value before them"
+        first: np.ndarray = pieces.before[reads.piece].astype(np.int64)
+        first[reads.start == reads.chunk * self.layout.chunk] = 0
+        return first
+
+    def _run(
+        self,
+        kernel: Kernel,
+        reads: Reads,
+        pieces: Pieces,
+        located: ChunkLocations,
+        stored: np.dtype,
+        *arguments: np.ndarray,
+    ) -> int:
         from .._kernels.fetch import DONE
 
         total = 0
         for some in reads.in_few_files(self.layout.per_file):
             few = reads.part(some)
             with located.part(some).opened() as there:
-                array = self.kernel_input(few, there, stored=stored, scratch="decoded")
-                status, number, n_bytes = kernel(array, few.fields, *arguments)
+                array = self.kernel_input(few, pieces, there, stored=stored, scratch="decoded")
+                status, number, n_bytes = kernel(array, few.fields, pieces.fields, *arguments)
             if status != DONE:
                 raise self.error(status, int(few.chunk[number]))
             total += n_bytes

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .._format.attributes import encoding_of, original_dtype, sparse_shape, where
+from .._format.attributes import COLUMNS_BEFORE, encoding_of, original_dtype, sparse_shape, where
+from .._format.codecs import quiet_codecs
 from ..errors import CorruptDataError, reading
 from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
@@ -91,15 +92,27 @@ def _csr_group(group: Any) -> CsrSource:
         elif "obs" in group:
             advice = "it holds an AnnData, which `Loader.add_adata` adds"
         raise _not_rows(where(group), f"a group encoded as {encoding or 'nothing'}", advice)
-    with reading(where(group)):
+    with reading(where(group)), quiet_codecs():
         n_rows, n_columns = sparse_shape(group)
-        data, indices = open_array(group["data"]), open_array(group["indices"], limit=n_columns)
+        before = _columns_before(group, n_rows)
+        data = open_array(group["data"])
+        indices = open_array(group["indices"], limit=n_columns, differences=before is not None)
         indptr = StoredValues(open_array(group["indptr"]))
         dtype = original_dtype(group.attrs, data.dtype)
-    return CsrSource(data, indices, indptr, (n_rows, n_columns), dtype=dtype, where=where(group))
+    shape = n_rows, n_columns
+    return CsrSource(data, indices, indptr, shape, dtype=dtype, where=where(group), before=before)
 
 
-def open_array(array: Any, *, limit: int | None = None) -> StoredArray:
+def _columns_before(group: Any, n_rows: int) -> StoredValues | None:
+    """Return the column number before each row; None if there are none, or another program has added rows."""
+    if COLUMNS_BEFORE not in group:
+        return None
+    stored = group[COLUMNS_BEFORE]
+    known = stored.shape == (n_rows,) and stored.dtype == group["indices"].dtype
+    return StoredValues(open_array(stored)) if known else None
+
+
+def open_array(array: Any, *, limit: int | None = None, differences: bool = False) -> StoredArray:
     """Return the reader of a stored array of numbers: the native one if it knows the layout, else a library.
 
     Parameters
@@ -108,6 +121,8 @@ def open_array(array: Any, *, limit: int | None = None) -> StoredArray:
         A zarr array or an HDF5 dataset.
     limit
         Exclusive upper bound of the values, for column numbers.
+    differences
+        Whether pieces to be read know the value before them, which kernels need of values stored as differences.
     """
     import h5py
 
@@ -121,7 +136,7 @@ def open_array(array: Any, *, limit: int | None = None) -> StoredArray:
         return open_hdf5(array, limit=limit)
     _check_chunks(array)
     layout, fallback = chunk_layout(array), ZarrLibraryArray(array, limit=limit)
-    if layout is None or _lacks_decoder(layout.codecs):
+    if layout is None or _lacks_decoder(layout.codecs) or (layout.codecs.differences and not differences):
         return fallback
     if not isinstance(layout.folder, Path):
         from .remote import remote_array

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._plan.pieces import Pieces
 from ..errors import CorruptDataError
 from .csr_pair import CsrPair
 
@@ -29,6 +30,8 @@ class CsrSource:
         Dtype of the values before they were narrowed for storage.
     where
         Name of the matrix in errors.
+    before
+        ``(n_rows,)`` column number before each row, where they are stored as differences.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class CsrSource:
         *,
         dtype: np.dtype,
         where: str,
+        before: HeldValues | StoredValues | None = None,
     ) -> None:
         if len(data.shape) != 1 or data.shape != indices.shape:
             raise CorruptDataError(
@@ -59,6 +63,7 @@ class CsrSource:
         self.shape = shape
         self.dtype = dtype
         self._indptr = indptr
+        self._before = before
         self._where = where
         self._ends_checked = not shape[0]
 
@@ -86,6 +91,18 @@ class CsrSource:
         if wrong.any():
             raise self._descends(f"others in rows {rows.min()} to {rows.max()}")
         return start, stop - start
+
+    def pieces(self, rows: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray) -> Pieces:
+        """Return rows as pieces of both arrays.
+
+        Parameters
+        ----------
+        rows, start, length
+            The rows, and their :meth:`extents`.
+        dest
+            ``(n,)`` int64 places in the buffer.
+        """
+        return Pieces(start, length, dest, None if self._before is None else self._before.take(rows))
 
     def _descends(self, got: str) -> CorruptDataError:
         return CorruptDataError(

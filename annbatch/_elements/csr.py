@@ -150,11 +150,11 @@ def place_rows(
         start, lengths[share.positions] = sources[share.dataset].extents(share.rows)
         starts.append(start)
     layout = lay_out(lengths, window.edges, capacity)
-    pieces = tuple(
-        (share.dataset, Pieces(start, lengths[share.positions], layout.offset[share.positions]))
-        for share, start in zip(shares, starts, strict=True)
-    )
-    return lengths, layout, pieces
+    pieces = []
+    for share, start in zip(shares, starts, strict=True):
+        length, dest = lengths[share.positions], layout.offset[share.positions]
+        pieces.append((share.dataset, sources[share.dataset].pieces(share.rows, start, length, dest)))
+    return lengths, layout, tuple(pieces)
 
 
 def pointer_dtype(layout: WindowLayout) -> np.dtype:

@@ -59,11 +59,12 @@ class SelectedElement:
         kept, room = [], 0
         for share in shares:
             fresh = np.diff(share.rows, prepend=-1) != 0  # a row that repeats is read once
-            start, length = self.sources[share.dataset].extents(share.rows[fresh])
+            source, rows = self.sources[share.dataset], share.rows[fresh]
+            start, length = source.extents(rows)
             filled = length > 0
             piece = np.where(filled, np.cumsum(filled) - 1, -1)[np.cumsum(fresh) - 1]
             start, length = start[filled], length[filled]
-            pieces = Pieces(start, length, room + np.cumsum(length) - length)
+            pieces = source.pieces(rows[filled], start, length, room + np.cumsum(length) - length)
             kept.append(SelectedRows(share.dataset, pieces, share.positions[piece >= 0], piece[piece >= 0]))
             room += int(length.sum())
         return SelectedPlan(self, window.edges, tuple(kept), room)

@@ -171,6 +171,6 @@ class DensifiedElement:
         fill = []
         for share in shares:
             source, columns = self.sources[share.dataset], self.columns[share.dataset]
-            pieces = Pieces(*source.extents(share.rows), places.of_share(share))
+            pieces = source.pieces(share.rows, *source.extents(share.rows), places.of_share(share))
             fill.append(partial(source.pair.dense_jobs, pieces, columns, self.width, target_sum=self.target_sum))
         return DensePlan(places, self.dtype, tuple(fill))

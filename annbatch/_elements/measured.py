@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._arrays.moments import ColumnSums
-from .._plan.pieces import Pieces
 from ..batch import CSR
 from ..errors import CorruptDataError
 from .dense import DenseElement
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from .._arrays.array import Job
     from .._arrays.rows import CsrSource
+    from .._plan.pieces import Pieces
     from .._plan.window_rows import DatasetRows, WindowRows
     from .._runtime.buffers import BufferPool
     from .element import Element, ElementPlan
@@ -76,7 +76,10 @@ class MeasuredCsr:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> MeasuredCsrPlan:
         """Plan the reading of one window."""
-        pieces = [Pieces(*self.sources[share.dataset].extents(share.rows), share.positions) for share in shares]
+        pieces = []
+        for share in shares:
+            source = self.sources[share.dataset]
+            pieces.append(source.pieces(share.rows, *source.extents(share.rows), share.positions))
         return MeasuredCsrPlan(self, len(window.rows), list(zip(shares, pieces, strict=True)))
 
 

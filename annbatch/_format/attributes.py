@@ -18,6 +18,10 @@ DTYPE_ATTRIBUTE = "annbatch-dtype"
 """On an array or CSR group whose values were narrowed for storage: name of their original dtype, e.g. "float32"."""
 
 
+COLUMNS_BEFORE = "indices_before"
+"""In a CSR group whose column numbers are stored as differences: the array of the column numbers before each row, 0
+before the first, from which a row can be read without those before it."""
+
 UNFINISHED_ENCODING = {"encoding-type": "annbatch-unfinished", "encoding-version": "0.1.0"}
 """Attributes of an AnnData group while :func:`annbatch.write_sharded` writes it. anndata refuses an encoding that it
 does not know; without any it would read what is there."""

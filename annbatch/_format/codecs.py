@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
@@ -14,6 +16,14 @@ _COMPRESSORS = {"blosc": "Blosc", "zstd": "zstd", "gzip": "gzip", "zlib": "zlib"
 """Codecs that kernels decode, and how users are told. "lz4" is that of numcodecs: the size, then an LZ4 block."""
 
 _BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
+
+
+@contextmanager
+def quiet_codecs() -> Iterator[None]:
+    """Ignore the warning of zarr before 3.2 that other programs may not know the codecs of numcodecs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr version 3 specification")
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,8 @@ class ChunkCodecs:
         Whether the chunk's first axis comes last, so that a row does not lie together.
     block_bytes
         Bytes of a Blosc block, if the metadata give them; 0 otherwise.
+    differences
+        Whether each value of a chunk but its first is stored as its difference from the one before.
     """
 
     compressor: str = ""
@@ -39,11 +51,12 @@ class ChunkCodecs:
     big_endian: bool = False
     transposed: bool = False
     block_bytes: int = 0
+    differences: bool = False
 
     @property
     def plain(self) -> bool:
         """Whether the bytes of a value lie in the file where they lie in the chunk."""
-        return not (self.compressor or self.checksum or self.transposed)
+        return not (self.compressor or self.checksum or self.transposed or self.differences)
 
     @property
     def sequential(self) -> bool:
@@ -57,7 +70,8 @@ class ChunkCodecs:
 
     def describe(self) -> str:
         """Describe the encoding in a word or two."""
-        return _COMPRESSORS.get(self.compressor, "uncompressed")
+        name = _COMPRESSORS.get(self.compressor, "uncompressed")
+        return f"{name} of differences" if self.differences else name
 
 
 def codecs_of_v3(codecs: Sequence[dict[str, Any]], dtype: np.dtype, chunk: tuple[int, ...]) -> ChunkCodecs | None:
@@ -71,8 +85,12 @@ def codecs_of_v3(codecs: Sequence[dict[str, Any]], dtype: np.dtype, chunk: tuple
         Dtype of the array, and shape of a chunk.
     """
     named = [(codec["name"].removeprefix("numcodecs."), codec.get("configuration") or {}) for codec in codecs]
-    transposed = False
-    if named[0][0] == "transpose":
+    transposed = differences = False
+    if named[0][0] == "delta" and len(chunk) == 1:
+        if not _are_differences(named.pop(0)[1], dtype):
+            return None
+        differences = True
+    elif named[0][0] == "transpose":
         moved = _first_axis_last(named.pop(0)[1].get("order"), len(chunk))
         if moved is None:
             return None
@@ -80,7 +98,16 @@ def codecs_of_v3(codecs: Sequence[dict[str, Any]], dtype: np.dtype, chunk: tuple
     if not named or named[0][0] != "bytes":
         return None
     big_endian = dtype.itemsize > 1 and named[0][1].get("endian", "little") != "little"
-    return _codecs(named[1:], dtype, chunk, big_endian=big_endian, transposed=transposed)
+    codecs_ = _codecs(named[1:], dtype, chunk, big_endian=big_endian, transposed=transposed)
+    if differences and codecs_ is not None:
+        return None if big_endian or codecs_.sequential else replace(codecs_, differences=True)
+    return codecs_
+
+
+def _are_differences(settings: dict[str, Any], dtype: np.dtype) -> bool:
+    """Return whether a codec "delta" takes differences that wrap around as the array's unsigned integers do."""
+    own = dtype.newbyteorder("<").str
+    return dtype.kind == "u" and settings.get("dtype") == own == settings.get("astype", own)
 
 
 def codecs_of_v2(metadata: dict[str, Any], dtype: np.dtype) -> ChunkCodecs | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .chunk_readers import ChunkDecoder, read_by_address
 from .copy import LARGE, LONG, copy, fence, prefetch
+from .differences import add_up_by_address
 from .fetch import DONE, NOT_THE_CHUNK, OUT_OF_RANGE
 from .intrinsics import borrowed
 from .jit import inner, kernel
@@ -39,6 +40,10 @@ class StoredChunks(NamedTuple):
         Bytes of the fill value.
     values
         ``decoder.decoded`` as values: of the array's dtype or, to copy them as they are, as bytes.
+    add_up
+        Address of :func:`~annbatch._kernels.differences.add_up`; 0 unless values are stored as differences.
+    before
+        ``(n_reads,)`` int64 value before each read's first one, for ``add_up``.
     limit
         Bound that values must be below; -1 for none.
     """
@@ -50,6 +55,8 @@ class StoredChunks(NamedTuple):
     chunk: int
     fill: np.ndarray
     values: np.ndarray
+    add_up: int
+    before: np.ndarray
     limit: int
 
 
@@ -72,7 +79,14 @@ def read_stretch(array: StoredChunks, reads: Fields, r: int) -> tuple[int, int]:
         for i in range(high - low):
             decoder.decoded[i] = array.fill[i % array.fill.size]
         return 0, 0
-    return read_by_address(decoder, array.fd[r], array.offset[r], array.nbytes[r], low, high)
+    begin, fetched = read_by_address(decoder, array.fd[r], array.offset[r], array.nbytes[r], low, high)
+    if array.add_up and begin >= 0:
+        if begin % decoder.size:
+            return NOT_THE_CHUNK, fetched
+        differences = decoder.decoded[begin : begin + high - low]
+        if not add_up_by_address(array.add_up, differences, decoder.size, array.before[r], array.limit):
+            return OUT_OF_RANGE, fetched
+    return begin, fetched
 
 
 @inner
@@ -100,7 +114,8 @@ def read_values(array: StoredChunks, reads: Fields, r: int) -> tuple[int, int, n
         return NOT_THE_CHUNK, fetched, values[:0]
     first, per_element = begin // values.itemsize, array.decoder.size // values.itemsize
     values = values[first : first + (stop[r] - start[r]) * per_element]
-    if array.limit >= 0 and not within(values, array.limit):
+    added_up = array.add_up and array.offset[r] >= 0  # and compared with the limit
+    if array.limit >= 0 and not added_up and not within(values, array.limit):
         return OUT_OF_RANGE, fetched, values
     return DONE, fetched, values
 

@@ -68,3 +68,15 @@ def _sort_by_slot(values: np.ndarray, indices: np.ndarray, seen: np.ndarray, slo
             bits &= bits - one
             k += 1
     return not repeated
+
+
+@kernel
+def ascend(indices: np.ndarray, indptr: np.ndarray) -> bool:
+    """Return whether the column numbers of no row of a CSR matrix descend."""
+    for row in range(indptr.size - 1):
+        descends = False
+        for j in range(indptr[row] + 1, indptr[row + 1]):
+            descends |= indices[j] < indices[j - 1]
+        if descends:
+            return False
+    return True

@@ -28,11 +28,14 @@ class Pieces:
         ``(n,)`` int64 number of items; may be 0.
     dest
         ``(n,)`` int64 first element of the piece in the buffer.
+    before
+        ``(n,)`` value before each piece, where values are stored as differences from it; None: they are not.
     """
 
     start: np.ndarray
     length: np.ndarray
     dest: np.ndarray
+    before: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -42,9 +45,10 @@ class Pieces:
         """The arrays, as kernels take them."""
         return self.start, self.length, self.dest
 
-    def part(self, part: slice) -> Pieces:
+    def part(self, part: slice | np.ndarray) -> Pieces:
         """Return some of the pieces."""
-        return Pieces(self.start[part], self.length[part], self.dest[part])
+        before = None if self.before is None else self.before[part]
+        return Pieces(self.start[part], self.length[part], self.dest[part], before)
 
     def in_elements(self, item: int) -> Pieces:
         """Return the pieces that hold anything, with ``start`` and ``length`` in elements.
@@ -54,11 +58,10 @@ class Pieces:
         item
             Elements per item.
         """
-        start, length, dest = self.start, self.length, self.dest
-        if len(length) and length.min() == 0:
-            filled = np.flatnonzero(length)
-            start, length, dest = start[filled], length[filled], dest[filled]
-        return Pieces(start * item, length * item, dest)
+        pieces = self
+        if len(self) and self.length.min() == 0:
+            pieces = self.part(np.flatnonzero(self.length))
+        return Pieces(pieces.start * item, pieces.length * item, pieces.dest, pieces.before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import anndata as ad
 from anndata.io import write_elem
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
     import zarr
 
-Layout: TypeAlias = Literal["compact", "random_access"]
+Layout: TypeAlias = Literal["compact", "portable", "random_access"]
 
 # Rows decode without their neighbours: 39k random rows/s instead of 17k with automatic block size, for 7 % more bytes.
-_BLOCK_SIZE = 8192
+# Beside differences, which decode faster, larger blocks read single rows as fast, and save another percent.
+_BLOCK_SIZES = {"compact": 16384, "portable": 8192}
 
 
 def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[Any, ...]:
@@ -35,7 +36,7 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
     dtype
         Stored dtype: Blosc shuffles the bytes of items of its size.
     layout
-        ``"compact"``: Blosc with small blocks. ``"random_access"``: none.
+        ``"compact"``, ``"portable"``: Blosc with small blocks. ``"random_access"``: none.
     compressors
         zarr codecs, or their configurations, instead of the layout's; None for the layout's.
     """
@@ -46,7 +47,7 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
         codecs = ()
     else:
         size = dtype.itemsize
-        codecs = (BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=_BLOCK_SIZE, typesize=size),)
+        codecs = (BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=_BLOCK_SIZES[layout], typesize=size),)
     return (*(codec for codec in codecs if not isinstance(codec, Crc32cCodec)), Crc32cCodec())
 
 
@@ -61,7 +62,7 @@ class Format:
     shard_size
         Rows per shard, or its uncompressed size (``"1GB"``).
     layout
-        ``"compact"`` or ``"random_access"``.
+        ``"compact"``, ``"portable"`` or ``"random_access"``.
     compressors
         zarr codecs instead of the layout's.
     """
@@ -74,9 +75,14 @@ class Format:
     def __post_init__(self) -> None:
         if self.n_obs_per_chunk < 1:
             raise ValueError(f"`n_obs_per_chunk` must be positive, got {self.n_obs_per_chunk}.")
-        if self.layout not in ("compact", "random_access"):
-            raise ValueError(f"`layout` must be 'compact' or 'random_access', got {self.layout!r}.")
+        if self.layout not in (choices := get_args(Layout)):
+            raise ValueError(f"`layout` must be one of {', '.join(map(repr, choices))}, got {self.layout!r}.")
         rows_for(self.shard_size, 1, name="shard_size")
+
+    @property
+    def differences(self) -> bool:
+        """Whether ascending column numbers are stored as differences."""
+        return self.layout == "compact" and self.compressors is None
 
     @property
     def recorded(self) -> list[Any]:

@@ -248,8 +248,9 @@ class DatasetCollection(AttachesStores):
             where all inputs have the same ``var``. Inputs with different variables are joined: all variables, in the
             order of first appearance.
         layout
-            ``"compact"``: compressed by Blosc in small blocks. ``"random_access"``: not compressed, for reading
-            single rows at random.
+            ``"compact"``: compressed by Blosc in small blocks, and column numbers stored as differences, the smallest
+            and fastest to read. ``"portable"``: the same without differences, for other readers of zarr, most of which
+            decode them slowly or not at all. ``"random_access"``: not compressed, for reading single rows at random.
         narrow
             Whether numbers are stored in the smallest integer dtype that holds all of them. ``Loader`` and
             :meth:`to_adata` return the dtype of the inputs; other readers see the stored one, in which products of

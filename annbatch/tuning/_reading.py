@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .._arrays.open import RowSource
 
 _MUCH_BYTES = 32 << 10
-"""Bytes decoded for a single row from which on converting gains: a few of the blocks of 8 KB that conversion writes."""
+"""Bytes decoded for a single row from which on converting gains: a few of the blocks of 16 KB that we write."""
 
 
 def describe_elements(group: Any) -> list[str]:
@@ -39,7 +39,7 @@ def describe_elements(group: Any) -> list[str]:
         lines.append(line.rstrip())
     worst, why = max(costs, default=(0, ""))
     if worst > _MUCH_BYTES:
-        made = "`annbatch convert` makes a store whose rows are read by decoding one or two blocks of 8 KB each"
+        made = "`annbatch convert` makes a store whose rows are read by decoding one or two blocks of 16 KB each"
         lines.append(f"{why}; {made}.")
     else:
         lines.append("Converting would not make reading faster: single rows are cheap to read.")

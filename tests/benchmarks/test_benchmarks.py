@@ -87,5 +87,5 @@ def test_each_conversion_is_measured_in_speed_and_memory(result: dict[str, Any])
 
 
 def test_conversions_are_reported(result: dict[str, Any]) -> None:
-    assert [one["name"] for one in result["conversions"]] == ["compact", "random_access"]
+    assert [one["name"] for one in result["conversions"]] == ["compact", "portable", "random_access"]
     assert all(one["samples"][0]["amount"] == 3_000 for one in result["conversions"])

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from ..._format.attributes import original_dtype, sparse_shape
+from ..._format.codecs import quiet_codecs
 from ..._kernels.repeats import add_repeats
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
@@ -73,14 +74,15 @@ def sparse_parts(group: Group, n_lines: int, where: str) -> tuple[FlatArray, Fla
     CorruptDataError
         If they do not fit each other, so that values would be lost, or read twice.
     """
-    for name in ("data", "indices", "indptr"):
-        part = group[name]
+    with quiet_codecs():
+        parts = [group[name] for name in ("data", "indices", "indptr")]
+    for name, part in zip(("data", "indices", "indptr"), parts, strict=True):
         if part.ndim != 1 or (name != "data" and part.dtype.kind not in "iu"):
             raise CorruptDataError(
                 f"{where} must have integers in `indices` and `indptr`, in one dimension, got {part.dtype} of shape "
                 f"{part.shape} in `{name}`: damaged."
             )
-    data, indices, indptr = FlatArray(group["data"]), FlatArray(group["indices"]), group["indptr"][:].astype(np.int64)
+    data, indices, indptr = FlatArray(parts[0]), FlatArray(parts[1]), parts[2][:].astype(np.int64)
     nnz = int(indptr[-1]) if len(indptr) else -1
     if len(indptr) != n_lines + 1 or (data.size, indices.size) != (nnz, nnz):
         raise CorruptDataError(

@@ -36,7 +36,7 @@ def write_sharded(
     shard_size: int | str = "1GB",
     compressors: Any | None = None,
     key: str | None = None,
-    layout: Layout = "compact",
+    layout: Layout = "portable",
 ) -> None:
     """Write an AnnData object with sharded arrays. Rows keep their order, and values their dtypes.
 
@@ -58,7 +58,7 @@ def write_sharded(
     key
         Path in the group; by default the group itself, whose contents are deleted first.
     layout
-        ``"compact"`` or ``"random_access"``, as in :meth:`DatasetCollection.add_adatas`.
+        ``"compact"``, ``"portable"`` or ``"random_access"``, as in :meth:`DatasetCollection.add_adatas`.
     """
     _check_kinds(group, adata)
     if group.metadata.zarr_format != 3:

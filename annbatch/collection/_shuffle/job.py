@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._kernels.sort import ascend
 from .._blocks import SparseRows
 from .._inputs.narrow import Narrowing
 from .._schema.schema import DenseSchema, SparseSchema, TableSchema
@@ -76,10 +77,14 @@ class ShuffleJob:
 
 @dataclass(slots=True)
 class Statistics:
-    """What the first pass learns of each matrix: the smallest dtype that holds its values, and how many it stores."""
+    """What the first pass learns of each matrix.
+
+    The smallest dtype that holds its values, how many it stores, and whether the column numbers of its rows ascend.
+    """
 
     narrowing: dict[str, Narrowing]
     nnz: dict[str, int] = field(default_factory=dict)
+    ascending: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
     def start(cls, job: ShuffleJob) -> Statistics:
@@ -91,7 +96,8 @@ class Statistics:
         }
         state = None if job.narrow else (False, 0, 0)
         narrowing = {path: Narrowing(element.dtype, state) for path, element in matrices.items()}
-        return cls(narrowing, {path: 0 for path, element in matrices.items() if isinstance(element, SparseSchema)})
+        sparse = [path for path, element in matrices.items() if isinstance(element, SparseSchema)]
+        return cls(narrowing, dict.fromkeys(sparse, 0), dict.fromkeys(sparse, True))
 
     def count(self, block: Block) -> None:
         """Count the stored values of a block."""
@@ -99,11 +105,13 @@ class Statistics:
             rows = block[path]
             assert isinstance(rows, SparseRows)
             self.nnz[path] += len(rows.data)
+            self.ascending[path] = self.ascending[path] and ascend(rows.indices, rows.indptr)
 
     @property
     def counted(self) -> dict[str, Any]:
         """These statistics as JSON, for :meth:`merge`."""
-        return {"narrowing": {path: one.state for path, one in self.narrowing.items()}, "nnz": self.nnz}
+        narrowing = {path: one.state for path, one in self.narrowing.items()}
+        return {"narrowing": narrowing, "nnz": self.nnz, "ascending": self.ascending}
 
     def merge(self, counted: dict[str, Any]) -> None:
         """Add what :attr:`counted` says of other rows."""
@@ -111,6 +119,8 @@ class Statistics:
             self.narrowing[path].merge(state)
         for path, nnz in counted["nnz"].items():
             self.nnz[path] += nnz
+        for path, ascending in counted.get("ascending", {}).items():
+            self.ascending[path] &= ascending
 
     @property
     def dtypes(self) -> dict[str, np.dtype]:

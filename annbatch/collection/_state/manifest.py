@@ -23,6 +23,9 @@ ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"
 ATTRIBUTE = "annbatch"
 """Attribute of the root, which holds the manifest, and of each dataset, which holds the checksums of its files."""
 
+VERSION = 2
+"""Of what this package writes: since 2, column numbers may be stored as differences. It reads all versions."""
+
 UNFINISHED = "annbatch-unfinished"
 """Root attribute of a collection that is being made, where it is in no local folder."""
 
@@ -56,7 +59,7 @@ class Manifest:
 
     def to_attribute(self) -> dict[str, Any]:
         """Return the stored JSON, without its checksum."""
-        return {"version": 1, "datasets": self.datasets, "history": self.history}
+        return {"version": VERSION, "datasets": self.datasets, "history": self.history}
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> Manifest | None:

@@ -18,8 +18,10 @@ import numpy as np
 from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.codecs.numcodecs import Delta
 
 from ..._format.attributes import COMPLETE_ATTRIBUTE
+from ..._format.codecs import quiet_codecs
 from ..._format.shard_index import format_index
 from ..._kernels.encode import encode
 from ..._runtime.zarrs import through_zarrs
@@ -62,6 +64,8 @@ class ArrayForm:
         Items per inner chunk, inner chunks per shard; fewer in a short array.
     codecs
         zarr codecs that compress chunks.
+    differences
+        Whether the differences of a chunk's unsigned integers are stored, and not these themselves.
     """
 
     name: str
@@ -70,20 +74,23 @@ class ArrayForm:
     chunk: int
     per_shard: int
     codecs: tuple[Any, ...]
+    differences: bool = False
 
     def create(self, group: zarr.Group, n: int, attributes: dict[str, Any] | None = None) -> zarr.Array[Any]:
         """Create the array with ``n`` items in a zarr group."""
         chunk, shard = grid(n, self.chunk, self.per_shard)
         tail = tuple(max(1, length) for length in self.tail)
-        return group.create_array(
-            self.name,
-            shape=(n, *self.tail),
-            dtype=self.dtype,
-            chunks=(chunk, *tail),
-            shards=(shard, *tail),
-            compressors=self.codecs or None,
-            attributes=attributes,
-        )
+        with quiet_codecs():
+            return group.create_array(
+                self.name,
+                shape=(n, *self.tail),
+                dtype=self.dtype,
+                chunks=(chunk, *tail),
+                shards=(shard, *tail),
+                filters=[Delta(dtype=self.dtype.str)] if self.differences else None,
+                compressors=self.codecs or None,
+                attributes=attributes,
+            )
 
 
 class ZarrWriter:
@@ -126,12 +133,16 @@ class ZarrWriter:
         return self._array
 
 
-def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], Any] | None:
+def encoder(codecs: tuple[Any, ...], *, high: bool, differences: bool = False) -> Callable[[np.ndarray], Any] | None:
     """Return a function that encodes an inner chunk as ``codecs`` do, without the GIL; None for unknown codecs.
 
     zarr's own codecs wrap the same functions. Blosc with LZ4 and small blocks is encoded by a kernel of this package;
-    ``high`` selects the compressor LZ4HC, whose output every LZ4 decoder reads.
+    ``high`` selects the compressor LZ4HC, whose output every LZ4 decoder reads; with ``differences``, those of a
+    chunk's values are encoded.
     """
+    if differences:
+        of_differences = encoder(codecs, high=high)
+        return None if of_differences is None else partial(_differences, of_differences)
     if codecs and isinstance(codecs[-1], Crc32cCodec):
         compress = encoder(codecs[:-1], high=high)
         return None if compress is None else partial(_with_checksum, compress)
@@ -150,6 +161,13 @@ def encoder(codecs: tuple[Any, ...], *, high: bool) -> Callable[[np.ndarray], An
         zstd = Zstd(codec.level)
         return lambda chunk: zstd.encode(chunk.reshape(-1))
     return None
+
+
+def _differences(compress: Callable[[np.ndarray], Any], chunk: np.ndarray) -> Any:
+    """Return the compressed differences of a chunk's unsigned integers, which wrap around, behind the first of them."""
+    differences = chunk.copy()
+    np.subtract(chunk[1:], chunk[:-1], out=differences[1:])
+    return compress(differences)
 
 
 def _with_checksum(compress: Callable[[np.ndarray], Any], chunk: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._format.attributes import DTYPE_ATTRIBUTE
+from ..._format.attributes import COLUMNS_BEFORE, DTYPE_ATTRIBUTE
 from .._array_format import Format, codecs_for, write_annotations
 from .._blocks import SparseRows
 from .._resources.threads import ahead, workers
@@ -74,6 +74,7 @@ class DatasetWriter:
         self._target, self._schema, self._form, self._pool = target, job.survey.schema, job.form, pool
         self._arrays: dict[str, ArrayWriter] = {}
         self._nnz: dict[str, int] = {}
+        self._last: dict[str, int] = {}  # column number, where differences are stored
         self._tables: list[TableWriter] = []
         self._dtypes, self._n_rows = statistics.dtypes, n_rows
         schema, form, dtypes = self._schema, self._form, self._dtypes
@@ -84,9 +85,16 @@ class DatasetWriter:
                 target.group.create_group(path)
                 mean = statistics.nnz[path] / max(1, job.survey.n_obs)
                 chunk = max(1, round(mean * form.n_obs_per_chunk))
+                differences = form.differences and statistics.ascending[path]
+                if differences:
+                    self._last[path] = 0
+                    before = f"{path}/{COLUMNS_BEFORE}"
+                    self._arrays[before] = self._array(before, element.index_dtype, (), TABLE_CHUNK, 64, _INDEX_FORM)
                 for name, dtype in (("data", dtypes[path]), ("indices", element.index_dtype)):
                     per_shard = form.chunks_per_shard(mean * dtype.itemsize)
-                    self._arrays[f"{path}/{name}"] = self._array(f"{path}/{name}", dtype, (), chunk, per_shard)
+                    self._arrays[f"{path}/{name}"] = self._array(
+                        f"{path}/{name}", dtype, (), chunk, per_shard, differences=differences and name == "indices"
+                    )
                 indptr = self._array(f"{path}/indptr", np.dtype(np.int64), (), TABLE_CHUNK, 64, _INDEX_FORM)
                 indptr.append(np.zeros(1, np.int64))
                 self._arrays[f"{path}/indptr"], self._nnz[path] = indptr, 0
@@ -98,13 +106,21 @@ class DatasetWriter:
                 self._tables.append(TableWriter(target.group, path, schema, n_rows))
 
     def _array(
-        self, path: str, dtype: np.dtype, tail: tuple[int, ...], chunk: int, per_shard: int, form: Format | None = None
+        self,
+        path: str,
+        dtype: np.dtype,
+        tail: tuple[int, ...],
+        chunk: int,
+        per_shard: int,
+        form: Format | None = None,
+        *,
+        differences: bool = False,
     ) -> ArrayWriter:
         target, form = self._target, form or self._form
         codecs = codecs_for(dtype, form.layout, form.compressors)
         # Column numbers gain little from the slower compression.
-        encode = encoder(codecs, high=not path.endswith(("/indices", "/indptr")))
-        array = ArrayForm(path, dtype, tail, chunk, per_shard, codecs)
+        encode = encoder(codecs, high=not path.endswith(("/indices", "/indptr")), differences=differences)
+        array = ArrayForm(path, dtype, tail, chunk, per_shard, codecs, differences)
         if target.folder is None or encode is None:
             return ZarrWriter(target.group, array)
         return LocalWriter(target.group, target.folder, array, encode, self._pool, target.checksums)
@@ -117,10 +133,21 @@ class DatasetWriter:
                 self._arrays[f"{key}/indices"].append(rows.indices)
                 self._arrays[f"{key}/indptr"].append(rows.indptr[1:] + self._nnz[key])
                 self._nnz[key] += len(rows.data)
+                if key in self._last:
+                    self._append_before(key, rows)
             elif key in self._arrays:
                 self._arrays[key].append(np.ascontiguousarray(rows.values))
         for table in self._tables:
             table.append(block)
+
+    def _append_before(self, key: str, rows: SparseRows) -> None:
+        """Add the column number before each row."""
+        at = rows.indptr[:-1] - 1
+        before = np.full(len(rows), self._last[key], rows.indices.dtype)
+        before[at >= 0] = rows.indices[at[at >= 0]]
+        self._arrays[f"{key}/{COLUMNS_BEFORE}"].append(before)
+        if len(rows.indices):
+            self._last[key] = int(rows.indices[-1])
 
     def close(self) -> None:
         """Write the remaining rows; the group's encoding comes last."""

@@ -86,6 +86,7 @@ def object_store(folder: Path) -> Any:
 
 SOURCES: dict[str, Source] = {
     "zarr native": lambda folder: sharded(folder / "a.zarr"),
+    "zarr native, differences": lambda folder: sharded(folder / "a.zarr", layout="compact"),
     "zarr native, plain": lambda folder: sharded(folder / "a.zarr", compressors=None),
     "zarr native, Blosc zstd": lambda folder: sharded(folder / "a.zarr", compressors=BloscCodec(cname="zstd")),
     "zarr by zarrs": lambda folder: by_anndata(folder / "a.zarr", compressors=[GzipCodec(), GzipCodec()]),
@@ -96,6 +97,7 @@ SOURCES: dict[str, Source] = {
     "h5ad, lzf": lambda folder: h5ad(folder, compression="lzf"),
     "memory": lambda folder: CELLS,
     "object store": lambda folder: sharded(object_store(folder / "o")),
+    "object store, differences": lambda folder: sharded(object_store(folder / "o"), layout="compact"),
     "object store, zarr's codecs": lambda folder: by_anndata(object_store(folder / "o")),
 }
 

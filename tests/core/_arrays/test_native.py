@@ -434,7 +434,7 @@ def test_an_uncompressed_file_cut_short_while_it_is_read(tmp_path: Path) -> None
     fields = whole.start, whole.length, whole.dest
     with source.locate(reads).opened() as there:
         os.truncate(path, 2_000)
-        kernel_input = source.kernel_input(reads, there, stored=values.dtype, scratch="decoded")
+        kernel_input = source.kernel_input(reads, whole, there, stored=values.dtype, scratch="decoded")
         status, number, _ = read_pieces(kernel_input, reads.fields, fields, np.empty(1_000, "int32"))
     assert str(source.error(status, number)).startswith(f"{path} is shorter than its index says (truncated?): chunk 0 ")
 

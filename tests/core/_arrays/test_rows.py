@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ZstdCodec
 
-from annbatch import Loader
+from annbatch import Loader, write_sharded
 from annbatch._arrays.array import split_evenly
+from annbatch._arrays.library import ZarrLibraryArray
 from annbatch._arrays.open import open_rows
 from annbatch._arrays.rows import CsrSource
 from annbatch._plan.pieces import Pieces
@@ -96,6 +97,18 @@ def written_by_anndata(suffix: str, **options: Any) -> Store:
     return write
 
 
+def written_by_annbatch(layout: str) -> Store:
+    """Return a store as this package writes it."""
+
+    def write(matrix: Any, folder: Path) -> Any:
+        adata = ad.AnnData(matrix) if matrix.ndim == 2 else ad.AnnData(obsm={"X": matrix})
+        group = zarr.open_group(folder / "store.zarr", mode="w", zarr_format=3)
+        write_sharded(group, adata, n_obs_per_chunk=7, shard_size=21, layout=layout)
+        return group["X"] if matrix.ndim == 2 else group["obsm/X"]
+
+    return write
+
+
 def wrapped_by_anndata(matrix: Any, folder: Path) -> Any:
     group = zarr_store()(matrix, folder)
     return sparse_dataset(group) if sp.issparse(matrix) else group
@@ -125,6 +138,8 @@ STORES: dict[str, Store] = {
     "zarr in a zip file": zip_zarr,
     "zarr by anndata": written_by_anndata(".zarr"),
     "anndata's wrapper": wrapped_by_anndata,
+    "annbatch, compact": written_by_annbatch("compact"),
+    "annbatch, portable": written_by_annbatch("portable"),
     "h5ad": written_by_anndata(".h5ad"),
     "h5ad, gzip": written_by_anndata(".h5ad", compression="gzip"),
 }
@@ -183,7 +198,10 @@ def read_rows(source: Any, rows: np.ndarray, order: np.ndarray, dtype: Any = Non
 
     def fill(array: Any, target: Any) -> np.ndarray:
         out = np.full(size + 2, 77).astype(target)
-        jobs = [THREADS.submit(job) for job in array.jobs(Pieces(start, length, dest), out, n_jobs=2)]
+        pieces = Pieces(start, length, dest)
+        if isinstance(source, CsrSource):
+            pieces = source.pieces(rows, start, length, dest)
+        jobs = [THREADS.submit(job) for job in array.jobs(pieces, out, n_jobs=2)]
         assert all(job.result() >= 0 for job in jobs)
         assert (out[size:] == np.array(77).astype(target)).all()  # nothing is written beyond the pieces
         return out[:size]
@@ -503,3 +521,37 @@ def test_a_handle_of_another_byte_order_reads_the_same(tmp_path):
     array[:] = np.arange(60).reshape(20, 3)
     batch = next(iter(Loader(batch_size=20, chunk_size=20, preload_nchunks=1).add_dataset(array)))
     np.testing.assert_array_equal(batch["X"], np.arange(60, dtype="f4").reshape(20, 3))
+
+
+@pytest.mark.parametrize("known", ["no numbers before rows", "of fewer rows", "of another dtype"])
+def test_differences_without_the_numbers_before_rows_are_left_to_the_library(tmp_path: Path, known: str) -> None:
+    matrix = random_csr("f4")
+    group = written_by_annbatch("compact")(matrix, tmp_path)
+    before = group["indices_before"][:]
+    del group["indices_before"]
+    if known == "of fewer rows":  # as another program leaves it that adds rows
+        group["indices_before"] = before[:-1]
+    elif known == "of another dtype":
+        group["indices_before"] = before.astype("i8")
+    source = open_rows(group)
+    assert isinstance(source.indices, ZarrLibraryArray)
+    check_rows(source, matrix)
+
+
+def test_a_number_before_a_row_that_leads_beyond_the_matrix_is_an_error(tmp_path: Path) -> None:
+    group = written_by_annbatch("compact")(random_csr("f4"), tmp_path)
+    assert group["indices"].dtype == "u2"
+    before = group["indices_before"]
+    before[...] = before[:] + np.uint16(300)
+    with pytest.raises(CorruptDataError, match="holds column numbers beyond the matrix"):
+        check_rows(open_rows(group), random_csr("f4"))
+
+
+def test_rows_whose_numbers_descend_are_read_from_differences(tmp_path: Path) -> None:
+    matrix = random_csr("f4")
+    for row in range(N_ROWS):
+        part = slice(*matrix.indptr[row : row + 2])
+        matrix.indices[part], matrix.data[part] = matrix.indices[part][::-1].copy(), matrix.data[part][::-1].copy()
+    source = open_rows(written_by_annbatch("compact")(matrix, tmp_path))
+    assert source.indices.layout.codecs.differences
+    check_rows(source, matrix)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._kernels.sort import sort_rows
+from annbatch._kernels.sort import ascend, sort_rows
 
 
 @given(
@@ -27,3 +27,15 @@ def test_rows_of_any_length_among_few_columns_and_many(n_columns, lengths, repea
     sort_rows(begin, count, n_columns, values, indices)
     np.testing.assert_array_equal(values, expected[0])
     np.testing.assert_array_equal(indices, expected[1])
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(0, 5), max_size=40), max_size=4),
+    ordered=st.booleans(),
+    dtype=st.sampled_from(["u2", "i4", "i8"]),
+)
+def test_rows_ascend_only_if_all_do(rows: list[list[int]], ordered: bool, dtype: str) -> None:
+    rows = [sorted(row) for row in rows] if ordered else rows
+    indptr = np.cumsum([0, *map(len, rows)])
+    numbers = np.array([number for row in rows for number in row], dtype)
+    assert ascend(numbers, indptr) == all(row == sorted(row) for row in rows)

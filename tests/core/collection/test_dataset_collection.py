@@ -338,7 +338,7 @@ def test_without_shuffle_the_order_stays(tmp_path: Path, write: Write) -> None:
     assert collection.obs().index.tolist() == [*cells[0].obs_names, *cells[1].obs_names]
 
 
-@pytest.mark.parametrize("layout", ["compact", "random_access"])
+@pytest.mark.parametrize("layout", ["compact", "portable", "random_access"])
 def test_layouts(tmp_path: Path, write: Write, layout: str) -> None:
     cells = make_cells(0, 100)
     path = write(cells, "0.h5ad")
@@ -352,9 +352,12 @@ def test_layouts(tmp_path: Path, write: Write, layout: str) -> None:
         assert array.shards[0] == 4 * array.chunks[0]
         (sharding,) = array.metadata.codecs
         blosc = [codec for codec in sharding.codecs if type(codec).__name__ == "BloscCodec"]
-        if layout == "compact":
+        assert (sharding.codecs[0].to_dict()["name"] == "numcodecs.delta") == (
+            layout == "compact" and name == "indices"
+        )
+        if layout != "random_access":
             assert [(codec.typesize, codec.blocksize, codec.clevel) for codec in blosc] == [
-                (array.dtype.itemsize, 8192, 5)
+                (array.dtype.itemsize, 16384 if layout == "compact" else 8192, 5)
             ]
         else:
             assert not blosc
@@ -617,7 +620,7 @@ def test_an_empty_collection(tmp_path: Path) -> None:
         ({"shard_size": "big"}, "`shard_size` must be a size such as '512MB' or a number of bytes, got 'big'"),
         ({"dataset_size": 0}, "`dataset_size` must be positive, got 0"),
         ({"shuffle_chunk_size": 0}, "`shuffle_chunk_size` must be positive, got 0"),
-        ({"layout": "small"}, "`layout` must be 'compact' or 'random_access', got 'small'"),
+        ({"layout": "small"}, "`layout` must be one of 'compact', 'portable', 'random_access', got 'small'"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, write: Write, arguments: dict[str, object], message: str) -> None:
@@ -691,3 +694,18 @@ def test_zarr_config_stays_the_users(tmp_path: Path, write: Write) -> None:
     before = zarr.config.get("codec_pipeline")
     convert(tmp_path / "c.zarr", [write(make_cells(0, 30), "0.h5ad")], zarr_compressor=[zarr.codecs.ZstdCodec()])
     assert zarr.config.get("codec_pipeline") == before
+
+
+def test_column_numbers_that_do_not_ascend_are_stored_as_they_are(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 40)
+    whole = cells.X.copy()
+    for row in range(40):
+        part = slice(*cells.X.indptr[row : row + 2])
+        cells.X.indices[part], cells.X.data[part] = whole.indices[part][::-1], whole.data[part][::-1]
+    cells.X.has_sorted_indices = False
+    path = write(cells, "0.h5ad")
+    collection = convert(tmp_path / "c.zarr", [path], shuffle=False)
+    (group,) = collection
+    assert "indices_before" not in group["X"]
+    assert "indices_before" in group["layers/twice"]
+    np.testing.assert_array_equal(group["X/indices"][:], cells.X.indices)

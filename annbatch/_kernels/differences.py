@@ -1,0 +1,122 @@
+"""Column numbers that are stored as differences: added up where they were decoded, a vector at a time.
+
+Sums wrap around as the dtype does, so that a difference may be negative: where a row begins, for one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from .intrinsics import intrinsic
+from .jit import inner
+
+_BITS = 256
+"""Bits of a vector: as many as AVX2 has, which halves what 128 take; 512 gain nothing more."""
+
+
+@inner
+def add_up(values: np.ndarray, size: int, before: int, limit: int) -> bool:
+    """Replace differences by the values; return whether these are below ``limit``.
+
+    Parameters
+    ----------
+    values
+        Differences of unsigned integers, as bytes.
+    size
+        Bytes of each.
+    before
+        Value before the first one.
+    limit
+        Exclusive upper bound.
+    """
+    if size == 1:
+        return _add_up(values, np.uint8(before), limit)
+    if size == 2:
+        return _add_up(values.view(np.uint16), np.uint16(before), limit)
+    if size == 4:
+        return _add_up(values.view(np.uint32), np.uint32(before), limit)
+    return _add_up(values.view(np.uint64), np.uint64(before), limit)
+
+
+@inner
+def _add_up(values: np.ndarray, before: np.unsignedinteger, limit: int) -> bool:
+    done = values.size - values.size % (_BITS // 8 // values.itemsize)
+    largest = add_up_vectors(values, done, before)
+    last = values[done - 1] if done else before
+    for j in range(done, values.size):
+        values[j] += last
+        last = values[j]
+        largest = max(largest, last)
+    return bool(largest < np.uint64(limit))
+
+
+@intrinsic
+def add_up_vectors(typing: Any, values: Any, n: Any, before: Any) -> Any:
+    """Add up ``values[:n]``, whole vectors, from ``before`` on, in place; return the largest."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        kind = context.get_data_type(values.dtype)
+        lanes = _BITS // values.dtype.bitwidth
+        vector, word = ir.VectorType(kind, lanes), ir.IntType(32)
+        zeros = ir.Constant(vector, None)
+
+        def shuffled(one: Any, other: Any, numbers: list[int]) -> Any:
+            return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(word, len(numbers)), numbers))
+
+        first = builder.insert_element(zeros, arguments[2], word(0))
+        carried = cgutils.alloca_once_value(builder, shuffled(first, zeros, [0] * lanes))
+        largest = cgutils.alloca_once_value(builder, zeros)
+        data = context.make_array(values)(context, builder, arguments[0]).data
+        count = arguments[1].type
+        with cgutils.for_range_slice(builder, count(0), arguments[1], count(lanes)) as (at, _):
+            pointer = builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+            sums = builder.load(pointer, align=1)
+            shift = 1
+            while shift < lanes:  # lane i gains lane i - shift
+                moved = shuffled(zeros, sums, [*range(shift), *range(lanes, 2 * lanes - shift)])
+                sums = builder.add(sums, moved)
+                shift *= 2
+            before_these = builder.load(carried)
+            total = shuffled(sums, zeros, [lanes - 1] * lanes)
+            builder.store(builder.add(before_these, total), carried)
+            sums = builder.add(before_these, sums)
+            builder.store(sums, pointer, 1)
+            most = builder.load(largest)
+            builder.store(builder.select(builder.icmp_unsigned(">", sums, most), sums, most), largest)
+        most = builder.load(largest)
+        result = builder.extract_element(most, word(0))
+        for lane in range(1, lanes):
+            other = builder.extract_element(most, word(lane))
+            result = builder.select(builder.icmp_unsigned(">", other, result), other, result)
+        return result
+
+    return values.dtype(values, types.intp, values.dtype), generate
+
+
+@intrinsic
+def add_up_by_address(typing: Any, address: Any, values: Any, size: Any, before: Any, limit: Any) -> Any:
+    """Call :func:`add_up` by its address, so that it is compiled once and not into each kernel."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        kinds = [context.get_value_type(kind) for kind in _SIGNATURE.args]
+        function = ir.FunctionType(context.get_value_type(_SIGNATURE.return_type), kinds)
+        return builder.call(builder.inttoptr(arguments[0], function.as_pointer()), arguments[1:])
+
+    return _SIGNATURE.return_type(types.int64, *_SIGNATURE.args), generate
+
+
+_SIGNATURE = types.boolean(types.uint8[::1], types.int64, types.int64, types.int64)
+_compiled: list[Any] = []
+
+
+def add_up_address() -> int:
+    """Return the address of :func:`add_up`, compiled if need be."""
+    if not _compiled:  # threads that come together find it in numba's cache, behind numba's own lock
+        _compiled.append(nb.cfunc(_SIGNATURE, cache=True)(add_up.py_func))  # type: ignore[attr-defined]
+    return int(_compiled[0].address)

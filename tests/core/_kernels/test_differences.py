@@ -1,0 +1,31 @@
+"""Differences added up, compared with NumPy."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from annbatch._kernels.differences import add_up
+
+
+@nb.njit
+def call(differences: np.ndarray, size: int, before: int, limit: int) -> bool:
+    return add_up(differences, size, before, limit)
+
+
+@given(dtype=st.sampled_from(["u1", "u2", "u4", "u8"]), n=st.integers(0, 150), data=st.data())
+def test_any_values_come_back_from_their_differences(dtype: str, n: int, data: st.DataObject) -> None:
+    before, *values = data.draw(arrays(dtype, n + 1)).tolist()
+    values = np.array(values, dtype=dtype)
+    added = np.diff(values, prepend=values.dtype.type(before))  # wraps around
+    largest = int(values.max(initial=0))
+    limit = min(largest + 1, 2**63 - 1)  # bounds are numbers of columns
+    signed = np.array(before, "u8").view("i8")[()]
+    assert call(added.view(np.uint8), values.itemsize, signed, limit) == (largest < limit)
+    np.testing.assert_array_equal(added, values)
+    if 0 < largest < 2**63:
+        again = np.diff(values, prepend=values.dtype.type(0))
+        assert not call(again.view(np.uint8), values.itemsize, 0, largest)
