@@ -17,6 +17,7 @@ from ._loading.adapters import find_adapter
 from ._loading.add_datasets import AddsDatasets
 from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
+from ._loading.described import DescribesItself
 from ._loading.epoch import Epoch
 from ._loading.mix import Mix as Mix
 from ._loading.progress import Progress, read_state, write_state
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from .types import LoaderOutput
 
 
-class Loader(AddsDatasets, ScverseNames, TorchDataset):
+class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
     """Yields minibatches of the rows of one or many datasets.
 
     Chunks of contiguous rows are read, one window of chunks at a time, and each row is copied once, to its place in its
@@ -367,8 +368,3 @@ class Loader(AddsDatasets, ScverseNames, TorchDataset):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        adapter = self._delivery.form.adapter
-        to = "NumPy" if adapter is None else adapter.name
-        return f"Loader({self._datasets.describe()}, sampler={type(self._batch_sampler).__name__}, to={to})"

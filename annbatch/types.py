@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+from ._display import Section, Shown, Summary, shown
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -64,7 +66,7 @@ class LoaderOutput(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Statistics:
+class Statistics(Shown):
     """Statistics of a matrix by columns and by rows, as :func:`annbatch.statistics` returns them.
 
     Attributes
@@ -90,4 +92,13 @@ class Statistics:
     def __repr__(self) -> str:
         shape = f"{len(self.cells):,} rows x {len(self.genes):,} columns"
         tables = [f"  {name}: {', '.join(getattr(self, name).columns)}" for name in ("genes", "cells")]
-        return "\n".join([f"Statistics of {self.key}: {shape}, {self.share_nonzero:.1%} not zero", *tables])
+        return "\n".join([f"Statistics of {shown(self.key)}: {shape}, {self.share_nonzero:.1%} not zero", *tables])
+
+    def _summary(self) -> Summary:
+        return Summary(repr(self).splitlines()[0], [_head(name, getattr(self, name)) for name in ("genes", "cells")])
+
+
+def _head(name: str, frame: pd.DataFrame) -> Section:
+    """Return the first rows of a table."""
+    rows = [[index, *(f"{number:.6g}" for number in row)] for index, *row in frame.head(10).itertuples()]
+    return Section(f"{name}: {len(frame):,}, the first {len(rows)}", [["", *frame.columns], *rows], opened=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
+from .frames import LazyFrame
 from .joined_column import JoinedColumn
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class ObsTable:
         names = {frame.index_name for frame in self._frames if frame is not None}
         self._index_name = names.pop() if len(names) == 1 else None
         self._open: dict[str | None, JoinedColumn] = {}
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether anndata reads some of the data, which reads a whole column to open it."""
+        return any(isinstance(frame, LazyFrame) for frame in self._frames)
 
     def column(self, name: str) -> JoinedColumn:
         """Return a column over all datasets; it is opened at its first use."""

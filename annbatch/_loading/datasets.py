@@ -197,7 +197,7 @@ class Datasets:
         joined = self._selection.var_join != "exact"
         for key, element in new.elements.items():
             if isinstance(element, CsrSource | DenseSource):
-                self._matrix(key).check_another(element, number, joined=joined and has_var_axis(key))
+                self.matrix_sources(key).check_another(element, number, joined=joined and has_var_axis(key))
             elif any(_shape(one.elements[key]) for one in self._opened if key in one.elements):
                 raise ValueError(f"`{key}` must be a matrix in all datasets, got a data frame in dataset {number}.")
         first = self._opened[0]
@@ -231,17 +231,20 @@ class Datasets:
 
     def _element(self, key: str) -> Element:
         if has_var_axis(key):
-            return self._matrix(key).element(self.variables(split_key(key)[0]), self._form)
-        return self._matrix(key).element(None, self._form.as_stored())
+            return self.matrix_sources(key).element(self.variables(split_key(key)[0]), self._form)
+        return self.matrix_sources(key).element(None, self._form.as_stored())
 
     def measured(self, key: str) -> MeasuredCsr | MeasuredElement:
         """Return a matrix whose columns and rows are added up, and not yielded."""
         known = [one for one in self.keys() if one not in self._tables]
         if key not in known:
             raise KeyError(f"`key` must be a matrix that the loader reads, got {key!r}; its `keys` have {known}.")
-        return self._matrix(key).measured(self.variables(split_key(key)[0]) if has_var_axis(key) else None, self._form)
+        return self.matrix_sources(key).measured(
+            self.variables(split_key(key)[0]) if has_var_axis(key) else None, self._form
+        )
 
-    def _matrix(self, key: str) -> MatrixSources:
+    def matrix_sources(self, key: str) -> MatrixSources:
+        """Return one matrix of all datasets that have it."""
         sources: dict[int, RowSource] = {}
         for number, one in enumerate(self._opened):
             element = one.elements.get(key)
@@ -348,7 +351,7 @@ class Datasets:
         if not self._opened:
             return "no datasets"
         datasets = f"{self.count} dataset{'s' if self.count > 1 else ''}"
-        matrices = [self._matrix(key) for key in self.keys() if key not in self._tables]
+        matrices = [self.matrix_sources(key) for key in self.keys() if key not in self._tables]
         if len(matrices) == 1 and not split_key(matrices[0].key)[0]:
             shape = " x ".join(f"{n:,}" for n in (self.n_obs, *matrices[0].first.shape[1:]))
             return f"{datasets}, {shape}, {matrices[0].describe()}"

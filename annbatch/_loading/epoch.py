@@ -91,11 +91,13 @@ def read_batches(
     """Yield the batches of requests, one window per request, with windows read ahead within ``budget`` bytes."""
     windows = reading.windows(_plans(requests, datasets, delivery, reading.log), budget=budget)
     log, annotations = reading.log, VarTables(datasets.var, datasets.modality_vars)
+    last = time.perf_counter()
     try:
         while (window := _next(windows, reading)) is not None:
             reading.warned = reading.warned or warn_of_read_amplification(datasets.sources())
             for batch, output in enumerate(delivery.batches(window, annotations)):
-                log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]))
+                last, before = time.perf_counter(), last
+                log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]), last - before)
                 yield output
     finally:
         reading.end(windows)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from .._arrays.byte_count import take_count
+from .._display import Section, Shown, Summary
 from .._runtime.fork import fork_safe_lock
+from .._sizes import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,8 +22,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class LoaderStats:
-    """Counts since a loader was made.
+class LoaderStats(Shown):
+    """Counts since a loader was made; ``print`` shows them with rates.
 
     Attributes
     ----------
@@ -37,6 +39,8 @@ class LoaderStats:
         Largest memory of windows at one time, read-ahead and kept batches included.
     requests, bytes_received
         Requests sent to object stores, retries included, and bytes received.
+    seconds
+        Seconds that iterations took up to their last batch, those that the user worked included.
     """
 
     rows: int
@@ -47,6 +51,29 @@ class LoaderStats:
     peak_buffer_bytes: int
     requests: int
     bytes_received: int
+    seconds: float = 0.0
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return the counts as text, by name."""
+        seconds = max(self.seconds, 1e-9)
+        facts = [
+            ("rows", f"{self.rows:,} in {self.batches:,} batches, {self.rows / seconds:,.0f} per second"),
+            ("time", f"{self.seconds:.1f} s, {self.wait_seconds / seconds:.0%} of it waiting for data"),
+            ("read", f"{format_bytes(self.bytes_read)}, {format_bytes(self.bytes_read / seconds)} per second"),
+            ("reading threads", f"{self.read_seconds:.1f} s of work"),
+            ("windows", f"{format_bytes(self.peak_buffer_bytes)} of memory at most"),
+        ]
+        if self.requests:
+            facts.append(("object stores", f"{self.requests:,} requests, {format_bytes(self.bytes_received)}"))
+        return facts
+
+    def __str__(self) -> str:
+        return str(self._summary())
+
+    def _summary(self) -> Summary:
+        if not self.batches:
+            return Summary("No batch was read yet", [])
+        return Summary("Batches of a loader", [Section("So far", self.facts(), opened=True)])
 
 
 class WorkLog:
@@ -56,6 +83,7 @@ class WorkLog:
         self._lock = fork_safe_lock()
         self._rows = 0
         self._batches = 0
+        self._seconds = 0.0
         self._wait_seconds = 0.0
         self._bytes_read = 0
         self._read_seconds = 0.0
@@ -87,10 +115,11 @@ class WorkLog:
         with self._lock:
             self._wait_seconds += seconds
 
-    def handed_over(self, n_rows: int) -> None:
-        """Count a batch."""
+    def handed_over(self, n_rows: int, seconds: float) -> None:
+        """Count a batch, and the time since the one before."""
         with self._lock:
             self._rows += n_rows
+            self._seconds += seconds
             self._batches += 1
 
     def stats(self, *, peak_buffer_bytes: int, requests: int, bytes_received: int) -> LoaderStats:
@@ -104,6 +133,7 @@ class WorkLog:
             peak_buffer_bytes=peak_buffer_bytes,
             requests=requests,
             bytes_received=bytes_received,
+            seconds=self._seconds,
         )
 
 

@@ -21,6 +21,7 @@ from ._inputs.open import as_sources
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
 from ._runs.attach import AttachesStores
+from ._runs.described import DescribesItself
 from ._runs.h5ad import add_h5ad, files_of
 from ._runs.read_back import read_dataset, read_obs, table_in, with_united_categories
 from ._runs.request import AddRequest
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class DatasetCollection(AttachesStores):
+class DatasetCollection(AttachesStores, DescribesItself):
     """A shuffled collection of AnnData datasets with the same variables, in one zarr store; or stores as they are.
 
     Parameters
@@ -80,15 +81,6 @@ class DatasetCollection(AttachesStores):
                 kind = NotACollectionError if self._h5ad.exists() else MissingCollectionError
                 raise kind(f"{group} must be a folder with dataset_0.h5ad, got none.")
         self._location = Location(group, "a" if is_collection_h5ad else mode)
-
-    def __repr__(self) -> str:
-        if self.is_empty:
-            return f"DatasetCollection at {self._location}, empty"
-        if self._h5ad is not None:
-            return f"DatasetCollection at {self._location}, {self.n_obs:,} rows in {len(self)} h5ad files"
-        shape = f"{self.n_obs:,} rows x {self.n_vars:,} variables"
-        datasets = "attached stores" if self.is_attached else "datasets"
-        return f"DatasetCollection at {self._location}, {shape} in {len(self)} {datasets}"
 
     def __iter__(self) -> Iterator[zarr.Group]:
         if self._h5ad is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._arrays.open import open_rows
-from .._format.attributes import DTYPE_ATTRIBUTE, encoding_of
 from .._sizes import format_bytes
+from ..collection._runs.described import elements_in
 
 if TYPE_CHECKING:
     from .._arrays.open import RowSource
@@ -18,21 +18,12 @@ _MUCH_BYTES = 32 << 10
 def describe_elements(group: Any) -> list[str]:
     """Return a line for each matrix of a stored AnnData, and one about what converting it would gain."""
     lines, costs = [], []
-    # A web server lists nothing: only X is known.
-    kinds = ("layers", "obsm") if getattr(group, "store", None) is None or group.store.supports_listing else ()
-    for name in ("X", *(f"{kind}/{key}" for kind in kinds if kind in group for key in sorted(group[kind]))):
-        if name not in group:
-            continue
-        element = group[name]
-        encoding = encoding_of(element) or "array"
-        values = element["data"] if encoding in ("csr_matrix", "csc_matrix") else element
-        stored = str(getattr(values, "dtype", ""))  # a table has none
-        original = element.attrs.get(DTYPE_ATTRIBUTE, stored)
-        line = f"{name}: {encoding} {original}" + (f", stored as {stored}" if original != stored else "")
+    for name, encoding, _, dtype in elements_in(group):
+        line = f"{name}: {encoding} {dtype}"
         if encoding == "csc_matrix":
             costs.append((float("inf"), f"{name} is stored by columns and cannot be read by rows"))
-        elif stored:
-            source = open_rows(element)
+        elif dtype:
+            source = open_rows(group[name])
             how = ", ".join(dict.fromkeys(array.describe() for array in source.arrays))
             line += f", read as {how}"
             costs.append(_cost(name, how, source))

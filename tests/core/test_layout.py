@@ -27,6 +27,7 @@ FLOORS = [
     ["_plan"],
     ["_kernels"],
     ["_runtime", "types", "errors", "_sizes", "_arguments"],
+    ["_display"],
 ]
 COLLECTION_FLOORS = [
     ["dataset_collection"],

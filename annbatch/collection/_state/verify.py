@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 from tqdm.auto import tqdm
 
+from ..._display import Section, Shown, Summary
 from ...errors import CorruptDataError, NotACollectionError, RemoteError
 from .attached import problem_of
 from .location import Location
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Report:
+class Report(Shown):
     """Result of :meth:`annbatch.DatasetCollection.verify`.
 
     Attributes
@@ -62,6 +63,15 @@ class Report:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    def _summary(self) -> Summary:
+        checked = [("rows", f"{self.n_obs:,}"), ("datasets", f"{self.n_datasets:,}"), ("files", f"{self.n_files:,}")]
+        sections = [
+            Section("Problems", [(one,) for one in self.problems], opened=True),
+            Section("Without checksums, as another program wrote them", [(one,) for one in self.unchecked]),
+            Section("Checked", checked, opened=self.ok),
+        ]
+        return Summary(str(self).splitlines()[0], sections)
 
     def __str__(self) -> str:
         datasets = f"{self.n_datasets} dataset" + ("s" if self.n_datasets != 1 else "")

@@ -1,0 +1,81 @@
+"""What a loader shows of itself; no column of its data is read for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._display import Section, Shown, Summary, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..samplers._base import Sampler
+    from .datasets import Datasets
+    from .delivery import Delivery
+    from .stats import LoaderStats
+
+
+class DescribesItself(Shown):
+    """The part of a loader that shows what it reads, in which order, and how fast it was."""
+
+    _datasets: Datasets
+    _delivery: Delivery
+    _batch_sampler: Sampler
+
+    if TYPE_CHECKING:
+
+        def __len__(self) -> int: ...
+
+        @property
+        def epoch(self) -> int: ...
+
+        @property
+        def stats(self) -> LoaderStats: ...
+
+    def __repr__(self) -> str:
+        adapter = self._delivery.form.adapter
+        to = "NumPy" if adapter is None else adapter.name
+        return f"Loader({self._datasets.describe()}, sampler={type(self._batch_sampler).__name__}, to={to})"
+
+    def _summary(self) -> Summary:
+        stats = self.stats
+        return Summary(
+            repr(self),
+            [
+                Section.of("Elements", self._elements, opened=True),
+                Section.of("Columns of obs", self._columns, opened=True),
+                Section.of("Batches", self._batches, opened=True),
+                Section("So far", stats.facts() if stats.batches else []),
+            ],
+        )
+
+    def _elements(self) -> Iterator[tuple[str, str, str, str]]:
+        for key in self._datasets.keys():  # noqa: SIM118  # a method, of no dict
+            if key not in self._datasets.tables():
+                sources = self._datasets.matrix_sources(key)
+                shape = " x ".join(f"{n:,}" for n in (self._datasets.n_obs, *sources.first.shape[1:]))
+                yield key, shape, str(sources.first.dtype), sources.describe()
+
+    def _columns(self) -> Iterator[tuple[str, str]]:
+        table = self._datasets.obs()
+        if table is None:
+            return
+        for name in table.columns:
+            if table.is_lazy:
+                yield name, ""
+                continue
+            column = table.column(name)
+            kinds = None if column.categories is None else column.categories.categories
+            yield name, str(column.dtype) if kinds is None else f"{listed(kinds[:5], len(kinds))} categories"
+
+    def _batches(self) -> Iterator[tuple[str, Any]]:
+        sampler, form = self._batch_sampler, self._delivery.form
+        yield "order", type(sampler).__name__
+        yield "rows per batch", f"{sampler.batch_size:,}"
+        for name in ("chunk_size", "preload_nchunks"):
+            if hasattr(sampler, f"_{name}"):
+                yield name, f"{getattr(sampler, f'_{name}'):,}"
+        if self._datasets.count:
+            yield "batches per epoch", f"{len(self):,}"
+        yield "next epoch", self.epoch
+        yield from ((name, value) for name, value in (("dtype", form.dtype), ("transform", form.transform)) if value)
