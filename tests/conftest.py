@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A loaded machine makes a correct example slow, so no deadline. The gate tries the same examples for the same code;
-# everywhere else each run explores anew.
-settings.register_profile("annbatch", deadline=None, print_blob=True, derandomize=os.environ.get("CI") == "true")
+# A loaded machine makes a correct example slow, so no deadline. The gate tries the same examples for the same code, and
+# so half as many; everywhere else each run tries others.
+in_gate = os.environ.get("CI") == "true"
+settings.register_profile(
+    "annbatch", deadline=None, print_blob=True, derandomize=in_gate, max_examples=50 if in_gate else 100
+)
 settings.load_profile("annbatch")
 # For a run that is not about the properties, but about where they are tested: --hypothesis-profile=brief.
 settings.register_profile("brief", settings.get_profile("annbatch"), max_examples=10)

@@ -185,6 +185,7 @@ class TestOwnTransforms:
             Loader(transform=transform)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("densify", [False, True])
 @pytest.mark.parametrize("var_names", [None, ["gene3", "gene1", "gene2"]])
 @pytest.mark.parametrize("transform", [NormalizeLog1p(10), Ranks()], ids=["normalised", "own"])

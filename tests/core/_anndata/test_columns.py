@@ -151,6 +151,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @READERS
 @KINDS
 @pytest.mark.parametrize(("column", "damage", "message"), DAMAGE.values(), ids=DAMAGE)

@@ -66,6 +66,7 @@ def two(tmp_path, monkeypatch, request):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*lazy.*|.*experimental.*")
 @pytest.mark.parametrize("event", ["chdir", "rename"])
 @pytest.mark.parametrize("opener", OPENED.values(), ids=OPENED)

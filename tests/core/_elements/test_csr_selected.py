@@ -169,6 +169,7 @@ def test_chosen_columns_of_an_outer_join(tmp_path: Path) -> None:
     same(got, sp.csr_matrix(expected[["gene7", "gene0", "gene4"]].to_numpy().astype("float32")[index]))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_any_matrix_any_columns(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     n_rows, n_columns = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 30))

@@ -43,6 +43,7 @@ for codec in (None, ZstdCodec(), GzipCodec(), Crc32cCodec()):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "told"),
     [

@@ -29,6 +29,7 @@ CASTS = [("u2", "f4"), ("u2", "i4"), ("i1", "i8"), ("i8", "u2"), ("u4", "i4"), (
 CASTS += [("f8", "i2"), ("f4", "u1"), ("u1", "u1"), ("f8", "f8"), ("?", "f4")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new"), CASTS)
 @given(st.integers(0, 300), st.integers(0, 70), st.integers(0, 70), st.booleans())
 def test_a_copy_equals_numpys_and_changes_nothing_around_it(old, new, n, skip, before, non_temporal):

@@ -49,6 +49,7 @@ def test_stretches_of_rows_that_repeat(data):
     np.testing.assert_array_equal(out.reshape(-1, width)[places // width], dense[rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "width"), [("f4", 20_000), ("f4", 20_003), ("u1", 20_003), ("f8", 20_003)])
 def test_memory_that_is_written_around_the_caches(dtype, width):
     """Rows of odd widths begin in the middle of a line."""

@@ -70,6 +70,7 @@ def test_a_chunk_is_decoded_up_to_the_last_value_that_is_needed(tmp_path: Path, 
             assert (read(tmp_path, start, stop) == VALUES[start:stop]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", CODECS)
 def test_flipped_bytes(tmp_path: Path, codec: str) -> None:
     chunk, rng = stored(tmp_path, codec), np.random.default_rng(1)

@@ -60,6 +60,7 @@ CASTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stored", "target"), CASTS)
 def test_a_cast_gives_what_numpy_gives(stored, target):
     source = values(stored, 997)

@@ -79,6 +79,7 @@ def test_the_order_depends_on_seed_and_epoch():
         assert sources(mix(loaders, stop=stop)) != sources(mix(loaders, stop=stop))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", ["first", "all", "never"])
 @pytest.mark.parametrize("sizes", [SIZES, (37, 37, 5), (6, 99, 50)])
 def test_every_batch_is_one_to_go_on_from(stop, sizes):

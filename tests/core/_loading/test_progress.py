@@ -100,6 +100,7 @@ def rows_of(batches) -> list[bytes]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefetch", [0, "1GB"])
 @pytest.mark.parametrize("make", SAMPLERS.values(), ids=SAMPLERS)
 def test_every_batch_of_an_epoch_is_one_to_go_on_from(make, prefetch):

@@ -66,6 +66,7 @@ HOLDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
 def test_a_block_is_never_lent_again_while_anything_refers_to_it(hold):
     pool = BufferPool()

@@ -191,6 +191,7 @@ def test_the_whole_way_on_an_atlas(tmp_path, capsys):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["numpy", *FRAMEWORKS])
 def test_ten_labels_of_real_cells_are_learned(framework, shared_data):
     fit = run([shared_data / "pbmc68k_reduced.h5ad"], label="bulk_labels", framework=framework, progress=False)
@@ -200,6 +201,7 @@ def test_ten_labels_of_real_cells_are_learned(framework, shared_data):
     assert fit.accuracy > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["numpy", *FRAMEWORKS])
 def test_rows_without_a_label_are_left_out(framework, tmp_path):
     rng = np.random.default_rng(0)

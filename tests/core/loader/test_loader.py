@@ -120,6 +120,7 @@ def test_every_row_comes_back_exactly_and_once(matrices, arguments):
         assert first == second == list(range(len(first)))
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(datasets(), sampling(), st.integers(1, 9), st.data())
 def test_every_row_of_a_store_comes_back_exactly_and_once(tmp_path_factory, matrices, arguments, n_obs_per_chunk, data):
@@ -161,6 +162,7 @@ def test_values_that_are_no_counts():
     one_epoch(sp.csr_matrix(np.array([[0.1, -0.0, np.nan, np.inf, 5e-324, 1e308]])))
 
 
+@pytest.mark.slow
 def test_explicit_zeros_and_repeated_columns_stay_as_they_are_stored():
     matrix = sp.csr_matrix(([0, 5, 6, 0], [2, 1, 1, 0], [0, 3, 4]), shape=(2, 3))
     one_epoch(matrix)

@@ -171,6 +171,7 @@ def test_more_memory_or_less_gives_the_same_bytes(tmp_path: Path, write: Write) 
     assert_holds(DatasetCollection(tmp_path / "200kB.zarr"), dict(zip(paths, cells, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("groupby", "memory_limit"),
     [

@@ -182,6 +182,7 @@ def test_a_call_that_was_killed_can_be_made_again(stores, tmp_path):
     assert DatasetCollection(tmp_path / "all").attach(stores[0]).n_obs == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
