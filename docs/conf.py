@@ -7,21 +7,62 @@ author = "The annbatch developers"
 copyright = author
 release = version = installed("annbatch")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+templates_path = ["_templates"]
 
 html_theme = "furo"
 html_title = f"annbatch {release}"
+html_static_path = ["_static"]
+html_css_files = ["annbatch.css"]
 
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+# Notebooks are executed once, and again when their code changes.
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and outputs
+
 autodoc_member_order = "bysource"
-# What loaders and samplers call of each other: users need none of it.
+# What loaders and samplers call of each other, and what they inherit from
+# others: users need none of it.
 autodoc_default_options = {
-    "exclude-members": "has_short_batch, n_batches_of_epoch, n_ranks_of_epoch, n_remaining_batches, order_seed, "
-    "order_seed_is_given, requests_between, starting_late, take_order_seed"
+    "exclude-members": "has_short_batch, n_batches_of_epoch, n_ranks_of_epoch, "
+    "n_remaining_batches, order_seed, order_seed_is_given, requests_between, "
+    "starting_late, take_order_seed",
+    "inherited-members": "dict, tuple, BaseException, Exception, "
+    "IterableDataset, Protocol",
 }
-autodoc_typehints = "none"  # docstrings describe types in words
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+
+# Inventories of the names that these pages link to, so that a build needs no
+# network.
+intersphinx_mapping = {
+    name: (url, f"inventories/{name}.txt")
+    for name, url in {
+        "anndata": "https://anndata.readthedocs.io/en/stable/",
+        "jax": "https://docs.jax.dev/en/latest/",
+        "numpy": "https://numpy.org/doc/stable/",
+        "pandas": "https://pandas.pydata.org/docs/",
+        "python": "https://docs.python.org/3/",
+        "scipy": "https://docs.scipy.org/doc/scipy/",
+        "torch": "https://docs.pytorch.org/docs/stable/",
+        "zarr": "https://zarr.readthedocs.io/en/stable/",
+    }.items()
+}

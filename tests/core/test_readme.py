@@ -48,8 +48,25 @@ def test_nobody_is_told_to_install_the_other_package_of_that_name(repository):
     assert [path for path, line in told if "installs another package" not in line] == []
 
 
+def test_code_fits_in_80_columns(repository):
+    pages = [
+        repository / "README.md",
+        *(repository / "docs").glob("*.md"),
+        *(repository / "docs/tutorials").glob("*.md"),
+    ]
+    too_long = [
+        (page.name, line)
+        for page in pages
+        for code in re.findall(r"(?ms)^```(?:python|bash|text|{code-cell})[^\n]*\n(.*?)^```$", page.read_text())
+        for line in code.splitlines()
+        if len(line) > 80 and not line.endswith("&& .venv/bin/pytest")  # one line, which the gate runs
+    ]
+    assert too_long == []
+
+
 def test_links_lead_to_files(repository):
-    for page in [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").glob("*.md")]:
+    pages = [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").glob("*.md")]
+    for page in [*pages, *(repository / "docs" / "tutorials").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
 
