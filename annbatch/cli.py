@@ -181,9 +181,9 @@ def _bench(arguments: argparse.Namespace) -> None:
     from ._remote.urls import without_secrets
     from ._sizes import format_bytes
     from .collection import DatasetCollection
-    from .tuning._bench import measure
+    from .tuning._bench import measure, verdict
 
-    collection = DatasetCollection(arguments.store, mode="r")
+    collection, measured = DatasetCollection(arguments.store, mode="r"), []
     print(f"Reading {without_secrets(arguments.store)}: {collection.n_obs:,} rows x {collection.n_vars:,} variables")
     print(
         f"{'chunk_size':>10} {'preload_nchunks':>15} {'batch_size':>10} {'rows/s':>12} {'waiting':>8} {'buffers':>9}"
@@ -200,13 +200,15 @@ def _bench(arguments: argparse.Namespace) -> None:
         join=arguments.join,
     )
     for rate in rates:
-        speed, diverse = rate.rows / rate.seconds, rate.diversity
+        speed, diverse = rate.speed, rate.diversity
+        measured.append(rate)
         print(
             f"{rate.chunk_size:>10} {rate.preload_nchunks:>15} {rate.batch_size:>10} {speed:>12,.0f} "
             f"{rate.wait_seconds / rate.seconds:>8.0%} {format_bytes(rate.peak_buffer_bytes):>9}"
             + (f" {diverse.share_of_entropy:>8.1%} {diverse.share_of_source_chunks:>7.1%}" if diverse else ""),
             flush=True,
         )
+    print(verdict(measured, arguments.to))
 
 
 def _describe(collection: DatasetCollection) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from ._display import Section, Shown, Summary, shown
+from ._plot import axes_for, label
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from matplotlib.axes import Axes
 
 
 BackingArray_T = InputInMemoryArray_T = OutputInMemoryArray_T = Any
@@ -93,6 +95,29 @@ class Statistics(Shown):
         shape = f"{len(self.cells):,} rows x {len(self.genes):,} columns"
         tables = [f"  {name}: {', '.join(getattr(self, name).columns)}" for name in ("genes", "cells")]
         return "\n".join([f"Statistics of {shown(self.key)}: {shape}, {self.share_nonzero:.1%} not zero", *tables])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the variance of each column against its mean; counts that vary by chance alone lie on the line.
+
+        Parameters
+        ----------
+        ax
+            Axes of matplotlib; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
+        ax = axes_for(ax, rows=10)
+        positive = self.genes[(self.genes["mean"] > 0) & (self.genes["variance"] > 0)]
+        ax.scatter(positive["mean"], positive["variance"], s=4, color="C0", rasterized=True)
+        if len(positive):
+            ends = positive["mean"].min(), positive["mean"].max()
+            ax.plot(ends, ends, color="C1", label="variance = mean")
+            ax.legend()
+        ax.set(xscale="log", yscale="log", xlabel="mean", ylabel="variance", title=label(f"{self.key}, by column"))
+        return ax
 
     def _summary(self) -> Summary:
         return Summary(repr(self).splitlines()[0], [_head(name, getattr(self, name)) for name in ("genes", "cells")])

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .._arrays.byte_count import take_count
 from .._display import Section, Shown, Summary
+from .._plot import bars
 from .._runtime.fork import fork_safe_lock
 from .._sizes import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from matplotlib.axes import Axes
 
     from .._arrays.array import Job
     from .._arrays.open import RowSource
@@ -66,6 +69,23 @@ class LoaderStats(Shown):
         if self.requests:
             facts.append(("object stores", f"{self.requests:,} requests, {format_bytes(self.bytes_received)}"))
         return facts
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot where the time went: waiting for data, and all else, such as training.
+
+        Parameters
+        ----------
+        ax
+            Axes of matplotlib; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
+        seconds = {"waiting for data": self.wait_seconds, "all else": max(0.0, self.seconds - self.wait_seconds)}
+        title = f"{self.rows:,} rows, {self.rows / max(self.seconds, 1e-9):,.0f} per second"
+        return bars(ax, seconds, title=title, unit="seconds", form="{:.1f}")
 
     def __str__(self) -> str:
         return str(self._summary())

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from ..loader import Loader
-from ._diversity import diversity
+from ._diversity import ENOUGH_ENTROPY, diversity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 WARM_UP_WINDOWS = 4
 """Kernels are compiled in the first; and as one is read ahead, all later ones lie in memory that was used before."""
+
+
+_AS_FAST = 0.9
+"""Share of the largest speed that counts as the same: measurements of a few seconds differ as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,32 @@ class Rate:
     wait_seconds: float
     peak_buffer_bytes: int
     diversity: Diversity | None
+
+    @property
+    def speed(self) -> float:
+        """Rows per second."""
+        return self.rows / self.seconds
+
+
+def verdict(rates: Sequence[Rate], to: str | None = None) -> str:
+    """Return which setting to take and why, and the line that makes such a loader.
+
+    Where diversity was measured, it is the fastest of those whose batches have 99 % of the entropy of uniform sampling,
+    or the most diverse if none has. Else it is the smallest chunk that is about as fast as any: it mixes best.
+    """
+    fastest = max(rate.speed for rate in rates)
+    shares = {rate: rate.diversity.share_of_entropy for rate in rates if rate.diversity is not None}
+    if shares:
+        mixed = [rate for rate in rates if shares[rate] >= ENOUGH_ENTROPY]
+        best = max(mixed, key=lambda rate: rate.speed) if mixed else max(rates, key=lambda rate: shares[rate])
+        why = f"with {shares[best]:.1%} of the entropy of uniform sampling"
+    else:
+        best = min((rate for rate in rates if rate.speed >= _AS_FAST * fastest), key=lambda rate: rate.chunk_size)
+        why = "the smallest chunks, which mix best, that are about as fast as any"
+    sizes = f"batch_size={best.batch_size}, chunk_size={best.chunk_size}, preload_nchunks={best.preload_nchunks}"
+    framework = f", to={to!r}" if to else ""
+    speed = f"{best.speed:,.0f} rows/s, {best.speed / fastest:.0%} of the fastest"
+    return f"Best: chunk_size={best.chunk_size}, {speed}; {why}.\n  Loader({sizes}, shuffle=True{framework})"
 
 
 def measure(

@@ -11,10 +11,16 @@ import numpy as np
 from .._loading.add_datasets import datasets_of, reads_attached_stores
 from .._plan.position import Position
 from .._plan.window_rows import plan_window, rows_by_dataset
+from .._plot import bars
 from ..samplers import RowSet
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ..loader import Loader
+
+ENOUGH_ENTROPY = 0.99
+"""Share of the entropy of uniform sampling, from which on batches count as mixed."""
 
 NOT_SHUFFLED = "rows in the order of attached stores, not shuffled"
 
@@ -58,6 +64,24 @@ class Diversity:
             f"{self.share_of_source_chunks:.1%} of {self.ideal_source_chunks:,.1f}"
             + (f"\n  {NOT_SHUFFLED}: costs {self.lost_entropy:.3f} bits per batch" if self.attached else "")
         )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot both figures in percent of those of uniform sampling.
+
+        Parameters
+        ----------
+        ax
+            Axes of matplotlib; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
+        shares = {f"labels of {self.column}": self.share_of_entropy, "source chunks": self.share_of_source_chunks}
+        percent = {name: 100 * share for name, share in shares.items()}
+        title = f"Diversity of {self.n_batches} batches"
+        return bars(ax, percent, title=title, unit="% of uniform sampling", form="{:.1f}", reference=100)
 
     @property
     def lost_entropy(self) -> float:

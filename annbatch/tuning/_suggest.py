@@ -10,17 +10,19 @@ import numpy as np
 
 from .._anndata.frames import stored_frame
 from .._format.attributes import DTYPE_ATTRIBUTE, encoding_of
+from .._plot import bars
 from .._sizes import format_bytes, parse_size
 from ..loader import Loader
 from ..samplers import RandomSampler
-from ._diversity import Diversity, diversity
+from ._diversity import ENOUGH_ENTROPY, Diversity, diversity
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ..collection import DatasetCollection
 
 _CHUNK_SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 _WINDOWS = 3  # in memory: the one in use, the one that is read ahead, and room for batches that are kept
-_ENOUGH = 0.99  # of the entropy of uniform sampling
 _MOST_LABELS = 1_000  # in a column that is taken for labels
 
 
@@ -61,6 +63,23 @@ class Suggestion:
         for one in self.diversity:
             lines.append(f"  {one.share_of_entropy:.1%} of the entropy of {one.column} with uniform sampling")
         return "\n".join(lines)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the entropy of each column of labels in a batch, in percent of that of uniform sampling.
+
+        Parameters
+        ----------
+        ax
+            Axes of matplotlib; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+        """
+        percent = {one.column: 100 * one.share_of_entropy for one in self.diversity}
+        title = f"chunk_size={self.chunk_size}, preload_nchunks={self.preload_nchunks}"
+        return bars(ax, percent, title=title, unit="% of the entropy of uniform sampling", form="{:.1f}", reference=99)
 
 
 def suggest(
@@ -116,7 +135,7 @@ def suggest(
         one = Suggestion(batch_size, chunk_size, preload_nchunks, window_bytes, found)
         if best is None or _worst(one) > _worst(best):
             best = one
-        if _worst(one) >= _ENOUGH:
+        if _worst(one) >= ENOUGH_ENTROPY:
             break
     if best is None:
         needed = format_bytes(_WINDOWS * batch_size * bytes_per_row)

@@ -108,8 +108,8 @@ def test_convert_says_what_it_takes_joins_and_narrows(h5ad, tmp_path):
     assert "60 rows x 4 variables in 1 dataset" in done.stdout
     assert "X: csr_matrix float32, stored as uint8" in done.stdout
     assert " before, " in done.stdout
-    assert "Variables: 2 to 4 in each input, 4 in the collection." in done.stderr
-    assert "60 rows: " in done.stderr
+    assert "Variables: 2 to 4 in each input, 4 in the collection." in done.stdout
+    assert "60 rows: " in done.stdout
     assert "Writing: 100%" in done.stderr
 
 
@@ -246,8 +246,8 @@ def test_bench_reads_in_chunks_of_each_size(h5ad, tmp_path, capsys):
     assert main(["bench", str(store), "--chunk-size", "8", "1", "--batch-size", "4", "--seconds", "0.01"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == f"Reading {store}: 30 rows x 4 variables"
-    assert [line.split()[:3] for line in told[2:]] == [["8", "4", "4"], ["1", "32", "4"]]
-    for line in told[2:]:
+    assert [line.split()[:3] for line in told[2:4]] == [["8", "4", "4"], ["1", "32", "4"]]
+    for line in told[2:4]:
         assert int(line.split()[3].replace(",", "")) > 0
 
 
@@ -269,7 +269,8 @@ def test_bench_of_fewer_rows_than_a_batch_takes_what_there_is(h5ad, tmp_path, ca
 
     assert main(["bench", str(store), "--seconds", "0"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert [line.split()[:3] for line in told[2:]] == [["30", "1", "30"], ["16", "15", "30"], ["1", "30", "30"]]
+    assert [line.split()[:3] for line in told[2:5]] == [["30", "1", "30"], ["16", "15", "30"], ["1", "30", "30"]]
+    assert "Loader(batch_size=30, chunk_size=" in told[-1]
 
 
 @pytest.mark.parametrize("flag", ["--chunk-size", "--batch-size", "--window"])

@@ -26,8 +26,9 @@ FLOORS = [
     ["samplers", "transforms", "_format"],
     ["_plan"],
     ["_kernels"],
-    ["_runtime", "types", "errors", "_sizes", "_arguments"],
-    ["_display"],
+    ["_runtime", "types", "_sizes", "_arguments"],
+    ["_plot"],
+    ["errors", "_display"],
 ]
 COLLECTION_FLOORS = [
     ["dataset_collection"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -87,7 +86,7 @@ def _report_variables(found: Survey) -> None:
     if any(not index.equals(joined) for index in several):
         least, most = min(map(len, several)), max(map(len, several))
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        tqdm.write(f"Variables: {each} in each input, {len(joined):,} in the collection.", file=sys.stderr)
+        tqdm.write(f"Variables: {each} in each input, {len(joined):,} in the collection.")
 
 
 @dataclass(frozen=True, slots=True)

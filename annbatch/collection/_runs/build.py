@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,7 @@ def shuffle_rows(
     estimate.require_space(collection, spill_to)
     with _bar("Reading", job, progress) as bar:
         if progress:
-            bar.write(estimate.describe(spill_to), file=sys.stderr)
+            bar.write(estimate.describe(spill_to))
         if not estimate.spills:
             return InMemory(job, memory.block, lambda n: _advance(bar, n))
         buckets = Buckets.cut(job.order.span, max(2, int(-(-estimate.held // memory.bucket))))

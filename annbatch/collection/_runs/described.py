@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 from ..._anndata.frames import stored_frame
 from ..._display import Section, Shown, Summary, listed
 from ..._format.attributes import DTYPE_ATTRIBUTE, encoding_of, sparse_shape
+from ..._plot import bars
 from .read_back import table_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pandas as pd
+    from matplotlib.axes import Axes
+
     from .._state.location import Location
+
+_MOST_BARS = 30
 
 _FEW = 50
 """Categories of a column whose names are read: those of more take long to read, and are not looked at."""
@@ -28,6 +34,8 @@ class DescribesItself(Shown):
     if TYPE_CHECKING:
 
         def __len__(self) -> int: ...
+
+        def obs(self, columns: str | list[str] | None = None) -> pd.DataFrame: ...
 
         @property
         def n_obs(self) -> int: ...
@@ -69,6 +77,32 @@ class DescribesItself(Shown):
                 ),
             ],
         )
+
+    def plot(self, column: str, ax: Axes | None = None) -> Axes:
+        """Plot how many rows there are of each kind: the composition of the collection.
+
+        Parameters
+        ----------
+        column
+            Column of ``obs``; of more than 30 kinds, the most frequent are shown, and the rest together.
+        ax
+            Axes of matplotlib; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes.
+
+        Raises
+        ------
+        KeyError
+            If no dataset has such a column.
+        """
+        counts = self.obs(column)[column].value_counts(dropna=False)
+        found = {str(kind): int(count) for kind, count in counts.head(_MOST_BARS).items()}
+        if len(counts) > _MOST_BARS:
+            found[f"{len(counts) - _MOST_BARS:,} others"] = int(counts.iloc[_MOST_BARS:].sum())
+        return bars(ax, found, title=f"{column} of {len(counts):,} kinds", unit="rows")
 
     def _order(self) -> str:
         if self.is_attached:

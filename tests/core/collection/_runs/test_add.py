@@ -416,7 +416,7 @@ def test_a_store_in_memory_is_shuffled_through_a_temporary_folder(
     collection = DatasetCollection(group).add_adatas([path], memory_limit="100kB")
     assert collection.n_obs == 3000
     assert list((tmp_path / "temporary").iterdir()) == []
-    printed = capsys.readouterr().err
+    printed = capsys.readouterr().out
     assert "3,000 rows: " in printed
     assert f"at most to shuffle through {tmp_path / 'temporary'}" in printed
     assert "; about 1 s." in printed
