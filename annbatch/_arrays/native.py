@@ -202,7 +202,7 @@ class NativeArray(StoredArray):
             chunk=layout.chunk,
             fill=self._fill,
             values=decoded.view(stored),
-            add_up=add_up_address() if codecs.differences else 0,
+            add_up=add_up_address(size) if codecs.differences else 0,
             before=self._before(reads, pieces),
             limit=self._limit,
         )

@@ -84,7 +84,7 @@ def read_stretch(array: StoredChunks, reads: Fields, r: int) -> tuple[int, int]:
         if begin % decoder.size:
             return NOT_THE_CHUNK, fetched
         differences = decoder.decoded[begin : begin + high - low]
-        if not add_up_by_address(array.add_up, differences, decoder.size, array.before[r], array.limit):
+        if not add_up_by_address(array.add_up, differences, array.before[r], array.limit):
             return OUT_OF_RANGE, fetched
     return begin, fetched
 

@@ -21,31 +21,18 @@ _BITS = 256
 
 
 @inner
-def add_up(values: np.ndarray, size: int, before: int, limit: int) -> bool:
+def add_up(values: np.ndarray, before: np.unsignedinteger, limit: int) -> bool:
     """Replace differences by the values; return whether these are below ``limit``.
 
     Parameters
     ----------
     values
-        Differences of unsigned integers, as bytes.
-    size
-        Bytes of each.
+        Differences of unsigned integers.
     before
         Value before the first one.
     limit
         Exclusive upper bound.
     """
-    if size == 1:
-        return _add_up(values, np.uint8(before), limit)
-    if size == 2:
-        return _add_up(values.view(np.uint16), np.uint16(before), limit)
-    if size == 4:
-        return _add_up(values.view(np.uint32), np.uint32(before), limit)
-    return _add_up(values.view(np.uint64), np.uint64(before), limit)
-
-
-@inner
-def _add_up(values: np.ndarray, before: np.unsignedinteger, limit: int) -> bool:
     done = values.size - values.size % (_BITS // 8 // values.itemsize)
     largest = add_up_vectors(values, done, before)
     last = values[done - 1] if done else before
@@ -100,8 +87,8 @@ def add_up_vectors(typing: Any, values: Any, n: Any, before: Any) -> Any:
 
 
 @intrinsic
-def add_up_by_address(typing: Any, address: Any, values: Any, size: Any, before: Any, limit: Any) -> Any:
-    """Call :func:`add_up` by its address, so that it is compiled once and not into each kernel."""
+def add_up_by_address(typing: Any, address: Any, values: Any, before: Any, limit: Any) -> Any:
+    """Call :func:`add_up` of bytes by its address, so that it is compiled once and not into each kernel."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         kinds = [context.get_value_type(kind) for kind in _SIGNATURE.args]
@@ -111,12 +98,17 @@ def add_up_by_address(typing: Any, address: Any, values: Any, size: Any, before:
     return _SIGNATURE.return_type(types.int64, *_SIGNATURE.args), generate
 
 
-_SIGNATURE = types.boolean(types.uint8[::1], types.int64, types.int64, types.int64)
-_compiled: list[Any] = []
+_SIGNATURE = types.boolean(types.uint8[::1], types.int64, types.int64)
+_compiled: dict[int, Any] = {}
 
 
-def add_up_address() -> int:
-    """Return the address of :func:`add_up`, compiled if need be."""
-    if not _compiled:  # threads that come together find it in numba's cache, behind numba's own lock
-        _compiled.append(nb.cfunc(_SIGNATURE, cache=True)(add_up.py_func))  # type: ignore[attr-defined]
-    return int(_compiled[0].address)
+def add_up_address(size: int) -> int:
+    """Return the address of :func:`add_up` for bytes of values of ``size`` bytes each, compiled if need be."""
+    if size not in _compiled:  # threads that come together find it in numba's cache, behind numba's own lock
+        kind: Any = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[size]
+
+        def add_up_bytes(values: np.ndarray, before: int, limit: int) -> bool:
+            return add_up(values.view(kind), kind(before), limit)
+
+        _compiled[size] = nb.cfunc(_SIGNATURE, cache=True)(add_up_bytes)
+    return int(_compiled[size].address)

@@ -8,24 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from annbatch._kernels.differences import add_up
+from annbatch._kernels.differences import add_up_address, add_up_by_address
 
 
 @nb.njit
-def call(differences: np.ndarray, size: int, before: int, limit: int) -> bool:
-    return add_up(differences, size, before, limit)
+def call(address: int, differences: np.ndarray, before: int, limit: int) -> bool:
+    return add_up_by_address(address, differences, before, limit)
 
 
 @given(dtype=st.sampled_from(["u1", "u2", "u4", "u8"]), n=st.integers(0, 150), data=st.data())
 def test_any_values_come_back_from_their_differences(dtype: str, n: int, data: st.DataObject) -> None:
-    before, *values = data.draw(arrays(dtype, n + 1)).tolist()
-    values = np.array(values, dtype=dtype)
-    added = np.diff(values, prepend=values.dtype.type(before))  # wraps around
+    before, *numbers = data.draw(arrays(dtype, n + 1)).tolist()
+    values = np.array(numbers, dtype=dtype)
+    differences = np.diff(values, prepend=values.dtype.type(before))  # wraps around
     largest = int(values.max(initial=0))
     limit = min(largest + 1, 2**63 - 1)  # bounds are numbers of columns
     signed = np.array(before, "u8").view("i8")[()]
-    assert call(added.view(np.uint8), values.itemsize, signed, limit) == (largest < limit)
-    np.testing.assert_array_equal(added, values)
+    address = add_up_address(values.itemsize)
+    assert call(address, differences.view(np.uint8), signed, limit) == (largest < limit)
+    np.testing.assert_array_equal(differences, values)
     if 0 < largest < 2**63:
-        again = np.diff(values, prepend=values.dtype.type(0))
-        assert not call(again.view(np.uint8), values.itemsize, 0, largest)
+        assert not call(address, np.diff(values, prepend=values.dtype.type(0)).view(np.uint8), 0, largest)
