@@ -236,6 +236,14 @@ def _describe_dataset(group: Any) -> None:
     print(f"  obs: {', '.join(group['obs'].attrs['column-order']) or 'no columns'}")
 
 
+def _warmup(arguments: argparse.Namespace) -> None:
+    from .tuning import warmup
+
+    print("Compiling what the usual data need ...")
+    done = warmup(to=arguments.to)
+    print(f"  done in {done.seconds:.0f} s; kept in {done.cache}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="annbatch", description="Minibatches from AnnData stores too large for memory."
@@ -331,6 +339,10 @@ def _parser() -> argparse.ArgumentParser:
         help="variables and columns of obs that not all datasets have: an error, left out, or kept",
     )
     bench.add_argument("--to", metavar="NAME", help="torch, jax, cupy (default: SciPy and NumPy)")
+
+    warmup = commands.add_parser("warmup", help="compile what the usual data need, so that first batches come at once")
+    warmup.set_defaults(run=_warmup)
+    warmup.add_argument("--to", metavar="NAME", help="also for torch, jax, cupy")
     return parser
 
 

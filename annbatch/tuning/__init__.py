@@ -1,8 +1,8 @@
-"""Measure how well batches are mixed, and choose a loader's settings.
+"""Measure how well batches are mixed, choose a loader's settings, and compile what it needs.
 
 >>> import annbatch.tuning
 >>> annbatch.tuning.__all__
-['Diversity', 'Suggestion', 'diversity', 'suggest']
+['Diversity', 'Suggestion', 'Warmup', 'diversity', 'suggest', 'warmup']
 """
 
 from __future__ import annotations
@@ -11,5 +11,7 @@ from ._diversity import Diversity as Diversity
 from ._diversity import diversity as diversity
 from ._suggest import Suggestion as Suggestion
 from ._suggest import suggest as suggest
+from ._warmup import Warmup as Warmup
+from ._warmup import warmup as warmup
 
-__all__ = ["Diversity", "Suggestion", "diversity", "suggest"]
+__all__ = ["Diversity", "Suggestion", "Warmup", "diversity", "suggest", "warmup"]
