@@ -13,7 +13,7 @@ import pandas as pd
 import zarr
 
 from .._anndata.frames import read_var, stored_frame
-from .._arguments import as_names, drawn_seed, unknown_names, wrong_kind
+from .._arguments import as_names, drawn_seed, unknown_names
 from .._sizes import parse_size
 from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
@@ -25,7 +25,7 @@ from ._runs.described import DescribesItself
 from ._runs.h5ad import add_h5ad, files_of
 from ._runs.read_back import read_dataset, read_obs, table_in, with_united_categories
 from ._runs.request import AddRequest
-from ._state.location import Location
+from ._state.location import Location, check_place
 from ._state.verify import Report, verify
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ._array_format import Layout
-    from ._inputs.open import LoadAdata, Source
+    from ._inputs.open import LoadAdata, Raw, Source
     from ._runs.request import IfPresent
     from ._schema.variables import Merge
 
@@ -70,7 +70,7 @@ class DatasetCollection(AttachesStores, DescribesItself):
     ) -> None:
         if mode not in ("a", "r", "r+"):
             raise ValueError(f"`mode` must be 'a', 'r' or 'r+', got {mode!r}.")
-        _check_group(group)
+        check_place(group)
         self._mode = mode
         self._h5ad: Path | None = None
         if is_collection_h5ad:
@@ -89,6 +89,11 @@ class DatasetCollection(AttachesStores, DescribesItself):
 
     def __len__(self) -> int:
         return len(self._location.dataset_names() if self._h5ad is None else files_of(self._h5ad))
+
+    @property
+    def _dataset_keys(self) -> list[str]:
+        """Names of the datasets: programs for scverse annbatch read them here."""
+        return self._location.dataset_names()
 
     @property
     def is_empty(self) -> bool:
@@ -204,6 +209,7 @@ class DatasetCollection(AttachesStores, DescribesItself):
         progress: bool = True,
         if_present: IfPresent = "error",
         seed: int | None = None,
+        raw: Raw | None = None,
     ) -> Self:
         """Add the rows of AnnData files to the collection; the first call creates it.
 
@@ -257,6 +263,9 @@ class DatasetCollection(AttachesStores, DescribesItself):
         if_present
             What to do with an input that is in the collection already, or twice in the call, under any name:
             ``"error"``, ``"skip"`` it, or ``"add"`` its rows once more.
+        raw
+            ``"keep"`` stores ``raw`` beside ``X``, shuffled with it, if all inputs have it; ``"drop"`` does not. By
+            default, what ``load_adata`` returns is kept, and ``raw`` of files is dropped.
 
         Returns
         -------
@@ -293,6 +302,7 @@ class DatasetCollection(AttachesStores, DescribesItself):
             client=client,
             progress=progress,
             if_present=if_present,
+            raw=raw,
         )
         self._refuse_client(client)
         if self._h5ad is not None:
@@ -372,16 +382,6 @@ class DatasetCollection(AttachesStores, DescribesItself):
         if self._h5ad is not None:
             raise ValueError(f"{self._location} must be a zarr store to be verified, and holds h5ad files.")
         return verify(self._location, progress)
-
-
-def _check_group(group: Any) -> None:
-    if not isinstance(group, str | os.PathLike | zarr.Group):
-        advice = {
-            "an AnnData object": "`add_adatas` converts files",
-            "a group": "h5py opens single files, which `Loader.add_adata` adds",
-            "a zarr store": "`zarr.open_group(store)` opens it",
-        }
-        raise wrong_kind("group", "a path, a URL or a zarr group", group, advice)
 
 
 def _memory_within(memory_limit: int | str) -> Memory:

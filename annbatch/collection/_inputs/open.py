@@ -7,7 +7,7 @@ import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anndata as ad
 import h5py
@@ -26,7 +26,7 @@ from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished
 from ..._remote.open import open_group
 from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
-from .annotations import Annotations
+from .annotations import RAW, Annotations
 from .columns import ColumnReader, Group, RangeValues, strings
 from .csc import StoredCsc
 from .matrices import Sliceable, StoredCsr
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .matrices import MatrixReader
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
+Raw: TypeAlias = Literal["keep", "drop"]
 LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
 Opener: TypeAlias = "Callable[[Source], AbstractContextManager[Input]]"
 
@@ -59,20 +60,20 @@ class Input:
     ----------
     name
         Name of the input in ``src_path`` and in errors.
-    n_obs, n_vars
-        Number of rows and of variables.
+    n_obs, n_vars, n_raw_vars
+        Number of rows, of variables, and of those of ``raw``.
     annotations
         Reads the annotations of the variables: called once per input, not with every range of rows.
     obs_names
         Returns the names of rows ``start:stop``.
     matrices
-        Readers of ``X``, ``layers/...`` and ``obsm/...``.
+        Readers of ``X``, ``layers/...``, ``obsm/...`` and ``raw/X``.
     tables
         Readers of the columns of ``obs`` and of those ``obsm/...`` that are data frames.
     index_names
         Name of a table's index; None if it has none.
     dropped
-        Names of elements that a collection does not hold: ``obsp/...`` and ``raw``.
+        Names of elements that are left out: ``obsp/...``, and ``raw`` if it is not to be kept.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Input:
     tables: dict[str, dict[str, ColumnReader]] = field(default_factory=dict)
     index_names: dict[str, str] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    n_raw_vars: int = 0
 
 
 def name_of(source: Source) -> str:
@@ -128,8 +130,10 @@ def as_sources(adata_paths: Any, *, name: str = "adata_paths") -> list[Source]:
 
 
 @contextmanager
-def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
+def open_input(source: Source, load_adata: LoadAdata | None, raw: Raw | None = None) -> Iterator[Input]:
     """Open one input; files opened here are closed at the end.
+
+    Without ``raw``, the ``raw`` of what ``load_adata`` returns is kept, and that of files dropped.
 
     Raises
     ------
@@ -142,10 +146,10 @@ def open_input(source: Source, load_adata: LoadAdata | None) -> Iterator[Input]:
     try:
         with ExitStack() as stack:
             if load_adata is not None:
-                yield _loaded(load_adata(source), name)
+                yield _loaded(load_adata(source), name, raw != "drop")
             else:
                 with reading(name):
-                    opened = _from_group(_open_group(source, name, stack), name)
+                    opened = _from_group(_open_group(source, name, stack), name, raw == "keep")
                 yield opened
     except Exception as error:
         if name not in str(error):
@@ -172,13 +176,11 @@ def open_store(place: str, *, within: str) -> Group:
     return group
 
 
-def _loaded(adata: Any, name: str) -> Input:
+def _loaded(adata: Any, name: str, with_raw: bool) -> Input:
     if not isinstance(adata, ad.AnnData):
         advice = {"a MuData object": "return one of its modalities, as `mdata['rna']`"}
         raise wrong_kind(f"load_adata({name})", "an AnnData object", adata, advice)
-    opened = from_anndata(adata, name)
-    opened.dropped += ["raw"] if adata.raw is not None else []
-    return opened
+    return from_anndata(adata, name, with_raw)
 
 
 def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
@@ -213,16 +215,24 @@ def _open_path(source: str | os.PathLike[str], stack: ExitStack) -> Group:
     return stack.enter_context(group) if isinstance(group, h5py.File) else group
 
 
-def _from_group(group: Group, name: str) -> Input:
+def _from_group(group: Group, name: str, with_raw: bool) -> Input:
     frame, var = stored_frame(group["obs"], RangeValues), stored_frame(group["var"])
-    opened = Input(name, frame.n_rows, var.n_rows, partial(_annotations, group), _names(frame))
+    opened = Input(name, frame.n_rows, var.n_rows, partial(_annotations, group, with_raw), _names(frame))
     _add_table(opened, "obs", frame)
     for path, elem in _elements(group, name):
         _add_element(opened, path, elem)
     with reading(f"`obsp` of {name}"):
         opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
-    opened.dropped += ["raw"] if "raw" in group and encoding_of(group["raw"]) != "null" else []
+    if _has_raw(group) and with_raw:
+        with reading(f"`raw` of {name}"):
+            opened.n_raw_vars = stored_frame(group["raw/var"]).n_rows
+            _add_element(opened, RAW, group[RAW])
+    opened.dropped += ["raw"] if _has_raw(group) and not with_raw else []
     return _checked(opened)
+
+
+def _has_raw(group: Group) -> bool:
+    return "raw" in group and encoding_of(group["raw"]) != "null"
 
 
 def _add_element(opened: Input, path: str, elem: Any) -> None:
@@ -256,10 +266,11 @@ def _elements(group: Group, name: str) -> Iterator[tuple[str, Any]]:
             yield f"{parent}/{key}", elem
 
 
-def _annotations(group: Group) -> Annotations:
+def _annotations(group: Group, with_raw: bool) -> Annotations:
     with reading(where(group)):
-        others = (dict(read_element(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
-        return Annotations(read_var(group["var"]), *others)
+        varm, varp, uns = (dict(read_element(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
+        raw = _annotations(group["raw"], False) if with_raw and _has_raw(group) else None
+        return Annotations(read_var(group["var"]), varm, varp, uns, raw)
 
 
 def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
@@ -299,10 +310,11 @@ def _slices(matrix: Any) -> Sliceable:
     return Sliceable(sparse_dataset(stored) if hasattr(stored, "keys") else stored)
 
 
-def from_anndata(adata: ad.AnnData, name: str) -> Input:
+def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
     """Return an AnnData object as an input; its rows are read on request."""
+    with_raw = with_raw and adata.raw is not None
     obs = MemoryFrame(in_memory(adata.obs), f"`obs` of {name}")
-    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata), _names(obs))
+    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, with_raw), _names(obs))
     _add_table(opened, "obs", obs)
     if adata.X is not None:
         opened.matrices["X"] = _slices(adata.X)
@@ -318,7 +330,10 @@ def from_anndata(adata: ad.AnnData, name: str) -> Input:
             else:
                 with reading(f"`{parent}/{key}` of {name}"):
                     opened.matrices[f"{parent}/{key}"] = _slices(value)
+    if with_raw:
+        opened.matrices[RAW], opened.n_raw_vars = _slices(adata.raw.X), adata.raw.n_vars
     opened.dropped += [f"obsp/{key}" for key in adata.obsp]
+    opened.dropped += ["raw"] if adata.raw is not None and not with_raw else []
     return _checked(opened)
 
 
@@ -328,10 +343,18 @@ def _loaded_value(value: Any) -> Any:
     return value.compute() if hasattr(value, "compute") else value
 
 
-def _annotations_of(adata: ad.AnnData) -> Annotations:
+def _annotations_of(adata: ad.AnnData, with_raw: bool) -> Annotations:
     varm, varp = ({key: _loaded_value(value) for key, value in one.items()} for one in (adata.varm, adata.varp))
-    var = in_memory(adata.var)
-    return Annotations(var.set_axis(var.index.astype(str)), varm, varp, dict(adata.uns))
+    return Annotations(_var(adata), varm, varp, dict(adata.uns), _raw(adata.raw) if with_raw else None)
+
+
+def _raw(raw: Any) -> Annotations:
+    return Annotations(_var(raw), {key: _loaded_value(value) for key, value in raw.varm.items()})
+
+
+def _var(of: Any) -> pd.DataFrame:
+    var = in_memory(of.var)
+    return var.set_axis(var.index.astype(str))
 
 
 def _checked(opened: Input) -> Input:
@@ -343,8 +366,9 @@ def _checked(opened: Input) -> Input:
             raise _no_matrix(f"`{path}` of {opened.name}", f"dtype {dtype}")
         if shape[:1] != (opened.n_obs,):
             raise StoreError(f"`{path}` of {opened.name} must have {opened.n_obs} rows like `obs`, got shape {shape}.")
-        if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != opened.n_vars):
+        var, n_vars = ("raw/var", opened.n_raw_vars) if path == RAW else ("var", opened.n_vars)
+        if not path.startswith("obsm/") and (len(shape) < 2 or shape[1] != n_vars):
             raise StoreError(
-                f"`{path}` of {opened.name} must have {opened.n_vars} columns, one per row of `var`, got shape {shape}."
+                f"`{path}` of {opened.name} must have {n_vars} columns, one per row of `{var}`, got shape {shape}."
             )
     return opened

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def add(location: Location, request: AddRequest) -> None:
     """Add the rows of the inputs to the collection."""
     before = [fingerprint(source) for source in request.sources]
-    opener = partial(open_input, load_adata=request.load_adata)
+    opener = partial(open_input, load_adata=request.load_adata, raw=request.raw)
     form = request.form
 
     def examine() -> Plan | None:
@@ -186,7 +186,7 @@ def reshuffle(location: Location, seed: int | None, memory: Memory, client: Any 
         for entry in location.manifest().history:
             known |= {key: entry[key] for key in known if key in entry}
         form, rows_per_dataset = Format.of_record(known["form"]), int(known["rows_per_dataset"])
-        opener = partial(open_input, load_adata=None)
+        opener = partial(open_input, load_adata=None, raw="keep")
 
         def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}

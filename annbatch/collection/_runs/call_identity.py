@@ -135,5 +135,6 @@ def call_key(request: AddRequest, before: list[list[Any]]) -> dict[str, Any]:
         "shuffle": request.shuffle,
         "merge": request.merge,
         "narrow": request.narrow,
+        "raw": request.raw,
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
     }

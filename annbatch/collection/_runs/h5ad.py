@@ -16,6 +16,7 @@ from ..._sizes import rows_for
 from ...errors import StoreError, reading
 from .._array_format import quiet_writing
 from .._blocks import Pick, SparseRows, gather
+from .._inputs.annotations import RAW
 from .._inputs.open import open_input
 from .._resources.pages import RowMemory
 from .._schema.schema import NAMES, DenseSchema, SparseSchema, TableSchema
@@ -68,7 +69,7 @@ def _history(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str, Any]) -> None:
-    opener = partial(open_input, load_adata=request.load_adata)
+    opener = partial(open_input, load_adata=request.load_adata, raw=request.raw)
     present = files_of(work.root)
     sources, contents = new_inputs(request, _history(present), str(work.root))
     if not sources:
@@ -129,6 +130,8 @@ def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> ad.AnnData
             value = part.values if not isinstance(part, SparseRows) else _csr(part, element)
             if path == "X":
                 adata.X = value
+            elif path == RAW and annotations.raw is not None:
+                adata.raw = ad.AnnData(value, obs=adata.obs[[]], var=annotations.raw.var, varm=annotations.raw.varm)
             else:
                 getattr(adata, part_of)[key] = value
     return adata

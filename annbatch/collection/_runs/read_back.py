@@ -31,7 +31,11 @@ def read_dataset(group: zarr.Group) -> AnnData:
     parts = {key: dict(read_element(group[key])) for key in ("layers", "obsm", "varm", "varp", "uns") if key in group}
     x = read_element(group["X"]) if "X" in group else None
     adata = AnnData(x, obs=read_element(group["obs"]), var=read_element(group["var"]), **parts)
+    raw = read_element(group["raw"]) if "raw" in group else None
     with reading(where(group)):
+        if raw is not None:
+            raw.X = _widened(raw.X, group["raw/X"])
+            adata.raw = raw
         if x is not None:
             adata.X = _widened(x, group["X"])
         for key in ("layers", "obsm"):

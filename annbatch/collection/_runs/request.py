@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._array_format import Format
-    from .._inputs.open import LoadAdata, Source
+    from .._inputs.open import LoadAdata, Raw, Source
     from .._resources.limit import Memory
     from .._schema.variables import Merge
 
@@ -38,10 +38,13 @@ class AddRequest:
     client: Any | None
     progress: bool
     if_present: IfPresent = "error"
+    raw: Raw | None = None
 
     def __post_init__(self) -> None:
         if self.if_present not in ("error", "skip", "add"):
             raise ValueError(f"`if_present` must be 'error', 'skip' or 'add', got {self.if_present!r}.")
+        if self.raw not in (None, "keep", "drop"):
+            raise ValueError(f"`raw` must be 'keep' or 'drop', got {self.raw!r}.")
         if self.groupby is not None and not 0 < len(self.groupby) == len(set(self.groupby)):
             raise ValueError(f"`groupby` must name columns of `obs`, each once, got {self.groupby}.")
         rows_for(self.dataset_size, 1, name="dataset_size")

@@ -63,8 +63,10 @@ def write_sharded(
     _check_kinds(group, adata)
     if group.metadata.zarr_format != 3:
         raise ValueError(f"`group` must be of zarr format 3, got {group.metadata.zarr_format}.")
+    if isinstance(shard_size, int):  # whole chunks of the rows that there are, as in scverse annbatch
+        shard_size = min(shard_size, max(n_obs_per_chunk, adata.n_obs // max(1, n_obs_per_chunk) * n_obs_per_chunk))
     form = Format(n_obs_per_chunk, shard_size, layout, compressors)
-    found = from_anndata(adata, "`adata`")
+    found = from_anndata(adata, "`adata`", with_raw=True)
     annotations = found.annotations()
     described = describe(found, annotations)
     rows = Survey([found.name], [described], settle([described], annotations), None)
@@ -74,8 +76,8 @@ def write_sharded(
     job = ShuffleJob(
         rows, lambda _: nullcontext(found), InputOrder(adata.n_obs), max(1, adata.n_obs), form, narrow=False
     )
-    others = {"obsp": dict(adata.obsp)} | ({} if adata.raw is None else {"raw": adata.raw})
-    write_dataset(job, Streamed(job), 0, Target(into, folder, others=others), report=lambda _: None)
+    target = Target(into, folder, others={"obsp": dict(adata.obsp)})
+    write_dataset(job, Streamed(job), 0, target, report=lambda _: None)
 
 
 def _emptied(path: StorePath) -> zarr.Group:

@@ -16,9 +16,8 @@ from .schema import NAMES, SOURCE, DenseSchema, SparseSchema, TableSchema, colum
 from .variables import columns_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .._blocks import Block, Rows
+    from .._inputs.annotations import Annotations
     from .._inputs.narrow import Narrowing
     from .._inputs.open import Input
     from .._resources.threads import Workers
@@ -32,8 +31,8 @@ class Conformed:
     ----------
     opened
         The input.
-    var_names
-        Names of its variables.
+    annotations
+        Annotations of its variables.
     schema
         Schema of the collection.
     narrowing
@@ -43,10 +42,11 @@ class Conformed:
     """
 
     def __init__(
-        self, opened: Input, var_names: pd.Index, schema: Schema, narrowing: dict[str, Narrowing], workers: Workers
+        self, opened: Input, annotations: Annotations, schema: Schema, narrowing: dict[str, Narrowing], workers: Workers
     ) -> None:
         self._input, self._schema, self._narrowing, self._workers = opened, schema, narrowing, workers
-        self._columns = columns_of(var_names, schema.annotations.var.index)
+        present = [path for path in opened.matrices if path in schema.elements]
+        self._columns = {path: columns_of(annotations, schema.annotations, path) for path in present}
 
     def read(self, start: int, stop: int) -> Block:
         """Return rows ``start:stop`` of every element."""
@@ -84,8 +84,7 @@ class Conformed:
         return StoreError(f"{where} of {self._input.name} {error}: give all inputs one dtype with `load_adata`.")
 
     def _narrowed(self, path: str, element: SparseSchema | DenseSchema, start: int, stop: int) -> Rows:
-        columns = None if path.startswith("obsm/") else self._columns
-        reader, narrowing = self._input.matrices[path], self._narrowing[path]
+        columns, reader, narrowing = self._columns[path], self._input.matrices[path], self._narrowing[path]
         if isinstance(reader, StoredCsr) and isinstance(element, SparseSchema) and columns is None:
             narrowed = reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._workers)
             if not has_repeats(narrowed, element.n_columns):

@@ -97,7 +97,7 @@ class Schema:
     annotations
         Annotations of its variables.
     elements
-        Elements by path: ``X``, ``layers/...``, ``obsm/...``, ``obs``.
+        Elements by path: ``X``, ``layers/...``, ``obsm/...``, ``raw/X``, ``obs``.
     with_source
         Whether ``obs`` has a column ``src_path`` that is filled in with the input's name.
     """
@@ -165,7 +165,7 @@ def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Se
         elif len(matrices) + found.count(None) < len(found):
             raise StoreError(f"`{path}` must be a matrix in all inputs or a data frame in all, got both.")
         else:
-            elements[path] = _matrix(path, matrices, None in found, len(annotations.var))
+            elements[path] = _matrix(path, matrices, None in found, annotations.names_for(path))
     if absent:
         warnings.warn(
             "Not in all inputs, so rows of the others get missing values (zeros if sparse): "
@@ -182,15 +182,15 @@ def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Se
     return Schema(annotations, elements, True)
 
 
-def _matrix(path: str, matrices: list[MatrixInfo], missing: bool, n_vars: int) -> ElementSchema:
+def _matrix(path: str, matrices: list[MatrixInfo], missing: bool, names: pd.Index | None) -> ElementSchema:
     dtype = np.result_type(*(matrix.dtype for matrix in matrices))
-    if path.startswith("obsm/"):
+    if names is None:
         shapes = {matrix.shape[1:] for matrix in matrices}
         if len(shapes) > 1:
             raise StoreError(f"Rows of `{path}` must have one shape in all inputs, got {sorted(shapes)}.")
         shape = shapes.pop()
     else:
-        shape = (n_vars, *matrices[0].shape[2:])
+        shape = (len(names), *matrices[0].shape[2:])
     if any(matrix.sparse for matrix in matrices):
         return SparseSchema(dtype, shape[0])
     return DenseSchema(np.result_type(dtype, np.float32) if missing else dtype, shape)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import zarr
 
 from ...errors import StoreError
 from .._array_format import write_annotations
-from .._inputs.annotations import Annotations
+from .._inputs.annotations import RAW, Annotations
 from .._inputs.matrices import MatrixInfo
 from .._inputs.open import check_name, open_input
 from .names import AT_ONCE, hash_names, suffixes
@@ -103,7 +102,7 @@ def survey(
         warnings.warn(f"Dropping {', '.join(dropped)}: pairwise annotations do not survive shuffling.", stacklevel=2)
     if raw is not None:
         warnings.warn(
-            f"Dropping raw of {raw} and of others: a collection does not hold it. To convert it in place of X, pass "
+            f"Dropping raw of {raw} and of others: `raw='keep'` stores it beside X. To convert it in place of X, pass "
             "`load_adata=lambda path: anndata.read_h5ad(path).raw.to_adata()`.",
             stacklevel=2,
         )
@@ -113,13 +112,14 @@ def survey(
         held, earlier = _held(datasets)
         for one in kept:
             refuse_ambiguous(one.annotations, one.name, held.annotations, held.name)
-        _warn_of_extra(kept, held.annotations.var.index)
+        _warn_of_extra(kept, held.annotations)
         kept = _only_what_is_held(kept, held)
         obs = held.elements["obs"]
         with_source = isinstance(obs, dict) and SOURCE in obs  # not where another program made the collection
         schema = settle([held, *kept], held.annotations, sources=[one.name for one in kept] if with_source else None)
         _refuse_sparse_beside_dense(schema, held, kept)
     else:
+        kept = _raw_of_all_or_none(kept)
         earlier = np.empty(0, np.uint64)
         # Chosen first: columns that differ in other variables still agree.
         chosen = {id(one.annotations): choose(one.annotations, var_subset) for one in kept}
@@ -136,7 +136,7 @@ def survey_held(datasets: Sequence[Source]) -> Survey:
     """Survey a collection's datasets, to convert them again; rows keep their names and sources."""
     inputs: list[InputInfo] = []
     for dataset in datasets:
-        with open_input(dataset, None) as opened:
+        with open_input(dataset, None, "keep") as opened:
             annotations = opened.annotations()
             inputs.append(describe(opened, inputs[0].annotations if inputs else annotations))
             if opened.dropped:
@@ -148,11 +148,31 @@ def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
     """Describe the collection's first dataset, and return the hashes of all names of rows."""
     hashes = []
     for number, dataset in enumerate(datasets):
-        with open_input(dataset, None) as opened:
+        with open_input(dataset, None, "keep") as opened:
             if number == 0:
                 held = describe(opened, opened.annotations())
             hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
     return held, np.concatenate([np.empty(0, np.uint64), *hashes])
+
+
+def _raw_of_all_or_none(inputs: list[InputInfo]) -> list[InputInfo]:
+    """Return the inputs without ``raw`` unless all of them have it: genes that were not measured are no zeros."""
+    lacking = [one.name for one in inputs if RAW not in one.elements]
+    if not 0 < len(lacking) < len(inputs):
+        return inputs
+    warnings.warn(
+        f"Dropping raw of {len(inputs) - len(lacking)} inputs, as {len(lacking)} others have none: {lacking[0]}.",
+        stacklevel=3,
+    )
+    without = {id(one.annotations): replace(one.annotations, raw=None) for one in inputs}
+    return [
+        replace(
+            one,
+            elements={path: element for path, element in one.elements.items() if path != RAW},
+            annotations=without[id(one.annotations)],
+        )
+        for one in inputs
+    ]
 
 
 def _only_what_is_held(inputs: Sequence[InputInfo], held: InputInfo) -> list[InputInfo]:
@@ -208,9 +228,13 @@ def _check_writable(annotations: Annotations, inputs: Sequence[InputInfo]) -> No
 
 def _why_unwritable(annotations: Annotations) -> tuple[str, Exception] | None:
     group = zarr.group(zarr.storage.MemoryStore())
-    for key in ("var", "varm", "varp", "uns"):
+    parts = {key: getattr(annotations, key) for key in ("var", "varm", "varp", "uns")}
+    if annotations.raw is not None:
+        group.create_group("raw")
+        parts |= {"raw/var": annotations.raw.var, "raw/varm": annotations.raw.varm}
+    for key, part in parts.items():
         try:
-            write_annotations(group, key, getattr(annotations, key))
+            write_annotations(group, key, part)
         except Exception as error:
             return key, error
     return None
@@ -227,14 +251,18 @@ def _warn_of_replaced(inputs: Sequence[InputInfo]) -> None:
         )
 
 
-def _warn_of_extra(inputs: Sequence[InputInfo], index: pd.Index) -> None:
-    names = {name for one in {id(i.annotations): i for i in inputs}.values() for name in one.annotations.var.index}
-    extra = names.difference(index)
-    if extra:
-        warnings.warn(
-            f"Dropping {len(extra)} variables of the inputs that the collection does not have: {sorted(extra)[:10]}.",
-            stacklevel=2,
-        )
+def _warn_of_extra(inputs: Sequence[InputInfo], held: Annotations) -> None:
+    distinct = {id(one.annotations): one.annotations for one in inputs}.values()
+    for path, what in (("X", "variables"), (RAW, "variables of `raw`")):
+        indexes = [one.names_for(path) for one in distinct]
+        names = {name for index in indexes if index is not None for name in index}
+        known = held.names_for(path)
+        extra = names.difference(known) if known is not None else ()
+        if extra:
+            warnings.warn(
+                f"Dropping {len(extra)} {what} of the inputs that the collection does not have: {sorted(extra)[:10]}.",
+                stacklevel=2,
+            )
 
 
 def _ranges(n_rows: int) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anndata as ad
@@ -20,6 +21,8 @@ Merge: TypeAlias = Literal["same", "unique", "first", "only"] | None
 
 def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: Merge) -> Annotations:
     """Return the annotations of all inputs' variables: an outer join, in the order of first appearance.
+
+    Those of ``raw`` are joined where all inputs have one, in the order in which :func:`anndata.concat` joins them.
 
     Parameters
     ----------
@@ -39,6 +42,15 @@ def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: 
     first = parts[0]
     if all(part is first for part in parts):
         return first
+    raws = [part.raw for part in parts if part.raw is not None]
+    raw = _join(raws, [f"`raw` of {name}" for name in names], merge) if len(raws) == len(parts) else None
+    return replace(_join(parts, names, merge, by_appearance=True), raw=raw)
+
+
+def _join(
+    parts: Sequence[Annotations], names: Sequence[str], merge: Merge, *, by_appearance: bool = False
+) -> Annotations:
+    first = parts[0]
     indexes = {id(part): part.var.index for part in parts}
     if all(index.equals(first.var.index) for index in indexes.values()):
         if all(part is first or part.var.equals(first.var) for part in parts):
@@ -46,13 +58,14 @@ def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: 
             return Annotations(first.var, merged.varm, merged.varp, merged.uns)
         # By position, so that names may repeat.
         numbers = pd.Index([str(i) for i in range(len(first.var))])
-        merged = _merge([Annotations(p.var.set_axis(numbers), p.varm, p.varp, p.uns) for p in parts], merge)
-        var = merged.var.loc[numbers].set_axis(first.var.index)
-        return Annotations(var, merged.varm, merged.varp, merged.uns)
+        merged = _merge([part.renamed(numbers) for part in parts], merge)
+        return merged.take(merged.var.index.get_indexer(numbers)).renamed(first.var.index)
     for part, name in zip(parts, names, strict=True):
         _refuse_repeats(part.var.index, name)
-    order = pd.Index(list(dict.fromkeys(name for index in indexes.values() for name in index)))
     merged = _merge(parts, merge)
+    if not by_appearance:
+        return merged
+    order = pd.Index(list(dict.fromkeys(name for index in indexes.values() for name in index)))
     return merged.take(merged.var.index.get_indexer(order))
 
 
@@ -64,6 +77,8 @@ def refuse_ambiguous(annotations: Annotations, name: str, collection: Annotation
     ValueError
         If a name that both have repeats in one of them, and their indexes differ.
     """
+    if annotations.raw is not None and collection.raw is not None:
+        refuse_ambiguous(annotations.raw, f"`raw` of {name}", collection.raw, f"`raw` of {of}")
     index, other = annotations.var.index, collection.var.index
     if not index.equals(other):
         _refuse_repeats(index[index.isin(other)], name)
@@ -142,14 +157,15 @@ def select(annotations: Annotations, var_subset: Sequence[str] | None) -> Annota
     return annotations.take(positions[positions >= 0])
 
 
-def columns_of(index: pd.Index, collection: pd.Index) -> np.ndarray | None:
-    """Return the collection's column for each column of an input, -1 for those that it does not have.
+def columns_of(annotations: Annotations, collection: Annotations, path: str) -> np.ndarray | None:
+    """Return the collection's column for each column of an input's element, -1 for those that it does not have.
 
     Returns
     -------
     numpy.ndarray or None
         ``(n_columns,)`` int64; None if both have the same columns in the same order.
     """
-    if index.equals(collection):
+    index, names = annotations.names_for(path), collection.names_for(path)
+    if index is None or names is None or index.equals(names):
         return None
-    return np.asarray(collection.get_indexer_for(index), dtype=np.int64)
+    return np.asarray(names.get_indexer_for(index), dtype=np.int64)

@@ -58,8 +58,7 @@ def read_rows(
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:
                 with job.open_source(source) as found:
-                    names = described.annotations.var.index
-                    conformed = Conformed(found, names, survey.schema, statistics.narrowing, reading)
+                    conformed = Conformed(found, described.annotations, survey.schema, statistics.narrowing, reading)
                     for a, b in _cut(found, described, first, (begin, end), block_bytes):
                         block = conformed.read(a - first, b - first)
                         statistics.count(block)
@@ -79,7 +78,8 @@ def _cut(
     Cut by the mean alone, a thousand cells with all genes among a million empty droplets would be one block.
     """
     start, stop = rows
-    varying = [reader for reader in found.matrices.values() if reader.indptr is not None and reader.info.nnz]
+    readers = (reader for path, reader in found.matrices.items() if path in described.elements)
+    varying = [reader for reader in readers if reader.indptr is not None and reader.info.nnz]
     flat = described.nbytes - sum(reader.info.nbytes for reader in varying)
     mean = _NAME_BYTES + flat / max(1, described.n_obs)
     while start < stop:

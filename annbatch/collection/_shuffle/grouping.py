@@ -71,8 +71,7 @@ def _columns(survey: Survey, open_source: Opener, groupby: Sequence[str]) -> lis
     with workers("group") as reading:
         for source, described in zip(survey.sources, survey.inputs, strict=True):
             with open_source(source) as opened:
-                names = described.annotations.var.index
-                block = Conformed(opened, names, schema, {}, reading).read(0, described.n_obs)
+                block = Conformed(opened, described.annotations, schema, {}, reading).read(0, described.n_obs)
             for part, name in zip(parts, groupby, strict=True):
                 part.append(block[column_key("obs", name)].values)  # type: ignore[union-attr]
     return [

@@ -18,6 +18,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
+from ..._arguments import wrong_kind
 from ..._format.attributes import refuse_unfinished
 from ..._remote.loader_stores import add_checksums, in_remote_store, with_checksums
 from ..._remote.urls import SCHEMES, is_url, without_secrets
@@ -287,3 +288,14 @@ def _replace_attributes(group: zarr.Group, attributes: dict[str, Any]) -> None:
     known = group.metadata.attributes
     known.clear()
     known.update(attributes)
+
+
+def check_place(group: Any) -> None:
+    """Raise ``TypeError`` unless a collection can be at ``group``."""
+    if not isinstance(group, str | os.PathLike | zarr.Group):
+        advice = {
+            "an AnnData object": "`add_adatas` converts files",
+            "a group": "h5py opens single files, which `Loader.add_adata` adds",
+            "a zarr store": "`zarr.open_group(store)` opens it",
+        }
+        raise wrong_kind("group", "a path, a URL or a zarr group", group, advice)

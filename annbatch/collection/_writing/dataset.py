@@ -80,6 +80,8 @@ class DatasetWriter:
         schema, form, dtypes = self._schema, self._form, self._dtypes
         for key in ("layers", "obsm"):
             write_annotations(target.group, key, {})
+        if schema.annotations.raw is not None:
+            target.group.create_group("raw", attributes={"encoding-type": "raw", "encoding-version": "0.1.0"})
         for path, element in schema.elements.items():
             if isinstance(element, SparseSchema):
                 target.group.create_group(path)
@@ -165,6 +167,9 @@ class DatasetWriter:
                 arrays[path].update_attributes(attributes | self._narrowed(path, element))
         for key in ("var", "varm", "varp", "uns"):
             write_annotations(group, key, getattr(schema.annotations, key))
+        if schema.annotations.raw is not None:
+            write_annotations(group, "raw/var", schema.annotations.raw.var)
+            write_annotations(group, "raw/varm", schema.annotations.raw.varm)
         for key, element in self._target.others.items():
             write_annotations(group, key, element)
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})

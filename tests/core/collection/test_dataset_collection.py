@@ -429,21 +429,92 @@ def test_load_adata(tmp_path: Path, write: Write, how: str) -> None:
     assert_holds(collection, dict(zip(paths, cells, strict=True)))
 
 
-@pytest.mark.parametrize("loaded", [False, True])
-def test_raw_is_dropped_with_a_warning_and_load_adata_converts_it(tmp_path: Path, write: Write, loaded: bool) -> None:
+def test_raw_of_files_is_dropped_with_a_warning_and_load_adata_converts_it(tmp_path: Path, write: Write) -> None:
     cells = make_cells(0, 6)
     counts = cells.copy()
     cells.raw = counts
     cells.X = cells.X * 0.5
     path = write(cells, "0.h5ad")
     with pytest.warns(UserWarning, match=r"Dropping raw of .*0\.h5ad and of others: .*raw\.to_adata\(\)"):
-        collection = convert(tmp_path / "c.zarr", [path], load_adata=ad.read_h5ad if loaded else None)
+        collection = convert(tmp_path / "c.zarr", [path])
     assert_holds(collection, {path: cells})
     collection = convert(
         tmp_path / "raw.zarr", [path], load_adata=lambda p: ad.read_h5ad(p).raw.to_adata(), shuffle=False
     )
     (part,) = read(collection)
     assert np.array_equal(part.X.toarray(), counts.X.toarray())
+
+
+@pytest.mark.parametrize("kind", ["csr", "dense"])
+@pytest.mark.parametrize("how", ["files", "loaded", "lazy", "h5ad"])
+def test_raw_is_shuffled_with_its_rows_and_has_variables_of_its_own(
+    tmp_path: Path, write: Write, kind: str, how: str
+) -> None:
+    if how == "lazy":
+        pytest.importorskip("xarray", reason="lazy AnnData objects need xarray")
+    cells, paths = [], []
+    for number, genes in enumerate([GENES[:9], GENES[3:12][::-1], GENES[:9]]):
+        whole = make_cells(number, 8, kind=kind, genes=genes)
+        whole.obs_names = [f"{number}_{name}" for name in whole.obs_names]
+        one = whole[:, genes[3:6]].copy()
+        one.raw = whole
+        cells.append(one)
+        paths.append(write(one, f"{number}.h5ad"))
+    load = {"loaded": ad.read_h5ad, "lazy": ad.experimental.read_lazy}.get(how)
+    options = {"raw": None if load else "keep", "load_adata": load, "dataset_size": 5}
+    if how == "h5ad":
+        collection = DatasetCollection(tmp_path / "c", is_collection_h5ad=True)
+        collection.add_adatas(paths, rng=3, progress=False, raw="keep", dataset_size=5)
+        parts = [ad.read_h5ad(path) for path in sorted((tmp_path / "c").glob("*.h5ad"))]
+    else:
+        collection = convert(tmp_path / "c.zarr", paths[:2], **options)
+        collection.add_adatas(paths[2:], progress=False, **options)
+        collection.reshuffle(5, progress=False)
+        assert collection.verify()
+        parts = [collection.to_adata(number) for number in range(len(collection))]
+        (var,) = {tuple(ad.io.read_elem(group["raw/var"]).index) for group in collection}
+        assert sorted(var) == sorted(GENES[:12])
+    assert {part.raw.X.dtype for part in parts} == {cells[0].X.dtype}
+    found, expected = (pd.concat([one.raw.to_adata().to_df() for one in some]).fillna(0) for some in (parts, cells))
+    pd.testing.assert_frame_equal(found.loc[expected.index, expected.columns], expected)
+
+
+def test_data_frames_of_varm_are_joined_where_only_columns_of_var_differ(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(number, 4) for number in range(2)]
+    for number, one in enumerate(cells):
+        one.var[f"score_{number}"] = np.arange(len(GENES))
+        one.varm["loadings"] = pd.DataFrame({"first": np.arange(len(GENES)) * 0.5}, index=GENES)
+    paths = [write(one, f"{number}.h5ad") for number, one in enumerate(cells)]
+    (part,) = read(convert(tmp_path / "c.zarr", paths, merge="unique"))
+    assert list(part.var_names) == GENES
+    assert {"score_0", "score_1"} <= set(part.var)
+    pd.testing.assert_frame_equal(part.varm["loadings"], cells[0].varm["loadings"])
+
+
+@pytest.mark.parametrize("unit", [20, 30])
+def test_a_shard_with_its_index_is_no_larger_than_asked(tmp_path: Path, write: Write, unit: int) -> None:
+    path = write(make_cells(0, 200, kind="dense"), "0.h5ad")
+    options = {"n_obs_per_chunk": 1, "zarr_compressor": (), "narrow": False}
+    collection = convert(tmp_path / "c.zarr", [path], shard_size=f"{unit}kB", **options)
+    sizes = [file.stat().st_size for file in (tmp_path / "c.zarr/dataset_0/X/c").rglob("*") if file.is_file()]
+    assert max(sizes) <= unit * 1000 < 2 * max(sizes)
+    assert collection.verify()
+
+
+def test_raw_that_not_all_inputs_have_is_dropped_with_a_warning_that_counts(tmp_path: Path, write: Write) -> None:
+    cells = [make_cells(number, 6) for number in range(3)]
+    cells[1].raw = cells[1].copy()
+    paths = [write(one, f"{number}.h5ad") for number, one in enumerate(cells)]
+    with pytest.warns(UserWarning, match=r"Dropping raw of 1 inputs, as 2 others have none: .*0\.h5ad"):
+        collection = convert(tmp_path / "c.zarr", paths, raw="keep")
+    assert_holds(collection, dict(zip(paths, cells, strict=True)))
+    assert all("raw" not in group for group in collection)
+
+
+def test_raw_of_another_kind_is_refused(tmp_path: Path, write: Write) -> None:
+    path = write(make_cells(0, 3), "0.h5ad")
+    with pytest.raises(ValueError, match=r"`raw` must be 'keep' or 'drop', got 'yes'"):
+        convert(tmp_path / "c.zarr", [path], raw="yes")
 
 
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])

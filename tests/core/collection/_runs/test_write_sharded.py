@@ -42,10 +42,19 @@ def test_everything_is_written_unchanged(tmp_path: Path, kind: str, key: str | N
     written = zarr.open_group(tmp_path / "c.zarr", mode="r", path=key or "")
     again = ad.io.read_elem(written)
     assert_same(again, cells)
-    assert again.raw.shape == cells.raw.shape
+    assert np.array_equal(dense(again.raw.X), dense(cells.raw.X))
     assert np.array_equal(dense(again.obsp["near"]), np.eye(40))
     array = written["X"] if kind == "dense" else written["X/data"]
     assert array.shards[0] == 4 * array.chunks[0]
+
+
+@pytest.mark.parametrize(("n_obs_per_chunk", "rows_per_shard"), [(3, 9), (5, 10), (20, 10)])
+def test_a_shard_holds_no_more_whole_chunks_than_there_are_rows(
+    tmp_path: Path, n_obs_per_chunk: int, rows_per_shard: int
+) -> None:
+    group = zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3)
+    write_sharded(group, ad.AnnData(np.eye(10)), n_obs_per_chunk=n_obs_per_chunk, shard_size=20)
+    assert group["X"].shards == (rows_per_shard, 10)
 
 
 def test_former_contents_are_deleted_first(tmp_path: Path) -> None:
