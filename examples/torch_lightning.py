@@ -8,14 +8,13 @@ from typing import Any
 import lightning
 import torch
 
-from annbatch import DatasetCollection, Loader
-from annbatch.samplers import RandomSampler, SequentialSampler
+from annbatch import DatasetCollection
+from annbatch_torch import LightningDataModule
 
 
 class Classifier(lightning.LightningModule):
-    def __init__(self, n_features: int, n_classes: int, label: str) -> None:
+    def __init__(self, n_features: int, n_classes: int) -> None:
         super().__init__()
-        self.label = label
         self.linear = torch.nn.Linear(n_features, n_classes)
         torch.nn.init.zeros_(self.linear.weight)
         torch.nn.init.zeros_(self.linear.bias)
@@ -25,10 +24,10 @@ class Classifier(lightning.LightningModule):
         return self.linear(x / x.norm(dim=1, keepdim=True).clamp(min=1))
 
     def training_step(self, batch: dict[str, Any], number: int) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(self(batch["X"]), batch["obs"][self.label].long())
+        return torch.nn.functional.cross_entropy(self(batch["X"]), batch["labels"])
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
-        right = self(batch["X"]).argmax(dim=1) == batch["obs"][self.label]
+        right = self(batch["X"]).argmax(dim=1) == batch["labels"]
         self.log("accuracy", right.float().mean(), batch_size=len(right))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -39,21 +38,22 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
     n_train = collection.n_obs * 4 // 5
-    settings = {"to": "torch", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
-    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
-    training.use_collection(collection)
-    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
-    held_out.use_collection(collection)
+    data = LightningDataModule(
+        collection,
+        split={"train": slice(0, n_train), "valid": slice(n_train, None)},
+        labels=label,
+        densify=True,
+        batch_size=64,
+        chunk_size=8,
+        preload_nchunks=16,
+        seed=seed,
+    )
 
-    model = Classifier(training.n_var, len(training.categories[label]), label)
+    model = Classifier(collection.n_vars, len(data.classes))
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = lightning.Trainer(max_epochs=n_epochs, enable_model_summary=False, num_sanity_val_steps=0, **quiet)
-    # The loader makes batches and reads ahead in threads, so the DataLoader needs no batch size and no workers.
-    batches, held_out_batches = (
-        torch.utils.data.DataLoader(loader, batch_size=None) for loader in (training, held_out)
-    )
-    trainer.fit(model, batches)
-    (result,) = trainer.validate(model, held_out_batches, verbose=False)
+    trainer.fit(model, datamodule=data)
+    (result,) = trainer.validate(model, datamodule=data, verbose=False)
     return result["accuracy"]
 
 
