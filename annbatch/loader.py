@@ -21,6 +21,7 @@ from ._loading.described import DescribesItself
 from ._loading.epoch import Epoch
 from ._loading.mix import Mix as Mix
 from ._loading.progress import Progress, read_state, write_state
+from ._loading.ranks import divides_epochs, for_ranks
 from ._loading.resources import Reading
 from ._loading.scverse import ScverseNames, framework_of
 from ._loading.selection import Selection
@@ -120,6 +121,11 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         Maximum size of the cache in bytes (``"20GB"`` or an int).
     to_torch
         Deprecated: ``True`` means ``to="torch"``, as in older programs.
+    distributed
+        Whether the ranks of a training run share each epoch: True is short for a
+        :class:`~annbatch.samplers.DistributedSampler` around the sampler, which finds the ranks by itself; one rank
+        has all rows. Where there are several ranks, a loader whose sampler is not distributed warns, unless this is
+        False.
 
     Raises
     ------
@@ -170,9 +176,10 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         cache_dir: str | os.PathLike[str] | None = None,
         cache_size: int | str = "20GB",
         to_torch: bool | None = None,
+        distributed: bool | None = None,
     ) -> None:
         self._progress = Progress()
-        self._batch_sampler = make_sampler(
+        sampler = make_sampler(
             batch_sampler,
             chunk_size=chunk_size,
             preload_nchunks=preload_nchunks,
@@ -182,6 +189,8 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
             rng=rng,
             seed=seed,
         )
+        self._batch_sampler = for_ranks(sampler, distributed)
+        self._ranks_repeat = distributed is False
         adapter = find_adapter(framework_of(to, to_torch), device, on_gpu=preload_to_gpu)
         form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
         self._delivery = Delivery(form, obs_as=obs_as, return_index=return_index)
@@ -302,6 +311,8 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
             If no dataset was added, or the sampler cannot sample from that many rows.
         """
         worker = this_worker()
+        if not (self._ranks_repeat or self._reading.warned_of_ranks):
+            self._reading.warned_of_ranks = not divides_epochs(self._batch_sampler)
         self._join_workers()
         Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
         return self._iterate(worker)

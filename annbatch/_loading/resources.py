@@ -39,6 +39,8 @@ class Reading:
         Counters.
     warned
         Whether the read-amplification warning was already issued.
+    warned_of_ranks
+        Whether the warning about ranks that read the same rows was.
     """
 
     def __init__(self, allocate: Callable[[int], np.ndarray] | None, remote: RemoteStores) -> None:
@@ -49,7 +51,7 @@ class Reading:
         self._open: weakref.WeakSet[ReadAhead[WindowPlan, LoadedWindow]] = weakref.WeakSet()
         self._lock = fork_safe_lock(reentrant=True)  # an iteration may be collected, and end, on the thread that has it
         self.log = WorkLog()
-        self.warned = False
+        self.warned = self.warned_of_ranks = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._allocate, self._remote)

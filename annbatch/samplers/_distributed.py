@@ -41,7 +41,8 @@ class DistributedSampler(Sampler):
     dist_info
         Source of rank and number of ranks: ``"torch"`` (``torch.distributed``, initialized), ``"jax"``
         (``jax.distributed``, initialized), ``"env"`` (the variables that torchrun, SLURM or MPI set), or a callable
-        that returns both.
+        that returns both. ``"auto"`` takes the first of these three that tells, and one rank if none does, so that one
+        program runs on a laptop and on a cluster. Join the processes before the sampler is made.
     enforce_equal_batches
         Whether all ranks have the same number of batches of the same size; only the last batch of an epoch is taken to
         be shorter. If not, every batch is yielded unchanged, and some ranks have one more than others: at the end of an
@@ -79,7 +80,7 @@ class DistributedSampler(Sampler):
         self,
         sampler: Sampler,
         *,
-        dist_info: DistInfo,
+        dist_info: DistInfo = "auto",
         enforce_equal_batches: bool = True,
         remainder: Literal["drop", "pad", "wrap"] = "drop",
     ) -> None:
@@ -92,6 +93,7 @@ class DistributedSampler(Sampler):
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
         self._rank, self.n_ranks_of_epoch = find_rank(dist_info)
+        self.dist_info = dist_info if isinstance(dist_info, str) else None  # no callable: it need not be picklable
         self._remainder = remainder if enforce_equal_batches else "uneven"
         sampler.order_seed()  # before it is copied, so that all copies share the seed
         self._sampler = copy(sampler)

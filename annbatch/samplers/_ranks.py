@@ -27,22 +27,62 @@ def find_rank(dist_info: DistInfo) -> tuple[int, int]:
     Parameters
     ----------
     dist_info
-        ``"torch"``, ``"jax"``, ``"env"``, or a callable that returns both.
+        ``"auto"``, ``"torch"``, ``"jax"``, ``"env"``, or a callable that returns both.
 
     Raises
     ------
     RuntimeError
-        If the framework is not initialized, or no such variables are set.
+        If the framework is not initialized, no such variables are set, or only the number of ranks is.
     ValueError
         If ``dist_info`` is something else, or the rank is not below the number of ranks.
     """
-    known = {"torch": _of_torch, "jax": _of_jax, "env": _of_environment}
+    known = {"auto": _of_this_process, "torch": _of_torch, "jax": _of_jax, "env": _of_environment}
     if not callable(dist_info) and dist_info not in known:
-        raise ValueError(f"`dist_info` must be 'torch', 'jax', 'env' or a callable, got {dist_info!r}.")
+        raise ValueError(f"`dist_info` must be 'auto', 'torch', 'jax', 'env' or a callable, got {dist_info!r}.")
     rank, world_size = (dist_info if callable(dist_info) else known[dist_info])()
     if not 0 <= rank < world_size:
         raise ValueError(f"`dist_info` must give a rank in 0..world_size, got {rank} and {world_size}.")
     return int(rank), int(world_size)
+
+
+def known_world_size() -> int:
+    """Return the number of ranks, as far as this process can know it: 1 where nothing tells of more."""
+    found = _of_framework() or _of_launcher()
+    size = os.environ.get("WORLD_SIZE", "") if found is None else ""  # Lightning sets it without the rank
+    return int(size) if size.isdecimal() else found[1] if found else 1
+
+
+def _of_this_process() -> tuple[int, int]:
+    found = _of_framework() or _of_launcher()
+    if found is None and known_world_size() > 1:
+        raise RuntimeError(
+            f"`dist_info='auto'` needs the rank beside WORLD_SIZE={os.environ['WORLD_SIZE']}, got no RANK: join the "
+            "processes first (`torch.distributed.init_process_group`, `jax.distributed.initialize`), or set RANK."
+        )
+    return found or (0, 1)
+
+
+def _of_framework() -> tuple[int, int] | None:
+    """Return what a framework says that is imported, and whose processes are joined."""
+    torch, jax = (sys.modules.get(name) for name in ("torch.distributed", "jax"))
+    if torch is not None and torch.is_available() and torch.is_initialized():
+        return torch.get_rank(), torch.get_world_size()
+    if jax is not None and hasattr(jax, "distributed") and jax.distributed.is_initialized():
+        return jax.process_index(), jax.process_count()
+    return None
+
+
+def _of_launcher() -> tuple[int, int] | None:
+    # A batch script has the variables of Slurm's tasks, but `srun` alone starts more than one.
+    is_step = "SLURM_JOB_ID" not in os.environ or "SLURM_STEP_ID" in os.environ
+    for by, (rank, size) in _VARIABLES.items():
+        if rank in os.environ and size in os.environ and (by != "SLURM" or is_step or os.environ[rank] != "0"):
+            try:
+                return int(os.environ[rank]), int(os.environ[size])
+            except ValueError as error:
+                got = f"{os.environ[rank]!r} and {os.environ[size]!r}"
+                raise RuntimeError(f"{rank} and {size} ({by}) must be integers, got {got}.") from error
+    return None
 
 
 def _of_torch() -> tuple[int, int]:
@@ -62,11 +102,11 @@ def _of_jax() -> tuple[int, int]:
 
 
 def _of_environment() -> tuple[int, int]:
-    for rank, size in _VARIABLES.values():
-        if rank in os.environ and size in os.environ:
-            return int(os.environ[rank]), int(os.environ[size])
-    pairs = "; ".join(f"{rank} and {size} ({by})" for by, (rank, size) in _VARIABLES.items())
-    raise RuntimeError(f"`dist_info='env'` needs the variables of a launcher, got none of {pairs}.")
+    found = _of_launcher()
+    if found is None:
+        pairs = "; ".join(f"{rank} and {size} ({by})" for by, (rank, size) in _VARIABLES.items())
+        raise RuntimeError(f"`dist_info='env'` needs the variables of a launcher, got none of {pairs}.")
+    return found
 
 
 def worker_info() -> Any:

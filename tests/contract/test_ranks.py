@@ -29,7 +29,7 @@ if framework == "torch":
 else:
     import jax
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=rank)
-sampler = DistributedSampler(RandomSampler(3, 8, 4, rng=np.random.default_rng(1)), dist_info=framework)
+sampler = DistributedSampler(RandomSampler(3, 8, 4, rng=np.random.default_rng(1)))
 assert (sampler.rank, sampler.world_size) == (rank, 2)
 rows = np.arange(203, dtype="f4")[:, None]
 loader = Loader(batch_sampler=sampler, return_index=True, to=framework).add_dataset(rows)

@@ -28,7 +28,7 @@ FLOORS = [
     ["_kernels"],
     ["_runtime", "types", "_sizes", "_arguments"],
     ["_plot"],
-    ["errors", "_display"],
+    ["errors", "_display", "_warn"],
 ]
 COLLECTION_FLOORS = [
     ["dataset_collection"],

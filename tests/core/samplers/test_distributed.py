@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annbatch import Loader
 from annbatch._plan.position import Position, cut, parts, remaining
 from annbatch.abc import Sampler
 from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, SequentialSampler
@@ -269,6 +270,11 @@ def test_the_sampler_is_what_it_wraps():
     assert batches(sampler, 100) != before
 
 
+def no_launcher(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "PMI_", "RANK", "WORLD_SIZE"))]:
+        monkeypatch.delenv(name)
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
@@ -280,17 +286,46 @@ def test_the_sampler_is_what_it_wraps():
     ],
 )
 def test_launchers_say_the_rank(monkeypatch, variables, expected):
-    for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "PMI_", "RANK", "WORLD_SIZE"))]:
-        monkeypatch.delenv(name)
+    no_launcher(monkeypatch)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    sampler = DistributedSampler(SequentialSampler(1, 1, 1), dist_info="env")
-    assert (sampler.rank, sampler.world_size) == expected
+    for sampler in (
+        DistributedSampler(SequentialSampler(1, 1, 1), dist_info="env"),
+        DistributedSampler(SequentialSampler(1, 1, 1)),
+        Loader(distributed=True).batch_sampler,
+    ):
+        assert (sampler.rank, sampler.world_size) == expected
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"WORLD_SIZE": "1"},
+        {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"},  # a batch script, without srun
+    ],
+)
+def test_there_is_one_rank_where_nothing_tells_of_more(monkeypatch, variables, recwarn):
+    no_launcher(monkeypatch)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    sampler = DistributedSampler(SequentialSampler(1, 1, 1))
+    assert (sampler.rank, sampler.world_size) == (0, 1)
+    assert len(list(Loader().add_dataset(np.eye(3)))) == 3
+
+
+def test_a_number_of_ranks_without_the_rank_is_refused(monkeypatch):
+    no_launcher(monkeypatch)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="needs the rank beside WORLD_SIZE=2, got no RANK: join the processes"):
+        Loader(distributed=True)
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(RuntimeError, match=r"RANK and WORLD_SIZE \(torchrun\) must be integers, got 'first' and '2'"):
+        Loader(distributed=True)
 
 
 def test_what_is_not_distributed_says_so(monkeypatch):
-    for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "PMI_", "RANK", "WORLD_SIZE"))]:
-        monkeypatch.delenv(name)
+    no_launcher(monkeypatch)
     with pytest.raises(RuntimeError, match=r"`dist_info='env'` needs the variables of a launcher.*RANK and WORLD_SIZE"):
         DistributedSampler(SequentialSampler(1, 1, 1), dist_info="env")
 
@@ -305,7 +340,7 @@ def test_a_framework_that_is_not_initialized_says_so(framework):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dist_info": "mpi"}, "`dist_info` must be 'torch', 'jax', 'env' or a callable, got 'mpi'"),
+        ({"dist_info": "mpi"}, "`dist_info` must be 'auto', 'torch', 'jax', 'env' or a callable, got 'mpi'"),
         ({"dist_info": lambda: (2, 2)}, r"`dist_info` must give a rank in 0..world_size, got 2 and 2"),
         ({"dist_info": lambda: (0, 2), "remainder": "keep"}, "`remainder` must be 'drop', 'pad' or 'wrap', got 'keep'"),
         (
