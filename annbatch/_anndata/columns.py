@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _STRING_BYTES = 64
 """Estimated memory of a short string, including its pointer."""
+
+_READ_TOGETHER = 1 << 10
+"""Strings whose sizes are looked at together, before more of them are read."""
 
 Dtype: TypeAlias = "np.dtype | pd.api.extensions.ExtensionDtype"
 
@@ -66,9 +70,9 @@ class StoredStrings:
 
     def take(self, rows: np.ndarray) -> Any:
         """Return the values of ``rows``."""
-        if self._held is None and self._array.shape[0] * _STRING_BYTES <= HELD_BYTES:
-            self._held = self._read(0, self._array.shape[0])
-        if self._held is not None:
+        if self._held is None:
+            self._held = self._all_if_small()
+        if len(self._held) == self._array.shape[0]:
             return self._held[rows]
         chunk = self._array.chunks[0] if self._array.chunks else 1024  # chunks are decoded whole
         first, _ = cut_at_gaps(rows // chunk)
@@ -77,6 +81,18 @@ class StoredStrings:
             start = int(rows[a])
             parts.append(self._read(start, int(rows[b - 1]) + 1)[rows[a:b] - start])
         return np.concatenate(parts) if parts else np.empty(0, dtype=object)
+
+    def _all_if_small(self) -> Any:
+        """Return all strings; none if they are many, or longer than four times a short one on average."""
+        size, left, parts = self._array.shape[0], 4 * HELD_BYTES, [np.empty(0, object)]
+        chunk = self._array.chunks[0] if self._array.chunks else 1
+        step = -(-_READ_TOGETHER // chunk) * chunk
+        for start in range(0, size if size * _STRING_BYTES <= HELD_BYTES else 0, step):
+            parts.append(self._read(start, min(start + step, size)))
+            left -= sum(map(getsizeof, parts[-1].tolist()))
+            if left < 0:
+                return parts[0]
+        return np.concatenate(parts)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         strings = read_strings(self._array, start, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ._resources.pages import RowMemory
+
+
+def string_bytes(values: np.ndarray) -> int:
+    """Return the bytes of an array of objects and of the strings in it."""
+    return int(values.nbytes) + sum(map(getsizeof, values.tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,8 @@ class DenseRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held; a string counts as 64, the size of a short ``str`` in CPython."""
-        return int(self.values.nbytes) + (64 * self.values.size if self.values.dtype.hasobject else 0)
+        """Bytes held, by strings too."""
+        return string_bytes(self.values) if self.values.dtype.hasobject else int(self.values.nbytes)
 
     def astype(self, dtype: np.dtype) -> DenseRows:
         """Return the rows with values of another dtype; themselves if they have it already."""

@@ -18,6 +18,7 @@ from ..._anndata.joined_column import same_categories, unite_categories
 from ..._arrays.library import check_complete
 from ..._arrays.values import HeldValues
 from .narrow import cast
+from .text import SHORT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,8 @@ class ColumnInfo:
         Whether the categories are ordered.
     missing
         Whether strings may be missing.
+    text
+        About how many bytes a string takes in memory, with its pointer.
     """
 
     kind: Kind
@@ -57,6 +60,7 @@ class ColumnInfo:
     categories: pd.Index | None = None
     ordered: bool = False
     missing: bool = False
+    text: float = SHORT
 
     @property
     def block_dtype(self) -> np.dtype:
@@ -64,9 +68,9 @@ class ColumnInfo:
         return nullable_dtype(self.dtype) if self.kind == "nullable" else self.dtype
 
     @property
-    def row_bytes(self) -> int:
-        """Approximate bytes per row in memory; for strings 72, the size of a short ``str`` and its pointer."""
-        return 72 if self.kind == "string" else self.block_dtype.itemsize
+    def row_bytes(self) -> float:
+        """Approximate bytes per row in memory."""
+        return self.text if self.kind == "string" else self.block_dtype.itemsize
 
     def assemble(self, values: np.ndarray) -> Any:
         """Return the array of pandas or NumPy that a data frame holds for this column."""
@@ -102,10 +106,21 @@ class RangeValues:
         check_complete(array)
         self.dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "biuf" else np.dtype(object)
         self._array = array
+        self._chunk, self._strings = -1, np.empty(0, object)  # the last chunk of strings, as zarr decodes chunks whole
 
     def take(self, at: np.ndarray) -> np.ndarray:
         """Return the values of rows, which follow each other."""
         start, stop = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
+        if self.dtype == object and hasattr(self._array, "store"):
+            size, parts = self._array.chunks[0], [np.empty(0, object)]
+            for number in range(start // size, -(-stop // size)):
+                if number != self._chunk:
+                    self._strings = read_strings(
+                        self._array, number * size, min((number + 1) * size, self._array.shape[0])
+                    )
+                    self._chunk = number
+                parts.append(self._strings[max(0, start - number * size) : stop - number * size])
+            return np.concatenate(parts)
         if self.dtype == object:
             return read_strings(self._array, start, stop)
         return np.asarray(self._array[start:stop]).astype(self.dtype, copy=False)
@@ -210,7 +225,7 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
     )
     if strings_only:
         may_miss = missing or any(column.missing or column.kind == "categorical" for column in present)
-        return ColumnInfo("string", np.dtype(object), missing=may_miss)
+        return ColumnInfo("string", np.dtype(object), missing=may_miss, text=max(column.text for column in present))
     if kinds <= {"plain", "nullable"}:
         dtype = np.result_type(*(column.dtype for column in present))
         if "nullable" not in kinds and (not missing or dtype.kind == "f"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from tqdm.auto import tqdm
 from .._resources.pages import RowMemory
 from .._shuffle.estimate import Estimate
 from .._shuffle.first_pass import WINDOW_BLOCKS
-from .._shuffle.in_memory import InMemory
+from .._shuffle.in_memory import InMemory, TooLargeError
 from .._shuffle.job import Statistics
 from .._shuffle.on_disk import Buckets, OnDisk, spill, spilled
 from .._state.work import Work
@@ -54,8 +55,15 @@ def shuffle_rows(
         if progress:
             bar.write(estimate.describe(spill_to))
         if not estimate.spills:
-            return InMemory(job, memory.block, lambda n: _advance(bar, n))
-        buckets = Buckets.cut(job.order.span, max(2, int(-(-estimate.held // memory.bucket))))
+            try:
+                # A little more than the estimate of the rows that just fit, before reading begins again.
+                return InMemory(job, memory.block, memory.held * 5 / 4, lambda n: _advance(bar, n))
+            except TooLargeError as error:
+                estimate = replace(estimate, held=error.bytes_per_row * job.survey.n_obs, spills=True)
+                estimate.require_space(collection, spill_to)
+                bar.reset()
+        loaded = estimate.held + job.text_bytes  # of strings, both the bytes and the objects
+        buckets = Buckets.cut(job.order.span, max(2, int(-(-loaded // memory.bucket))))
         ranges = part_ranges(job, memory)
         parts, row_memory = [], RowMemory(WINDOW_BLOCKS * memory.block)
         if client is not None:

@@ -12,6 +12,7 @@ from .._blocks import DenseRows, SparseRows
 from .._inputs.columns import absent, convert
 from .._inputs.matrices import StoredCsr, has_repeats, sparsify, without_repeats
 from .._inputs.narrow import InexactError
+from .._inputs.text import read_within
 from .schema import NAMES, SOURCE, DenseSchema, SparseSchema, TableSchema, column_key
 from .variables import columns_of
 
@@ -47,21 +48,45 @@ class Conformed:
         self._input, self._schema, self._narrowing, self._workers = opened, schema, narrowing, workers
         present = [path for path in opened.matrices if path in schema.elements]
         self._columns = {path: columns_of(annotations, schema.annotations, path) for path in present}
+        self._texts = {NAMES: opened.obs_names}
+        for path, table in opened.tables.items():
+            element = schema.elements.get(path)
+            known = element.columns if isinstance(element, TableSchema) else {}
+            self._texts |= {
+                column_key(path, name): reader.read
+                for name, reader in table.items()
+                if name in known and reader.info.kind == "string" and not (name == SOURCE and schema.with_source)
+            }
 
-    def read(self, start: int, stop: int) -> Block:
-        """Return rows ``start:stop`` of every element."""
-        n_rows = stop - start
+    def read(self, start: int, stop: int, text_bytes: float) -> tuple[Block, float]:
+        """Return rows ``start:stop`` of every element, or the first of them whose strings take ``text_bytes``.
+
+        Returns
+        -------
+        Block
+            At least one row.
+        float
+            Bytes of the strings of a row.
+        """
         # Matrices are read by native code, while Python reads the tables.
         matrices = {
             path: self._workers.coordinator.submit(self._matrix, path, element, start, stop)
             for path, element in self._schema.elements.items()
             if not isinstance(element, TableSchema) and path in self._input.matrices
         }
-        block: Block = {NAMES: DenseRows(self._input.obs_names(start, stop))}
+        texts: dict[str, np.ndarray] = {}
+        used = 0
+        for key, read in self._texts.items():  # first, as their sizes are not known before
+            texts[key], size = read_within(read, start, stop, text_bytes - used)
+            stop, used = start + len(texts[key]), used + size
+        n_rows = stop - start
+        block: Block = {NAMES: DenseRows(texts.pop(NAMES)[:n_rows])}
         for path, element in self._schema.elements.items():
             if isinstance(element, TableSchema):
                 for name in element.columns:
-                    block[column_key(path, name)] = DenseRows(self._column(path, name, element, start, stop))
+                    text = texts.get(key := column_key(path, name))
+                    values = self._column(path, name, element, start, stop) if text is None else text[:n_rows]
+                    block[key] = DenseRows(values)
             elif path in matrices:
                 continue
             elif isinstance(element, SparseSchema):
@@ -71,7 +96,8 @@ class Conformed:
             else:
                 missing = np.full((n_rows, *element.row_shape), np.nan, element.dtype)
                 block[path] = DenseRows(self._narrowing[path].narrow(missing))
-        return block | {path: future.result() for path, future in matrices.items()}
+        block |= {path: future.result().part(0, n_rows) for path, future in matrices.items()}
+        return block, used / max(1, n_rows)
 
     def _matrix(self, path: str, element: SparseSchema | DenseSchema, start: int, stop: int) -> Rows:
         with reading(f"`{path}` of {self._input.name}"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -12,9 +12,10 @@ import pandas as pd
 from ...errors import StoreError
 from .._inputs.columns import ColumnInfo, unite
 from .._inputs.matrices import MatrixInfo
+from .._inputs.text import mean_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .._inputs.annotations import Annotations
     from .._inputs.open import Input
@@ -69,6 +70,8 @@ class InputInfo:
         Annotations of its variables; shared between inputs that have the same.
     index_names
         As in :class:`Input`.
+    name_bytes
+        About how many bytes the name of a row takes in memory.
     """
 
     name: str
@@ -76,10 +79,23 @@ class InputInfo:
     elements: dict[str, MatrixInfo | dict[str, ColumnInfo]]
     annotations: Annotations
     index_names: dict[str, str]
+    name_bytes: float
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of its rows in memory, in the stored dtypes."""
+    def text_bytes(self) -> float:
+        """About how many bytes the strings of a row take, its name included."""
+        return self.name_bytes + sum(column.text for _, _, column in self.strings())
+
+    def strings(self) -> Iterator[tuple[str, str, ColumnInfo]]:
+        """Yield path, name and description of each column of strings."""
+        for path, elem in self.elements.items():
+            for name, column in elem.items() if isinstance(elem, dict) else ():
+                if column.kind == "string":
+                    yield path, name, column
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of its rows in memory, in the stored dtypes, without their names."""
         return sum(
             elem.nbytes
             if isinstance(elem, MatrixInfo)
@@ -118,8 +134,14 @@ def describe(opened: Input, annotations: Annotations) -> InputInfo:
         path: reader.info for path, reader in opened.matrices.items()
     }
     for path, table in opened.tables.items():
-        elements[path] = {name: reader.info for name, reader in table.items()}
-    return InputInfo(opened.name, opened.n_obs, elements, annotations, opened.index_names)
+        elements[path] = {
+            name: replace(reader.info, text=mean_bytes(reader.read, opened.n_obs))
+            if reader.info.kind == "string"
+            else reader.info
+            for name, reader in table.items()
+        }
+    name_bytes = mean_bytes(opened.obs_names, opened.n_obs)
+    return InputInfo(opened.name, opened.n_obs, elements, annotations, opened.index_names, name_bytes)
 
 
 def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Sequence[str] | None = None) -> Schema:

@@ -14,6 +14,7 @@ from .._array_format import write_annotations
 from .._inputs.annotations import RAW, Annotations
 from .._inputs.matrices import MatrixInfo
 from .._inputs.open import check_name, open_input
+from .._inputs.text import read_within
 from .names import AT_ONCE, hash_names, suffixes
 from .schema import SOURCE, SparseSchema, describe, settle
 from .variables import choose, join_annotations, refuse_ambiguous, select
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .._inputs.open import Input, Opener, Source
     from .schema import InputInfo, Schema
     from .variables import Merge
+
+
+_NAMES_BYTES = 64 << 20  # bytes of names in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def survey(
             if same is None:
                 known.append(annotations)
             inputs.append(describe(opened, same or annotations))
-            hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
+            hashes += [hash_names(names) for _, names in _in_pieces(opened)]
             dropped = dict.fromkeys(opened.dropped, opened.name) | dropped
     raw = dropped.pop("raw", None)
     if dropped:
@@ -151,7 +155,7 @@ def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
         with open_input(dataset, None, "keep") as opened:
             if number == 0:
                 held = describe(opened, opened.annotations())
-            hashes += [hash_names(opened.obs_names(a, b)) for a, b in _ranges(opened.n_obs)]
+            hashes += [hash_names(names) for _, names in _in_pieces(opened)]
     return held, np.concatenate([np.empty(0, np.uint64), *hashes])
 
 
@@ -265,9 +269,13 @@ def _warn_of_extra(inputs: Sequence[InputInfo], held: Annotations) -> None:
             )
 
 
-def _ranges(n_rows: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, n_rows, AT_ONCE):
-        yield start, min(start + AT_ONCE, n_rows)
+def _in_pieces(opened: Input) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the names of all rows, as many at a time as fit in memory, each time with the number of the first row."""
+    start = 0
+    while start < opened.n_obs:
+        names, _ = read_within(opened.obs_names, start, min(start + AT_ONCE, opened.n_obs), _NAMES_BYTES)
+        yield start, names
+        start += len(names)
 
 
 class _Names:
@@ -286,7 +294,5 @@ class _Names:
 
 
 def _names(opened: Input, rows: np.ndarray) -> Iterator[str]:
-    for start, stop in _ranges(opened.n_obs):
-        within = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
-        if len(within):
-            yield from opened.obs_names(start, stop)[within]
+    for start, names in _in_pieces(opened):
+        yield from names[rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(names))] - start]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .job import ShuffleJob, Statistics
 
 WINDOW_BLOCKS = 3  # blocks' worth of a CSC matrix that is transposed at a time
-_NAME_BYTES = 72  # per row: its name as a ``str``
 _ROWS_AT_ONCE = 1 << 20  # maximum rows per block, as their sizes are looked at together
 
 
@@ -59,36 +58,36 @@ def read_rows(
             if begin < end:
                 with job.open_source(source) as found:
                     conformed = Conformed(found, described.annotations, survey.schema, statistics.narrowing, reading)
-                    for a, b in _cut(found, described, first, (begin, end), block_bytes):
-                        block = conformed.read(a - first, b - first)
+                    text_bytes = described.text_bytes
+                    while begin < end:
+                        until = _end(found, described, text_bytes, (begin - first, end - first), block_bytes)
+                        block, text_bytes = conformed.read(begin - first, until, block_bytes)
                         statistics.count(block)
+                        names = block[NAMES]
+                        assert isinstance(names, DenseRows)
                         if survey.suffixes is not None:
-                            repeated = block[NAMES]
-                            assert isinstance(repeated, DenseRows)
-                            block[NAMES] = DenseRows(append_suffixes(repeated.values, survey.suffixes[a:b]))
-                        yield a, block
+                            suffixes = survey.suffixes[begin : begin + len(names)]
+                            block[NAMES] = DenseRows(append_suffixes(names.values, suffixes))
+                        yield begin, block
+                        begin += len(names)
             first += described.n_obs
 
 
-def _cut(
-    found: Input, described: InputInfo, first: int, rows: tuple[int, int], block_bytes: int
-) -> Iterator[tuple[int, int]]:
-    """Yield ranges of rows that take at most ``block_bytes`` each, or are one row; the input's first row is ``first``.
+def _end(found: Input, described: InputInfo, text_bytes: float, rows: tuple[int, int], block_bytes: int) -> int:
+    """Return the end of a block that begins with the first of ``rows``: of ``block_bytes`` at most, or one row.
 
-    Cut by the mean alone, a thousand cells with all genes among a million empty droplets would be one block.
+    Cut by the mean alone, a thousand cells with all genes among a million empty droplets would be one block. The sizes
+    of strings are only known once they are read; ``text_bytes`` per row is what those before took.
     """
     start, stop = rows
     readers = (reader for path, reader in found.matrices.items() if path in described.elements)
     varying = [reader for reader in readers if reader.indptr is not None and reader.info.nnz]
-    flat = described.nbytes - sum(reader.info.nbytes for reader in varying)
-    mean = _NAME_BYTES + flat / max(1, described.n_obs)
-    while start < stop:
-        end = min(stop, start + max(1, int(block_bytes / mean)), start + _ROWS_AT_ONCE)
-        sizes = np.arange(1, end - start + 1) * mean
-        for reader in varying:
-            assert reader.indptr is not None
-            edges = reader.indptr[start - first : end - first + 1]
-            sizes += (edges[1:] - edges[0]) * (reader.info.nbytes / reader.info.nnz)
-        end = start + max(1, int(np.searchsorted(sizes, block_bytes, side="right")))
-        yield start, end
-        start = end
+    others = described.nbytes - sum(reader.info.nbytes for reader in varying)
+    mean = text_bytes + others / max(1, described.n_obs) - described.text_bytes + described.name_bytes
+    stop = min(stop, start + max(1, int(block_bytes / mean)), start + _ROWS_AT_ONCE)
+    sizes = np.arange(1, stop - start + 1) * mean
+    for reader in varying:
+        assert reader.indptr is not None
+        edges = reader.indptr[start : stop + 1]
+        sizes += (edges[1:] - edges[0]) * (reader.info.nbytes / reader.info.nnz)
+    return start + max(1, int(np.searchsorted(sizes, block_bytes, side="right")))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._resources.threads import workers
 from .._schema.conform import Conformed
-from .._schema.schema import Schema, TableSchema, column_key
+from .._schema.schema import NAMES, Schema, TableSchema, column_key
 from .order import GivenOrder, InputOrder, ShuffledOrder
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .._inputs.open import Opener
     from .._schema.survey import Survey
     from .order import Order
+
+_TEXT_BYTES = 64 << 20  # bytes of names of rows, which are read with the columns, in memory at a time
 
 
 def ordered(
@@ -71,9 +73,14 @@ def _columns(survey: Survey, open_source: Opener, groupby: Sequence[str]) -> lis
     with workers("group") as reading:
         for source, described in zip(survey.sources, survey.inputs, strict=True):
             with open_source(source) as opened:
-                block = Conformed(opened, described.annotations, schema, {}, reading).read(0, described.n_obs)
-            for part, name in zip(parts, groupby, strict=True):
-                part.append(block[column_key("obs", name)].values)  # type: ignore[union-attr]
+                conformed, start = Conformed(opened, described.annotations, schema, {}, reading), 0
+                while True:
+                    block, _ = conformed.read(start, described.n_obs, _TEXT_BYTES)
+                    start += len(block[NAMES])
+                    for part, name in zip(parts, groupby, strict=True):
+                        part.append(block[column_key("obs", name)].values)  # type: ignore[union-attr]
+                    if start == described.n_obs:
+                        break
     return [
         pd.Series(only.columns[name].assemble(np.concatenate(part))) for part, name in zip(parts, groupby, strict=True)
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from .._blocks import Pick, SparseRows, gather
 from .._inputs.matrices import MatrixInfo
 from .._resources.pages import RowMemory
-from .._schema.schema import NAMES
+from .._schema.schema import NAMES, column_key
 from .first_pass import WINDOW_BLOCKS, read_rows
 from .job import Statistics
 
@@ -48,9 +48,9 @@ def gather_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory, max_by
 
 
 def dense_row_bytes(blocks: Sequence[Block]) -> float:
-    """Return the average bytes per row, without sparse elements."""
+    """Return the average bytes per row that gathering copies: not of strings themselves, nor of sparse elements."""
     parts = [rows for block in blocks for rows in block.values() if not isinstance(rows, SparseRows)]
-    return max(1.0, sum(rows.nbytes for rows in parts) / max(1, sum(len(block[NAMES]) for block in blocks)))
+    return max(1.0, sum(rows.values.nbytes for rows in parts) / max(1, sum(len(block[NAMES]) for block in blocks)))
 
 
 def sparse_row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
@@ -64,18 +64,36 @@ def sparse_row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
     return sizes
 
 
-class InMemory:
-    """All rows, held in memory."""
+class TooLargeError(Exception):
+    """Rows take more memory than the estimate; ``bytes_per_row`` is what those read so far took."""
 
-    def __init__(self, job: ShuffleJob, block_bytes: int, report: Callable[[int], None]) -> None:
+    def __init__(self, bytes_per_row: float) -> None:
+        super().__init__(bytes_per_row)
+        self.bytes_per_row = bytes_per_row
+
+
+class InMemory:
+    """All rows, held in memory.
+
+    Raises
+    ------
+    TooLargeError
+        If they take more than ``limit`` bytes, as strings may that are longer than those looked at before.
+    """
+
+    def __init__(self, job: ShuffleJob, block_bytes: int, limit: float, report: Callable[[int], None]) -> None:
         self.statistics, self._memory = Statistics.start(job), RowMemory(WINDOW_BLOCKS * block_bytes)
         self._piece_bytes = block_bytes
         firsts: list[int] = []
         blocks: list[Block] = []
+        n_bytes = 0
         for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes, self._memory):
             firsts.append(first)
             blocks.append(block)
             report(len(block[NAMES]))
+            n_bytes += sum(rows.nbytes for rows in block.values())
+            if n_bytes > limit:
+                raise TooLargeError(n_bytes / (first + len(block[NAMES])))
         for i, block in enumerate(blocks):
             blocks[i] = self.statistics.settle(block)
         n_obs = job.survey.n_obs
@@ -100,6 +118,11 @@ class Streamed:
         for path in self.statistics.nnz:
             found = [one.elements[path] for one in job.survey.inputs]
             self.statistics.nnz[path] = sum(one.nnz for one in found if isinstance(one, MatrixInfo))
+        text = self.statistics.text
+        for one in job.survey.inputs:
+            means = {column_key(path, name): column.text for path, name, column in one.strings()}
+            for key, mean in (means | {NAMES: one.name_bytes}).items():
+                text[key] = text.get(key, 0) + int(mean * one.n_obs)
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
         """Yield rows ``start:stop``."""

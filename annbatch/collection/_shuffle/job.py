@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._kernels.sort import ascend
-from .._blocks import SparseRows
+from .._blocks import DenseRows, SparseRows
 from .._inputs.narrow import Narrowing
 from .._schema.schema import DenseSchema, SparseSchema, TableSchema
 
@@ -58,6 +58,11 @@ class ShuffleJob:
         return start, min(start + self.rows_per_dataset, self.survey.n_obs)
 
     @property
+    def text_bytes(self) -> float:
+        """About how many bytes the strings of all rows take."""
+        return sum(one.n_obs * one.text_bytes for one in self.survey.inputs)
+
+    @property
     def stored_bytes_per_row(self) -> float:
         """Maximum bytes per row between the passes: column numbers are narrowed by then, values perhaps not."""
         total = 0.0
@@ -71,20 +76,30 @@ class ShuffleJob:
                     total += found.nbytes * (element.dtype.itemsize + element.index_dtype.itemsize) / width
                 elif not isinstance(found, dict):
                     total += found.nbytes
-            total += one.n_obs * (table_bytes + 80)  # the row's name and key
+            total += one.n_obs * (table_bytes + one.name_bytes + 8)  # the row's name and key
         return total / max(1, self.survey.n_obs)
 
 
 @dataclass(slots=True)
 class Statistics:
-    """What the first pass learns of each matrix.
+    """What the first pass learns of all rows.
 
-    The smallest dtype that holds its values, how many it stores, and whether the column numbers of its rows ascend.
+    Attributes
+    ----------
+    narrowing
+        The smallest dtype that holds the values of each matrix, by path.
+    nnz
+        Stored values of each sparse matrix.
+    ascending
+        Whether the column numbers of its rows ascend.
+    text
+        Characters of each column of strings, by its key in a block.
     """
 
     narrowing: dict[str, Narrowing]
     nnz: dict[str, int] = field(default_factory=dict)
     ascending: dict[str, bool] = field(default_factory=dict)
+    text: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def start(cls, job: ShuffleJob) -> Statistics:
@@ -100,7 +115,10 @@ class Statistics:
         return cls(narrowing, dict.fromkeys(sparse, 0), dict.fromkeys(sparse, True))
 
     def count(self, block: Block) -> None:
-        """Count the stored values of a block."""
+        """Count the stored values of a block, and its characters."""
+        for key, rows in block.items():
+            if isinstance(rows, DenseRows) and rows.values.dtype.hasobject:
+                self.text[key] = self.text.get(key, 0) + sum(map(len, filter(None, rows.values.tolist())))
         for path in self.nnz:
             rows = block[path]
             assert isinstance(rows, SparseRows)
@@ -111,7 +129,7 @@ class Statistics:
     def counted(self) -> dict[str, Any]:
         """These statistics as JSON, for :meth:`merge`."""
         narrowing = {path: one.state for path, one in self.narrowing.items()}
-        return {"narrowing": narrowing, "nnz": self.nnz, "ascending": self.ascending}
+        return {"narrowing": narrowing, "nnz": self.nnz, "ascending": self.ascending, "text": self.text}
 
     def merge(self, counted: dict[str, Any]) -> None:
         """Add what :attr:`counted` says of other rows."""
@@ -121,6 +139,8 @@ class Statistics:
             self.nnz[path] += nnz
         for path, ascending in counted.get("ascending", {}).items():
             self.ascending[path] &= ascending
+        for key, text in counted.get("text", {}).items():  # not counted by earlier versions
+            self.text[key] = self.text.get(key, 0) + text
 
     @property
     def dtypes(self) -> dict[str, np.dtype]:

@@ -24,7 +24,7 @@ from .._resources.pages import RowMemory
 from .._resources.threads import ahead
 from .._schema.schema import NAMES
 from .first_pass import read_rows
-from .in_memory import dense_row_bytes, gather_pieces, sparse_row_bytes
+from .in_memory import gather_pieces, sparse_row_bytes
 from .job import Statistics
 
 if TYPE_CHECKING:
@@ -58,12 +58,18 @@ class Buckets:
 
 
 class Segment(NamedTuple):
-    """Adjacent rows of one bucket in a spill file: position, number, and CRC-32C of their bytes."""
+    """Adjacent rows of one bucket in a spill file: position, number, CRC-32C of their bytes, bytes of strings."""
 
     offset: int
     length: int
     n_rows: int
     crc: int
+    text: int = 0
+
+    @property
+    def loaded(self) -> int:
+        """Bytes in memory: the strings are there as such, too."""
+        return self.length + self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +137,8 @@ def spill(
         for i, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
             if a < b:
                 segment = {key: part.part(a, b) for key, part in moved.items()}
-                offset, crc = file.size, _dump(file, keys[order[a:b]], numbers[order[a:b]], segment)
-                segments[i].append(Segment(offset, file.size - offset, b - a, crc))
+                offset, (crc, text) = file.size, _dump(file, keys[order[a:b]], numbers[order[a:b]], segment)
+                segments[i].append(Segment(offset, file.size - offset, b - a, crc, text))
         del block, moved
     file.close(flush=False)
     part = Part(name, segments, statistics.counted)
@@ -160,8 +166,8 @@ def spilled(folder: Path, number: int, memory: RowMemory) -> Part | None:
     return part
 
 
-def _dump(file: NewFile, keys: np.ndarray, numbers: np.ndarray, block: Block) -> int:
-    """Append rows to a file and return the CRC-32C of their bytes.
+def _dump(file: NewFile, keys: np.ndarray, numbers: np.ndarray, block: Block) -> tuple[int, int]:
+    """Append rows to a file; return the CRC-32C of their bytes, and how many of these are strings.
 
     A segment is the length of its header (uint64), the header, and the arrays, each padded to 8 bytes. The header is
     JSON: for each element its path, and dtype, shape and bytes of its arrays. Arrays of strings are JSON themselves.
@@ -170,10 +176,12 @@ def _dump(file: NewFile, keys: np.ndarray, numbers: np.ndarray, block: Block) ->
     elements = {"": (keys, numbers)} | {path: _arrays(rows) for path, rows in block.items()}
     described: list[tuple[str, list[tuple[Any, tuple[int, ...], int]]]] = []
     buffers: list[np.ndarray] = []
+    n_text = 0
     for path, arrays in elements.items():
         described.append((path, []))
         for array in arrays:
             text = json.dumps(array.tolist()).encode() if array.dtype.hasobject else None
+            n_text += 0 if text is None else len(text)
             buffers.append(np.frombuffer(array.reshape(-1).view(np.uint8) if text is None else text, np.uint8))
             described[-1][1].append((dtype_to_descr(array.dtype), array.shape, buffers[-1].size))
     header = json.dumps(described).encode()
@@ -189,7 +197,7 @@ def _dump(file: NewFile, keys: np.ndarray, numbers: np.ndarray, block: Block) ->
             file.append(part)
         small = padding
     file.append(small)
-    return int(google_crc32c.extend(crc, small))
+    return int(google_crc32c.extend(crc, small)), n_text
 
 
 def _arrays(rows: Rows) -> tuple[np.ndarray, ...]:
@@ -233,7 +241,7 @@ class OnDisk:
         self._memory, self._limit = RowMemory(), limit
         buckets = [[one for part in parts for one in part.segments[i]] for i in range(len(parts[0].segments))]
         self._edges = np.cumsum([0, *(sum(segment.n_rows for segment in bucket) for bucket in buckets)]).tolist()
-        self._nbytes = [sum(segment.length for segment in bucket) for bucket in buckets]
+        self._nbytes = [sum(segment.loaded for segment in bucket) for bucket in buckets]
 
     def __reduce__(self) -> Any:
         """Pickle without the memory, which belongs to a process."""
@@ -278,7 +286,8 @@ class OnDisk:
                 alone = Pick(np.zeros(len(key), np.int64), np.arange(len(key)))
                 keys.append(key.copy())  # not a view, which would keep the whole segment in memory
                 rows.append(row.copy())
-                sizes.append(sparse_row_bytes([block], alone) + dense_row_bytes([block]))
+                dense = sum(part.nbytes for part in block.values() if isinstance(part, DenseRows))
+                sizes.append(sparse_row_bytes([block], alone) + dense / len(key))
                 segments.append((part, i))
         order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))[start:stop]
         edges, ends = np.cumsum([0, *map(len, keys)]), np.cumsum(np.concatenate(sizes)[order])

@@ -12,7 +12,7 @@ from ..._format.attributes import COLUMNS_BEFORE, DTYPE_ATTRIBUTE
 from .._array_format import Format, codecs_for, write_annotations
 from .._blocks import SparseRows
 from .._resources.threads import ahead, workers
-from .._schema.schema import NAMES, DenseSchema, SparseSchema
+from .._schema.schema import NAMES, DenseSchema, SparseSchema, column_key
 from .arrays import ArrayForm, LocalWriter, ZarrWriter, encoder
 from .tables import TABLE_CHUNK, TableWriter
 
@@ -105,7 +105,9 @@ class DatasetWriter:
                 per_shard = form.chunks_per_shard(width)
                 self._arrays[path] = self._array(path, dtypes[path], element.row_shape, form.n_obs_per_chunk, per_shard)
             else:
-                self._tables.append(TableWriter(target.group, path, schema, n_rows))
+                text = [n for key, n in statistics.text.items() if key == NAMES or key.startswith(column_key(path, ""))]
+                mean = max(text, default=0) / max(1, job.survey.n_obs)
+                self._tables.append(TableWriter(target.group, path, schema, n_rows, mean))
 
     def _array(
         self,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Tables are read by range: 65,536 values are 64 to 512 KB per column.
 TABLE_CHUNK = 65_536
+_TEXT_BYTES = 8 << 20  # characters of a chunk of strings
 
 
 def table_of(schema: Schema, path: str, columns: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -53,12 +54,15 @@ class TableWriter:
         Schema of the collection.
     n_rows
         Rows of the dataset.
+    text
+        Mean characters of the strings of the longest column.
     """
 
-    def __init__(self, group: zarr.Group, path: str, schema: Schema, n_rows: int) -> None:
+    def __init__(self, group: zarr.Group, path: str, schema: Schema, n_rows: int, text: float) -> None:
         empty = table_of(schema, path, {})
-        # At least 4,096, or a list of categories longer than the table would be cut into many chunks.
-        chunk = min(TABLE_CHUNK, max(4096, n_rows))
+        # At least 4,096, or a list of categories longer than the table would be cut into many chunks; fewer only where
+        # strings are long, as a chunk is written and read as a whole.
+        chunk = max(1, min(TABLE_CHUNK, max(4096, n_rows), int(_TEXT_BYTES / max(1.0, text))))
         write_annotations(group, path, empty, chunks=(chunk,))
         table = group[path]
         assert isinstance(table, zarr.Group)

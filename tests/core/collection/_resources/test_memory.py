@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+
+from annbatch import DatasetCollection
 
 # Memory on top of that of imports and compilation, which a small conversion triggers first.
 CONVERT = """
@@ -46,3 +49,30 @@ def test_memory_is_bounded_for_rows_of_any_size(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", CONVERT, str(tmp_path), *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 180_000_000  # 50 to 120 MB; 270 MB if all rows were held
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["a column", "names of rows", "the last rows"])
+def test_memory_is_bounded_for_strings_of_any_length(tmp_path: Path, where: str) -> None:
+    def write(name: str, n_rows: int) -> str:
+        text = np.array([f"{i:020000d}" for i in range(n_rows)], object)  # 300 MB in all
+        text[: n_rows // 2 if where == "the last rows" else 0] = "short"
+        names = text if where == "names of rows" else [f"cell{i}" for i in range(n_rows)]
+        obs = pd.DataFrame({"text": text} if where != "names of rows" else {}, index=names)
+        obs["text too"] = "ü"
+        with ad.settings.override(allow_write_nullable_strings=True):
+            group = h5py.File(tmp_path / name, "w")
+            ad.io.write_elem(group, "/", ad.AnnData(np.zeros((n_rows, 3), np.float32), obs))
+            group.close()
+        return str(tmp_path / name)
+
+    write("little.h5ad", 30)
+    command = [sys.executable, "-c", CONVERT, str(tmp_path), write("a.h5ad", 15_000)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 250_000_000  # 60 to 170 MB; 1.7 GB where strings counted as short ones
+    found = DatasetCollection(tmp_path / "all.zarr").obs()
+    if where == "names of rows":
+        assert sorted(found.index) == sorted(f"{i:020000d}" for i in range(15_000))
+    else:
+        assert set(map(len, found["text"])) == {20_000} | ({5} if where == "the last rows" else set())

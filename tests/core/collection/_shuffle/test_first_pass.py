@@ -12,7 +12,7 @@ from scipy import sparse
 
 from annbatch.collection._inputs.open import open_input
 from annbatch.collection._schema.schema import describe
-from annbatch.collection._shuffle.first_pass import _cut
+from annbatch.collection._shuffle.first_pass import _end
 
 
 @pytest.mark.parametrize("backed", [None, "r", False])
@@ -25,9 +25,11 @@ def test_no_block_is_larger_than_requested(tmp_path: Path, backed: str | bool | 
     load = None if backed is False else partial(ad.read_h5ad, backed=backed)
     with open_input(str(tmp_path / "0.h5ad"), load) as found:
         described = describe(found, found.annotations())
-        blocks = list(_cut(found, described, 100, (100, 100 + len(lengths)), 20_000))
-    assert [a for a, _ in blocks] == [100, *(b for _, b in blocks[:-1])]
-    assert blocks[-1][1] == 100 + len(lengths)
-    sizes = [8 * int(indptr[b - 100] - indptr[a - 100]) for a, b in blocks]
+        blocks = [(0, 0)]
+        while blocks[-1][1] < len(lengths):
+            start = blocks[-1][1]
+            blocks.append((start, _end(found, described, described.text_bytes, (start, len(lengths)), 20_000)))
+    assert all(a < b for a, b in blocks[1:])
+    sizes = [8 * int(indptr[b] - indptr[a]) for a, b in blocks]
     assert all(size <= 20_000 or b == a + 1 for size, (a, b) in zip(sizes, blocks, strict=True))
     assert len(blocks) < 60
