@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .._format.layout import ChunkLayout
     from .read_plan import Reads
 
-_ANNOUNCED_TOGETHER = 64 << 10
-"""Ranges closer than this many bytes are announced as one: fewer calls, and a disk reads ahead that far anyway."""
+_ANNOUNCED_TOGETHER = 16 << 10
+"""Ranges closer than this many bytes are announced as one: a disk reads them in the time that one more range takes."""
 
 
 class Chunks(Protocol):
@@ -97,15 +97,34 @@ class ChunkLocations:
                 there._announce(reads.part(some))
 
     def _announce(self, reads: Reads) -> None:
-        begin, n_bytes = self.offset, self.nbytes
-        if self._layout.codecs.plain:
-            size = self._layout.dtype.itemsize
-            begin = begin + (reads.start - reads.chunk * self._layout.chunk) * size
-            n_bytes = (reads.stop - reads.start) * size
-        there = np.flatnonzero(self.offset >= 0)
-        fd, begin, end = self.fd[there], begin[there], (begin + n_bytes)[there]
+        from .._kernels.fetch import FIRST_BYTES
+
+        low, high = self._encoded_range(reads)
+        head = np.minimum(low, FIRST_BYTES)  # kernels look there for the beginnings of blocks
+        begin = self.offset[:, None] + np.stack([np.zeros_like(low), low], axis=1)
+        end = self.offset[:, None] + np.stack([head, high], axis=1)
+        there = (end > begin) & (self.offset >= 0)[:, None]
+        fd, begin, end = np.broadcast_to(self.fd[:, None], there.shape)[there], begin[there], end[there]
         far = (begin[1:] > end[:-1] + _ANNOUNCED_TOGETHER) | (begin[1:] < begin[:-1]) | (fd[1:] != fd[:-1])
-        first = np.flatnonzero(np.append(len(there) > 0, far))
-        last = np.append(first[1:], len(there))[: len(first)] - 1
+        first = np.flatnonzero(np.append(len(fd) > 0, far))
+        last = np.append(first[1:], len(fd))[: len(first)] - 1
         for i, j in zip(first.tolist(), last.tolist(), strict=True):
             os.posix_fadvise(int(fd[i]), int(begin[i]), int(end[j] - begin[i]), os.POSIX_FADV_WILLNEED)
+
+    def _encoded_range(self, reads: Reads) -> tuple[np.ndarray, np.ndarray]:
+        """Return about which bytes of each encoded chunk are read for a stretch of it, as start and stop."""
+        layout, nbytes = self._layout, self.nbytes
+        size, chunk_bytes = layout.dtype.itemsize, layout.chunk * layout.dtype.itemsize
+        origin = reads.chunk * layout.chunk
+        low, high = (reads.start - origin) * size, (reads.stop - origin) * size
+        if layout.codecs.plain:
+            return low, high
+        block = 0 if layout.codecs.whole else layout.codecs.block_bytes
+        if not block:
+            return np.zeros_like(nbytes), nbytes
+        # Blocks lie in their order, and most are about equally long.
+        margin = nbytes >> 6
+        begin = low // block * block * nbytes // chunk_bytes - margin
+        end = -(-high // block) * block * nbytes // chunk_bytes + margin
+        whole = 4 * (high - low) > chunk_bytes  # as kernels fetch them
+        return np.where(whole, 0, np.maximum(begin, 0)), np.where(whole, nbytes, np.minimum(end, nbytes))
