@@ -34,16 +34,24 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def listed(names: Iterable[Any], total: int) -> str:
-    """Return a few names of ``total``, as one text.
+def counted(total: int, noun: str) -> str:
+    """Return a number with its noun, which an s makes plural.
 
-    >>> listed(["a", "b"], 3)
-    'a, b, … (3)'
+    >>> counted(1, "dataset"), counted(2000, "dataset")
+    ('1 dataset', '2,000 datasets')
+    """
+    return f"{total:,} {noun}{'' if total == 1 else 's'}"
+
+
+def listed_categories(names: Iterable[Any], total: int) -> str:
+    """Return a few categories of ``total``, as one text.
+
+    >>> listed_categories(["a", "b"], 3)
+    '3 categories: a, b, …'
     """
     few = [shown(name) for name in names]
-    if not few:
-        return f"{total:,}"
-    return f"{', '.join(few if len(few) == total else [*few, '…'])} ({total:,})"
+    what = f"{total:,} {'category' if total == 1 else 'categories'}"
+    return f"{what}: {', '.join(few if len(few) == total else [*few, '…'])}" if few else what
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ autodoc_default_options = {
     "n_remaining_batches, order_seed, order_seed_is_given, requests_between, "
     "starting_late, take_order_seed",
     "inherited-members": "dict, tuple, BaseException, Exception, "
-    "IterableDataset, Protocol",
+    "IterableDataset, LightningDataModule, DataHooks, HyperparametersMixin, "
+    "Protocol",
 }
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

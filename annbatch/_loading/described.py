@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._display import Section, Shown, Summary, listed
+from .._display import Section, Shown, Summary, listed_categories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ class DescribesItself(Shown):
                 continue
             column = table.column(name)
             kinds = None if column.categories is None else column.categories.categories
-            yield name, str(column.dtype) if kinds is None else f"{listed(kinds[:5], len(kinds))} categories"
+            yield name, str(column.dtype) if kinds is None else listed_categories(kinds[:5], len(kinds))
 
     def _batches(self) -> Iterator[tuple[str, Any]]:
         sampler, form = self._batch_sampler, self._delivery.form

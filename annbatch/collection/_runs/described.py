@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._anndata.frames import stored_frame
-from ..._display import Section, Shown, Summary, listed
+from ..._display import Section, Shown, Summary, counted, listed_categories
 from ..._format.attributes import DTYPE_ATTRIBUTE, encoding_of, sparse_shape
 from ..._plot import bars
 from .read_back import table_in
@@ -53,10 +53,10 @@ class DescribesItself(Shown):
         if self.is_empty:
             return f"DatasetCollection at {self._location}, empty"
         if self._h5ad is not None:
-            return f"DatasetCollection at {self._location}, {self.n_obs:,} rows in {len(self)} h5ad files"
+            return f"DatasetCollection at {self._location}, {self.n_obs:,} rows in {counted(len(self), 'h5ad file')}"
         shape = f"{self.n_obs:,} rows x {self.n_vars:,} variables"
-        datasets = "attached stores" if self.is_attached else "datasets"
-        return f"DatasetCollection at {self._location}, {shape} in {len(self)} {datasets}"
+        datasets = counted(len(self), "attached store" if self.is_attached else "dataset")
+        return f"DatasetCollection at {self._location}, {shape} in {datasets}"
 
     def _summary(self) -> Summary:
         if self.is_empty or self._h5ad is not None:
@@ -155,7 +155,7 @@ def _columns(group: Any, name: str) -> Iterator[tuple[str, str, str]]:
         if encoding == "categorical":
             count = int(stored["categories"].shape[0])
             names = stored_names(stored["categories"]) if count <= _FEW else []
-            yield column, "categorical", listed(names[:5], count) + " categories"
+            yield column, "categorical", listed_categories(names[:5], count)
         else:
             yield column, str(getattr(stored, "dtype", encoding)), ""
 
