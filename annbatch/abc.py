@@ -42,6 +42,9 @@ class Adapter(ABC):
     accelerator: ClassVar[Any] = None
     """The ``device`` of ``Loader(preload_to_gpu=True)``; None: the default device."""
 
+    labels_dtype: ClassVar[str] = "int64"
+    """Dtype of ``batch["labels"]``, as loss functions of the framework take it."""
+
     @property
     def densifies(self) -> bool:
         """Whether ``densify`` makes dense batches on a device, so that only the sparse form is transferred.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ._anndata.labels import LabelRequest
 from ._arguments import as_names
 from ._elements.form import MatrixForm
 from ._loading.adapters import find_adapter
@@ -126,6 +127,13 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         :class:`~annbatch.samplers.DistributedSampler` around the sampler, which finds the ranks by itself; one rank
         has all rows. Where there are several ranks, a loader whose sampler is not distributed warns, unless this is
         False.
+    labels
+        Column of ``obs`` that comes as ``batch["labels"]``, ``(n_rows,)``: one integer per class, int64, in JAX int32,
+        as loss functions take it. Categories, strings, integers or booleans; ``classes`` of the loader has their names.
+        A row without a value has -1, of which a warning tells. Independent of ``keys`` and ``obs_columns``.
+    classes
+        Names of the classes, in the order of their numbers, so that several loaders agree: those of another
+        loader. Labels that it lacks are -1. Default: the categories over all datasets.
 
     Raises
     ------
@@ -177,6 +185,8 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         cache_size: int | str = "20GB",
         to_torch: bool | None = None,
         distributed: bool | None = None,
+        labels: str | None = None,
+        classes: Sequence[Any] | None = None,
     ) -> None:
         self._progress = Progress()
         sampler = make_sampler(
@@ -200,6 +210,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
             obs_join=obs_join,
             var_names=var_names,
             var_join=var_join,
+            labels=LabelRequest.of(labels, classes),
         )
         self._prefetch = parse_size(prefetch, name="prefetch")
         remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)

@@ -48,6 +48,8 @@ class LoaderOutput(TypedDict):
         Annotations of the columns, or None; the same object in every batch.
     index
         ``(n_rows,)`` int64 global row numbers, or None without ``return_index``.
+    labels
+        ``(n_rows,)`` integers, where the loader has ``labels``.
     layers, obsm
         Dicts by name, as the ``keys`` of the loader request.
     mod
@@ -61,6 +63,7 @@ class LoaderOutput(TypedDict):
     obs: pd.DataFrame | None
     var: pd.DataFrame | None
     index: np.ndarray | None
+    labels: NotRequired[Any]
     layers: NotRequired[dict[str, Any]]
     obsm: NotRequired[dict[str, Any]]
     mod: NotRequired[dict[str, dict[str, Any]]]

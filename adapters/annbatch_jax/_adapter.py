@@ -81,6 +81,7 @@ class JaxAdapter(Adapter):
 
     name = "jax"
     accelerator = "gpu"
+    labels_dtype = "int32"  # JAX has no int64 unless `jax_enable_x64` is on
 
     def __init__(
         self,
@@ -273,8 +274,8 @@ class JaxAdapter(Adapter):
 def _refused(wanted: np.dtype, narrow: np.dtype, value: str) -> TypeError:
     return TypeError(
         f"JAX has no dtype {wanted} while `jax_enable_x64` is off, and {narrow} does not hold {value}: switch it on "
-        "(`jax.config.update('jax_enable_x64', True)`), choose another dtype (`Loader(dtype='float32')`), or let the "
-        "adapter round floats (`Loader(to=JaxAdapter(cast_64bit=True))`)."
+        "(`jax.config.update('jax_enable_x64', True)`); for X, choose another dtype (`Loader(dtype='float32')`), or "
+        "let the adapter round floats (`Loader(to=JaxAdapter(cast_64bit=True))`)."
     )
 
 

@@ -12,7 +12,7 @@ from annbatch.samplers import DistributedSampler, RandomSampler, SequentialSampl
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import pandas as pd
 
@@ -36,8 +36,8 @@ class LightningDataModule(Base):
         Rows by name, as :func:`annbatch.samplers.split` returns them: ``train``, ``valid`` (or ``val``), ``test`` and
         ``predict``. Without it all rows are trained on; without ``predict`` all rows are predicted.
     labels
-        Categorical column of ``obs``: ``batch["labels"]`` has its codes as int64, -1 where it is missing, and
-        ``classes`` the names.
+        Column of ``obs``, as for :class:`annbatch.Loader`: ``batch["labels"]`` has its numbers as int64, -1 where it is
+        missing, and ``classes`` the names.
     batch_size, chunk_size, preload_nchunks
         As for :class:`annbatch.Loader`. On several ranks, ``batch_size`` is that of each.
     seed
@@ -86,18 +86,15 @@ class LightningDataModule(Base):
         sizes = Loader(batch_size=batch_size, chunk_size=chunk_size, preload_nchunks=preload_nchunks)
         identity = sizes.batch_sampler.identity()
         self._sizes = [identity[name] for name in ("chunk_size", "preload_nchunks", "batch_size")]
-        self._labels = labels
         self._settings = {"to": "torch", **settings}
         if labels is not None:
-            self._settings |= {"obs_as": "arrays", "obs_columns": _with(settings.get("obs_columns"), labels)}
+            self._settings = {"obs_as": "arrays", "obs_columns": [labels], "labels": labels, **self._settings}
         self._loaders: dict[str, Loader] = {}
         self.classes = None if labels is None else self._classes(labels)
 
     def _classes(self, labels: str) -> pd.Index:
-        with Loader(self._collection, keys=["obs"], obs_columns=[labels], obs_join="outer") as loader:
-            if labels not in loader.categories:
-                raise ValueError(f"`labels` must be a categorical column of obs, and {labels!r} is not categorical.")
-            return loader.categories[labels]
+        with Loader(self._collection, keys=["obs"], obs_columns=[], labels=labels) as loader:
+            return loader.classes
 
     def train_dataloader(self) -> Loader:
         """Return the loader of the rows to train on, shuffled; always the same, which counts its epochs."""
@@ -115,12 +112,6 @@ class LightningDataModule(Base):
         """Return the loader of the rows to predict, in stored order; batches have their row numbers in ``index``."""
         rows = self._parts.get("predict", slice(0, None))
         return self._loader("predict", SequentialSampler(*self._sizes, mask=rows), return_index=True)
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Add the labels to a batch."""
-        if self._labels is None:
-            return batch
-        return batch | {"labels": batch["obs"][self._labels].long()}
 
     def teardown(self, stage: str) -> None:
         """Stop the threads of the loaders; they start again when they are needed."""
@@ -144,9 +135,3 @@ class LightningDataModule(Base):
                 sampler = DistributedSampler(sampler, dist_info="torch", enforce_equal_batches=part == "train")
             self._loaders[part] = Loader(self._collection, batch_sampler=sampler, **(self._settings | more))
         return self._loaders[part]
-
-
-def _with(columns: Sequence[str] | str | None, labels: str) -> list[str]:
-    """Return columns with that of labels among them."""
-    chosen = [columns] if isinstance(columns, str) else list(columns or ())
-    return chosen if labels in chosen else [*chosen, labels]

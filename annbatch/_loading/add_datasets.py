@@ -274,6 +274,14 @@ class AddsDatasets:
         """Categories of each categorical column of ``obs``, over all datasets; codes in batches refer to them."""
         return self._datasets.categories()
 
+    @property
+    def classes(self) -> pd.Index:
+        """Names of the classes of ``labels``: label ``i`` of a batch is ``classes[i]``."""
+        labels = self._datasets.labels
+        if labels is None:
+            raise ValueError("`classes` are known of a loader with `labels` once a dataset has been added.")
+        return labels.classes
+
 
 def datasets_of(loader: AddsDatasets) -> Datasets:
     """Return the datasets of a loader, for tools that read some of their annotations only."""

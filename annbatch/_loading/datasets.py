@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._anndata.dataset import Dataset
 from .._anndata.keys import has_var_axis, split_key
+from .._anndata.labels import Labels
 from .._anndata.table import ObsTable
 from .._anndata.variables import Variables, join_variables
 from .._arrays.rows import CsrSource, DenseSource
@@ -42,6 +43,7 @@ class _Opened:
     rows: Mapping[str, Values]
     elements: Mapping[str, RowSource | ObsFrame]
     var: Mapping[str, pd.DataFrame | None]
+    labelled: ObsFrame | None
 
 
 class Datasets:
@@ -62,6 +64,8 @@ class Datasets:
         self._variables: dict[str, Variables] = {}
         self._tables: dict[str, ObsTable] = {}
         self._frames: list[pd.DataFrame] | None = None
+        self.labels: Labels | None = None
+        """Labels of all rows; None if the loader was not asked for any, or has no dataset."""
 
     @property
     def count(self) -> int:
@@ -126,13 +130,14 @@ class Datasets:
                 opened = self._open(dataset)
                 self._check_alike(opened)
                 self._opened.append(opened)
-            tables = self._join_tables()
+            tables, frames = self._join_tables(), [one.labelled for one in self._opened]
+            labels = Labels.of(self._selection.labels, frames, self._form.adapter)
         except BaseException as error:
             self._opened = before
             if place not in str(error):
                 error.add_note(f"While adding {place}.")
             raise
-        self._tables = tables
+        self._tables, self.labels = tables, labels
         self._variables = {}
         self._frames = None
 
@@ -163,7 +168,11 @@ class Datasets:
                 raise ValueError(f"`var` of {place} must have {rule}, got {len(frame)}.")
         main = dataset.parts[dataset.modalities[0] if dataset.modalities else ""]
         kind = main.kind if not self._opened else self._opened[0].kind  # looking it up may take a request
-        return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var)
+        labelled = elements.get("obs")
+        if self._selection.labels and labelled is None and "" in dataset.parts and dataset.parts[""].has("obs"):
+            labelled = dataset.parts[""].open("obs")
+        assert not isinstance(labelled, CsrSource | DenseSource)
+        return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var, labelled)
 
     def _place(self, part: Container) -> str:
         return part.place or f"dataset {self.count}"

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from .._anndata.keys import has_var_axis, path_of
@@ -67,7 +68,7 @@ class Delivery:
             form = self.form if has_var_axis(key) else self.form.as_stored()
             _put(batch, key, form.convert(window.element(key, number)))
         for key in window.frames:
-            _put(batch, key, self._convert_obs(window.frame(key, start, stop)))
+            _put(batch, key, self._convert_obs(key, window.frame(key, start, stop)))
         batch.setdefault("obs", None)
         # A dict of arrays is a pytree, which jitted functions take; a DataFrame in it would be none of their types.
         as_frames = self.obs_as == "dataframe"
@@ -77,10 +78,22 @@ class Delivery:
         batch["index"] = window.rows.rows[start:stop] if self.return_index else None
         return batch  # type: ignore[return-value]  # which elements there are is up to `keys`
 
-    def _convert_obs(self, obs: Any) -> Any:
+    def _convert_obs(self, key: str, obs: Any) -> Any:
         if isinstance(obs, pd.DataFrame):
             return obs
-        return {name: self.form.convert(a) if a.dtype.kind in "biuf" else a for name, a in obs.items()}
+        if isinstance(obs, np.ndarray):
+            return self.form.convert(obs)
+        return {name: self._convert_column(key, name, array) for name, array in obs.items()}
+
+    def _convert_column(self, key: str, name: str, array: np.ndarray) -> Any:
+        try:
+            return self.form.convert(array) if array.dtype.kind in "biuf" else array
+        except TypeError as error:
+            reason = str(error).partition("; for X")[0]
+            raise TypeError(
+                f"Column {name!r} of `{key}`: {reason}; or leave it out (`obs_columns`), keep it on the host "
+                "(`obs_as='dataframe'`), or, if it names classes, take their numbers (`labels`)."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from .stats import warn_of_read_amplification
 from .window import WindowPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
+    from .._anndata.table import ObsWindow
     from .._elements.element import ElementPlan
     from .._plan.position import Position
     from ..samplers._base import Sampler
@@ -68,6 +69,8 @@ class Epoch:
         check_rows(self.datasets)
         self.sampler.validate(self.datasets.n_obs)
         self.datasets.elements()
+        if (labels := self.datasets.labels) is not None:
+            _ = labels.classes  # reads the column where it is no categorical
 
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
         """Return the batches, with windows read ahead within ``budget`` bytes."""
@@ -109,13 +112,18 @@ def _plans(
     """Plan the windows."""
     n_obs, starts = datasets.n_obs, datasets.starts
     elements, tables = datasets.elements(), datasets.tables()
+    labels = datasets.labels
     presence = {key: datasets.presence(key) for key in (*elements, *tables)}
     for number, request in enumerate(requests):
         rows = plan_window(request, n_obs)
         shares = rows_by_dataset(rows.rows, starts)
         of = {key: shares if there is None else there.shares(shares) for key, there in presence.items()}
         plans: dict[str, ElementPlan] = {key: element.plan(rows, of[key]) for key, element in elements.items()}
-        gather = {key: partial(delivery.gather, table, of[key], len(rows.rows)) for key, table in tables.items()}
+        gather: dict[str, Callable[[], ObsWindow]] = {
+            key: partial(delivery.gather, table, of[key], len(rows.rows)) for key, table in tables.items()
+        }
+        if labels is not None:
+            gather["labels"] = partial(labels.window, shares, len(rows.rows))
         masks = {mask_key(key): of[key] for key, there in presence.items() if there is not None}
         plans |= {key: MaskPlan.of(rows, held) for key, held in masks.items()}
         log.planned()

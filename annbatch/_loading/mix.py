@@ -12,7 +12,7 @@ import numpy as np
 from ..samplers._checks import check_weights, whole
 from ..samplers._ranks import this_worker
 from ..samplers._row_set import RowSet
-from .add_datasets import AddsDatasets
+from .add_datasets import AddsDatasets, datasets_of
 from .mix_position import STOPS, MixPlan, MixPosition
 from .progress import check_format, check_same, is_seed, position_in, shortened
 from .torch_dataset import TorchDataset
@@ -334,6 +334,7 @@ def mix(
             f"`loaders` must all be distributed to the same number of ranks, got {sorted(ranks)}: wrap each sampler in "
             "a DistributedSampler."
         )
+    _check_classes(loaders)
     if stop not in STOPS:
         raise ValueError(f"`stop` must be 'first', 'all' or 'never', got {stop!r}.")
     if seed is not None and (seed := whole(seed, "seed")) < 0:
@@ -345,6 +346,17 @@ def mix(
     elif weights is None:
         weights = [1.0] * len(loaders)
     return Mix(loaders, _checked(weights, len(loaders)), seed=seed, stop=stop)
+
+
+def _check_classes(loaders: Sequence[AddsDatasets]) -> None:
+    """Raise ``ValueError`` if a label means one class in the batches of one loader, and another in those of another."""
+    known = [labels for loader in loaders if (labels := datasets_of(loader).labels) is not None]
+    for labels in known[1:]:
+        if not labels.classes.equals(known[0].classes):
+            raise ValueError(
+                f"`loaders` must have the same classes, as labels are their numbers, got {[*known[0].classes][:10]} "
+                f"and {[*labels.classes][:10]}: make each with `Loader(labels=..., classes=...)` of one list."
+            )
 
 
 def _checked(weights: Any, n_loaders: int) -> list[float]:

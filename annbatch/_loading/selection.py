@@ -10,6 +10,8 @@ from .._anndata.variables import JOINS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .._anndata.labels import LabelRequest
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -27,6 +29,8 @@ class Selection:
         Columns of X and layers; None for all. Where there are modalities, by modality.
     var_join
         Whether and how different columns of X and layers are joined.
+    labels
+        Column of ``obs`` that batches hold as labels.
     """
 
     keys: tuple[str, ...] = ("X", "obs")
@@ -34,6 +38,7 @@ class Selection:
     obs_join: str = "exact"
     var_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None
     var_join: str = "exact"
+    labels: LabelRequest | None = None
 
     def __post_init__(self) -> None:
         if not self.keys:
