@@ -20,7 +20,7 @@ from .measure import ROUNDS_OF_SLOW, measure
 from .peers import PEERS, find_peers, peer_versions
 from .plot import plot
 from .processes import Workers
-from .sections import SECTIONS, Setup
+from .sections import IN_PLACE, SECTIONS, Setup
 from .stores import LAYOUTS, SCVERSE, Stores, make_dense, make_h5ad, make_sparse
 from .tables import case_table, report, split, write_docs
 from .targets import judge
@@ -87,9 +87,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         workers = stack.enter_context(Workers(pythons))
         cells = (arguments.files, arguments.cells, arguments.genes)
         print(f"Data in {folder}", flush=True)
-        if not {CONVERSION, "memory", "h5ad"}.isdisjoint(arguments.only):
+        if not IN_PLACE.isdisjoint(arguments.only):
             make_h5ad(stores, folder, cells=cells)
-        if not {CONVERSION, "memory", "h5ad"}.issuperset(arguments.only):
+        if not IN_PLACE.issuperset(arguments.only):
             make_sparse(stores, folder, workers, set(pythons), cells=cells)
             if not stores.sparse:
                 raise SystemExit("No store to read: every conversion failed.")

@@ -1,4 +1,4 @@
-"""The sections that read data without conversion: AnnData in memory, and h5ad files."""
+"""The sections that read data without conversion: AnnData in memory, h5ad files, and zarr stores of anndata."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import h5py
 
 from .cases import Case, Contender
@@ -42,3 +43,23 @@ def h5ad_cases(
         library = Contender("h5py", "in_place", task | {"by": "h5py"}, **size)
         ours = Contender("annbatch", "in_place", task | {"by": "annbatch"}, **size)
         yield Case("h5ad", case, (library, ours), library.name)
+
+
+def zarr_cases(
+    h5ad: list[Path], folder: Path, n_obs: int, *, window: int, batch_size: int, has_scverse: bool
+) -> Generator[Case, Any, None]:
+    """Compare with scverse annbatch on a store that ``anndata.write_zarr`` wrote, with the defaults of anndata 0.13."""
+    store = folder / "anndata.zarr"
+    if not store.exists():
+        print("  writing anndata.zarr ...", flush=True)
+        with ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=True):
+            ad.read_h5ad(h5ad[0]).write_zarr(store)
+    size: dict[str, Any] = {"least": min(window, n_obs), "most": max(1, n_obs // window) * window}
+    task = {"kind": "sparse", "matrix": str(store / "X"), "batch_size": batch_size, "window": window, "obs": False}
+    baseline = "scverse annbatch" if has_scverse else None
+    names = {"this_package": "annbatch"} | ({"scverse_annbatch": baseline} if baseline else {})
+    for chunk_size in (64, 1):
+        contenders = tuple(
+            Contender(name, worker, task | {"chunk_size": chunk_size}, **size) for worker, name in names.items()
+        )
+        yield Case("foreign", f"chunks of {chunk_size}", contenders, baseline)

@@ -16,13 +16,16 @@ from annbatch import Loader
 from .cases import Case, Contender
 from .conversion import CONVERSION, compress, conversion_cases
 from .data import DENSE_WINDOWS
-from .in_place import h5ad_cases, memory_cases, rows_of
+from .in_place import h5ad_cases, memory_cases, rows_of, zarr_cases
 from .stores import LAYOUTS, SCVERSE, Stores
 
 Cases: TypeAlias = Generator[Case, dict[str, Any], None]
 
 OURS, PEER = "annbatch", "scverse annbatch"
 PANEL_GENES = 1_000
+IN_PLACE = {CONVERSION, "memory", "h5ad", "foreign"}
+"""Sections that read no collection."""
+
 TRAINING_WINDOWS = 24
 
 
@@ -310,6 +313,12 @@ def h5ad(setup: Setup) -> Cases:
     yield from h5ad_cases(files, compress(files[:1], setup.folder), rows_of(files[0]), **more)
 
 
+def foreign(setup: Setup) -> Cases:
+    """Compare readings of a store that anndata wrote."""
+    files, more = setup.stores.h5ad, {"window": setup.window, "batch_size": setup.batch_size}
+    yield from zarr_cases(files, setup.folder, rows_of(files[0]), has_scverse=setup.has_scverse, **more)
+
+
 SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "limits": limits,
     "sparse": sparse,
@@ -325,6 +334,7 @@ SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     CONVERSION: conversion,
     "memory": memory,
     "h5ad": h5ad,
+    "foreign": foreign,
 }
 
 

@@ -56,6 +56,7 @@ TARGETS = (
     Target("memory", "batches of 4096", "annbatch", "ratio", 3),
     Target("h5ad", "uncompressed", "annbatch", "ratio", 0.8),
     Target("h5ad", "gzip", "annbatch", "ratio", 0.8),
+    *(Target("foreign", f"chunks of {n}", "annbatch", "ratio", 2.5) for n in (64, 1)),
     Target("training", "a step as long as a load", "overlapped", "ratio", 1.8),
     Target("others", "single rows, BioNeMo SCDL", "annbatch, random_access store", "ratio", 15),
     Target("conversion", "h5ad files", "annbatch", "ratio", 10),

@@ -32,6 +32,8 @@ def _open_loader(task):
     loader = Loader(batch_sampler=sampler, preload_to_gpu=task.get("gpu", False))
     if task["kind"] == "dense":
         return loader.add_dataset(zarr.open_array(task["store"], mode="r"))
+    if "matrix" in task:
+        return loader.add_dataset(sparse_dataset(zarr.open_group(task["matrix"], mode="r")))
     collection = DatasetCollection(task["store"], mode="r")
     columns = task.get("obs_columns")
     if not task["obs"]:

@@ -45,6 +45,8 @@ def _open_loader(task):
     options = {name: task[name] for name in ("prefetch", "obs_columns", "obs_as") if name in task}
     if task["kind"] == "dense":
         return Loader(batch_sampler=sampler, **options).add_dataset(zarr.open_array(task["store"], mode="r"))
+    if "matrix" in task:
+        return Loader(batch_sampler=sampler, **options).add_dataset(zarr.open_group(task["matrix"], mode="r"))
     collection = DatasetCollection(task["store"], mode="r")
     if "panel" in task:
         names = collection.var_names
