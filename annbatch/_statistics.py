@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ._loading.measure import measure
+from .errors import MissingCollectionError, NotACollectionError
 from .loader import Loader
 from .types import Statistics
 
 if TYPE_CHECKING:
-    import os
+    from anndata import AnnData
 
     from .collection import DatasetCollection
     from .samplers._row_set import RowsLike
 
 
 def statistics(
-    data: DatasetCollection | Loader | str | os.PathLike[str],
+    data: DatasetCollection | Loader | AnnData | str | os.PathLike[str],
     *,
     key: str = "X",
     rows: RowsLike | None = None,
@@ -32,8 +34,8 @@ def statistics(
     Parameters
     ----------
     data
-        Collection, or its path or URL; or a :class:`~annbatch.Loader`, with its columns (``var_names``, ``var_join``),
-        its ``transform`` and the rows that its sampler may choose, each once.
+        Collection, AnnData object, or the path or URL of one; or a :class:`~annbatch.Loader`, with its columns
+        (``var_names``, ``var_join``), its ``transform`` and the rows that its sampler may choose, each once.
     key
         Matrix to measure, such as ``"layers/counts"`` or ``"obsm/X_pca"``; of a loader, one of its ``keys``.
     rows
@@ -72,9 +74,11 @@ def statistics(
     1    3.0          1
     2   11.0          2
     """
-    if ddof < 0:
-        raise ValueError(f"`ddof` must not be negative, got {ddof}.")
-    loader = data if isinstance(data, Loader) else Loader(data, keys=[key])
+    if not isinstance(key, str):
+        raise TypeError(f"`key` must be the key of one matrix, such as 'X', got {key!r}.")
+    if not isinstance(ddof, int) or ddof < 0:
+        raise ValueError(f"`ddof` must be an integer that is not negative, got {ddof!r}.")
+    loader = data if isinstance(data, Loader) else _loader_of(data, key)
     try:
         return _measured(loader, key, loader.batch_sampler.mask if rows is None else rows, ddof)
     finally:
@@ -82,12 +86,25 @@ def statistics(
             loader.close()
 
 
+def _loader_of(data: Any, key: str) -> Loader:
+    if isinstance(data, str | os.PathLike):
+        try:
+            return Loader(data, keys=[key])
+        except MissingCollectionError:
+            raise
+        except NotACollectionError:
+            return Loader(keys=[key]).add_adata(data)
+    if hasattr(data, "fingerprint"):
+        return Loader(data, keys=[key])
+    return Loader(keys=[key]).add_adata(data)
+
+
 def _measured(loader: Loader, key: str, rows: RowsLike, ddof: int) -> Statistics:
     found = measure(loader, key, rows)
     n = len(found.rows)
     count, total, squares = found.columns.of_rows(n)
-    with np.errstate(divide="ignore", invalid="ignore"):  # no variance of fewer rows than that
-        columns = {"mean": total / n, "variance": squares / max(n - ddof, 0), "total": total}
+    variance = squares / (n - ddof) if n > ddof else np.full(len(squares), np.nan)
+    columns = {"mean": total / n if n else total * np.nan, "variance": variance, "total": total}
     genes = pd.DataFrame(columns | {"n_nonzero": count.astype(np.int64)}, index=found.names)
     cells = pd.DataFrame(
         {"total": found.of_rows[:, 0], "n_nonzero": found.of_rows[:, 1].astype(np.int64)}, index=found.rows

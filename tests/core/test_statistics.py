@@ -56,7 +56,8 @@ def test_a_collection_is_measured_as_numpy_does(tmp_path, most, ddof):
     check(found, x, ddof=ddof)
     assert found.genes.index.tolist() == [f"gene{column}" for column in range(40)]
     np.testing.assert_array_equal(found.genes["total"], x.astype("f8").sum(axis=0).A1)  # integers are exact
-    pd.testing.assert_frame_equal(statistics(tmp_path / "all.zarr", ddof=ddof).genes, found.genes)
+    for data in (tmp_path / "all.zarr", tmp_path / "0.h5ad", collection.to_adata()):
+        pd.testing.assert_frame_equal(statistics(data, ddof=ddof).genes, found.genes, check_names=False)
     assert annbatch.statistics is statistics
 
 
@@ -177,7 +178,8 @@ def test_the_variance_of_too_few_rows_is_missing():
 
     assert found.genes["variance"].isna().all()
     assert found.genes["mean"].tolist() == [1, 2]
-    with pytest.raises(ValueError, match="`ddof` must not be negative, got -1"):
+    assert statistics(Loader().add_dataset(np.eye(3)), ddof=4).genes["variance"].isna().all()
+    with pytest.raises(ValueError, match="`ddof` must be an integer that is not negative, got -1"):
         statistics(Loader().add_dataset(np.ones((2, 2))), ddof=-1)
 
 
@@ -201,6 +203,12 @@ def test_what_cannot_be_measured_is_refused():
         statistics(Loader().add_dataset(np.ones((3, 2), complex)))
     with pytest.raises(ValueError, match="must have rows"):
         statistics(Loader())
+    with pytest.raises(TypeError, match="`key` must be the key of one matrix"):
+        statistics(Loader(), key=["X"])
+    with pytest.raises(TypeError, match="got None"):
+        statistics(None)
+    with pytest.raises(FileNotFoundError):
+        statistics("nothing.zarr")
     with pytest.raises(ValueError, match="mask"):
         statistics(Loader().add_dataset(np.ones((3, 2))), rows=slice(0, 5))
 
