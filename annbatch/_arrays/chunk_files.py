@@ -58,6 +58,8 @@ class ChunkFile:
         stat = os.fstat(self.fd)
         if not S_ISREG(stat.st_mode):
             raise CorruptDataError(f"{self.path} is not a regular file.")
+        if hasattr(os, "posix_fadvise"):  # what is needed is known, and announced: nothing else is to be read ahead
+            os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)
         self.identity = _identity(stat)
         if layout.sharded:
             self._read_index(layout, number, stat.st_size)

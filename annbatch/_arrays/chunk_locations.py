@@ -126,5 +126,5 @@ class ChunkLocations:
         margin = nbytes >> 6
         begin = low // block * block * nbytes // chunk_bytes - margin
         end = -(-high // block) * block * nbytes // chunk_bytes + margin
-        whole = 4 * (high - low) > chunk_bytes  # as kernels fetch them
+        whole = 2 * (high - low) > chunk_bytes  # as kernels fetch them
         return np.where(whole, 0, np.maximum(begin, 0)), np.where(whole, nbytes, np.minimum(end, nbytes))

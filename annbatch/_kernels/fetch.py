@@ -14,7 +14,7 @@ DONE, READ_FAILED, TOO_SHORT, NOT_THE_CHUNK, UNDECODABLE, OUT_OF_RANGE, NOT_THE_
 FIRST_BYTES = 1024
 """Bytes of a Blosc chunk that are fetched first where only a part of it is needed: its header, and where blocks begin.
 
-Where more than a quarter is needed, all of it is fetched at once."""
+Where more than half is needed, all of it is fetched at once."""
 
 
 @inner
@@ -51,7 +51,7 @@ def fetch_blocks(fd: int, offset: int, nbytes: int, low: int, high: int, chunk_b
     """
     if nbytes < HEADER or nbytes > encoded.size:
         return NOT_THE_CHUNK
-    head = nbytes if 4 * (high - low) > chunk_bytes else min(nbytes, FIRST_BYTES)
+    head = nbytes if 2 * (high - low) > chunk_bytes else min(nbytes, FIRST_BYTES)
     status = fetch(fd, encoded, 0, head, offset)
     if status != DONE:
         return status
