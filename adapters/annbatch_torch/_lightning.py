@@ -93,7 +93,8 @@ class LightningDataModule(Base):
         self.classes = None if labels is None else self._classes(labels)
 
     def _classes(self, labels: str) -> pd.Index:
-        with Loader(self._collection, keys=["obs"], obs_columns=[], labels=labels) as loader:
+        names = self._settings.get("classes")
+        with Loader(self._collection, keys=["obs"], obs_columns=[], labels=labels, classes=names) as loader:
             return loader.classes
 
     def train_dataloader(self) -> Loader:

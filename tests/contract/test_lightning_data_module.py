@@ -120,6 +120,8 @@ def test_labels_are_codes_of_classes(folder):
     assert batch["labels"].dtype == torch.int64
     assert torch.equal(batch["labels"], torch.tensor([1, 2, 0])[batch["obs"]["dose"].long() % 3])
     torch.nn.functional.cross_entropy(torch.zeros(8, 3), batch["labels"])
+    chosen = LightningDataModule(folder / "all.zarr", labels="kind", classes=["a", "b", "c"])
+    assert chosen.classes.tolist() == chosen.train_dataloader().classes.tolist() == ["a", "b", "c"]
     data.teardown("fit")
 
 
@@ -132,7 +134,7 @@ def test_predictions_are_of_all_rows_in_stored_order(folder):
 
 
 def test_wrong_arguments_are_told(folder):
-    with pytest.raises(ValueError, match="`labels` must be a categorical column of obs, and 'dose' is not"):
+    with pytest.raises(TypeError, match="Column 'dose' of `obs` must be categories"):
         LightningDataModule(folder / "all.zarr", labels="dose")
     with pytest.raises(KeyError, match="kinds"):
         LightningDataModule(folder / "all.zarr", labels="kinds")
