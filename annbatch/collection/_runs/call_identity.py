@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import json
 import os
 import uuid
@@ -27,17 +28,18 @@ if TYPE_CHECKING:
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 
 
-def describe_function(function: Any) -> int:
+def describe_function(function: Any, *, opaque: str | None = None) -> int:
     """Return a number that identifies a function: its code, its defaults, and the values that it takes from outside.
 
     The name or the source text alone would not do: ``lambda path: load(path, threshold)`` reads the same for every
     threshold, and a collection would hold rows of two. Functions of the same module that it calls count as it does;
-    those of other modules by name. A function that holds any other object is different each time: its call starts over.
+    those of other modules by name. A function that holds any other object is different each time, and its call starts
+    over; unless ``opaque`` is given, which stands for all such objects.
     """
-    return int(google_crc32c.value(repr(_describe(function, frozenset())).encode()))
+    return int(google_crc32c.value(repr(_describe(function, frozenset(), opaque)).encode()))
 
 
-def _describe(value: Any, outer: frozenset[int]) -> Any:
+def _describe(value: Any, outer: frozenset[int], opaque: str | None) -> Any:
     """Return what has the same ``repr`` in every process; ``outer`` are the objects that ``value`` lies in."""
     parts: Iterable[Any]
     match value:
@@ -65,9 +67,9 @@ def _describe(value: Any, outer: frozenset[int]) -> Any:
         case os.PathLike():
             return os.fspath(value)
         case _:
-            return uuid.uuid4().hex
+            return uuid.uuid4().hex if opaque is None else opaque
     outer |= {id(value)}
-    return [type(value).__name__, *(_describe(part, outer) for part in parts)]
+    return [type(value).__name__, *(_describe(part, outer, opaque) for part in parts)]
 
 
 def _globals(function: FunctionType) -> dict[str, Any]:
@@ -81,9 +83,10 @@ def _globals(function: FunctionType) -> dict[str, Any]:
 
 
 def _names(code: CodeType) -> list[str]:
-    """Return the global names of a function and of those inside it, each once."""
+    """Return the global names of a function and of those inside it, each once; names of attributes are none."""
+    own = [one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
     inner = [name for one in code.co_consts if isinstance(one, CodeType) for name in _names(one)]
-    return list(dict.fromkeys([*code.co_names, *inner]))
+    return list(dict.fromkeys([*own, *inner]))
 
 
 def fingerprint(source: Source) -> list[Any]:

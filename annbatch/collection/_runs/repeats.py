@@ -29,10 +29,11 @@ _SAMPLES, _SAMPLE_BYTES = 32, 16 << 10
 def content_of(source: Source, load_adata: Any) -> list[int]:
     """Return what identifies the rows of an input, wherever it lies: its size, and the CRC-32C of samples of its bytes.
 
-    Inputs of one file differ if they are different groups of it, or read by different ``load_adata``.
+    Inputs of one file differ if they are different groups of it, or read by other ``load_adata``: those that only hold
+    other objects, such as a data frame, count as the same, as rows would be added twice without a word otherwise.
     """
     inside = source.name if isinstance(source, h5py.Group) else ""
-    crc = google_crc32c.value(f"{inside} {describe_function(load_adata)}".encode())
+    crc = google_crc32c.value(f"{inside} {describe_function(load_adata, opaque='an object')}".encode())
     if isinstance(source, zarr.Group) and not isinstance(source.store, LocalStore):
         return [0, google_crc32c.extend(crc, describe_nodes(source).encode())]
     if isinstance(source, zarr.Group):

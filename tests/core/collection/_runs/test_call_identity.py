@@ -48,6 +48,17 @@ def test_functions_with_other_code_differ() -> None:
     assert len(seen) == 2
 
 
+def test_globals_that_are_named_as_attributes_do_not_matter() -> None:
+    seen = set()
+    for table in (object(), object()):
+        module: dict[str, object] = {"obs": table, "cells": 1}
+        exec("def load(path): return [path.obs for path in [path]]", module)
+        seen.add(describe_function(module["load"]))
+        exec("def load(path): return obs", module)
+        seen.add(describe_function(module["load"]))
+    assert len(seen) == 3
+
+
 def test_the_fingerprint_of_an_open_group_changes_with_it(tmp_path: Path, write: Write) -> None:
     group = zarr.open_group(write(make_counts(0, 5), "0.zarr"), mode="r")
     before = fingerprint(group)

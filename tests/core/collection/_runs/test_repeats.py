@@ -96,6 +96,7 @@ def test_what_an_input_is_known_by(tmp_path: Path, write: Write) -> None:
     assert known == content_of(str(path), None)
     assert known != content_of(path, ad.read_h5ad)
     assert content_of(path, lambda p: ad.read_h5ad(p)[:10]) != content_of(path, lambda p: ad.read_h5ad(p)[10:])
+    assert len({tuple(content_of(path, lambda p, table=table: (p, table))) for table in (object(), object())}) == 1
     with h5py.File(path) as file:
         assert content_of(file, None) != content_of(file["obs"], None)
     cells.write_zarr(tmp_path / "0.zarr")
