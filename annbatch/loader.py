@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .abc import Adapter
     from .collection import DatasetCollection
     from .samplers._base import Sampler
+    from .samplers._row_set import RowsLike
     from .transforms import Transform
     from .types import LoaderOutput
 
@@ -63,7 +64,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         What :meth:`use_collection` takes; None to add datasets later.
     batch_sampler
         Order of the rows. Excludes ``chunk_size``, ``preload_nchunks``, ``batch_size``, ``shuffle``,
-        ``drop_last``, ``rng`` and ``seed``, from which a :class:`~annbatch.samplers.RandomSampler`
+        ``drop_last``, ``rng``, ``seed`` and ``rows``, from which a :class:`~annbatch.samplers.RandomSampler`
         (``shuffle=True``) or :class:`~annbatch.samplers.SequentialSampler` is made otherwise.
     chunk_size
         Contiguous rows per chunk. Default 512.
@@ -124,9 +125,9 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         Deprecated: ``True`` means ``to="torch"``, as in older programs.
     distributed
         Whether the ranks of a training run share each epoch: True is short for a
-        :class:`~annbatch.samplers.DistributedSampler` around the sampler, which finds the ranks by itself; one rank
-        has all rows. Where there are several ranks, a loader whose sampler is not distributed warns, unless this is
-        False.
+        :class:`~annbatch.samplers.DistributedSampler` around the sampler, which finds the ranks by itself, and leaves
+        out rows that make no whole batch on each. Where there are several ranks, a loader whose sampler is not
+        distributed warns, unless this is False.
     labels
         Column of ``obs`` that comes as ``batch["labels"]``, ``(n_rows,)``: one integer per class, int64, in JAX int32,
         as loss functions take it. Categories, strings, integers or booleans; ``classes`` of the loader has their names.
@@ -134,6 +135,9 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
     classes
         Names of the classes, in the order of their numbers, so that several loaders agree: those of another
         loader. Labels that it lacks are -1. Default: the categories over all datasets.
+    rows
+        Rows to load: a part of a :func:`~annbatch.samplers.split`, a :class:`~annbatch.samplers.RowSet`, a boolean
+        mask, row numbers, or a slice. Default: all.
 
     Raises
     ------
@@ -187,6 +191,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         distributed: bool | None = None,
         labels: str | None = None,
         classes: Sequence[Any] | None = None,
+        rows: RowsLike | None = None,
     ) -> None:
         self._progress = Progress()
         sampler = make_sampler(
@@ -198,6 +203,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
             shuffle=shuffle,
             rng=rng,
             seed=seed,
+            rows=rows,
         )
         self._batch_sampler = for_ranks(sampler, distributed)
         self._ranks_repeat = distributed is False

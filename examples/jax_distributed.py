@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import DistributedSampler, RandomSampler, SequentialSampler
+from annbatch.samplers import split
 from annbatch_jax import JaxAdapter
 
 
@@ -35,28 +35,27 @@ def step(weights: dict[str, jax.Array], x: jax.Array, labels: jax.Array) -> dict
 def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
     """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
-    n_train = collection.n_obs * 4 // 5
+    parts = split(collection, {"train": 0.8, "test": 0.2}, seed=seed)
     mesh = jax.make_mesh((jax.device_count(),), ("rows",))
     rows, everywhere = (NamedSharding(mesh, PartitionSpec(*names)) for names in (["rows"], []))
 
-    settings = {"densify": True, "obs_as": "arrays", "obs_columns": [label]}
-    sampler = DistributedSampler(
-        RandomSampler(8, 8, 64 // jax.process_count(), mask=slice(0, n_train), drop_last=True, rng=seed),
-        dist_info="jax",
+    settings = {"densify": True, "labels": label}
+    sizes = {"chunk_size": 8, "preload_nchunks": 8, "batch_size": 64 // jax.process_count(), "drop_last": True}
+    order = {"shuffle": True, "seed": seed, "distributed": True}
+    training = Loader(collection, rows=parts["train"], to=JaxAdapter(sharding=rows), **sizes, **order, **settings)
+    held_out = Loader(
+        collection, rows=parts["test"], to="jax", chunk_size=8, batch_size=64, distributed=False, **settings
     )
-    training = Loader(batch_sampler=sampler, to=JaxAdapter(sharding=rows), **settings).use_collection(collection)
-    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), to="jax", **settings)
-    held_out.use_collection(collection)
 
-    n_classes = len(training.categories[label])
+    n_classes = len(training.classes)
     weights = {"kernel": jnp.zeros((training.n_var, n_classes)), "bias": jnp.zeros(n_classes)}
     weights = jax.device_put(weights, everywhere)
     for _ in range(n_epochs):
         for batch in training:
-            weights = step(weights, batch["X"], batch["obs"][label])
+            weights = step(weights, batch["X"], batch["labels"])
 
     weights = jax.tree.map(lambda weight: weight.addressable_data(0), weights)
-    right = [scores(weights, batch["X"]).argmax(axis=1) == batch["obs"][label] for batch in held_out]
+    right = [scores(weights, batch["X"]).argmax(axis=1) == batch["labels"] for batch in held_out]
     return float(jnp.concatenate(right).mean())
 
 

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.experimental.sparse import BCSR
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import RandomSampler, SequentialSampler
+from annbatch.samplers import split
 
 
 class Classifier(nnx.Module):
@@ -49,21 +49,20 @@ def count_right(model: Classifier, x: BCSR, labels: jax.Array) -> jax.Array:
 def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0, to: Any = "jax") -> float:
     """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
-    n_train = collection.n_obs * 4 // 5
-    settings = {"to": to, "obs_as": "arrays", "obs_columns": [label]}
-    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
-    training.use_collection(collection)
-    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
-    held_out.use_collection(collection)
+    parts = split(collection, {"train": 0.8, "test": 0.2}, seed=seed)
+    settings = {"to": to, "labels": label}
+    settings |= {"batch_size": 64, "chunk_size": 8, "preload_nchunks": 16}
+    training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, **settings)
+    held_out = Loader(collection, rows=parts["test"], **settings)
 
-    model = Classifier(training.n_var, len(training.categories[label]))
+    model = Classifier(training.n_var, len(training.classes))
     optimizer = nnx.Optimizer(model, optax.sgd(5), wrt=nnx.Param)
     for _ in range(n_epochs):
         for batch in training:
-            step(model, optimizer, batch["X"], batch["obs"][label])
+            step(model, optimizer, batch["X"], batch["labels"])
 
-    right = sum(int(count_right(model, batch["X"], batch["obs"][label])) for batch in held_out)
-    return right / (collection.n_obs - n_train)
+    right = sum(int(count_right(model, batch["X"], batch["labels"])) for batch in held_out)
+    return right / len(parts["test"])
 
 
 if __name__ == "__main__":

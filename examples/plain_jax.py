@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import RandomSampler, SequentialSampler
+from annbatch.samplers import split
 
 
 def scores(weights: dict[str, jax.Array], x: jax.Array) -> jax.Array:
@@ -29,20 +29,19 @@ def step(weights: dict[str, jax.Array], batch: dict[str, jax.Array]) -> dict[str
 def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
     """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
-    n_train = collection.n_obs * 4 // 5
-    settings = {"to": "jax", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
-    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
-    training.use_collection(collection)
-    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
-    held_out.use_collection(collection)
+    parts = split(collection, {"train": 0.8, "test": 0.2}, seed=seed)
+    settings = {"to": "jax", "densify": True, "labels": label}
+    settings |= {"batch_size": 64, "chunk_size": 8, "preload_nchunks": 16}
+    training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, **settings)
+    held_out = Loader(collection, rows=parts["test"], **settings)
 
-    n_classes = len(training.categories[label])
+    n_classes = len(training.classes)
     weights = {"kernel": jnp.zeros((training.n_var, n_classes)), "bias": jnp.zeros(n_classes)}
     for _ in range(n_epochs):
         for batch in training:
-            weights = step(weights, {"x": batch["X"], "label": batch["obs"][label]})
+            weights = step(weights, {"x": batch["X"], "label": batch["labels"]})
 
-    right = [scores(weights, batch["X"]).argmax(axis=1) == batch["obs"][label] for batch in held_out]
+    right = [scores(weights, batch["X"]).argmax(axis=1) == batch["labels"] for batch in held_out]
     return float(jnp.concatenate(right).mean())
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import RandomSampler, SequentialSampler
+from annbatch.samplers import split
 
 
 def features(x: np.ndarray) -> np.ndarray:
@@ -18,24 +18,23 @@ def features(x: np.ndarray) -> np.ndarray:
 def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
     """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
-    n_train = collection.n_obs * 4 // 5
-    settings = {"densify": True, "obs_as": "arrays", "obs_columns": [label]}
-    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
-    training.use_collection(collection)
-    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
-    held_out.use_collection(collection)
+    parts = split(collection, {"train": 0.8, "test": 0.2}, seed=seed)
+    settings = {"densify": True, "labels": label}
+    settings |= {"batch_size": 64, "chunk_size": 8, "preload_nchunks": 16}
+    training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, **settings)
+    held_out = Loader(collection, rows=parts["test"], **settings)
 
-    n_classes = len(training.categories[label])
+    n_classes = len(training.classes)
     kernel, bias = np.zeros((training.n_var, n_classes), np.float32), np.zeros(n_classes, np.float32)
     for _ in range(n_epochs):
         for batch in training:
-            x, labels = features(batch["X"]), batch["obs"][label]
+            x, labels = features(batch["X"]), batch["labels"]
             scores = np.exp(x @ kernel + bias)
             slopes = (scores / scores.sum(axis=1, keepdims=True) - np.eye(n_classes)[labels]) / len(x)
             kernel -= 5 * (x.T @ slopes)
             bias -= 5 * slopes.sum(axis=0)
 
-    right = [(features(batch["X"]) @ kernel + bias).argmax(axis=1) == batch["obs"][label] for batch in held_out]
+    right = [(features(batch["X"]) @ kernel + bias).argmax(axis=1) == batch["labels"] for batch in held_out]
     return float(np.concatenate(right).mean())
 
 

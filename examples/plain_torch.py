@@ -7,7 +7,7 @@ import sys
 import torch
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import RandomSampler, SequentialSampler
+from annbatch.samplers import split
 
 
 def features(x: torch.Tensor) -> torch.Tensor:
@@ -18,26 +18,25 @@ def features(x: torch.Tensor) -> torch.Tensor:
 def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
     """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
-    n_train = collection.n_obs * 4 // 5
-    settings = {"to": "torch", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
-    training = Loader(batch_sampler=RandomSampler(8, 16, 64, mask=slice(0, n_train), rng=seed), **settings)
-    training.use_collection(collection)
-    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
-    held_out.use_collection(collection)
+    parts = split(collection, {"train": 0.8, "test": 0.2}, seed=seed)
+    settings = {"to": "torch", "densify": True, "labels": label}
+    settings |= {"batch_size": 64, "chunk_size": 8, "preload_nchunks": 16}
+    training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, **settings)
+    held_out = Loader(collection, rows=parts["test"], **settings)
 
-    model = torch.nn.Linear(training.n_var, len(training.categories[label]))
+    model = torch.nn.Linear(training.n_var, len(training.classes))
     torch.nn.init.zeros_(model.weight)
     torch.nn.init.zeros_(model.bias)
     optimizer = torch.optim.SGD(model.parameters(), lr=5)
     for _ in range(n_epochs):
         for batch in training:
-            loss = torch.nn.functional.cross_entropy(model(features(batch["X"])), batch["obs"][label].long())
+            loss = torch.nn.functional.cross_entropy(model(features(batch["X"])), batch["labels"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
     with torch.no_grad():
-        right = [model(features(batch["X"])).argmax(dim=1) == batch["obs"][label] for batch in held_out]
+        right = [model(features(batch["X"])).argmax(dim=1) == batch["labels"] for batch in held_out]
     return torch.cat(right).float().mean().item()
 
 

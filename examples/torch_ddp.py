@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import DistributedSampler, RandomSampler, SequentialSampler
+from annbatch.samplers import split
 
 
 def features(x: torch.Tensor) -> torch.Tensor:
@@ -20,30 +20,27 @@ def features(x: torch.Tensor) -> torch.Tensor:
 def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
     """Train on four fifths of a shuffled collection, each rank on its share, and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
-    n_train = collection.n_obs * 4 // 5
-    settings = {"to": "torch", "densify": True, "obs_as": "arrays", "obs_columns": [label]}
+    parts = split(collection, {"train": 0.8, "test": 0.2}, seed=seed)
+    settings = {"to": "torch", "densify": True, "labels": label}
     # All ranks get the same number of batches; otherwise, one would wait for the others' gradients for ever.
-    sampler = DistributedSampler(
-        RandomSampler(8, 8, 64 // dist.get_world_size(), mask=slice(0, n_train), rng=seed), dist_info="torch"
-    )
-    training = Loader(batch_sampler=sampler, **settings).use_collection(collection)
-    held_out = Loader(batch_sampler=SequentialSampler(8, 16, 64, mask=slice(n_train, None)), **settings)
-    held_out.use_collection(collection)
+    sizes = {"chunk_size": 8, "preload_nchunks": 8, "batch_size": 64 // dist.get_world_size()}
+    training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, distributed=True, **sizes, **settings)
+    held_out = Loader(collection, rows=parts["test"], chunk_size=8, batch_size=64, distributed=False, **settings)
 
-    linear = torch.nn.Linear(training.n_var, len(training.categories[label]))
+    linear = torch.nn.Linear(training.n_var, len(training.classes))
     torch.nn.init.zeros_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
     model = DistributedDataParallel(linear)
     optimizer = torch.optim.SGD(model.parameters(), lr=5)
     for _ in range(n_epochs):
         for batch in training:
-            loss = torch.nn.functional.cross_entropy(model(features(batch["X"])), batch["obs"][label].long())
+            loss = torch.nn.functional.cross_entropy(model(features(batch["X"])), batch["labels"])
             optimizer.zero_grad()
             loss.backward()  # averages the gradients of all ranks
             optimizer.step()
 
     with torch.no_grad():
-        right = [linear(features(batch["X"])).argmax(dim=1) == batch["obs"][label] for batch in held_out]
+        right = [linear(features(batch["X"])).argmax(dim=1) == batch["labels"] for batch in held_out]
     return torch.cat(right).float().mean().item()
 
 

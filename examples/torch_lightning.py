@@ -9,6 +9,7 @@ import lightning
 import torch
 
 from annbatch import DatasetCollection
+from annbatch.samplers import split
 from annbatch_torch import LightningDataModule
 
 
@@ -37,10 +38,10 @@ class Classifier(lightning.LightningModule):
 def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float:
     """Train on four fifths of a shuffled collection and return the accuracy on the rest."""
     collection = DatasetCollection(store, mode="r")
-    n_train = collection.n_obs * 4 // 5
+    parts = split(collection, {"train": 0.8, "test": 0.2}, seed=seed)
     data = LightningDataModule(
         collection,
-        split={"train": slice(0, n_train), "valid": slice(n_train, None)},
+        split={"train": parts["train"], "valid": parts["test"]},
         labels=label,
         densify=True,
         batch_size=64,

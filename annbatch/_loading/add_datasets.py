@@ -11,6 +11,7 @@ from .._arguments import as_list, kind_of, wrong_kind
 from .._format.attributes import encoding_of
 from .._remote.open import open_group
 from .._remote.urls import is_url
+from .._warn import warn
 from ..errors import StoreError, reading
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from .._remote.loader_stores import RemoteStores
     from ..collection import DatasetCollection
+    from ..samplers._base import Sampler
+    from ..samplers._row_set import RowSet
     from .datasets import Datasets
     from .resources import Reading
 
@@ -96,6 +99,18 @@ def _unchanging(collection: DatasetCollection, content: str | None) -> Iterator[
         raise StoreError(f"The collection changed while it was opened: open it again; got {collection!r}.")
 
 
+def _warn_of_range(mask: slice | RowSet, collection: DatasetCollection) -> None:
+    """Warn of a range of rows where it is no random sample of a collection."""
+    is_part = isinstance(mask, slice) and 0 < (mask.stop or collection.n_obs) - (mask.start or 0) < collection.n_obs
+    if is_part and collection.is_shuffled is False:
+        assert isinstance(mask, slice)
+        warn(
+            f"The rows {mask.start or 0}:{mask.stop or ''} are no random sample of a collection that is not shuffled "
+            "as a whole, but may be those of one study: `annbatch.samplers.split(collection, ...)` makes parts that "
+            "are, and `DatasetCollection.reshuffle` shuffles all rows. `RowSet(...)` takes a range on purpose."
+        )
+
+
 class AddsDatasets:
     """The part of a loader that adds datasets and describes them.
 
@@ -108,6 +123,8 @@ class AddsDatasets:
     reading
         Threads and memory of the loader.
     """
+
+    _batch_sampler: Sampler
 
     def __init__(self, datasets: Datasets, *, remote: RemoteStores, reading: Reading) -> None:
         self._datasets = datasets
@@ -157,6 +174,7 @@ class AddsDatasets:
                 "`annbatch.mix([loader_a, loader_b], weights=[3, 1])`."
             )
         self._check_closed()
+        _warn_of_range(self._batch_sampler.mask, collection)
         content = collection.fingerprint
         groups = (self._remote.rebind(group) for group in _unchanging(collection, content))
         self._datasets.add_all(

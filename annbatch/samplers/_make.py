@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._checks import chunks_of_whole_batches
 from ._random import RandomSampler
+from ._row_set import check_mask
 from ._sequential import SequentialSampler
 
 if TYPE_CHECKING:
     from ._base import Sampler
+    from ._row_set import RowSet, RowsLike
 
 _MOST_CHUNKS, _MOST_ROWS = 64, 1 << 17  # beyond these, sizes that share no factor would take too much memory
 _DEFAULTS: dict[str, Any] = {"chunk_size": 512, "preload_nchunks": 32, "batch_size": 1, "drop_last": False}
 
 
-def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling: Any) -> Sampler:
+def make_sampler(
+    batch_sampler: Sampler | None, *, seed: int | None, rows: RowsLike | None = None, **sampling: Any
+) -> Sampler:
     """Return the sampler that was given, or make one from the arguments; None means not given.
 
     Raises
@@ -25,7 +30,7 @@ def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling:
     ValueError
         If a sampler and sampling arguments were given, or both ``seed`` and ``rng``.
     """
-    given = {name: value for name, value in {**sampling, "seed": seed}.items() if value is not None}
+    given = {name: value for name, value in {**sampling, "seed": seed, "rows": rows}.items() if value is not None}
     if batch_sampler is not None:
         if given:
             raise ValueError(
@@ -36,13 +41,25 @@ def make_sampler(batch_sampler: Sampler | None, *, seed: int | None, **sampling:
         raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
     if seed is not None:
         given["rng"] = np.random.default_rng(given.pop("seed"))
-    sizes = {**_DEFAULTS, **given}
+    mask = _mask_of(given.pop("rows", None))
+    sizes = {**_DEFAULTS, **given, "mask": mask}
     if "preload_nchunks" not in given:
         sizes["preload_nchunks"] = _chunks_of_whole_batches(sizes["chunk_size"], sizes["batch_size"])
     if sizes.pop("shuffle", False):
         return RandomSampler(**sizes)
     sizes.pop("rng", None)
     return SequentialSampler(**sizes)
+
+
+def _mask_of(rows: Any) -> slice | RowSet:
+    if isinstance(rows, Mapping):
+        raise TypeError(
+            f"`rows` must be one part of a split, such as split[{next(iter(rows), 'train')!r}], got {rows!r}."
+        )
+    try:
+        return check_mask(rows)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("`mask", "`rows")) from None
 
 
 def _chunks_of_whole_batches(chunk_size: Any, batch_size: Any) -> int:

@@ -104,16 +104,33 @@ class DescribesItself(Shown):
             found[f"{len(counts) - _MOST_BARS:,} others"] = int(counts.iloc[_MOST_BARS:].sum())
         return bars(ax, found, title=f"{column} of {len(counts):,} kinds", unit="rows")
 
+    @property
+    def is_shuffled(self) -> bool | None:
+        """Whether all rows are in one random order, so that any range of them is a random sample; None if unknown."""
+        calls, known = self._calls(), self._location.manifest().datasets
+        if self.is_attached or len(calls) > 1:
+            return False
+        if not calls:
+            return None
+        of_one_call = all("n_obs" in known.get(name, ()) for name in self._location.dataset_names())
+        return of_one_call and calls[0].get("seed") is not None and not calls[0].get("groupby")
+
+    def _calls(self) -> list[dict[str, Any]]:
+        """Return the calls that made the present order of the rows, as the manifest has them."""
+        history = self._location.manifest().history if not self.is_attached else []
+        since = max((at for at, entry in enumerate(history) if entry.get("call") == "reshuffle"), default=0)
+        return history[since:]
+
     def _order(self) -> str:
         if self.is_attached:
             return "not shuffled: attached stores, each in its own order"
-        history = self._location.manifest().history
-        since = max((at for at, entry in enumerate(history) if entry.get("call") == "reshuffle"), default=0)
-        calls = history[since:]
+        calls = self._calls()
         if not calls:
             return "unknown: another program wrote the collection"
         if any(entry.get("seed") is None for entry in calls):
             return "not shuffled, or not all of it: `reshuffle` does that"
+        if len(calls) == 1 and calls[0].get("groupby"):
+            return f"shuffled within each group of {', '.join(map(str, calls[0]['groupby']))}"
         return "shuffled" if len(calls) == 1 else f"shuffled within each of {len(calls)} calls, not across them"
 
     def _sources(self) -> Iterator[tuple[str, ...]]:
