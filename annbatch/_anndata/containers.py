@@ -196,4 +196,4 @@ class StoredAnnData:
             element = self._group[key]
             if encoding_of(element) == "dataframe":
                 return stored_frame(element)
-            return open_rows(element, name=key)
+            return open_rows(element, name=key, is_finished=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .._format.attributes import COLUMNS_BEFORE, encoding_of, original_dtype, sparse_shape, where
+from .._format.attributes import COLUMNS_BEFORE, encoding_of, original_dtype, refuse_unfinished, sparse_shape, where
 from .._format.codecs import quiet_codecs
 from ..errors import CorruptDataError, reading
 from .dask import DaskArray, is_dask, stored_behind
@@ -27,7 +27,7 @@ _MOST_BYTES = 1 << 48
 """Bytes of the largest chunk or shard: more than any file system or object store holds in one file."""
 
 
-def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
+def open_rows(matrix: Any, *, name: str = "X", is_finished: bool = False) -> RowSource:
     """Return the source that reads a matrix's rows.
 
     Parameters
@@ -37,9 +37,13 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
         anndata's wrapper of such a group, or a dask array: a dense one, or one that anndata read lazily.
     name
         Name of the matrix in errors.
+    is_finished
+        Whether the caller knows that the AnnData that holds it is complete.
 
     Raises
     ------
+    StoreError
+        If the writer of the AnnData that holds it was interrupted.
     TypeError
         If it is anything else, such as a CSC matrix.
     """
@@ -58,11 +62,13 @@ def open_rows(matrix: Any, *, name: str = "X") -> RowSource:
         return CsrSource(data, indices, HeldValues(matrix.indptr), matrix.shape, dtype=data.dtype, where=f"`{name}`")
     if sp.issparse(matrix):
         raise _not_rows(f"`{name}`", f"a SciPy {type(matrix).__name__}", "`.tocsr()` makes it CSR")
+    group = matrix if isinstance(matrix, zarr.Group | h5py.Group) else getattr(matrix, "group", None)
+    if not is_finished:
+        refuse_unfinished(matrix if group is None else group)
     if isinstance(matrix, zarr.Array | h5py.Dataset):
         stored = open_array(matrix)
         with reading(where(matrix)):
             return DenseSource(stored, dtype=original_dtype(matrix.attrs, stored.dtype))
-    group = matrix if isinstance(matrix, zarr.Group | h5py.Group) else getattr(matrix, "group", None)
     if isinstance(group, zarr.Group | h5py.Group):
         return _csr_group(group)
     if matrix is None:

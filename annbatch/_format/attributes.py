@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import StoreError
+from ..errors import RemoteError, StoreError, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,13 +47,29 @@ def encoding_of(element: Any) -> str:
     return str(text(element.attrs.get("encoding-type", "")))
 
 
-def refuse_unfinished(group: Any) -> None:
-    """Raise :class:`StoreError` if the writer of a group was interrupted."""
-    if encoding_of(group) == UNFINISHED_ENCODING["encoding-type"]:
-        raise StoreError(
-            f"{where(group)} must be complete, and is being written, or its writer was interrupted: call "
-            "`annbatch.write_sharded` again."
-        )
+def refuse_unfinished(element: Any) -> None:
+    """Raise :class:`StoreError` if the writer of an element, or of the AnnData that holds it, was interrupted."""
+    held: Any = element if hasattr(element, "attrs") else None
+    while held is not None:
+        encoding = encoding_of(held)
+        if encoding == UNFINISHED_ENCODING["encoding-type"]:
+            raise StoreError(
+                f"{where(element)} must be complete, and is being written, or its writer was interrupted: call "
+                "`annbatch.write_sharded` again."
+            )
+        held = None if encoding == "anndata" else _parent(held)
+
+
+def _parent(element: Any) -> Any:
+    """Return the group that holds an element of zarr v3, the only format that is written; None if there is none."""
+    import zarr
+
+    if not isinstance(element, zarr.Array | zarr.Group) or not element.path or element.metadata.zarr_format != 3:
+        return None
+    # Readers may have no right to what is above.
+    with suppress(FileNotFoundError, RemoteError), reading(where(element)):
+        return zarr.open_group(element.store, path=element.path.rpartition("/")[0], mode="r", zarr_format=3)
+    return None
 
 
 def sparse_shape(group: Any) -> tuple[int, ...]:

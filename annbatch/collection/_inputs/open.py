@@ -305,6 +305,7 @@ def check_name(name: Any, what: str) -> None:
 def _slices(matrix: Any) -> Sliceable:
     """Return the reader of a matrix; of one that anndata reads lazily, of what is stored in the file that is open."""
     stored = stored_behind(matrix) if is_dask(matrix) else None
+    refuse_unfinished(getattr(matrix, "group", matrix) if stored is None else stored)
     if stored is None:
         return Sliceable(matrix)
     return Sliceable(sparse_dataset(stored) if hasattr(stored, "keys") else stored)

@@ -148,3 +148,24 @@ def test_an_unfinished_dataset_of_a_collection(tmp_path: Path, capsys: pytest.Ca
         Loader().use_collection(DatasetCollection(tmp_path / "c.zarr", mode="r"))
     assert main(["info", str(tmp_path / "c.zarr" / "dataset_0")]) == 1
     assert "dataset_0 must be complete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csr", "dense"])
+def test_elements_of_an_unfinished_group(tmp_path: Path, kind: str) -> None:
+    root = zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3)
+    write_sharded(root, make_cells(0, 20, kind=kind), key="one")
+    held = ad.AnnData(ad.io.sparse_dataset(root["one/X"]) if kind == "csr" else root["one/X"])
+    whole = [batch["X"] for batch in Loader(batch_size=20).add_dataset(root["one/X"])]
+    assert np.array_equal(dense(whole[0]), dense(make_cells(0, 20, kind=kind).X))
+    root["one"].update_attributes({"encoding-type": "annbatch-unfinished"})
+    adds: list[Callable[[], object]] = [
+        lambda: Loader().add_dataset(root["one/X"]),
+        lambda: Loader().add_datasets([root["one/layers/twice"]]),
+        lambda: Loader().add_dataset(ad.experimental.read_elem_lazy(root["one/X"])),
+        lambda: Loader().add_adata(held),
+        lambda: DatasetCollection(tmp_path / "d.zarr").add_adatas([store], load_adata=lambda _: held, progress=False),
+    ]
+    store = tmp_path / "c.zarr" / "one"
+    for add in adds:
+        with pytest.raises(StoreError, match=r"`one/.*` of .*c\.zarr must be complete"):
+            add()
