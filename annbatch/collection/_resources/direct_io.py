@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-import google_crc32c
 import numpy as np
 
+from ..._format.checksums import Checksums
 from .pages import pages
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class NewFile:
         self._writing: Future[None] | None = None
         self._buffer, self._spare = pages(_BUFFER), pages(_BUFFER)
         self._start = self._filled = 0  # the buffer's offset in the file, and how much of it is filled
-        self._crc = self.size = 0
+        self._checksums, self.size = Checksums(), 0
 
     def append(self, data: bytes | np.ndarray) -> None:
         """Add bytes at the end; the caller may change them as soon as this returns."""
@@ -93,7 +93,7 @@ class NewFile:
             self._writing.result()
 
     def _put(self, buffer: np.ndarray, n_bytes: int, start: int) -> None:
-        self._crc = google_crc32c.extend(self._crc, buffer[:n_bytes])
+        self._checksums = self._checksums.extended(buffer[:n_bytes])
         done, whole = 0, -(-n_bytes // _UNIT) * _UNIT  # padding; `close` truncates the file
         while done < n_bytes:
             try:
@@ -101,8 +101,8 @@ class NewFile:
             except OSError as error:
                 _use_the_page_cache(self._file, error)
 
-    def close(self, *, flush: bool) -> int:
-        """Write the rest, and wait until it is written; return the CRC-32C of all bytes.
+    def close(self, *, flush: bool) -> Checksums:
+        """Write the rest, and wait until it is written; return the checksums of all bytes.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class NewFile:
             os.fsync(self._file)
         file, self._file = self._file, -1
         os.close(file)
-        return self._crc
+        return self._checksums
 
     def __del__(self) -> None:
         """Close a file that an error left unfinished."""

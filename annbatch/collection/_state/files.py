@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import google_crc32c
 from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ..._format.checksums import Checksums
 from ..._runtime.threads import usable_cores
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ _OBJECT_READ = 8 << 20  # bytes per request to a store
 _OBJECT_READERS = 16  # requests at a time: 128 MB in memory, 20 ms to the first byte of each
 
 
-def checksum(path: Path, expected: int | None = None) -> tuple[int, int]:
-    """Return the size of a file and the CRC-32C of its bytes, which are only read if the size is the expected one."""
-    crc = 0
+def checksum(path: Path, expected: int | None = None) -> tuple[int, Checksums]:
+    """Return the size of a file and the checksums of its bytes, which are only read if the size is the expected one."""
+    found = Checksums()
     with open(path, "rb", buffering=0, opener=open_regular) as file:
         size = os.fstat(file.fileno()).st_size
         if expected not in (None, size):
-            return size, 0
+            return size, found
         while data := file.read(_FILE_READ):
-            crc = google_crc32c.extend(crc, data)
-    return size, crc
+            found = found.extended(data)
+    return size, found
 
 
 def open_regular(path: str, flags: int) -> int:
@@ -68,8 +68,8 @@ class CollectionFiles(Protocol):
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
 
-    def checksum(self, name: str, size: int) -> tuple[int, int]:
-        """Return the size of a file, expected to be ``size``, and the CRC-32C of its bytes."""
+    def checksum(self, name: str, size: int) -> tuple[int, Checksums]:
+        """Return the size of a file, expected to be ``size``, and the checksums of its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class LocalFiles:
         with open(self.folder / name, "rb", opener=open_regular) as file:
             return file.read()
 
-    def checksum(self, name: str, size: int) -> tuple[int, int]:
-        """Return the size of a file, expected to be ``size``, and the CRC-32C of its bytes."""
+    def checksum(self, name: str, size: int) -> tuple[int, Checksums]:
+        """Return the size of a file, expected to be ``size``, and the checksums of its bytes."""
         return checksum(self.folder / name, size)
 
 
@@ -139,13 +139,13 @@ class StoreFiles:
             raise FileNotFoundError(f"{path} is missing.")
         return data.to_bytes()
 
-    def checksum(self, name: str, size: int) -> tuple[int, int]:
-        """Return the size of an object, expected to be ``size``, and the CRC-32C of its bytes."""
+    def checksum(self, name: str, size: int) -> tuple[int, Checksums]:
+        """Return the size of an object, expected to be ``size``, and the checksums of its bytes."""
         if size <= _OBJECT_READ:
             data = self._get(name, None)
-            return len(data), int(google_crc32c.value(data))
-        path, crc = self.path / name, 0
+            return len(data), Checksums().extended(data)
+        path, found = self.path / name, Checksums()
         size = sync(path.store.getsize(path.path))
         for start in range(0, size, _OBJECT_READ):
-            crc = google_crc32c.extend(crc, self._get(name, RangeByteRequest(start, min(start + _OBJECT_READ, size))))
-        return size, crc
+            found = found.extended(self._get(name, RangeByteRequest(start, min(start + _OBJECT_READ, size))))
+        return size, found

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import google_crc32c
 from tqdm.auto import tqdm
@@ -31,6 +31,9 @@ from .manifest import (
 if TYPE_CHECKING:
     from .attached import Reference
     from .files import CollectionFiles
+
+_File: TypeAlias = "tuple[str, int, int, int | None]"
+"""Name of a file, its size, CRC-32C and CRC-32."""
 
 
 @dataclass(slots=True)
@@ -129,7 +132,7 @@ def verify(location: Location, progress: bool) -> Report:
     if not as_written or manifest_checksum(content) != attributes[ATTRIBUTE].get("crc32c"):
         report.problems.append("zarr.json: its checksum does not match")
         return report
-    expected: list[tuple[str, int, int]] = []
+    expected: list[_File] = []
     for name, known in manifest.datasets.items():
         report.n_datasets += 1
         if "metadata_crc32c" not in known:
@@ -137,7 +140,7 @@ def verify(location: Location, progress: bool) -> Report:
             continue
         expected += _expected(files, name, known, report)
     report.problems += [f"{name}: does not belong to the collection" for name in _strays(files, location, manifest)]
-    sizes = [size for _, size, _ in expected]
+    sizes = [size for _, size, *_ in expected]
     with (
         ThreadPoolExecutor(files.n_readers, thread_name_prefix="annbatch-verify") as pool,
         tqdm(total=sum(sizes), desc="Verifying", unit="B", unit_scale=True, disable=not progress) as bar,
@@ -199,7 +202,7 @@ def _unreadable(shown: str, error: OSError) -> str:
     )
 
 
-def _expected(files: CollectionFiles, name: str, known: dict[str, Any], report: Report) -> list[tuple[str, int, int]]:
+def _expected(files: CollectionFiles, name: str, known: dict[str, Any], report: Report) -> list[_File]:
     report.n_files += 1
     try:
         metadata = files.read(f"{name}/zarr.json")
@@ -213,8 +216,9 @@ def _expected(files: CollectionFiles, name: str, known: dict[str, Any], report: 
         return []
     try:
         report.n_obs += int(known["n_obs"])
-        checksums = json.loads(metadata)["attributes"][ATTRIBUTE]["files"]
-        found = {str(file): (int(size), int(crc)) for file, (size, crc) in checksums.items()}
+        own = json.loads(metadata)["attributes"][ATTRIBUTE]
+        crc32 = {str(file): int(crc) for file, crc in own.get("crc32", {}).items()}  # none by an older version
+        found = {str(file): (int(size), int(crc), crc32.get(file)) for file, (size, crc) in own["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         report.problems.append(f"{name}/zarr.json: is damaged: {type(error).__name__}: {error}")
         return []
@@ -223,17 +227,17 @@ def _expected(files: CollectionFiles, name: str, known: dict[str, Any], report: 
     report.problems += [f"{name}/zarr.json: names a file outside of the dataset: {file}" for file in outside]
     for extra in sorted(set(files.files(name)) - set(found) - {"zarr.json"}):
         report.problems.append(f"{name}/{extra}: does not belong to the collection")
-    return [(f"{name}/{file}", size, crc) for file, (size, crc) in found.items() if file not in outside]
+    return [(f"{name}/{file}", *stated) for file, stated in found.items() if file not in outside]
 
 
-def _check(files: CollectionFiles, expected: tuple[str, int, int]) -> str | None:
-    name, size, crc = expected
+def _check(files: CollectionFiles, expected: _File) -> str | None:
+    name, size, crc32c, crc32 = expected
     try:
-        found = files.checksum(name, size)
+        found_size, found = files.checksum(name, size)
     except RemoteError:  # no damage of the file
         raise
     except OSError as error:
         return _unreadable(name, error)
-    if found[0] != size:
-        return f"{name}: must have {size} bytes, has {found[0]}"
-    return None if found[1] == crc else f"{name}: its checksum does not match"
+    if found_size != size:
+        return f"{name}: must have {size} bytes, has {found_size}"
+    return None if found.crc32c == crc32c and crc32 in (None, found.crc32) else f"{name}: its checksum does not match"

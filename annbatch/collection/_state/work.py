@@ -36,6 +36,7 @@ from .manifest import ATTRIBUTE, WORK, dataset_number, flush, replace_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ..._format.checksums import Checksums
     from .manifest import Manifest
 
 _FORM = 2
@@ -181,7 +182,7 @@ class Work:
         if self.ready(number).exists():
             return True
         published, path = self.published, self.root / name / "zarr.json"
-        return name in published and path.exists() and checksum(path)[1] == published[name]["metadata_crc32c"]
+        return name in published and path.exists() and checksum(path)[1].crc32c == published[name]["metadata_crc32c"]
 
     def discard(self, number: int) -> None:
         """Remove a complete dataset: none is ready from the first step on."""
@@ -191,7 +192,7 @@ class Work:
     def metadata_checksum(self, number: int, name: str) -> int:
         """Return the CRC-32C of a complete dataset's root metadata."""
         ready = self.ready(number)
-        return checksum((ready if ready.exists() else self.root / name) / "zarr.json")[1]
+        return checksum((ready if ready.exists() else self.root / name) / "zarr.json")[1].crc32c
 
     def finish(self, number: int, target: Target, n_obs: int) -> None:
         """Add checksums to a complete dataset, and mark it as ready by one rename."""
@@ -255,7 +256,7 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def seal(folder: Path, n_obs: int, known: dict[str, tuple[int, int]]) -> None:
+def seal(folder: Path, n_obs: int, known: dict[str, tuple[int, Checksums]]) -> None:
     """Add the checksums of a dataset's files to its root attributes, and wait until all of it is on the disk.
 
     Parameters
@@ -265,7 +266,7 @@ def seal(folder: Path, n_obs: int, known: dict[str, tuple[int, int]]) -> None:
     n_obs
         Rows of the dataset.
     known
-        Size and CRC-32C of files that are on the disk already, by absolute path.
+        Size and checksums of files that are on the disk already, by absolute path.
     """
     root = folder / "zarr.json"
     inside = sorted(folder.rglob("*"))
@@ -273,11 +274,13 @@ def seal(folder: Path, n_obs: int, known: dict[str, tuple[int, int]]) -> None:
     files = [path for path in inside if path != root and not path.is_dir()]
     with ThreadPoolExecutor(_FLUSHES, thread_name_prefix="annbatch-flush") as threads:
         list(threads.map(flush, (path for path in files if str(path) not in known)))
-        checksums = {
-            path.relative_to(folder).as_posix(): list(known.get(str(path)) or checksum(path)) for path in files
-        }
+        found = {path.relative_to(folder).as_posix(): known.get(str(path)) or checksum(path) for path in files}
         content = json.loads(root.read_bytes())
-        content["attributes"][ATTRIBUTE] = {"n_obs": n_obs, "files": checksums}
+        content["attributes"][ATTRIBUTE] = {
+            "n_obs": n_obs,
+            "files": {name: [size, checksums.crc32c] for name, (size, checksums) in found.items()},
+            "crc32": {name: checksums.crc32 for name, (_, checksums) in found.items()},
+        }
         replace_json(root, content)
         list(threads.map(flush, folders))
 

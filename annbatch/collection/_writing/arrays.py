@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     import zarr
 
+    from ..._format.checksums import Checksums
+
 
 class ArrayWriter(Protocol):
     """An array that grows along its first axis."""
@@ -191,7 +193,7 @@ class LocalWriter:
     pool
         Threads that encode.
     checksums
-        Gains size and CRC-32C of each file, by absolute path.
+        Gains size and checksums of each file, by absolute path.
     """
 
     def __init__(
@@ -201,7 +203,7 @@ class LocalWriter:
         form: ArrayForm,
         encode_chunk: Callable[[np.ndarray], Any],
         pool: Executor,
-        checksums: dict[str, tuple[int, int]],
+        checksums: dict[str, tuple[int, Checksums]],
     ) -> None:
         self._group, self._folder, self._form, self._chunk = group, folder / form.name, form, form.chunk
         self._encode, self._pool, self._checksums = encode_chunk, pool, checksums
@@ -252,8 +254,8 @@ class LocalWriter:
 
     def _finish_shard(self, file: NewFile, per_shard: int) -> None:
         file.append(format_index(self._index, per_shard))
-        crc = file.close(flush=True)
-        self._checksums[str(self._shard_path(self._n_files))] = (file.size, crc)
+        checksums = file.close(flush=True)
+        self._checksums[str(self._shard_path(self._n_files))] = (file.size, checksums)
         self._n_files += 1
         self._file, self._index = None, []
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import zarr
 
+    from ..._format.checksums import Checksums
     from .._blocks import Block
     from .._shuffle.in_memory import ShuffledRows
     from .._shuffle.job import ShuffleJob, Statistics
@@ -42,14 +43,14 @@ class Target:
     folder
         Folder of the group; None if it is in no local folder.
     checksums
-        Gains size and CRC-32C of each file that this package writes itself, by absolute path.
+        Gains size and checksums of each file that this package writes itself, by absolute path.
     others
         Further elements by path, written as they are.
     """
 
     group: zarr.Group
     folder: Path | None
-    checksums: dict[str, tuple[int, int]] = field(default_factory=dict)
+    checksums: dict[str, tuple[int, Checksums]] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=lambda: {"obsp": {}})
 
 

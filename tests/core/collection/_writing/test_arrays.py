@@ -1,5 +1,6 @@
 """Both writers write the same array, however it is cut into pieces."""
 
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, ZstdCodec
 
+from annbatch._format.checksums import Checksums
 from annbatch.collection._array_format import codecs_for
 from annbatch.collection._writing.arrays import ArrayForm, ArrayWriter, LocalWriter, ZarrWriter, encoder, grid
 
@@ -57,7 +59,7 @@ def test_the_array_is_the_pieces_joined(
     kind = np.dtype(dtype)
     values = np.random.default_rng(n).integers(0, 200, (n, *tail)).astype(kind)
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=4)))
-    checksums: dict[str, tuple[int, int]] = {}
+    checksums: dict[str, tuple[int, Checksums]] = {}
     compressors = {"zstd": [ZstdCodec(level=1)], "blosc": [BloscCodec(cname="zstd", shuffle="bitshuffle")]}.get(layout)
     codecs = codecs_for(kind, layout, compressors)
     encode = encoder(codecs, high=n % 2 == 0)
@@ -82,6 +84,6 @@ def test_the_array_is_the_pieces_joined(
     assert of_zarr.metadata.to_dict() | {"attributes": {}} == of_ours.metadata.to_dict() | {"attributes": {}}
     files = {str(path) for path in (folder / "local").rglob("*") if path.is_file() and path.name != "zarr.json"}
     assert files == set(checksums)
-    for path, (size, checksum) in checksums.items():
+    for path, (size, found) in checksums.items():
         content = Path(path).read_bytes()
-        assert (len(content), google_crc32c.value(content)) == (size, checksum)
+        assert (len(content), google_crc32c.value(content), zlib.crc32(content)) == (size, *found)
