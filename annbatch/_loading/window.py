@@ -84,13 +84,11 @@ class LoadedWindow:
         return [*self._reading, *self.frames.values()]
 
 
-def begin_window(
-    plan: WindowPlan, *, pool: BufferPool, workers: Executor, n_workers: int, log: WorkLog
-) -> LoadedWindow:
+def begin_window(plan: WindowPlan, *, pool: BufferPool, workers: Executor, n_jobs: int, log: WorkLog) -> LoadedWindow:
     """Take the memory of a planned window and queue its reading."""
     elements, reading = {}, []
     frames = {key: workers.submit(log.gather, gather) for key, gather in plan.frames.items()}
     for key, element in plan.elements.items():
-        elements[key], jobs = element.begin(pool, n_jobs=2 * n_workers)
+        elements[key], jobs = element.begin(pool, n_jobs=n_jobs)
         reading += [workers.submit(log.run, job) for job in jobs]
     return LoadedWindow(plan, elements, reading, frames)
