@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -49,7 +50,8 @@ class DistributedSampler(Sampler):
         epoch their states differ, and that of a rank with the most is the one to save.
     remainder
         Treatment of rows that are too few for one more batch on each rank. ``"drop"``: they are left out, fewer than
-        ``batch_size * world_size``, and different rows in every epoch. ``"wrap"``: they are filled up with batches from
+        ``batch_size * world_size``, and different rows in every epoch; a sampler of your own tells by
+        ``has_short_batch`` whether its last batch is short, or a warning is given. ``"wrap"``: they are filled up with batches from
         the beginning of the epoch, and the last batch with rows from there. ``"pad"``: a rank that lacks a batch
         repeats its last one, and a short batch its last row, so that ``index`` tells the copies.
 
@@ -222,6 +224,7 @@ class DistributedSampler(Sampler):
     def requests_between(self, n_obs: int, epoch: int, batches: range) -> Iterator[LoadRequest]:
         sampler = self._of_epoch(n_obs, epoch)
         for request in sampler.requests_between(n_obs, epoch, batches):
+            self._warn_of_a_short_batch(request, sampler.batch_size)
             yield self._filled_up(request, sampler, n_obs, epoch)
 
     def _of_epoch(self, n_obs: int, epoch: int) -> Sampler:
@@ -230,6 +233,17 @@ class DistributedSampler(Sampler):
         if self._remainder == "drop" and epoch % 2 and isinstance(sampler, ChunkSampler) and not sampler.shuffle:
             return sampler.starting_late(n_obs)
         return sampler
+
+    def _warn_of_a_short_batch(self, request: LoadRequest, size: int | None) -> None:
+        """Warn of a batch that would have been dropped, had the sampler told that it is short."""
+        rows = len(request["splits"][-1])
+        if self._remainder == "drop" and size is not None and rows < size:
+            warnings.warn(
+                f"A batch of {rows} rows instead of {size} is yielded although remainder='drop': "
+                f"`has_short_batch(n_obs)` of {type(self._sampler).__name__} must return whether the last batch of an "
+                "epoch is short; remainder='pad' or 'wrap' fills it up.",
+                stacklevel=2,
+            )
 
     def _filled_up(self, request: LoadRequest, sampler: Sampler, n_obs: int, epoch: int) -> LoadRequest:
         """Return the request with a short batch filled up, where all must be equal."""

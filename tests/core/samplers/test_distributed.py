@@ -18,6 +18,8 @@ from annbatch.samplers import ClassSampler, DistributedSampler, RandomSampler, S
 
 from .conftest import batches, flat
 
+pytestmark = pytest.mark.filterwarnings("ignore:A batch of . rows instead of 5 is yielded")  # by `Old`, as it is
+
 RANKS = [1, 2, 3, 4, 7, 8, 64]
 
 
@@ -360,3 +362,12 @@ def test_too_few_rows_for_all_ranks_are_refused():
         sampler.validate(19)
     with pytest.raises(ValueError, match=r"`mask.stop` must be at most"):
         DistributedSampler(SequentialSampler(5, 1, 5, mask=slice(0, 30)), dist_info=lambda: (0, 1)).validate(20)
+
+
+def test_a_short_batch_that_the_sampler_does_not_tell_of():
+    first, last = (DistributedSampler(Old(), dist_info=lambda rank=rank: (rank, 2)) for rank in range(2))
+    assert all(len(split) == 5 for request in first.sample(38) for split in request["splits"])
+    with pytest.warns(UserWarning, match=r"A batch of 3 rows instead of 5 .* `has_short_batch\(n_obs\)` of Old must"):
+        list(last.sample(38))
+    filled = DistributedSampler(Old(), dist_info=lambda: (1, 2), remainder="pad")
+    assert all(len(split) == 5 for request in filled.sample(38) for split in request["splits"])
