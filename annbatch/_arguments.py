@@ -97,6 +97,12 @@ def drawn_seed(rng: np.random.Generator | int | None, seed: int | None = None) -
     >>> drawn_seed(np.random.default_rng(7)) == drawn_seed(None, seed=7) == drawn_seed(7)
     True
     """
+    generator = as_generator(rng, seed)
+    return None if generator is None else int(generator.integers(2**63))
+
+
+def as_generator(rng: np.random.Generator | int | None, seed: int | None = None) -> np.random.Generator | None:
+    """Return the generator that was given, or that of a seed; None without either."""
     if rng is not None and seed is not None:
         raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
     name, source = ("rng", rng) if seed is None else ("seed", seed)
@@ -108,4 +114,4 @@ def drawn_seed(rng: np.random.Generator | int | None, seed: int | None = None) -
         raise TypeError(f"`{name}` must be {kinds}, got {kind_of(source)}.")
     if isinstance(source, int | np.integer) and source < 0:
         raise ValueError(f"`{name}` must not be negative, got {source}.")
-    return int(np.random.default_rng(source).integers(2**63))
+    return np.random.default_rng(source)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
+from .._arguments import wrong_kind
 from ..samplers._checks import check_weights, whole
 from ..samplers._ranks import this_worker
 from ..samplers._row_set import RowSet
@@ -324,7 +325,10 @@ def mix(
     >>> sources.count(0), sources.count(1)
     (30, 10)
     """
-    if not isinstance(loaders, list | tuple) or not all(isinstance(loader, AddsDatasets) for loader in loaders):
+    if not isinstance(loaders, list | tuple):
+        advice = {"a Loader": "give a list of several", "a DatasetCollection": "load each with a Loader of its own"}
+        raise wrong_kind("loaders", "a list of Loader objects", loaders, advice)
+    if not all(isinstance(loader, AddsDatasets) for loader in loaders):
         raise TypeError(f"`loaders` must be a list of Loader objects, got {shortened(loaders)}.")
     if not len(loaders):
         raise ValueError("`loaders` must hold at least one Loader, got none.")

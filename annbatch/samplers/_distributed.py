@@ -51,9 +51,9 @@ class DistributedSampler(Sampler):
     remainder
         Treatment of rows that are too few for one more batch on each rank. ``"drop"``: they are left out, fewer than
         ``batch_size * world_size``, and different rows in every epoch; a sampler of your own tells by
-        ``has_short_batch`` whether its last batch is short, or a warning is given. ``"wrap"``: they are filled up with batches from
-        the beginning of the epoch, and the last batch with rows from there. ``"pad"``: a rank that lacks a batch
-        repeats its last one, and a short batch its last row, so that ``index`` tells the copies.
+        ``has_short_batch`` whether its last batch is short, or a warning is given. ``"wrap"``: they are filled up with
+        batches from the beginning of the epoch, and the last batch with rows from there. ``"pad"``: a rank that lacks a
+        batch repeats its last one, and a short batch its last row, so that ``index`` tells the copies.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arguments import as_generator
 from ._checks import chunks_of_whole_batches
 from ._random import RandomSampler
 from ._row_set import check_mask
@@ -37,10 +38,7 @@ def make_sampler(
                 f"`batch_sampler` excludes the sampling arguments, which it has itself; got {', '.join(given)}, too."
             )
         return batch_sampler
-    if seed is not None and "rng" in given:
-        raise ValueError(f"`seed` excludes rng, got both: seed={seed}.")
-    if seed is not None:
-        given["rng"] = np.random.default_rng(given.pop("seed"))
+    given["rng"] = as_generator(given.get("rng"), given.pop("seed", None))
     mask = _mask_of(given.pop("rows", None))
     sizes = {**_DEFAULTS, **given, "mask": mask}
     if "preload_nchunks" not in given:

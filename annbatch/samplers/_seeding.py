@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._arguments import as_generator
+
 ATTRIBUTES, WINDOWS, SAMPLERS, MIXES = 0, 1, 2, 3  # purposes of keyed generators
 
 
@@ -14,9 +16,5 @@ def keyed_rng(seed: int, *key: int) -> np.random.Generator:
 
 def generator_and_seed(rng: np.random.Generator | int | None) -> tuple[np.random.Generator, int]:
     """Return a generator and an integer drawn from it, which is the sampler's seed from then on."""
-    if isinstance(rng, bool) or not (rng is None or isinstance(rng, int | np.integer | np.random.Generator)):
-        raise TypeError(f"`rng` must be a numpy.random.Generator, a seed or None, got {rng!r}.")
-    if isinstance(rng, int | np.integer) and rng < 0:
-        raise ValueError(f"`rng` must not be negative, got {rng}.")
-    generator = np.random.default_rng(rng)
+    generator = as_generator(rng) or np.random.default_rng()
     return generator, int(generator.integers(2**63))

@@ -269,6 +269,11 @@ def split(
     else:
         chunks = np.arange(n_obs) // chunk_size
         part_of = _assign_rows(np.zeros(-(-n_obs // chunk_size), dtype=np.int64), targets, rng)[chunks]
+        if chunk_size > 1 and len(np.unique(part_of[part_of < len(shares)])) < len(shares) <= n_obs:
+            raise ValueError(
+                f"`chunk_size` must leave rows for each of {len(shares)} parts, as neighbouring rows stay together, "
+                f"got {chunk_size} for {n_obs} rows: chunk_size=1 splits single rows."
+            )
     return Split(list(shares), _numbered(part_of, len(shares)))
 
 
@@ -279,6 +284,9 @@ def _check_rows(rows: Any) -> None:
         advice = dict.fromkeys(("an AnnData object", "a MuData object"), "give its `obs`")
         advice |= {
             "a Loader": "`loader.n_obs` is its number of rows",
+            "a path": "`DatasetCollection(path, mode='r')` opens a collection",
+            "a group": "`DatasetCollection(group, mode='r')` opens a collection",
+            "a list": "give the number of rows",
         }
         raise wrong_kind("rows", "a collection, a number of rows or a DataFrame", rows, advice) from None
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._loading.add_datasets import datasets_of, reads_attached_stores
+from .._arguments import wrong_kind
+from .._loading.add_datasets import AddsDatasets, datasets_of, reads_attached_stores
 from .._plan.position import Position
 from .._plan.window_rows import plan_window, rows_by_dataset
 from .._plot import bars
 from ..samplers import RowSet
+from ..samplers._checks import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,6 +101,14 @@ class Diversity:
         return self.source_chunks / self.ideal_source_chunks
 
 
+_TO_LOADER = {
+    "a DatasetCollection": "`Loader(...).use_collection(collection)` makes one",
+    "a path": "`Loader(...).use_collection(path)` makes one",
+    "an AnnData object": "`Loader(...).add_adata(adata)` makes one",
+    "a list": "call it with each",
+}
+
+
 def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity:
     """Measure how far a loader's batches are from rows drawn uniformly. Only ``obs`` is read.
 
@@ -136,7 +146,9 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
     >>> report(chunk_size=4, preload_nchunks=200).share_of_entropy > 0.98
     True
     """
-    if n_batches < 1:
+    if not isinstance(loader, AddsDatasets):
+        raise wrong_kind("loader", "a Loader", loader, _TO_LOADER)
+    if whole(n_batches, "n_batches") < 1:
         raise ValueError(f"`n_batches` must be positive, got {n_batches}.")
     datasets = datasets_of(loader)
     table = datasets.obs()

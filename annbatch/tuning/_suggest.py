@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._anndata.frames import stored_frame
+from .._arguments import wrong_kind
 from .._format.attributes import DTYPE_ATTRIBUTE, encoding_of
 from .._plot import bars
 from .._sizes import format_bytes, parse_size
 from ..loader import Loader
 from ..samplers import RandomSampler
+from ..samplers._checks import whole
 from ._diversity import ENOUGH_ENTROPY, Diversity, diversity
 
 if TYPE_CHECKING:
@@ -82,6 +84,14 @@ class Suggestion:
         return bars(ax, percent, title=title, unit="% of the entropy of uniform sampling", form="{:.1f}", reference=99)
 
 
+_TO_COLLECTION = {
+    "a path": "`DatasetCollection(path, mode='r')` opens one",
+    "a group": "`DatasetCollection(group, mode='r')` opens one",
+    "a Loader": "give the collection that it loads",
+    "an AnnData object": "convert it with `DatasetCollection.add_adatas`",
+}
+
+
 def suggest(
     collection: DatasetCollection, batch_size: int, memory: int | str = "2GB", *, columns: list[str] | None = None
 ) -> Suggestion:
@@ -112,7 +122,9 @@ def suggest(
     ValueError
         If ``batch_size`` is not positive, the collection is empty, or ``memory`` does not hold three batches.
     """
-    if batch_size < 1:
+    if not hasattr(collection, "fingerprint"):
+        raise wrong_kind("collection", "a DatasetCollection", collection, _TO_COLLECTION)
+    if whole(batch_size, "batch_size") < 1:
         raise ValueError(f"`batch_size` must be positive, got {batch_size}.")
     if collection.is_empty:
         raise ValueError(f"`collection` must have datasets, got an empty one: {collection!r}.")

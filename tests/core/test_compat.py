@@ -77,5 +77,5 @@ def test_functions_that_load_are_ones_for_collections(as_matrix, tmp_path):
 
 @pytest.mark.parametrize("rng", [True, "seed", 1.5, [1]])
 def test_what_seeds_no_generator_is_refused(rng):
-    with pytest.raises(TypeError, match=r"`rng` must be a numpy.random.Generator, a seed or None, got"):
+    with pytest.raises(TypeError, match=r"`rng` must be a `numpy.random.Generator` or an integer, got"):
         Loader(rng=rng, shuffle=True)

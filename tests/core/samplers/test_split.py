@@ -156,6 +156,12 @@ OBS = pd.DataFrame({"donor": ["a", "b", "a"], "label": ["x", None, "y"]})
         ((10, {}), ValueError, "`fractions` must be positive"),
         ((10, [0.2] * 5), ValueError, "`fractions` must be two or three numbers, or named, got 5"),
         ((2, THIRDS), ValueError, "`fractions` must give rows to every part, got none of 2"),
+        (
+            (100, THIRDS),
+            ValueError,
+            "`chunk_size` must leave rows for each of 3 parts, .*: chunk_size=1 splits",
+        ),
+        (("c.zarr", THIRDS), TypeError, r"`rows` must be a collection, .*, got a path: `DatasetCollection\(path"),
         ((10, THIRDS, "donor"), ValueError, "`groupby` needs obs instead of the number of rows, got 10"),
         ((10, THIRDS, None, "label"), ValueError, "`stratify` needs obs instead of the number of rows, got 10"),
         ((OBS, THIRDS, "donor"), ValueError, "`groupby` must have a group for each of the 3 parts, got 2 groups"),

@@ -112,3 +112,11 @@ def test_what_cannot_be_proposed_for_is_refused(collections, tmp_path):
         suggest(collections["shuffled"], 0)
     with pytest.raises(ValueError, match="`collection` must have datasets, got an empty one"):
         suggest(DatasetCollection(tmp_path / "none.zarr"), 10)
+
+
+@pytest.mark.parametrize("wrong", ["c.zarr", [1], None])
+def test_other_kinds_of_arguments_are_refused(wrong):
+    with pytest.raises(TypeError, match=r"`loader` must be a Loader, got (a path: `Loader|a list: call|None)"):
+        diversity(wrong, "type")
+    with pytest.raises(TypeError, match=r"`collection` must be a DatasetCollection, got (a path: `Data|a list|None)"):
+        suggest(wrong, 4)
