@@ -16,6 +16,8 @@ import zarr
 from scipy import sparse
 
 from annbatch import DatasetCollection, Loader, diversity, suggest, write_sharded
+from annbatch._arrays.native import NativeArray
+from annbatch._arrays.open import open_array
 from annbatch.errors import CorruptDataError, NotACollectionError, StoreError
 from annbatch.samplers import split
 
@@ -218,3 +220,28 @@ def test_a_collection_of_its_own_ignores_references(stores, tmp_path):
     (tmp_path / "c.zarr/attached.json").write_text("{}")
     assert (collection.n_obs, collection.is_attached) == (50, False)
     assert collection.verify().problems == ["attached.json: does not belong to the collection"]
+
+
+@pytest.mark.parametrize("cname", ["zstd", "lz4"])
+def test_numbered_stores_with_sharded_csr(tmp_path, cname):
+    """As published collections are, such as Tahoe-100M: shuffled, no root, one store per part."""
+    every = [cells(number, 70) for number in range(3)]
+    codec = zarr.codecs.BloscCodec(cname=cname, clevel=3, shuffle="bitshuffle")
+    paths = [tmp_path / f"chunk_{number}.zarr" for number in range(3)]
+    for path, one in zip(paths, every, strict=True):
+        sizes = {"n_obs_per_chunk": 8, "shard_size": 32}
+        write_sharded(zarr.open_group(path, mode="w", zarr_format=3), one, compressors=codec, **sizes)
+        arrays = zarr.open_group(path, mode="r")["X"]
+        assert all(isinstance(open_array(arrays[name]), NativeArray) for name in ("data", "indices"))
+
+    DatasetCollection(tmp_path / "all").attach(paths)
+    x = np.concatenate([one.X.toarray() for one in every])
+    settings = {"batch_size": 30, "chunk_size": 5, "preload_nchunks": 6, "shuffle": True, "seed": 0}
+    loaders = [Loader(**settings, return_index=True, obs_join="outer") for _ in range(2)]
+    loaders[0].use_collection(DatasetCollection(tmp_path / "all", mode="r"))
+    loaders[1].add_adatas(paths)
+    for loader in loaders:
+        seen = list(loader)
+        assert sorted(np.concatenate([batch["index"] for batch in seen])) == list(range(210))
+        for batch in seen:
+            assert np.array_equal(batch["X"].toarray(), x[batch["index"]])
