@@ -317,8 +317,9 @@ def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
     obs = MemoryFrame(in_memory(adata.obs), f"`obs` of {name}")
     opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, with_raw), _names(obs))
     _add_table(opened, "obs", obs)
-    if adata.X is not None:
-        opened.matrices["X"] = _slices(adata.X)
+    with reading(f"`X` of {name}"):  # a backed view reads it here
+        if (x := adata.X) is not None:
+            opened.matrices["X"] = _slices(x)
     for parent in ("layers", "obsm"):
         for key, value in getattr(adata, parent).items():
             if key is None:  # since anndata 0.13, X is among the layers too

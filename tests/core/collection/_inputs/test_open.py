@@ -208,3 +208,19 @@ def test_a_chunk_of_obs_that_goes_missing_is_not_read_as_zeros(tmp_path: Path, c
     for act in (lambda: next(iter(loader)), collection.obs, collection.reshuffle):
         with pytest.raises(StoreError, match=rf"obs/{column}.* missing|obs/{column}.*must have 1 chunks, got 0"):
             act()
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_a_backed_view_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
+    counts = np.ones((4, 3), np.float32)
+    ad.AnnData(sparse.csr_matrix(counts) if kind == "sparse" else counts).write_h5ad(tmp_path / "a.h5ad")
+    backwards = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")[::-1]
+    for add in (
+        lambda: DatasetCollection(tmp_path / "c.zarr").add_adatas(
+            [tmp_path / "a.h5ad"], load_adata=lambda _: backwards, progress=False
+        ),
+        lambda: Loader(keys="X").add_adata(backwards),
+    ):
+        # anndata 0.13 reads a sparse one with too few rows.
+        with pytest.raises((StoreError, ValueError), match=r"`X` of .*a\.h5ad (cannot be read, ValueError|must have)"):
+            add()
