@@ -58,9 +58,11 @@ class StoredStrings:
     """A stored array of strings, as objects: kept in memory if it is small, else read by range."""
 
     def __init__(self, array: Any) -> None:
+        from .._arrays.bounded import bounded
+
         check_complete(array)
         self.dtype = np.dtype(object)
-        self._array = array  # read by zarr or h5py: zarrs does not support strings
+        self._array = bounded(array)
         self._held: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -300,19 +302,25 @@ def _open_column(
 def read_element(element: Any) -> Any:
     """Return a stored element as anndata reads it; errors name it, and old encodings are read without a warning."""
     from anndata import OldFormatWarning
-    from anndata.io import read_elem
+    from anndata.experimental import read_dispatched
+
+    from .._arrays.bounded import bounded_whole
 
     with reading(where(element)), quiet_codecs(), warnings.catch_warnings():
         warnings.simplefilter("ignore", OldFormatWarning)
-        return read_elem(element)
+        return read_dispatched(element, lambda read, _, part, *, iospec: read(bounded_whole(part)))
 
 
 def n_rows_of(element: Any) -> int:
     """Return the number of rows of a stored column; errors are those of the library."""
-    values = element
-    if hasattr(element, "keys"):
-        values = element["codes" if encoding_of(element) == "categorical" else "values"]
-    return int(values.shape[0])
+    return int(values_of(element).shape[0])
+
+
+def values_of(element: Any) -> Any:
+    """Return the array that holds a value per row of a stored column: of a categorical one its codes."""
+    if not hasattr(element, "keys"):
+        return element
+    return element["codes" if encoding_of(element) == "categorical" else "values"]
 
 
 def _categories_beside(frame: Any, name: str, element: Any) -> Any:

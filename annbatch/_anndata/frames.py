@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pandas as pd
 
+from .._arrays.bounded import check_backed
 from .._arrays.dask import stored_behind
 from .._arrays.open import open_array
 from .._arrays.values import StoredValues
 from .._format.attributes import encoding_of, text, where
 from ..errors import CorruptDataError, StoreError, reading
-from .columns import PlainColumn, TextColumn, memory_column, n_rows_of, read_element, stored_column
+from .columns import PlainColumn, TextColumn, memory_column, n_rows_of, read_element, stored_column, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,7 @@ class StoredFrame:
             self.columns = [] if is_empty else [str(text(name)) for name in np.atleast_1d(order)]
             self._index = str(text(group.attrs["_index"]))
             self.n_rows = n_rows_of(group[self._index])
+            check_backed(values_of(group[self._index]))
         _check_unique(self.columns, where(group), CorruptDataError)
         self.index_name = None if self._index == "_index" else self._index  # anndata's name for one without
 

@@ -57,7 +57,10 @@ class StoredArray(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Describe in a word or two how the array is read, e.g. ``"zarr (zarrs)"``."""
+        """Describe in a word or two how the array is read, e.g. ``"zarr"``."""
+
+    def check_bytes(self, n_bytes: int) -> None:  # noqa: B027  # nothing to check in memory
+        """Raise if hardly any of ``n_bytes`` to read are stored, before memory is taken for them."""
 
     def items_decoded(self) -> int:
         """Return about how many items are decoded for a single one."""

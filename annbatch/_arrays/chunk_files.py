@@ -51,8 +51,9 @@ class ChunkFile:
                     f"{self.path} is missing, with chunks {first}..{first + layout.per_file - 1} of array "
                     f"{layout.folder}."
                 ) from None
-            self.offset = np.full(layout.per_file, ABSENT, dtype=np.int64)
-            self.nbytes = np.zeros(layout.per_file, dtype=np.int64)
+            # A value each, repeated: any number of chunks takes no memory.
+            self.offset = np.broadcast_to(np.int64(ABSENT), layout.per_file)
+            self.nbytes = np.broadcast_to(np.int64(0), layout.per_file)
             return
         weakref.finalize(self, os.close, self.fd)
         stat = os.fstat(self.fd)

@@ -24,6 +24,7 @@ from .._kernels.inflate import inflate_chunks
 from .._plan.ranges import item_size
 from .._runtime.fork import fork_safe_lock
 from ..errors import CorruptDataError, reading
+from .bounded import bounded, check_backed, check_bytes
 from .hdf5_files import ByPath, Descriptor
 from .library import LibraryArray
 
@@ -54,6 +55,7 @@ class H5Array(LibraryArray):
         chunk = dataset.chunks[0] if dataset.chunks else 1
         super().__init__(dataset.shape, dataset.dtype.newbyteorder("="), chunk=chunk, limit=limit)
         self._dataset = dataset
+        self._checked = False
         self.place = where(dataset)
         self._by_path = ByPath.of(dataset)
 
@@ -62,7 +64,15 @@ class H5Array(LibraryArray):
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         with reading(self.place), self._lock:
+            if not self._checked:
+                bounded(self._dataset)
+                self._checked = True
+            check_backed(self._dataset, stop - start)
             return np.asarray(self._dataset[start:stop], dtype=self.dtype)
+
+    def check_bytes(self, n_bytes: int) -> None:
+        """Raise if hardly any of ``n_bytes`` to read are stored."""
+        check_bytes(self._dataset, n_bytes)
 
     def describe(self) -> str:
         """Describe how the array is read."""
@@ -119,6 +129,8 @@ class ChunkTable:
             return None
         length = dataset.chunks[0]
         n_chunks = -(-dataset.shape[0] // length)
+        if dataset.id.get_num_chunks() < n_chunks:  # some were never written; not a table of them all
+            return None
         offsets, sizes = np.zeros(n_chunks, np.int64), np.zeros(n_chunks, np.int64)
 
         def note(info: Any) -> None:

@@ -84,6 +84,10 @@ class NativeArray(StoredArray):
         """Describe how the array is read."""
         return self.layout.describe()
 
+    def check_bytes(self, n_bytes: int) -> None:
+        """Raise if hardly any of ``n_bytes`` to read are stored."""
+        self._fallback.check_bytes(n_bytes)
+
     def items_decoded(self) -> int:
         """Return about how many items are decoded for a single one."""
         elements = self.layout.chunk if self.layout.codecs.whole else self._block_elements()

@@ -67,6 +67,7 @@ def open_rows(matrix: Any, *, name: str = "X", is_finished: bool = False) -> Row
         refuse_unfinished(matrix if group is None else group)
     if isinstance(matrix, zarr.Array | h5py.Dataset):
         stored = open_array(matrix)
+        stored.check_bytes(stored.shape[0])  # samplers take memory for rows
         with reading(where(matrix)):
             return DenseSource(stored, dtype=original_dtype(matrix.attrs, stored.dtype))
     if isinstance(group, zarr.Group | h5py.Group):
@@ -103,7 +104,9 @@ def _csr_group(group: Any) -> CsrSource:
         before = _columns_before(group, n_rows)
         data = open_array(group["data"])
         indices = open_array(group["indices"], limit=n_columns, differences=before is not None)
-        indptr = StoredValues(open_array(group["indptr"]))
+        pointers = open_array(group["indptr"])
+        pointers.check_bytes(pointers.shape[0] * pointers.dtype.itemsize)
+        indptr = StoredValues(pointers)
         dtype = original_dtype(group.attrs, data.dtype)
     shape = n_rows, n_columns
     return CsrSource(data, indices, indptr, shape, dtype=dtype, where=where(group), before=before)

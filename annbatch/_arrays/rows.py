@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,6 +91,9 @@ class CsrSource:
         wrong[1:] |= (start[1:] < stop[:-1]) & (rows[1:] != rows[:-1])
         if wrong.any():
             raise self._descends(f"others in rows {rows.min()} to {rows.max()}")
+        n_values = int((stop - start).sum())
+        for array in self.arrays:
+            array.check_bytes(n_values * array.dtype.itemsize)
         return start, stop - start
 
     def pieces(self, rows: np.ndarray, start: np.ndarray, length: np.ndarray, dest: np.ndarray) -> Pieces:
@@ -136,6 +140,10 @@ class DenseSource:
         self.arrays = (array,)
         self.shape = array.shape
         self.dtype = dtype
+
+    def check_rows(self, n_rows: int) -> None:
+        """Raise if hardly anything of as many rows is stored, before memory is taken for them."""
+        self.array.check_bytes(n_rows * math.prod(self.shape[1:]) * self.dtype.itemsize)
 
     def describe(self) -> str:
         """Describe how the array is read."""

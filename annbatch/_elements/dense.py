@@ -40,6 +40,8 @@ class DenseElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> DensePlan:
         """Plan the reading of one window."""
+        for share in shares:
+            self.sources[share.dataset].check_rows(len(share.rows))
         places = DensePlaces.of(window, shares, self.item)
         fill = [
             partial(

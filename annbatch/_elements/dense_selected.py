@@ -47,6 +47,8 @@ class DenseSelectedElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> DensePlan:
         """Plan the reading of one window."""
+        for share in shares:
+            self.sources[share.dataset].check_rows(len(share.rows))
         places = DensePlaces.of(window, shares, (self.width,))
         fill = [
             partial(

@@ -89,7 +89,8 @@ class ShardIndexes:
         if response is None:
             if layout.complete:
                 raise CorruptDataError(f"{shard} is missing, with chunks of array {self._url}/{layout.folder}.")
-            return ShardIndex(np.full(layout.per_file, ABSENT), np.zeros(layout.per_file, dtype=np.int64), None)
+            absent, empty = (np.broadcast_to(np.int64(value), layout.per_file) for value in (ABSENT, 0))
+            return ShardIndex(absent, empty, None)
         offset, nbytes = parse_index(bytes(response.data), layout, number, response.size, shard)
         return ShardIndex(offset, nbytes, response.tag)
 

@@ -1,5 +1,5 @@
 """What belongs to a process.
 
-``buffers``: memory for windows, reused. ``threads``: how many, and whether a fork lost them. ``zarrs``: arrays encoded
-and decoded by zarrs.
+``buffers``: memory for windows, reused. ``threads``: how many, and whether a fork lost them. ``zarrs``: arrays written
+by zarrs.
 """

@@ -1,4 +1,4 @@
-"""Arrays read and written through zarrs, handle by handle, so that the user's ``zarr.config`` does not change."""
+"""Arrays written through zarrs, handle by handle, so that the user's ``zarr.config`` does not change."""
 
 from __future__ import annotations
 

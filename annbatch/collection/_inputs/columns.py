@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..._anndata.columns import NamedValues, PlainColumn, is_masked, read_strings
 from ..._anndata.joined_column import same_categories, unite_categories
+from ..._arrays.bounded import bounded, check_backed
 from ..._arrays.library import check_complete
 from ..._arrays.values import HeldValues
 from .narrow import cast
@@ -104,6 +105,7 @@ class RangeValues:
 
     def __init__(self, array: Any) -> None:
         check_complete(array)
+        array = bounded(array)
         self.dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "biuf" else np.dtype(object)
         self._array = array
         self._chunk, self._strings = -1, np.empty(0, object)  # the last chunk of strings, as zarr decodes chunks whole
@@ -111,6 +113,7 @@ class RangeValues:
     def take(self, at: np.ndarray) -> np.ndarray:
         """Return the values of rows, which follow each other."""
         start, stop = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 0)
+        check_backed(self._array, stop - start)
         if self.dtype == object and hasattr(self._array, "store"):
             size, parts = self._array.chunks[0], [np.empty(0, object)]
             for number in range(start // size, -(-stop // size)):

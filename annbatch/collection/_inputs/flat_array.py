@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from ..._arrays.bounded import bounded, check_backed, check_bytes
 from ..._arrays.hdf5 import ChunkTable
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class FlatArray:
     """A one-dimensional array of an input, read by range in pieces."""
 
     def __init__(self, array: Any) -> None:
-        self._array = array
+        self._array = bounded(array)
         self.size = int(array.shape[0])
         self.dtype = np.dtype(array.dtype).newbyteorder("=")
 
@@ -35,7 +36,12 @@ class FlatArray:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ``start:stop``, in native byte order."""
+        check_backed(self._array, stop - start)
         return np.asarray(self._array[start:stop]).astype(self.dtype, copy=False)
+
+    def check_values(self, n_values: int) -> None:
+        """Raise if hardly any of as many values are stored, before memory is taken for them."""
+        check_bytes(self._array, n_values * self.dtype.itemsize)
 
     def each(self, start: int, stop: int, take: Take, pool: Executor) -> None:
         """Call ``take`` with each piece of ``start:stop``: its offset from ``start``, and its values.

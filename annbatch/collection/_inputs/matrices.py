@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from ..._arrays.bounded import bounded, check_backed
 from ..._format.attributes import original_dtype, sparse_shape
 from ..._format.codecs import quiet_codecs
 from ..._kernels.repeats import add_repeats
@@ -82,15 +83,18 @@ def sparse_parts(group: Group, n_lines: int, where: str) -> tuple[FlatArray, Fla
                 f"{where} must have integers in `indices` and `indptr`, in one dimension, got {part.dtype} of shape "
                 f"{part.shape} in `{name}`: damaged."
             )
-    data, indices, indptr = FlatArray(parts[0]), FlatArray(parts[1]), parts[2][:].astype(np.int64)
+    data, indices, pointers = map(FlatArray, parts)
+    indptr = pointers.read(0, n_lines + 1 if pointers.size == n_lines + 1 else 0).astype(np.int64)
     nnz = int(indptr[-1]) if len(indptr) else -1
     if len(indptr) != n_lines + 1 or (data.size, indices.size) != (nnz, nnz):
         raise CorruptDataError(
             f"{where} must have an `indptr` of {n_lines} + 1 numbers that ends with the number of values and indices, "
-            f"got {len(indptr)} that end with {nnz} for {data.size} values and {indices.size} indices: damaged."
+            f"got {pointers.size} that end with {nnz} for {data.size} values and {indices.size} indices: damaged."
         )
     if indptr[0] != 0 or (np.diff(indptr) < 0).any():
         raise CorruptDataError(f"{where} must have an `indptr` that ascends from 0, got another: damaged.")
+    for part in (data, indices):
+        part.check_values(int(np.diff(indptr).max(initial=0)))
     return data, indices, indptr
 
 
@@ -154,7 +158,7 @@ class Sliceable:
     """
 
     def __init__(self, values: Any, dtype: np.dtype | None = None) -> None:
-        self._values = values
+        self._values = bounded(values)
         shape = tuple(int(n) for n in values.shape)
         meta = getattr(values, "_meta", values)  # type of a dask array's blocks
         self._is_csc = getattr(meta, "format", None) == "csc"
@@ -177,6 +181,8 @@ class Sliceable:
             for conversion in ("to_memory", "compute"):
                 whole = getattr(whole, conversion)() if hasattr(whole, conversion) else whole
             self._values, self._is_csc = whole.tocsr(), False
+        if hasattr(self._values, "chunks") and hasattr(self._values, "attrs"):  # stored
+            check_backed(self._values, stop - start)
         part = self._values[start:stop]
         if hasattr(part, "compute"):
             part = part.compute()

@@ -89,7 +89,7 @@ SOURCES: dict[str, Source] = {
     "zarr native, differences": lambda folder: sharded(folder / "a.zarr", layout="compact"),
     "zarr native, plain": lambda folder: sharded(folder / "a.zarr", compressors=None),
     "zarr native, Blosc zstd": lambda folder: sharded(folder / "a.zarr", compressors=BloscCodec(cname="zstd")),
-    "zarr by zarrs": lambda folder: by_anndata(folder / "a.zarr", compressors=[GzipCodec(), GzipCodec()]),
+    "zarr by zarr": lambda folder: by_anndata(folder / "a.zarr", compressors=[GzipCodec(), GzipCodec()]),
     "zarr v2": lambda folder: by_anndata(folder / "a.zarr", zarr_format=2),
     "zarr in memory": lambda folder: by_anndata(zarr.storage.MemoryStore()),
     "h5ad": h5ad,

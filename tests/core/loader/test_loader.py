@@ -611,7 +611,7 @@ ENDS = {
 def folder(tmp_path: Path) -> Path:
     array = zarr.create_array(tmp_path / "array.zarr", shape=(203, 3), chunks=(7, 3), dtype="f4")
     array[...] = np.arange(609).reshape(203, 3)
-    # Compressed twice, which kernels leave to zarrs.
+    # Compressed twice, which kernels leave to zarr.
     zarr.create_array(tmp_path / "twice.zarr", data=array[...], chunks=(7, 3), compressors=[GzipCodec(), ZstdCodec()])
     return tmp_path
 
@@ -669,7 +669,7 @@ stored = make().add_dataset(array)
 said["stored"] = child(lambda: sorted(order(stored)) == list(range(203)))
 twice = zarr.open_array("twice.zarr", mode="r")
 order(make().add_dataset(twice))
-said["zarrs used before"] = child(lambda: order(make().add_dataset(twice)))
+said["zarr used before"] = child(lambda: sorted(order(make().add_dataset(twice))) == list(range(203)))
 print(json.dumps(said))
 """
     done = run(PROLOGUE + script, folder)
@@ -682,7 +682,7 @@ print(json.dumps(said))
     for name in ("iterated", "continued"):
         assert said[name].startswith("RuntimeError: The loader was iterated in process")
         assert "start processes with 'spawn'" in said[name]
-    assert said["zarrs used before"].startswith("RuntimeError: zarrs was used in process")
+    assert said["zarr used before"] is True
 
 
 def test_a_loader_goes_to_a_spawned_process(folder):
