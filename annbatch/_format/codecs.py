@@ -20,9 +20,13 @@ _BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
 
 @contextmanager
 def quiet_codecs() -> Iterator[None]:
-    """Ignore the warning of zarr before 3.2 that other programs may not know the codecs of numcodecs."""
+    """Ignore warnings about codecs of numcodecs: of zarr before 3.2, and of zarrs where it is configured globally."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr version 3 specification")
+        for message in (
+            "Numcodecs codecs are not in the Zarr version 3 spec",
+            "Array is unsupported by ZarrsCodecPipe",
+        ):
+            warnings.filterwarnings("ignore", message)
         yield
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import zarr
 
 from ..._format.attributes import COMPLETE_ATTRIBUTE
+from ..._runtime.zarrs import through_zarr
 from .._array_format import write_annotations
 from .._schema.schema import NAMES, TableSchema, column_key
 
@@ -116,7 +117,8 @@ class _Column:
     def __init__(self, array: zarr.Array[Any], n_rows: int, part: Callable[[np.ndarray], np.ndarray]) -> None:
         array.update_attributes({COMPLETE_ATTRIBUTE: True})
         array.resize((n_rows,))
-        self._array, self._part, self._chunk = array.with_config({"write_empty_chunks": True}), part, array.chunks[0]
+        self._array = through_zarr(array.with_config({"write_empty_chunks": True}))
+        self._part, self._chunk = part, array.chunks[0]
         self._held: list[np.ndarray] = []
         self._n_held = self._n_written = 0
 

@@ -15,7 +15,7 @@ import pytest
 import zarr
 from scipy import sparse
 
-from annbatch import DatasetCollection
+from annbatch import DatasetCollection, Loader
 from annbatch.errors import NotACollectionError, StoreError
 
 from .conftest import GENES, assert_holds, make_cells, make_counts, read
@@ -765,6 +765,20 @@ def test_zarr_config_stays_the_users(tmp_path: Path, write: Write) -> None:
     before = zarr.config.get("codec_pipeline")
     convert(tmp_path / "c.zarr", [write(make_cells(0, 30), "0.h5ad")], zarr_compressor=[zarr.codecs.ZstdCodec()])
     assert zarr.config.get("codec_pipeline") == before
+
+
+def test_a_pipeline_that_users_choose_for_all_arrays(tmp_path: Path, write: Write) -> None:
+    cells = make_cells(0, 30)
+    cells.obs["nothing"], cells.obs["empty"] = 0, ""
+    path = write(cells, "0.h5ad")
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        collection = convert(tmp_path / "c.zarr", [path], shuffle=False)
+        assert_holds(collection, {path: cells})
+        assert collection.verify().ok
+        (rows,) = Loader(batch_size=30, preload_nchunks=1, chunk_size=30).use_collection(collection)
+        np.testing.assert_array_equal(rows["obs"]["nothing"], 0)
+        collection.reshuffle()
+        assert len(collection.obs()) == 30
 
 
 def test_column_numbers_that_do_not_ascend_are_stored_as_they_are(tmp_path: Path, write: Write) -> None:
