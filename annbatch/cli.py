@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import re
 import sys
-from importlib.metadata import version
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._command_line import make_parser
 from .errors import AnnbatchError, CorruptDataError, StoreError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from .collection import DatasetCollection
@@ -33,9 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0; 1 after an error, of which one line was written to standard error; 130 after Ctrl-C;
         141 where nobody reads the output.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser(_COMMANDS).parse_args(argv)
     try:
-        arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_: print(
+                f"annbatch: warning: {_as_flags(str(message), arguments)}", file=sys.stderr
+            )
+            arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("annbatch: interrupted", file=sys.stderr)
@@ -46,9 +53,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return NOBODY_READS
     except (AnnbatchError, OSError, ValueError, KeyError) as exc:
         said = str(exc.args[0] if isinstance(exc, KeyError) else exc)  # which quotes its message
-        print(f"annbatch: error: {' '.join(said.split())}", file=sys.stderr)
+        print(f"annbatch: error: {_as_flags(said, arguments)}", file=sys.stderr)
         return 1
     return 0
+
+
+_FLAGS = {"adata_paths": "IN", "var_subset": "--genes", "rng": "--seed"}
+"""Arguments of Python whose flags have other names."""
+
+
+def _as_flags(text: str, arguments: argparse.Namespace) -> str:
+    """Return a message as one line that names flags of the command instead of arguments of Python."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name not in _FLAGS and name not in vars(arguments):
+            return match[0]
+        value = {"True": "", None: ""}.get(value, f" {value}")
+        return _FLAGS.get(name, "--" + name.replace("_", "-")) + value
+
+    return re.sub(r"`([a-z_0-9]+)(?:='?([^'`]*)'?)?`", flag, " ".join(text.split()))
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -70,8 +94,15 @@ def _convert(arguments: argparse.Namespace) -> None:
         if isinstance(path, Path) and not path.exists():
             raise FileNotFoundError(f"{path}: no such file.")
     count = f"{len(inputs)} {'input' if len(inputs) == 1 else 'inputs'}"
-    print(f"Converting {count} into {without_secrets(arguments.out)} ...")
     collection = DatasetCollection(arguments.out)
+    before = collection.n_obs
+    may_exist = arguments.append or arguments.overwrite or arguments.dry_run or arguments.if_present != "error"
+    if not (collection.is_empty or may_exist):
+        raise StoreError(
+            f"{without_secrets(arguments.out)} exists already, with {before:,} rows: --append adds to it, and "
+            "--overwrite replaces it."
+        )
+    print(f"Converting {count} into {without_secrets(arguments.out)} ...")
     # A seed that is not given is drawn by the call itself, so that one that was killed is known when it is made again.
     rng = None if arguments.seed is None else np.random.default_rng(arguments.seed)
     try:
@@ -82,14 +113,39 @@ def _convert(arguments: argparse.Namespace) -> None:
             memory_limit=arguments.memory_limit,
             rng=rng,
             if_present=arguments.if_present,
+            groupby=arguments.groupby,
+            var_subset=None if arguments.genes is None else _lines(arguments.genes),
+            raw=arguments.raw,
+            layer=arguments.layer,
+            var_names=arguments.var_names,
+            obs_columns=arguments.obs_columns,
+            overwrite=arguments.overwrite,
+            dry_run=arguments.dry_run,
         )
     except TypeError as exc:  # columns that hold text in one input and numbers in another
         raise StoreError(str(exc)) from exc
+    if arguments.dry_run:
+        return
+    if before and arguments.overwrite:
+        print(f"Replaced {before:,} rows by {collection.n_obs:,}")
+    elif before:
+        print(f"Added {collection.n_obs - before:,} rows to {before:,}")
     _describe(collection)
     sizes = [size_of(place) for place in (*inputs, arguments.out)]
     if None not in sizes:
-        *before, after = (size or 0 for size in sizes)
-        print(f"  {format_bytes(sum(before))} before, {format_bytes(after)} now")
+        *of_inputs, after = (size or 0 for size in sizes)
+        print(f"  {format_bytes(sum(of_inputs))} before, {format_bytes(after)} now")
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the names in a text file, one per line; blank lines do not count."""
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path} must be a text file with one name per line: {error}.") from error
+    if not any(names):
+        raise StoreError(f"{path} must have one name per line, got none.")
+    return [name for name in names if name]
 
 
 def _attach(arguments: argparse.Namespace) -> None:
@@ -244,115 +300,13 @@ def _warmup(arguments: argparse.Namespace) -> None:
     print(f"  done in {done.seconds:.0f} s; kept in {done.cache}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="annbatch", description="Minibatches from AnnData stores too large for memory."
-    )
-    parser.add_argument("--version", action="version", version=f"annbatch {version('annbatch')}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    demo = commands.add_parser("demo", help="train a classifier on h5ad files, step by step")
-    demo.set_defaults(run=_demo)
-    demo.add_argument("h5ad", nargs="*", type=Path, metavar="H5AD", help="your files (default: a small made-up atlas)")
-    demo.add_argument(
-        "--label", metavar="COLUMN", help="column of obs to predict (default: the one with the most categories)"
-    )
-    demo.add_argument("--framework", metavar="NAME", help="numpy, torch or jax (default: whichever is installed)")
-    demo.add_argument("--out", type=Path, metavar="DIR", help="keep the files here (default: remove them)")
-
-    convert = commands.add_parser("convert", help="make one shuffled collection of h5ad files and zarr stores")
-    convert.set_defaults(run=_convert)
-    convert.add_argument("inputs", nargs="+", type=_place, metavar="IN", help="h5ad file, zarr store, or URL of one")
-    convert.add_argument(
-        "out", type=_place, metavar="OUT.zarr", help="the collection, or its URL; an existing one is extended"
-    )
-    convert.add_argument(
-        "--if-present",
-        choices=["error", "skip", "add"],
-        default="error",
-        help="for inputs that the collection has already: an error, leave them out, or add their rows once more",
-    )
-    convert.add_argument("--no-shuffle", dest="shuffle", action="store_false", help="keep the order of the rows")
-    convert.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same order")
-    convert.add_argument(
-        "--layout",
-        choices=["compact", "portable", "random_access"],
-        default="compact",
-        help="smallest, or small in blocks that other readers decode fastest, or uncompressed for single random rows "
-        "(default: %(default)s)",
-    )
-    convert.add_argument(
-        "--memory-limit",
-        default="4GB",
-        metavar="SIZE",
-        help="bound on the memory used, as in 500MB (default: %(default)s)",
-    )
-
-    attach = commands.add_parser("attach", help="make a collection of existing stores, without a copy and not shuffled")
-    attach.set_defaults(run=_attach)
-    attach.add_argument("out", type=Path, metavar="OUT", help="the collection: a folder, which names the stores")
-    attach.add_argument("inputs", nargs="+", type=_place, metavar="IN", help="h5ad file, zarr store, or URL of one")
-
-    info = commands.add_parser("info", help="show what a store holds and how it is read")
-    info.set_defaults(run=_info)
-    info.add_argument("store", type=_place, metavar="STORE", help="a collection, h5ad file or zarr store, or a URL")
-
-    verify = commands.add_parser("verify", help="read everything and compare it with the checksums")
-    verify.set_defaults(run=_verify)
-    verify.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
-
-    export = commands.add_parser("export", help="write a dataset to an h5ad file, in the dtypes of the inputs")
-    export.set_defaults(run=_export)
-    export.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
-    export.add_argument("out", type=Path, metavar="OUT.h5ad", help="the file, which must not exist yet")
-    export.add_argument("--dataset", type=int, default=0, metavar="N", help="number of the dataset (default: 0)")
-
-    bench = commands.add_parser("bench", help="measure how fast this machine reads a collection")
-    bench.set_defaults(run=_bench)
-    bench.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
-    bench.add_argument(
-        "--chunk-size",
-        nargs="+",
-        type=_positive,
-        default=[512, 64, 16, 1],
-        metavar="N",
-        help="contiguous rows read at once (default: 512 64 16 1)",
-    )
-    bench.add_argument(
-        "--batch-size", type=_positive, default=4096, metavar="N", help="rows per batch (default: %(default)s)"
-    )
-    bench.add_argument(
-        "--window", type=_positive, default=16384, metavar="N", help="rows in memory at once (default: %(default)s)"
-    )
-    bench.add_argument(
-        "--seconds", type=float, default=2.0, metavar="S", help="seconds to read at each size (default: %(default)s)"
-    )
-    bench.add_argument(
-        "--diversity",
-        metavar="COLUMN",
-        help="also compare batches with uniform sampling: labels of this column, and chunks",
-    )
-    bench.add_argument(
-        "--join",
-        choices=["exact", "inner", "outer"],
-        default="exact",
-        help="variables and columns of obs that not all datasets have: an error, left out, or kept",
-    )
-    bench.add_argument("--to", metavar="NAME", help="torch, jax, cupy (default: SciPy and NumPy)")
-
-    warmup = commands.add_parser("warmup", help="compile what the usual data need, so that first batches come at once")
-    warmup.set_defaults(run=_warmup)
-    warmup.add_argument("--to", metavar="NAME", help="also for torch, jax, cupy")
-    return parser
-
-
-def _place(text: str) -> Path | str:
-    """Return a path, or a URL unchanged."""
-    return text if "://" in text else Path(text)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be positive, got {number}")
-    return number
+_COMMANDS = {
+    "demo": _demo,
+    "convert": _convert,
+    "attach": _attach,
+    "info": _info,
+    "verify": _verify,
+    "export": _export,
+    "bench": _bench,
+    "warmup": _warmup,
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -13,17 +12,18 @@ import pandas as pd
 import zarr
 
 from .._anndata.frames import read_var, stored_frame
-from .._arguments import as_names, drawn_seed, unknown_names
+from .._arguments import as_names, drawn_seed
 from .._sizes import parse_size
 from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
+from ._inputs.chosen import Choice
 from ._inputs.open import as_sources
 from ._resources.limit import Memory
 from ._runs.add import add, reshuffle
 from ._runs.attach import AttachesStores
 from ._runs.described import DescribesItself
 from ._runs.h5ad import add_h5ad, files_of
-from ._runs.read_back import read_dataset, read_obs, table_in, with_united_categories
+from ._runs.read_back import ReadsBack, table_in
 from ._runs.request import AddRequest
 from ._state.location import Location, check_place
 from ._state.verify import Report, verify
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
-    from anndata import AnnData
 
     from ._array_format import Layout
     from ._inputs.open import LoadAdata, Raw, Source
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class DatasetCollection(AttachesStores, DescribesItself):
+class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
     """A shuffled collection of AnnData datasets with the same variables, in one zarr store; or stores as they are.
 
     Parameters
@@ -136,56 +135,6 @@ class DatasetCollection(AttachesStores, DescribesItself):
                 with h5py.File(path, "r") as file:
                     yield read(table_in(file, name))
 
-    def obs(self, columns: str | list[str] | None = None) -> pd.DataFrame:
-        """Return ``obs`` of all datasets, in the order of the collection.
-
-        Parameters
-        ----------
-        columns
-            Columns to read, or one; all by default. What a dataset lacks is missing in its rows.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Annotations of the rows, indexed by their names. Categorical columns stay categorical.
-
-        Raises
-        ------
-        KeyError
-            If no dataset has a column of that name.
-
-        Examples
-        --------
-        >>> import anndata, numpy, pandas
-        >>> from annbatch import DatasetCollection
-        >>> names = [f"cell{i}" for i in range(4)]
-        >>> cells = anndata.AnnData(numpy.eye(4), obs=pandas.DataFrame({"dose": [0, 1, 2, 3]}, index=names))
-        >>> cells.write_h5ad("cells.h5ad")
-        >>> collection = DatasetCollection("cells.zarr").add_adatas(["cells.h5ad"], shuffle=False, progress=False)
-        >>> collection.obs(["dose"])["dose"].tolist()
-        [0, 1, 2, 3]
-        """
-        names = None if columns is None else as_names(columns)
-        frames = list(self._tables("obs", partial(read_obs, columns=names)))
-        unknown = [name for name in names or () if frames and not any(name in frame for frame in frames)]
-        if unknown:
-            known = {name for frame in self._tables("obs", stored_frame) for name in frame.columns}
-            raise unknown_names("columns", "columns of obs", unknown, known)
-        return pd.concat(with_united_categories(frames)) if frames else pd.DataFrame()
-
-    def to_adata(self, dataset: int = 0) -> AnnData:
-        """Return a dataset of the collection in memory, in the dtypes of the inputs.
-
-        Parameters
-        ----------
-        dataset
-            Number of the dataset, below ``len(collection)``.
-        """
-        groups = list(self)
-        if not 0 <= dataset < len(groups):
-            raise ValueError(f"`dataset` must be below {len(groups)}, the number of datasets, got {dataset}.")
-        return read_dataset(groups[dataset])
-
     def add_adatas(
         self,
         adata_paths: Iterable[Source],
@@ -210,6 +159,11 @@ class DatasetCollection(AttachesStores, DescribesItself):
         if_present: IfPresent = "error",
         seed: int | None = None,
         raw: Raw | None = None,
+        layer: str | None = None,
+        var_names: Literal["error", "unique"] = "error",
+        obs_columns: str | Iterable[str] | None = None,
+        overwrite: bool = False,
+        dry_run: bool = False,
     ) -> Self:
         """Add the rows of AnnData files to the collection; the first call creates it.
 
@@ -264,8 +218,20 @@ class DatasetCollection(AttachesStores, DescribesItself):
             What to do with an input that is in the collection already, or twice in the call, under any name:
             ``"error"``, ``"skip"`` it, or ``"add"`` its rows once more.
         raw
-            ``"keep"`` stores ``raw`` beside ``X``, shuffled with it, if all inputs have it; ``"drop"`` does not. By
-            default, what ``load_adata`` returns is kept, and ``raw`` of files is dropped.
+            ``"use"`` converts ``raw`` in place of ``X``, without layers, which have other variables; ``"keep"`` stores
+            it beside ``X``, shuffled with it, if all inputs have it; ``"drop"`` does not. By default, what
+            ``load_adata`` returns is kept, and ``raw`` of files is dropped, with a warning.
+        layer
+            Layer to convert in place of ``X``.
+        var_names
+            What to do with names of variables that repeat within an input: ``"unique"`` numbers the repeats, as
+            :meth:`anndata.AnnData.var_names_make_unique` does; ``"error"`` refuses them where names must be matched.
+        obs_columns
+            Columns of ``obs`` to keep; all by default. ``src_path`` is always added.
+        overwrite
+            Whether the rows replace those of the collection, which stay until the new ones are complete.
+        dry_run
+            Whether to examine the inputs and tell what would be added, without writing anything.
 
         Returns
         -------
@@ -302,10 +268,14 @@ class DatasetCollection(AttachesStores, DescribesItself):
             client=client,
             progress=progress,
             if_present=if_present,
-            raw=raw,
+            choice=Choice(raw, layer, var_names, None if obs_columns is None else as_names(obs_columns)),
+            overwrite=overwrite,
+            dry_run=dry_run,
         )
         self._refuse_client(client)
         if self._h5ad is not None:
+            if overwrite or dry_run:
+                raise ValueError(f"`overwrite` and `dry_run` need a zarr store, and {self._location} holds h5ad files.")
             add_h5ad(self._h5ad, request)
         else:
             self._location.refuse_other_contents()

@@ -188,12 +188,9 @@ def test_verify_says_where_a_byte_is_wrong(h5ad, tmp_path, capsys):
     assert told.err.splitlines()[-1].startswith(f"annbatch: error: {store} is damaged: ")
 
 
-def test_no_command_is_a_usage_error(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main([])
-
-    assert exit_.value.code == 2
-    assert "usage: annbatch" in capsys.readouterr().err
+def test_no_command_prints_help(capsys):
+    assert main([]) == 0
+    assert "convert   make one shuffled collection" in capsys.readouterr().out
 
 
 def test_the_command_is_installed():
@@ -282,3 +279,60 @@ def test_bench_refuses_what_is_not_positive(flag, tmp_path, capsys):
 
 def test_bench_of_a_store_that_is_not_there_names_it(tmp_path, capsys):
     assert str(tmp_path / "absent.zarr") in fails(capsys, "bench", tmp_path / "absent.zarr")
+
+
+def test_an_existing_collection_is_extended_or_replaced_on_request(h5ad, tmp_path, capsys):
+    store, other = tmp_path / "cells.zarr", tmp_path / "other.h5ad"
+    ad.read_h5ad(h5ad)[:20].copy().write_h5ad(other)
+    broken = tmp_path / "broken.h5ad"
+    broken.write_bytes(b"no HDF5")
+    assert main(["convert", str(h5ad), str(store)]) == 0
+    capsys.readouterr()
+    told = fails(capsys, "convert", other, store)
+    assert "exists already, with 30 rows: --append adds to it, and --overwrite replaces it" in told
+    assert "--if-present skip" in fails(capsys, "convert", h5ad, store, "--append")
+    assert main(["convert", str(other), str(store), "--append", "--dry-run"]) == 0
+    assert "Would add 20 rows x 4 variables of 1 inputs" in "".join(capsys.readouterr())
+    assert main(["convert", str(other), str(store), "--append"]) == 0
+    assert "Added 20 rows to 30" in capsys.readouterr().out
+    assert "broken.h5ad" in fails(capsys, "convert", broken, store, "--overwrite")
+    assert DatasetCollection(store).n_obs == 50
+    assert main(["convert", str(h5ad), str(store), "--overwrite"]) == 0
+    assert "Replaced 50 rows by 30" in capsys.readouterr().out
+    replaced = DatasetCollection(store)
+    assert (replaced.n_obs, replaced.is_shuffled, replaced.verify().ok) == (30, True, True)
+    assert main(["convert", str(other), str(store), "--append"]) == 0
+
+
+def test_ordinary_files_are_converted_by_flags(h5ad, tmp_path, capsys):
+    adata = ad.read_h5ad(h5ad)
+    adata.layers["log"] = adata.X.copy()
+    adata.raw = adata.copy()
+    adata.var_names = ["A", "A", "B", "C"]
+    adata.obs["dose"] = 1
+    paths = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    adata.write_h5ad(paths[0])
+    adata[:, 1:].copy().write_h5ad(paths[1])
+    told = fails(capsys, "convert", *paths, tmp_path / "no.zarr", "--raw", "drop")
+    assert "repeated" in told
+    assert "--var-names unique numbers the repeats" in told
+    (tmp_path / "genes.txt").write_text("C\n\nA-1\n")
+    flags = ["--raw", "drop", "--var-names", "unique", "--genes", str(tmp_path / "genes.txt"), "--groupby", "cell_type"]
+    flags += ["--obs-columns", "cell_type,dose", "--layer", "log"]
+    assert main(["convert", *map(str, paths), str(tmp_path / "yes.zarr"), *flags]) == 0
+    made = DatasetCollection(tmp_path / "yes.zarr")
+    assert list(made.var_names) == ["C", "A-1"]
+    assert [*made.obs()] == ["cell_type", "dose", "src_path"]
+    assert made.to_adata().layers.keys() == set() or None in made.to_adata().layers
+    capsys.readouterr()
+    assert main(["convert", str(paths[0]), str(tmp_path / "raw.zarr"), "--raw", "use"]) == 0
+    assert list(DatasetCollection(tmp_path / "raw.zarr").var_names) == list("ABCD")
+    warned = capsys.readouterr().err
+    assert "annbatch: warning: Dropping layers/log: layers have the variables of X, not of raw." in warned
+    assert main(["convert", str(paths[0]), str(tmp_path / "dropped.zarr")]) == 0
+    told = capsys.readouterr().err
+    assert "annbatch: warning: Dropping raw of 1 of 1 inputs, as of" in told
+    assert "--raw use converts it in place of X, --raw keep stores" in told
+    assert "--layer must be one of all inputs, got 'x'" in fails(
+        capsys, "convert", paths[0], tmp_path / "l.zarr", "--raw", "drop", "--layer", "x"
+    )

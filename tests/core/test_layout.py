@@ -13,7 +13,9 @@ import annbatch
 PACKAGE = Path(annbatch.__file__).parent
 # From top to bottom. A module imports from its own folder and from floors below its own.
 FLOORS = [
+    ["__main__"],
     ["cli"],
+    ["_command_line"],
     ["demo", "tuning", "_statistics"],
     ["loader", "io", "utils", "compat"],
     ["_loading"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -29,6 +28,7 @@ from ...errors import StoreError, reading
 from .annotations import RAW, Annotations
 from .columns import ColumnReader, Group, RangeValues, strings
 from .csc import StoredCsc
+from .input import Input as Input
 from .matrices import Sliceable, StoredCsr
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ..._anndata.frames import ObsFrame
-    from .matrices import MatrixReader
+    from .chosen import Choice
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
-Raw: TypeAlias = Literal["keep", "drop"]
+Raw: TypeAlias = Literal["keep", "drop", "use"]
 LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
 Opener: TypeAlias = "Callable[[Source], AbstractContextManager[Input]]"
 
@@ -50,42 +50,6 @@ _OTHERS = {
     ("dataset_0",): ("a collection", "give its datasets, `list(DatasetCollection(path, mode='r'))`"),
     ("tables",): ("a SpatialData store", "give its table, `zarr.open_group(path, mode='r')['tables/table']`"),
 }
-
-
-@dataclass(slots=True)
-class Input:
-    """One open input.
-
-    Attributes
-    ----------
-    name
-        Name of the input in ``src_path`` and in errors.
-    n_obs, n_vars, n_raw_vars
-        Number of rows, of variables, and of those of ``raw``.
-    annotations
-        Reads the annotations of the variables: called once per input, not with every range of rows.
-    obs_names
-        Returns the names of rows ``start:stop``.
-    matrices
-        Readers of ``X``, ``layers/...``, ``obsm/...`` and ``raw/X``.
-    tables
-        Readers of the columns of ``obs`` and of those ``obsm/...`` that are data frames.
-    index_names
-        Name of a table's index; None if it has none.
-    dropped
-        Names of elements that are left out: ``obsp/...``, and ``raw`` if it is not to be kept.
-    """
-
-    name: str
-    n_obs: int
-    n_vars: int
-    annotations: Callable[[], Annotations]
-    obs_names: Callable[[int, int], np.ndarray]
-    matrices: dict[str, MatrixReader] = field(default_factory=dict)
-    tables: dict[str, dict[str, ColumnReader]] = field(default_factory=dict)
-    index_names: dict[str, str] = field(default_factory=dict)
-    dropped: list[str] = field(default_factory=list)
-    n_raw_vars: int = 0
 
 
 def name_of(source: Source) -> str:
@@ -130,10 +94,10 @@ def as_sources(adata_paths: Any, *, name: str = "adata_paths") -> list[Source]:
 
 
 @contextmanager
-def open_input(source: Source, load_adata: LoadAdata | None, raw: Raw | None = None) -> Iterator[Input]:
+def open_input(source: Source, load_adata: LoadAdata | None, choice: Choice) -> Iterator[Input]:
     """Open one input; files opened here are closed at the end.
 
-    Without ``raw``, the ``raw`` of what ``load_adata`` returns is kept, and that of files dropped.
+    Without a choice of ``raw``, that of what ``load_adata`` returns is kept, and that of files dropped.
 
     Raises
     ------
@@ -146,11 +110,11 @@ def open_input(source: Source, load_adata: LoadAdata | None, raw: Raw | None = N
     try:
         with ExitStack() as stack:
             if load_adata is not None:
-                yield _loaded(load_adata(source), name, raw != "drop")
+                yield choice.of(_loaded(load_adata(source), name, choice.raw != "drop"))
             else:
                 with reading(name):
-                    opened = _from_group(_open_group(source, name, stack), name, raw == "keep")
-                yield opened
+                    opened = _from_group(_open_group(source, name, stack), name, choice.raw in ("keep", "use"))
+                yield choice.of(opened)
     except Exception as error:
         if name not in str(error):
             error.add_note(f"While reading {name}.")

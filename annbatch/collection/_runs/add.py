@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ..._sizes import rows_for
 from .._array_format import Format
+from .._inputs.chosen import Choice
 from .._inputs.open import open_input
 from .._resources.limit import Memory
 from .._schema.survey import survey, survey_held
@@ -38,15 +39,23 @@ if TYPE_CHECKING:
 def add(location: Location, request: AddRequest) -> None:
     """Add the rows of the inputs to the collection."""
     before = [fingerprint(source) for source in request.sources]
-    opener = partial(open_input, load_adata=request.load_adata, raw=request.raw)
+    opener = partial(open_input, load_adata=request.load_adata, choice=request.choice)
     form = request.form
 
     def examine() -> Plan | None:
-        sources, contents = new_inputs(request, location.manifest().history, str(location))
+        history = [] if request.overwrite else location.manifest().since_overwritten()
+        sources, contents = new_inputs(request, history, str(location))
         if not sources:
             return None
-        found = survey(sources, opener, request.var_subset, request.merge, location.datasets())
-        if request.progress:
+        found = survey(
+            sources,
+            opener,
+            request.var_subset,
+            request.merge,
+            () if request.overwrite else location.datasets(),
+            warns_of_raw=request.choice.raw is None,
+        )
+        if request.progress or request.dry_run:
             _report_variables(found)
         rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
 
@@ -61,17 +70,24 @@ def add(location: Location, request: AddRequest) -> None:
                 "form": form.recorded,
                 "rows_per_dataset": rows_per_dataset,
                 "narrow": request.narrow,
+                **({"overwrites": True} if request.overwrite else {}),
             }
             return ShuffleJob(found, opener, order, rows_per_dataset, form, request.narrow), entry
 
+        if request.dry_run:
+            shape = f"{found.n_obs:,} rows x {len(found.schema.annotations.var):,} variables"
+            tqdm.write(f"Would add {shape} of {len(sources)} inputs: {', '.join(found.schema.elements)}.")
         return plan
 
+    if request.dry_run:
+        examine()
+        return
     call = Call(
         call_key(request, before),
         examine,
         partial(unchanged, request.sources, before),
         request.seed,
-        False,
+        request.overwrite,
         request.memory,
         request.client,
         request.progress,
@@ -186,7 +202,7 @@ def reshuffle(location: Location, seed: int | None, memory: Memory, client: Any 
         for entry in location.manifest().history:
             known |= {key: entry[key] for key in known if key in entry}
         form, rows_per_dataset = Format.of_record(known["form"]), int(known["rows_per_dataset"])
-        opener = partial(open_input, load_adata=None, raw="keep")
+        opener = partial(open_input, load_adata=None, choice=Choice(raw="keep"))
 
         def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}

@@ -6,6 +6,7 @@ import dis
 import json
 import os
 import uuid
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
@@ -138,6 +139,7 @@ def call_key(request: AddRequest, before: list[list[Any]]) -> dict[str, Any]:
         "shuffle": request.shuffle,
         "merge": request.merge,
         "narrow": request.narrow,
-        "raw": request.raw,
+        "choice": list(astuple(request.choice)),
+        "overwrite": request.overwrite,
         "memory": [request.memory.held, request.memory.block, request.memory.bucket],
     }

@@ -117,7 +117,7 @@ class DescribesItself(Shown):
 
     def _calls(self) -> list[dict[str, Any]]:
         """Return the calls that made the present order of the rows, as the manifest has them."""
-        history = self._location.manifest().history if not self.is_attached else []
+        history = self._location.manifest().since_overwritten() if not self.is_attached else []
         since = max((at for at, entry in enumerate(history) if entry.get("call") == "reshuffle"), default=0)
         return history[since:]
 
@@ -136,7 +136,7 @@ class DescribesItself(Shown):
     def _sources(self) -> Iterator[tuple[str, ...]]:
         if self.is_attached:
             yield from ((str(one),) for one in self._location.attached)
-        for entry in self._location.manifest().history if not self.is_attached else ():
+        for entry in self._location.manifest().since_overwritten() if not self.is_attached else ():
             for name in entry.get("inputs", ()):
                 yield (str(name),)
 

@@ -69,12 +69,19 @@ def _history(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str, Any]) -> None:
-    opener = partial(open_input, load_adata=request.load_adata, raw=request.raw)
+    opener = partial(open_input, load_adata=request.load_adata, choice=request.choice)
     present = files_of(work.root)
     sources, contents = new_inputs(request, _history(present), str(work.root))
     if not sources:
         return
-    found = survey(sources, opener, request.var_subset, request.merge, [str(path) for path in present])
+    found = survey(
+        sources,
+        opener,
+        request.var_subset,
+        request.merge,
+        [str(path) for path in present],
+        warns_of_raw=request.choice.raw is None,
+    )
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = work.resume(len(present), key, request.seed)
     if seed is None:

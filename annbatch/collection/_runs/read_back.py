@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,17 @@ import pandas as pd
 from ..._anndata.columns import read_element
 from ..._anndata.frames import stored_frame
 from ..._anndata.joined_column import unite_categories
+from ..._arguments import as_names, unknown_names
 from ..._format.attributes import original_dtype, where
 from ...errors import reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import zarr
     from anndata import AnnData
+
+T = TypeVar("T")
 
 
 def table_in(group: Any, name: str) -> Any:
@@ -78,3 +84,63 @@ def with_united_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
             if united is not None and name in frame:
                 frame[name] = frame[name].astype(united)
     return frames
+
+
+class ReadsBack:
+    """The part of a collection that reads annotations and datasets into memory."""
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[zarr.Group]: ...
+
+        def _tables(self, name: str, read: Callable[[Any], T]) -> Iterator[T]: ...
+
+    def obs(self, columns: str | list[str] | None = None) -> pd.DataFrame:
+        """Return ``obs`` of all datasets, in the order of the collection.
+
+        Parameters
+        ----------
+        columns
+            Columns to read, or one; all by default. What a dataset lacks is missing in its rows.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Annotations of the rows, indexed by their names. Categorical columns stay categorical.
+
+        Raises
+        ------
+        KeyError
+            If no dataset has a column of that name.
+
+        Examples
+        --------
+        >>> import anndata, numpy, pandas
+        >>> from annbatch import DatasetCollection
+        >>> names = [f"cell{i}" for i in range(4)]
+        >>> cells = anndata.AnnData(numpy.eye(4), obs=pandas.DataFrame({"dose": [0, 1, 2, 3]}, index=names))
+        >>> cells.write_h5ad("cells.h5ad")
+        >>> collection = DatasetCollection("cells.zarr").add_adatas(["cells.h5ad"], shuffle=False, progress=False)
+        >>> collection.obs(["dose"])["dose"].tolist()
+        [0, 1, 2, 3]
+        """
+        names = None if columns is None else as_names(columns)
+        frames = list(self._tables("obs", partial(read_obs, columns=names)))
+        unknown = [name for name in names or () if frames and not any(name in frame for frame in frames)]
+        if unknown:
+            known = {name for frame in self._tables("obs", stored_frame) for name in frame.columns}
+            raise unknown_names("columns", "columns of obs", unknown, known)
+        return pd.concat(with_united_categories(frames)) if frames else pd.DataFrame()
+
+    def to_adata(self, dataset: int = 0) -> AnnData:
+        """Return a dataset of the collection in memory, in the dtypes of the inputs.
+
+        Parameters
+        ----------
+        dataset
+            Number of the dataset, below ``len(collection)``.
+        """
+        groups = list(self)
+        if not 0 <= dataset < len(groups):
+            raise ValueError(f"`dataset` must be below {len(groups)}, the number of datasets, got {dataset}.")
+        return read_dataset(groups[dataset])

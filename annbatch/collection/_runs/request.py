@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..._sizes import rows_for
+from .._inputs.chosen import Choice
 
 if TYPE_CHECKING:
     from typing import Any
 
     from .._array_format import Format
-    from .._inputs.open import LoadAdata, Raw, Source
+    from .._inputs.open import LoadAdata, Source
     from .._resources.limit import Memory
     from .._schema.variables import Merge
 
@@ -37,14 +38,14 @@ class AddRequest:
     memory: Memory
     client: Any | None
     progress: bool
+    choice: Choice
     if_present: IfPresent = "error"
-    raw: Raw | None = None
+    overwrite: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.if_present not in ("error", "skip", "add"):
             raise ValueError(f"`if_present` must be 'error', 'skip' or 'add', got {self.if_present!r}.")
-        if self.raw not in (None, "keep", "drop"):
-            raise ValueError(f"`raw` must be 'keep' or 'drop', got {self.raw!r}.")
         if self.groupby is not None and not 0 < len(self.groupby) == len(set(self.groupby)):
             raise ValueError(f"`groupby` must name columns of `obs`, each once, got {self.groupby}.")
         rows_for(self.dataset_size, 1, name="dataset_size")

@@ -12,6 +12,7 @@ import zarr
 from ...errors import StoreError
 from .._array_format import write_annotations
 from .._inputs.annotations import RAW, Annotations
+from .._inputs.chosen import Choice
 from .._inputs.matrices import MatrixInfo
 from .._inputs.open import check_name, open_input
 from .._inputs.text import read_within
@@ -69,6 +70,8 @@ def survey(
     var_subset: Sequence[str] | None,
     merge: Merge,
     datasets: Sequence[Source] = (),
+    *,
+    warns_of_raw: bool = True,
 ) -> Survey:
     """Open every input once, and settle the schema of the collection.
 
@@ -82,6 +85,8 @@ def survey(
         As in :meth:`annbatch.DatasetCollection.add_adatas`.
     datasets
         Datasets of the collection so far: new rows get its variables and its elements.
+    warns_of_raw
+        Whether to warn where ``raw`` is dropped.
 
     Raises
     ------
@@ -92,6 +97,7 @@ def survey(
     hashes: list[np.ndarray] = []
     known: list[Annotations] = []
     dropped: dict[str, str] = {}  # and the first input that has it
+    n_raw = 0
     for source in sources:
         with open_source(source) as opened:
             annotations = opened.annotations()
@@ -101,13 +107,17 @@ def survey(
             inputs.append(describe(opened, same or annotations))
             hashes += [hash_names(names) for _, names in _in_pieces(opened)]
             dropped = dict.fromkeys(opened.dropped, opened.name) | dropped
+            n_raw += "raw" in opened.dropped
     raw = dropped.pop("raw", None)
-    if dropped:
-        warnings.warn(f"Dropping {', '.join(dropped)}: pairwise annotations do not survive shuffling.", stacklevel=2)
-    if raw is not None:
+    layers = [path for path in dropped if path.startswith("layers/")]
+    if layers:
+        warnings.warn(f"Dropping {', '.join(layers)}: layers have the variables of X, not of raw.", stacklevel=2)
+    if pairwise := [path for path in dropped if path not in layers]:
+        warnings.warn(f"Dropping {', '.join(pairwise)}: pairwise annotations do not survive shuffling.", stacklevel=2)
+    if raw is not None and warns_of_raw:
         warnings.warn(
-            f"Dropping raw of {raw} and of others: `raw='keep'` stores it beside X. To convert it in place of X, pass "
-            "`load_adata=lambda path: anndata.read_h5ad(path).raw.to_adata()`.",
+            f"Dropping raw of {n_raw} of {len(sources)} inputs, as of {raw}: `raw='use'` converts it in place of X, "
+            "`raw='keep'` stores it beside X, and `raw='drop'` ends this warning.",
             stacklevel=2,
         )
     with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
@@ -140,7 +150,7 @@ def survey_held(datasets: Sequence[Source]) -> Survey:
     """Survey a collection's datasets, to convert them again; rows keep their names and sources."""
     inputs: list[InputInfo] = []
     for dataset in datasets:
-        with open_input(dataset, None, "keep") as opened:
+        with open_input(dataset, None, Choice(raw="keep")) as opened:
             annotations = opened.annotations()
             inputs.append(describe(opened, inputs[0].annotations if inputs else annotations))
             if opened.dropped:
@@ -152,7 +162,7 @@ def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
     """Describe the collection's first dataset, and return the hashes of all names of rows."""
     hashes = []
     for number, dataset in enumerate(datasets):
-        with open_input(dataset, None, "keep") as opened:
+        with open_input(dataset, None, Choice(raw="keep")) as opened:
             if number == 0:
                 held = describe(opened, opened.annotations())
             hashes += [hash_names(names) for _, names in _in_pieces(opened)]

@@ -92,8 +92,7 @@ def _refuse_repeats(index: pd.Index, name: str) -> None:
     shown = ", ".join(map(repr, repeated[:10])) + (", ..." if len(repeated) > 10 else "")
     raise ValueError(
         f"Inputs with different variables are joined by name, and their names must not repeat, got {len(repeated)} "
-        f"repeated in {name}: {shown}. Make them unique, for instance with a `load_adata` that calls "
-        "`adata.var_names_make_unique()`."
+        f"repeated in {name}: {shown}. `var_names='unique'` numbers the repeats."
     )
 
 

@@ -57,6 +57,11 @@ class Manifest:
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def since_overwritten(self) -> list[dict[str, Any]]:
+        """Return the calls since the collection was last replaced by other rows."""
+        last = max((at for at, entry in enumerate(self.history) if entry.get("overwrites")), default=0)
+        return self.history[last:]
+
     def to_attribute(self) -> dict[str, Any]:
         """Return the stored JSON, without its checksum."""
         return {"version": VERSION, "datasets": self.datasets, "history": self.history}

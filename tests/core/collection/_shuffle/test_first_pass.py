@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from annbatch.collection._inputs.chosen import Choice
 from annbatch.collection._inputs.open import open_input
 from annbatch.collection._schema.schema import describe
 from annbatch.collection._shuffle.first_pass import _end
@@ -23,7 +24,7 @@ def test_no_block_is_larger_than_requested(tmp_path: Path, backed: str | bool | 
     counts = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), (len(lengths), 3000))
     ad.AnnData(counts).write_h5ad(tmp_path / "0.h5ad")
     load = None if backed is False else partial(ad.read_h5ad, backed=backed)
-    with open_input(str(tmp_path / "0.h5ad"), load) as found:
+    with open_input(str(tmp_path / "0.h5ad"), load, Choice()) as found:
         described = describe(found, found.annotations())
         blocks = [(0, 0)]
         while blocks[-1][1] < len(lengths):

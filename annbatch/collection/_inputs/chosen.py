@@ -1,0 +1,90 @@
+"""The part of an input that is converted: another matrix as X, unique names of variables, some columns of ``obs``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from anndata.utils import make_index_unique
+
+from ..._arguments import unknown_names
+from ...errors import StoreError
+from .annotations import RAW
+
+if TYPE_CHECKING:
+    from .annotations import Annotations
+    from .input import Input
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to take of each input, as the arguments of ``add_adatas`` of the same names say."""
+
+    raw: str | None = None
+    layer: str | None = None
+    var_names: str = "error"
+    obs_columns: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.raw not in (None, "keep", "drop", "use"):
+            raise ValueError(f"`raw` must be 'use', 'keep' or 'drop', got {self.raw!r}.")
+        if self.var_names not in ("error", "unique"):
+            raise ValueError(f"`var_names` must be 'error' or 'unique', got {self.var_names!r}.")
+        if self.raw == "use" and self.layer is not None:
+            raise ValueError(
+                f"`layer` must be left out where raw is 'use': both take the place of X, got {self.layer!r}."
+            )
+
+    def of(self, opened: Input) -> Input:
+        """Return an open input, changed in place to hold what was chosen.
+
+        Raises
+        ------
+        KeyError
+            If it lacks a column.
+        StoreError
+            If it lacks ``raw`` or the layer.
+        """
+        if self.raw == "use":
+            _use_raw(opened)
+        if self.layer is not None:
+            layers = sorted(path.removeprefix("layers/") for path in opened.matrices if path.startswith("layers/"))
+            if self.layer not in layers:
+                raise StoreError(f"`layer` must be one of all inputs, got {self.layer!r}; {opened.name} has {layers}.")
+            opened.matrices = {"X": opened.matrices.pop(f"layers/{self.layer}")} | {
+                path: matrix for path, matrix in opened.matrices.items() if path != "X"
+            }
+        if self.obs_columns is not None:
+            columns = opened.tables["obs"]
+            unknown = [name for name in self.obs_columns if name not in columns]
+            if unknown:
+                raise unknown_names("obs_columns", f"columns of obs of {opened.name}", unknown, columns)
+            opened.tables["obs"] = {name: columns[name] for name in self.obs_columns}
+        if self.var_names == "unique":
+            annotations = opened.annotations
+            opened.annotations = lambda: _unique(annotations())
+        return opened
+
+
+def _use_raw(opened: Input) -> None:
+    if RAW not in opened.matrices:
+        raise StoreError(f"`raw='use'` needs raw in all inputs, and {opened.name} has none.")
+    kept = {path: matrix for path, matrix in opened.matrices.items() if path.startswith("obsm/")}
+    opened.dropped += [path for path in opened.matrices if path.startswith("layers/")]
+    opened.matrices = {"X": opened.matrices[RAW], **kept}
+    opened.n_vars = opened.n_raw_vars
+    annotations = opened.annotations
+
+    def of_raw() -> Annotations:
+        every = annotations()
+        assert every.raw is not None
+        return replace(every.raw, uns=every.uns)
+
+    opened.annotations = of_raw
+
+
+def _unique(annotations: Annotations) -> Annotations:
+    raw = None if annotations.raw is None else _unique(annotations.raw)
+    annotations = replace(annotations, raw=raw)
+    index = annotations.var.index
+    return annotations if index.is_unique else annotations.renamed(make_index_unique(index))
