@@ -100,7 +100,7 @@ def test_a_join_with_repeated_names_is_refused(tmp_path: Path, write: Write) -> 
         warnings.simplefilter("ignore")
         cells[1].var_names = ["a", "a"]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
-    with pytest.raises(ValueError, match=r"got 1 repeated in .*1\.h5ad: 'a'\. Make them unique.*var_names_make_unique"):
+    with pytest.raises(ValueError, match=r"got 1 repeated in .*1\.h5ad: 'a'\. `var_names='unique'` numbers"):
         convert(tmp_path / "c.zarr", paths)
     assert not (tmp_path / "c.zarr").exists()
 
@@ -513,7 +513,7 @@ def test_raw_that_not_all_inputs_have_is_dropped_with_a_warning_that_counts(tmp_
 
 def test_raw_of_another_kind_is_refused(tmp_path: Path, write: Write) -> None:
     path = write(make_cells(0, 3), "0.h5ad")
-    with pytest.raises(ValueError, match=r"`raw` must be 'keep' or 'drop', got 'yes'"):
+    with pytest.raises(ValueError, match=r"`raw` must be 'use', 'keep' or 'drop', got 'yes'"):
         convert(tmp_path / "c.zarr", [path], raw="yes")
 
 
