@@ -23,6 +23,7 @@ from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.core.sync import sync
 
 from .._format.attributes import encoding_of, where
+from .._format.codecs import quiet_codecs
 from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
@@ -112,10 +113,13 @@ def bounded(array: Any) -> Any:
         _check_inflating(array)
         return array
     given: Any = getattr(array, "async_array", None)
-    if not hasattr(getattr(given, "codec_pipeline", None), "__iter__"):  # not zarr's own: the user chose another
+    if given is None:
         return array
-    own = type(given)(given.metadata, given.store_path, given.config)
-    pipeline = BatchedCodecPipeline.from_codecs(_bounded_codecs(given.codec_pipeline, where(array)))
+    metadata = given.metadata
+    with quiet_codecs():
+        own = type(given)(metadata, given.store_path, given.config)
+    codecs = [V2Codec(metadata.filters, metadata.compressor)] if metadata.zarr_format == 2 else metadata.codecs
+    pipeline = BatchedCodecPipeline.from_codecs(_bounded_codecs(codecs, where(array)))
     object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
     return zarr.Array(own)
 
