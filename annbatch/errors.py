@@ -17,6 +17,7 @@ Wrong arguments raise :class:`ValueError` or :class:`TypeError`, whose text give
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from traceback import walk_tb
 from typing import TYPE_CHECKING
@@ -84,7 +85,8 @@ def _is_of_odd_data(error: BaseException, place: str) -> bool:
     if isinstance(error, AnnbatchError):
         return False
     if isinstance(error, OSError):
-        return type(error) is OSError and error.errno is None  # HDF5's; the system's have numbers
+        # HDF5's; the system's have numbers. One of those is about a name that is too long to be one.
+        return type(error) is OSError and error.errno in (None, errno.ENAMETOOLONG)
     *_, (frame, _) = walk_tb(error.__traceback__)
     is_ours = str(frame.f_globals.get("__name__")).startswith("annbatch.")
     if isinstance(error, RuntimeError):  # numcodecs' about damage, not annbatch's about use

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from .._arrays.open import RowSource
 
 
+_BELIEVED = 1 << 26
+"""Places of a dense matrix that take little memory, whatever is stored."""
+
+_SPARSEST = 8192
+"""Places per stored value of a matrix whose number of columns is believed without their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class MatrixSources:
     """One matrix, sparse or dense, of all datasets that have it.
@@ -87,6 +94,8 @@ class MatrixSources:
         """
         if variables is None:
             variables = Variables(None, None, (*self.first.shape, 1)[1])
+        if variables.var is None and form.dense != "no":
+            self._check_width()
         dtype, transform = form.dtype, form.transform
         if dtype is None:
             dtype = _common_dtype([source.dtype for source in self.sources.values()], self.key)
@@ -163,6 +172,19 @@ class MatrixSources:
         if all((np.diff(one, prepend=-1) > 0).all() for one in columns):
             return CsrElement(sparse, width, dtype, form.capacity, columns)  # all are kept, in their order
         return SelectedElement(sparse, columns, width, dtype, form.capacity)
+
+    def _check_width(self) -> None:
+        """Raise ``ValueError`` if nothing but a sparse matrix's own word makes its dense rows large."""
+        for source in self.sources.values():
+            if not isinstance(source, CsrSource):
+                continue
+            (n_rows, width), n_stored = source.shape, source.data.shape[0]
+            if n_rows * width > max(_BELIEVED, _SPARSEST * n_stored):
+                raise ValueError(
+                    f"`{self.key}` must hold a value in one of {_SPARSEST:,} places to be made dense, or come with "
+                    f"`var`, which shows that it has so many columns: got {n_stored:,} values for {n_rows:,} x "
+                    f"{width:,}. Leave `densify` out, or add it with its `var`."
+                )
 
     def describe(self) -> str:
         """Describe how it is read."""

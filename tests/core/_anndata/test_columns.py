@@ -207,3 +207,12 @@ def test_a_missing_chunk_of_a_complete_array_is_damage(tmp_path, open_values, na
     (tmp_path / "a.zarr" / "obs" / name / "c" / "0").unlink()
     with pytest.raises(CorruptDataError, match=rf"obs/{name}"):
         read(zarr.open_group(tmp_path / "a.zarr", mode="r")["obs"], open_values)
+
+
+@READERS
+@pytest.mark.parametrize("name", ["x" * 5_000, "a\0b", "../../etc", "x/zarr.json/y", ".", ""])
+def test_a_name_that_can_be_none_is_an_error(tmp_path: Path, open_values: Any, name: str) -> None:
+    frame = store(tmp_path, "zarr")
+    frame.attrs["column-order"] = [name]
+    with pytest.raises(CorruptDataError, match="`obs` of .*cannot be read"):
+        read(frame, open_values)

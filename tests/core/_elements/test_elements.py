@@ -10,7 +10,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch import write_sharded
+from annbatch import Loader, write_sharded
 from annbatch._arrays.open import open_rows
 from annbatch._elements.csr import CsrElement
 from annbatch._elements.csr_selected import SelectedElement
@@ -169,3 +169,14 @@ def test_a_plan_takes_no_memory_and_says_how_much_it_will():
     assert pool.peak_bytes == 0
     sparse.begin(pool, n_jobs=1)
     assert pool.peak_bytes >= sparse.nbytes
+
+
+def test_a_width_that_nothing_shows_takes_no_memory(tmp_path):
+    attributes = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [4, 250_000_000]}
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w", attributes=attributes)
+    group["data"], group["indices"], group["indptr"] = np.ones(4, "f4"), np.arange(4), np.arange(5)
+    how = {"batch_size": 4, "chunk_size": 4, "preload_nchunks": 1}
+    (batch,) = Loader(**how).add_dataset(group)
+    assert batch["X"].shape == (4, 250_000_000)
+    with pytest.raises(ValueError, match="in one of 8,192 places to be made dense.*got 4 values for 4 x 250,000,000"):
+        next(iter(Loader(densify=True, **how).add_dataset(group)))
