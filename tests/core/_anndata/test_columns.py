@@ -214,5 +214,5 @@ def test_a_missing_chunk_of_a_complete_array_is_damage(tmp_path, open_values, na
 def test_a_name_that_can_be_none_is_an_error(tmp_path: Path, open_values: Any, name: str) -> None:
     frame = store(tmp_path, "zarr")
     frame.attrs["column-order"] = [name]
-    with pytest.raises(CorruptDataError, match="`obs` of .*cannot be read"):
+    with pytest.raises(CorruptDataError, match=r"`obs` of .*cannot be read"):
         read(frame, open_values)

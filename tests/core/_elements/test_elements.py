@@ -178,5 +178,5 @@ def test_a_width_that_nothing_shows_takes_no_memory(tmp_path):
     how = {"batch_size": 4, "chunk_size": 4, "preload_nchunks": 1}
     (batch,) = Loader(**how).add_dataset(group)
     assert batch["X"].shape == (4, 250_000_000)
-    with pytest.raises(ValueError, match="in one of 8,192 places to be made dense.*got 4 values for 4 x 250,000,000"):
+    with pytest.raises(ValueError, match=r"in one of 8,192 places to be made dense.*got 4 values for 4 x 250,000,000"):
         next(iter(Loader(densify=True, **how).add_dataset(group)))
