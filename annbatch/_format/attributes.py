@@ -51,7 +51,8 @@ def refuse_unfinished(element: Any) -> None:
     """Raise :class:`StoreError` if the writer of an element, or of the AnnData that holds it, was interrupted."""
     held: Any = element if hasattr(element, "attrs") else None
     while held is not None:
-        encoding = encoding_of(held)
+        with reading(where(held)):
+            encoding = encoding_of(held)
         if encoding == UNFINISHED_ENCODING["encoding-type"]:
             raise StoreError(
                 f"{where(element)} must be complete, and is being written, or its writer was interrupted: call "

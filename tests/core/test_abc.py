@@ -11,6 +11,10 @@ from annbatch.abc import Adapter, Sampler
 from annbatch.batch import CSR
 from annbatch.samplers import DistributedSampler
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:A batch of . rows instead of 4 is yielded"
+)  # by samplers that do not tell
+
 
 class Simple(Sampler):
     """The least that a sampler can be: windows of 10 rows, no splits."""

@@ -37,6 +37,8 @@ ROWS = np.arange(N_OBS, dtype="f4")[:, None] * [1, 2]
 CLASSES = pd.Categorical(np.random.default_rng(0).choice(["a", "b"], N_OBS))
 WINDOWS = (3, 4, 4)
 
+pytestmark = pytest.mark.filterwarnings("ignore:A batch of . rows instead of 4 is yielded")  # by the tests' sampler
+
 
 class Old(Sampler):
     """As programs for 0.3 have them: draws as it goes, and leaves the splits to the loader."""
