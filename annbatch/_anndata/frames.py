@@ -111,7 +111,6 @@ class StoredFrame:
             self.columns = [] if is_empty else [str(text(name)) for name in np.atleast_1d(order)]
             self._index = str(text(group.attrs["_index"]))
             self.n_rows = n_rows_of(group[self._index])
-            check_backed(values_of(group[self._index]))
         _check_unique(self.columns, where(group), CorruptDataError)
         self.index_name = None if self._index == "_index" else self._index  # anndata's name for one without
 
@@ -131,6 +130,8 @@ class StoredFrame:
 
     def read_names(self) -> Any:
         """Return the names of all rows."""
+        with reading(where(self._group)):
+            check_backed(values_of(self._group[self._index]))
         return self.names().take(np.arange(self.n_rows))
 
 

@@ -101,9 +101,10 @@ def _unchanging(collection: DatasetCollection, content: str | None) -> Iterator[
 
 def _warn_of_range(mask: slice | RowSet, collection: DatasetCollection) -> None:
     """Warn of a range of rows where it is no random sample of a collection."""
-    is_part = isinstance(mask, slice) and 0 < (mask.stop or collection.n_obs) - (mask.start or 0) < collection.n_obs
-    if is_part and collection.is_shuffled is False:
-        assert isinstance(mask, slice)
+    if not isinstance(mask, slice) or not (mask.start or mask.stop) or collection.is_shuffled is not False:
+        return  # nor is the number of rows looked up, which opens every dataset
+    n_obs = collection.n_obs
+    if 0 < (mask.stop or n_obs) - (mask.start or 0) < n_obs:
         warn(
             f"The rows {mask.start or 0}:{mask.stop or ''} are no random sample of a collection that is not shuffled "
             "as a whole, but may be those of one study: `annbatch.samplers.split(collection, ...)` makes parts that "
