@@ -18,7 +18,7 @@ from .clib import crc32c, memcpy
 from .contexts import BLOSC_CHUNK, PLAIN
 from .decompress import decompress
 from .fetch import DONE, NOT_THE_CHECKSUM, NOT_THE_CHUNK, UNDECODABLE, decode_blosc, fetch, fetch_blocks, is_blosc_chunk
-from .intrinsics import intrinsic
+from .intrinsics import call_at, intrinsic
 from .jit import inner
 
 if TYPE_CHECKING:
@@ -214,10 +214,7 @@ def read_by_address(typing: Any, decoder: Any, fd: Any, offset: Any, nbytes: Any
         raise nb.TypingError(f"a reader takes {_SIGNATURE.args[0]}, got {decoder}")
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        kinds = [context.get_value_type(kind) for kind in _SIGNATURE.args]
-        function = ir.FunctionType(context.get_value_type(_SIGNATURE.return_type), kinds)
-        address = builder.extract_value(arguments[0], 0)
-        return builder.call(builder.inttoptr(address, function.as_pointer()), arguments)
+        return call_at(context, builder, _SIGNATURE, builder.extract_value(arguments[0], 0), arguments)
 
     return _SIGNATURE, generate
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .intrinsics import intrinsic
+from .intrinsics import call_at, intrinsic
 from .jit import inner
 
 _BITS = 256
@@ -91,9 +91,7 @@ def add_up_by_address(typing: Any, address: Any, values: Any, before: Any, limit
     """Call :func:`add_up` of bytes by its address, so that it is compiled once and not into each kernel."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        kinds = [context.get_value_type(kind) for kind in _SIGNATURE.args]
-        function = ir.FunctionType(context.get_value_type(_SIGNATURE.return_type), kinds)
-        return builder.call(builder.inttoptr(arguments[0], function.as_pointer()), arguments[1:])
+        return call_at(context, builder, _SIGNATURE, arguments[0], arguments[1:])
 
     return _SIGNATURE.return_type(types.int64, *_SIGNATURE.args), generate
 

@@ -29,3 +29,13 @@ def borrowed(typing: Any, array: Any) -> Any:
         return made._getvalue()
 
     return array(array), generate
+
+
+def call_at(context: Any, builder: ir.IRBuilder, signature: Any, address: Any, arguments: Any) -> Any:
+    """Emit a call of the compiled function at an address, which takes and returns what ``signature`` says.
+
+    A function that kernels of many dtypes call in this way is compiled once, and not into each of them.
+    """
+    kinds = [context.get_value_type(kind) for kind in signature.args]
+    function = ir.FunctionType(context.get_value_type(signature.return_type), kinds)
+    return builder.call(builder.inttoptr(address, function.as_pointer()), arguments)

@@ -15,6 +15,7 @@ from .fetch import DONE
 from .intrinsics import borrowed
 from .jit import inner, kernel
 from .normalize import row_total
+from .repeats import ascends
 
 MOST_ROWS = 1 << 14
 """Rows that can be added up before the sums of small counts have to be taken out."""
@@ -50,14 +51,6 @@ def _count(row: np.ndarray) -> int:
     for j in range(row.size):
         n += row[j] != 0
     return n
-
-
-@inner
-def _ascends(columns: np.ndarray, last: int) -> bool:
-    wrong = columns[0] <= last
-    for j in range(1, columns.size):
-        wrong |= columns[j] <= columns[j - 1]
-    return not wrong
 
 
 @kernel
@@ -103,7 +96,7 @@ def add_moments(
     while i < start.size and start[i] < high:
         a, b = max(start[i], low), min(start[i] + length[i], high)
         row_values, row_columns = values[a - low : b - low], indices[a - low : b - low]
-        if not _ascends(row_columns, state[LAST] if a > start[i] else -1):
+        if row_columns[0] <= (state[LAST] if a > start[i] else -1) or not ascends(row_columns):
             state[UNSORTED] = 1
         state[LAST] = row_columns[b - a - 1]
         if columns.size == 0:

@@ -8,7 +8,8 @@ from .jit import inner, kernel
 
 
 @inner
-def _ascends(row: np.ndarray) -> bool:
+def ascends(row: np.ndarray) -> bool:
+    """Return whether each column number is larger than the one before, so that none repeats."""
     wrong = False  # no branch, so that it vectorizes
     for j in range(1, row.size):
         wrong |= row[j] <= row[j - 1]
@@ -37,7 +38,7 @@ def add_repeats(indices: np.ndarray, indptr: np.ndarray, n_columns: int, values:
     repeats = False
     for i in range(indptr.size - 1):
         start, stop = indptr[i], indptr[i + 1]
-        if _ascends(indices[start:stop]):
+        if ascends(indices[start:stop]):
             continue
         if last.size == 0:
             last = np.full(n_columns, -1, np.int64)
