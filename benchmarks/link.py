@@ -1,6 +1,7 @@
 """A web server behind a slow link: serves byte ranges of files, with latency and a shared bandwidth.
 
-``python -m benchmarks.link FOLDER`` prints its port, and serves until standard input ends.
+``python -m benchmarks.link FOLDER`` prints its port, and serves until standard input ends. ``GET /.sent`` gives the
+number of other requests so far, and of the bytes of files in the answers.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ class Link:
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._free_at = 0.0
+        self.requests = 0
+        self.nbytes = 0
 
     async def carry(self, nbytes: int) -> None:
         """Wait for as long as ``nbytes`` take to pass."""
+        self.nbytes += nbytes
         self._free_at = max(self._free_at, time.monotonic() - 0.002) + nbytes / self._rate
         wait = self._free_at - time.monotonic()
         if wait > 0:
@@ -38,8 +42,13 @@ async def serve(folder: Path, latency: float, rate: float) -> asyncio.Server:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                await asyncio.sleep(latency)
                 method, path = head.split(" ", 2)[:2]
+                if path == "/.sent":
+                    counts = f"{link.requests} {link.nbytes}"
+                    writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(counts)}\r\n\r\n{counts}".encode())
+                    continue
+                link.requests += 1
+                await asyncio.sleep(latency)
                 await _send(writer, link, method, folder / path.partition("?")[0].strip("/"), _range(head))
         except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             writer.close()

@@ -1,7 +1,7 @@
 """Measure reading over a slow link: ``python -m benchmarks.remote COLLECTION``.
 
 Serves a collection from another process, with latency and a shared bandwidth; measures how much the link carries, how
-much of that a loader uses, and how many requests and bytes it needs. Prints two tables.
+much of that a loader uses, and how many requests and bytes it needs; and lets obstore and zarr fetch the same ranges.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from itertools import islice
 from pathlib import Path
 
 from annbatch import DatasetCollection, Loader
+
+from .schedulers import compare, ranges_of_windows, rows_of_table
 
 LATENCY = 0.02
 RATE = 100e6
@@ -88,6 +90,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--chunk-sizes", type=int, nargs="+", default=[512, 64, 16])
     parser.add_argument("--window", type=int, default=16_384, metavar="ROWS")
+    parser.add_argument("--rounds", type=int, default=7, help="windows that each scheduler fetches")
     arguments = parser.parse_args()
     window, folder = arguments.window, arguments.collection
     with served(folder, LATENCY, RATE) as url:
@@ -97,6 +100,11 @@ def main() -> None:
         for chunk_size in arguments.chunk_sizes:
             reached = throughput(url, chunk_size, window, arguments.seconds)
             print(f"| {chunk_size} | {reached / 1e6:.1f} | {reached / limit:.0%} |", flush=True)
+        print("\n| chunk_size | scheduler | s per window | ratio | s to first bytes | requests | MB | needless |")
+        print("|---|---|---|---|---|---|---|---|")
+        for chunk_size in arguments.chunk_sizes:
+            windows = ranges_of_windows(folder, chunk_size, window, arguments.rounds + 1)
+            print("\n".join(rows_of_table(chunk_size, compare(url, windows))), flush=True)
     with served(folder, 0.0, 2e9) as url:
         print("\n| chunk_size | requests per million rows | GB per million rows |\n|---|---|---|")
         for chunk_size in arguments.chunk_sizes:
