@@ -34,7 +34,7 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def atlas_folder(empty_folder: Path) -> Path:
     """Work in a folder that holds a few h5ad files for the duration of a page's examples."""
-    from annbatch.demo._atlas import write_atlas
+    from annbatch.demo import write_atlas
 
     write_atlas(empty_folder, cells_per_study=500, n_genes=200, seed=0)
     return empty_folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -10,8 +11,8 @@ import pandas as pd
 from scipy.sparse import csr_matrix, vstack
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
-    from pathlib import Path
 
 LINEAGES = {
     "B": "B",
@@ -29,11 +30,19 @@ LINEAGES = {
 }
 CELL_TYPES = tuple(LINEAGES)
 RARE = "Mast"  # one cell in 200
-STUDIES = ("blood", "gut", "lung", "skin")
+STUDIES = ("blood", "gut", "lung", "skin", "bone", "brain", "heart", "kidney", "liver", "spleen")
+N_STUDIES = 4
 
 
-def write_atlas(folder: Path, *, cells_per_study: int, n_genes: int, seed: int) -> list[Path]:
-    """Write one h5ad file per study.
+def write_atlas(
+    folder: str | os.PathLike[str],
+    *,
+    cells_per_study: int = 10_000,
+    n_genes: int = 2_000,
+    n_studies: int = N_STUDIES,
+    seed: int = 0,
+) -> list[Path]:
+    """Write one h5ad file per study of a made-up cell atlas.
 
     Parameters
     ----------
@@ -43,25 +52,44 @@ def write_atlas(folder: Path, *, cells_per_study: int, n_genes: int, seed: int) 
         Rows of each file.
     n_genes
         Genes of the whole atlas; each study measured nine in ten of them, each in a different order.
+    n_studies
+        Number of files, at most 10; fewer are the first of more.
     seed
         The same seed gives the same atlas.
 
     Returns
     -------
-    list[Path]
+    list[pathlib.Path]
         The files: ``X`` holds counts as float32 CSR, ``obs["cell_type"]`` the label.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many studies.
+
+    Examples
+    --------
+    >>> from annbatch.demo import write_atlas
+    >>> [path.name for path in write_atlas(".", cells_per_study=50, n_genes=100, n_studies=2)]
+    ['blood.h5ad', 'gut.h5ad']
     """
-    paths = []
-    for study, adata in zip(STUDIES, _studies(cells_per_study, n_genes, np.random.default_rng(seed)), strict=True):
-        paths.append(folder / f"{study}.h5ad")
+    if not 1 <= n_studies <= len(STUDIES):
+        raise ValueError(f"`n_studies` must be from 1 to {len(STUDIES)}, got {n_studies}.")
+    studies, paths = STUDIES[:n_studies], []
+    for study, adata in zip(
+        studies, _draw(studies, cells_per_study, n_genes, np.random.default_rng(seed)), strict=True
+    ):
+        paths.append(Path(folder) / f"{study}.h5ad")
         adata.write_h5ad(paths[-1])
     return paths
 
 
-def _studies(cells_per_study: int, n_genes: int, rng: np.random.Generator) -> Iterator[ad.AnnData]:
+def _draw(
+    studies: tuple[str, ...], cells_per_study: int, n_genes: int, rng: np.random.Generator
+) -> Iterator[ad.AnnData]:
     names = np.array([f"GENE{gene:05d}" for gene in range(n_genes)])
     expression = _expression_programs(n_genes, rng)
-    for study in STUDIES:
+    for study in studies:
         genes = rng.permutation(n_genes)[: n_genes * 9 // 10]
         types = _draw_types(cells_per_study, rng)
         batch_effect = rng.lognormal(0, 0.2, len(genes))

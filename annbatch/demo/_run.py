@@ -11,7 +11,7 @@ import numpy as np
 
 from .._sizes import format_bytes, size_on_disk
 from ..collection import DatasetCollection
-from ._atlas import RARE, STUDIES, write_atlas
+from ._atlas import N_STUDIES, RARE, write_atlas
 from ._label import choose_label
 from ._model import find_framework
 from ._stopwatch import Stopwatch
@@ -77,7 +77,7 @@ def run(
             raise FileExistsError(f"{store}: there is a collection already, and it would be added to.")
         sources = [Path(path) for path in paths]
         if not sources:
-            print(f"Making an atlas of {len(STUDIES)} studies that measured different genes ...")
+            print(f"Making an atlas of {N_STUDIES} studies that measured different genes ...")
             with clock.measure("making the atlas"):
                 sources = write_atlas(folder, cells_per_study=cells_per_study, n_genes=n_genes, seed=seed)
             label = label or "cell_type"

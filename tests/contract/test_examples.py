@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from annbatch import DatasetCollection
-from annbatch.demo._atlas import write_atlas
+from annbatch.demo import write_atlas
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 N_EPOCHS = 10

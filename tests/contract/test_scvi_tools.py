@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -43,3 +45,16 @@ def test_a_model_trains_two_epochs(name, paths, tmp_path):
     latent = model.get_latent_representation(dataloader=module.inference_dataloader())
     assert latent.shape[0] == module.n_obs == 700
     assert np.isfinite(latent).all()
+
+
+def test_the_lines_of_the_tutorial_run(repository, tmp_path, monkeypatch):
+    from annbatch.demo import write_atlas
+
+    page = (repository / "docs" / "tutorials" / "scvi.md").read_text()
+    (lines,) = re.findall(r"(?ms)^```python\n(import scvi\n.*?)^```$", page)
+    monkeypatch.chdir(tmp_path)
+    names = {"files": write_atlas(".", cells_per_study=100, n_genes=100, n_studies=10)}
+
+    exec(lines, names)
+
+    assert names["latent"].shape == (1000, 10)

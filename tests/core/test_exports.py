@@ -9,7 +9,7 @@ import pytest
 
 import annbatch
 
-MODULES = ["abc", "collection", "samplers", "testing", "transforms", "tuning"]
+MODULES = ["abc", "collection", "demo", "samplers", "testing", "transforms", "tuning"]
 
 
 @pytest.mark.parametrize("name", ["annbatch", *(f"annbatch.{module}" for module in MODULES)])

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from annbatch.demo import run
-from annbatch.demo._atlas import CELL_TYPES, RARE, write_atlas
+from annbatch.demo import run, write_atlas
+from annbatch.demo._atlas import CELL_TYPES, RARE
 from annbatch.demo._label import choose_label
 from annbatch.demo._model import Classifier, find_framework
 from annbatch.demo._stopwatch import Stopwatch
@@ -68,6 +68,16 @@ def test_one_seed_gives_one_atlas(atlas, tmp_path):
         one, two = ad.read_h5ad(first), ad.read_h5ad(second)
         assert (one.X != two.X).nnz == 0
         pd.testing.assert_frame_equal(one.obs, two.obs)
+
+
+def test_more_studies_begin_with_the_same(atlas, tmp_path):
+    ten = write_atlas(tmp_path, cells_per_study=300, n_genes=100, n_studies=10)
+
+    assert [path.name for path in ten[:4]] == [path.name for path in atlas]
+    assert (ad.read_h5ad(ten[3]).X != ad.read_h5ad(atlas[3]).X).nnz == 0
+    assert len({frozenset(ad.read_h5ad(path).var_names) for path in ten}) == 10
+    with pytest.raises(ValueError, match="`n_studies` must be from 1 to 10, got 11"):
+        write_atlas(tmp_path, n_studies=11)
 
 
 # The label ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 import numba.core.event
 from annbatch import DatasetCollection, Loader
-from annbatch.demo._atlas import write_atlas
+from annbatch.demo import write_atlas
 
 compiled = []
 
