@@ -20,7 +20,8 @@ from .measure import ROUNDS_OF_SLOW, measure
 from .peers import PEERS, find_peers, peer_versions
 from .plot import plot
 from .processes import Workers
-from .sections import IN_PLACE, SECTIONS, Setup
+from .sections import IN_PLACE, SECTIONS
+from .setup import Setup
 from .stores import LAYOUTS, SCVERSE, Stores, make_dense, make_h5ad, make_sparse
 from .tables import case_table, report, split, write_docs
 from .targets import judge
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             if not stores.sparse:
                 raise SystemExit("No store to read: every conversion failed.")
         scale = 1 / 16 if arguments.quick else 1.0
-        if "dense" in arguments.only:
+        if {"dense", "cold"} & set(arguments.only):
             make_dense(stores, folder, scale=scale)
         setup = Setup(
             stores=stores,

@@ -28,6 +28,8 @@ class Contender:
         Rows of the smallest sample; other sizes are multiples of it. 0 for a sample of fixed size.
     most
         Rows of the largest sample.
+    page_memory
+        Bytes of memory that are left for pages of files, once it was opened; None: what the machine has.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Contender:
     unit: str = "rows"
     least: int = 0
     most: int = 0
+    page_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

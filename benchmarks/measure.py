@@ -59,6 +59,9 @@ def measure(case: Case, workers: Workers, *, rounds: int, seconds: float, forget
     opened = [_Opened(contender) for contender in case.contenders]
     for one in opened:
         _attempt(one, workers, lambda one=one: _open(one, workers, rounds, seconds, before))
+        if one.error is None and one.contender.page_memory is not None:
+            drop_from_cache(_paths(one.contender))
+            _worker(one, workers).limit_memory(one.contender.page_memory)
     for number in range(rounds):
         for one in opened:
             if one.error is None and number < one.rounds:
@@ -67,6 +70,8 @@ def measure(case: Case, workers: Workers, *, rounds: int, seconds: float, forget
     for one in opened:
         if one.error is None:
             _attempt(one, workers, lambda one=one: _worker(one, workers).close(one.number))
+        if one.contender.page_memory is not None:
+            workers.discard(one.contender.worker, one.contender.threads)
     return _summary(case, opened)
 
 

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any, Self
 
+from .page_memory import MemoryGroup
+
 ROOT = Path(__file__).parents[1]
 OURS = ("this_package", "limits", "in_place")  # workers that run in this environment
 
@@ -39,6 +41,7 @@ class Worker:
         cores = None if threads is None else sorted(os.sched_getaffinity(0))[:threads]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by `stop`)
         self._numbers = itertools.count()
+        self._group: MemoryGroup | None = None
         self._process = subprocess.Popen(
             [python, "-W", "ignore", str(Path(__file__).parent / "workers" / f"{name}.py")],
             stdin=subprocess.PIPE,
@@ -59,6 +62,11 @@ class Worker:
     def sample(self, number: int) -> dict[str, Any]:
         """Take one sample."""
         return self._ask(do="sample", id=number)
+
+    def limit_memory(self, n_bytes: int) -> None:
+        """Limit the memory that the process takes from now on, for pages of files and all else."""
+        self._group = MemoryGroup(n_bytes)
+        self._group.add(self._process.pid)
 
     def close(self, number: int) -> None:
         """Close a task and free its memory."""
@@ -92,6 +100,8 @@ class Worker:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._log.close()
+        if self._group is not None:
+            self._group.remove()
 
 
 class Workers:

@@ -4,94 +4,23 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
-
-import zarr
+from collections.abc import Callable
+from typing import Any
 
 from annbatch import Loader
 
 from .cases import Case, Contender
+from .cold import cold_cases
 from .conversion import CONVERSION, compress, conversion_cases
-from .data import DENSE_WINDOWS
 from .in_place import h5ad_cases, memory_cases, rows_of, zarr_cases
-from .stores import LAYOUTS, SCVERSE, Stores
+from .setup import OURS, PEER, Cases, Setup
+from .stores import LAYOUTS, SCVERSE
 
-Cases: TypeAlias = Generator[Case, dict[str, Any], None]
-
-OURS, PEER = "annbatch", "scverse annbatch"
 PANEL_GENES = 1_000
 IN_PLACE = {CONVERSION, "memory", "h5ad", "foreign"}
 """Sections that read no collection."""
 
 TRAINING_WINDOWS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """Setup of a run.
-
-    Attributes
-    ----------
-    stores
-        Stores to read.
-    folder
-        Folder for more data.
-    peers
-        Workers of the installed peers.
-    chunk_sizes
-        Chunk sizes of the loaders, largest first.
-    window
-        Rows per window.
-    batch_size
-        Usual batch size; the other is 128.
-    dense_scale
-        Size of dense data, and of its windows, as a share of the usual one.
-    """
-
-    stores: Stores
-    folder: Path
-    peers: set[str]
-    chunk_sizes: tuple[int, ...]
-    window: int
-    batch_size: int
-    dense_scale: float
-
-    @property
-    def has_scverse(self) -> bool:
-        """Whether scverse annbatch takes part."""
-        return "scverse_annbatch" in self.peers
-
-    @property
-    def usual(self) -> str:
-        """Store for the sections that do not compare stores."""
-        return "compact" if "compact" in self.stores.sparse else next(iter(self.stores.sparse))
-
-    @property
-    def n_obs(self) -> int:
-        """Rows of the sparse stores."""
-        return self.stores.n_obs
-
-    def sparse(self, worker: str, name: str, store: str, chunk_size: int, **more: Any) -> Contender:
-        """Return a contender that reads a sparse store, with all of obs unless ``obs`` is False."""
-        task = {
-            "kind": "sparse",
-            "store": str(self.stores.sparse[store]),
-            "chunk_size": chunk_size,
-            "batch_size": self.batch_size,
-            "window": self.window,
-            "obs": True,
-        }
-        fields = {key: more.pop(key) for key in ("limit", "threads") if key in more}
-        whole_windows = max(1, self.n_obs // self.window) * self.window
-        most = min(whole_windows, self.n_obs)
-        return Contender(name, worker, {**task, **more}, least=min(self.window, self.n_obs), most=most, **fields)
-
-    def limit(self, store: str, chunk_size: int, **more: Any) -> Contender:
-        """Return the limit for any loader of a sparse store."""
-        return self.sparse("limits", f"limit, {store} store", store, chunk_size, **more)
 
 
 def limits(setup: Setup) -> Cases:
@@ -175,19 +104,10 @@ def small_batches(setup: Setup) -> Cases:
 def dense(setup: Setup) -> Cases:
     """Compare dense rows: images, genotypes, embeddings, in batches of 256."""
     for kind, paths in setup.stores.dense.items():
-        window = max(64, int(DENSE_WINDOWS[kind] * setup.dense_scale) // 64 * 64)
-        n_rows = zarr.open_array(next(iter(paths.values())), mode="r").shape[0]
         for chunk_size in (64, 16):
             contenders = []
             for store, path in paths.items():
-                task = {
-                    "kind": "dense",
-                    "store": str(path),
-                    "chunk_size": chunk_size,
-                    "batch_size": min(256, window),
-                    "window": window,
-                }
-                size: dict[str, Any] = {"least": min(window, n_rows), "most": max(1, n_rows // window) * window}
+                task, size = setup.dense(kind, path, chunk_size)
                 limit = Contender(f"limit, {store} store", "limits", task, **size)
                 ours = Contender(f"{OURS}, {store} store", "this_package", task, limit=limit.name, **size)
                 contenders += [limit, ours]
@@ -234,18 +154,11 @@ def threads(setup: Setup) -> Cases:
 
 
 def cold(setup: Setup) -> Cases:
-    """Compare loaders whose files are not in the page cache."""
+    """Compare loaders whose files are not in the page cache with what the disk gives."""
     if not hasattr(os, "posix_fadvise"):
         return
     os.sync()  # unwritten pages cannot be dropped
-    for chunk_size in dict.fromkeys((setup.chunk_sizes[0], _middle(setup), setup.chunk_sizes[-1])):
-        contenders, baseline = _peer_of(setup, chunk_size)
-        for store, path in setup.stores.sparse.items():
-            contenders.append(setup.sparse("this_package", f"{OURS}, {store} store", store, chunk_size))
-            if chunk_size == setup.chunk_sizes[0]:
-                task = {"kind": "pread", "store": str(path)}
-                contenders.append(Contender(f"pread, {store} store", "limits", task, unit="bytes"))
-        yield Case("cold", f"chunks of {chunk_size}", tuple(contenders), baseline, cold=True)
+    yield from cold_cases(setup)
 
 
 def training(setup: Setup) -> Cases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
@@ -39,6 +40,8 @@ def case_table(case: dict[str, Any]) -> str:
     """Return one case as a table."""
     if case["section"] == "conversion":
         return _conversion_table(case)
+    if case["section"] == "cold":
+        return _cold_table(case)
     head = [f"{case['case']}", "rows/s", "rows/CPU s", "of its limit", "of the baseline"]
     rows = []
     for one in case["contenders"]:
@@ -50,6 +53,44 @@ def case_table(case: dict[str, Any]) -> str:
         ratio = f"{_number(one['ratio'])}x" if one["ratio"] is not None and one["name"] != case["baseline"] else ""
         rates = [_rate(one["per_second"], one["unit"]), _rate(one["per_cpu_second"], one["unit"])]
         rows.append([name, *rates, of_limit, ratio])
+    return _table(head, rows)
+
+
+def _cold_table(case: dict[str, Any]) -> str:
+    """Return a case with the bytes that came from the disk: per row, and over those of the blocks that hold rows."""
+    head = [
+        case["case"],
+        "rows/s",
+        "of the disk",
+        "of the baseline",
+        "from the disk",
+        "read over wanted",
+        "each sample",
+    ]
+    wanted, rows = {}, []
+    for one in case["contenders"]:
+        is_baseline = one["name"] == case["baseline"]
+        name = f"**{one['name']}** (baseline)" if is_baseline else one["name"]
+        if "error" in one:
+            rows.append([name, "failed", "", "", "", "", ""])
+            continue
+        samples = one["samples"]
+        if "wanted_bytes" in samples[0]:
+            wanted[one["name"].removeprefix("disk, ")] = samples[0]["wanted_bytes"] / samples[0]["amount"]
+            name += f", {samples[0]['depth']} requests in flight"
+        per_row = median(sample.get("disk_bytes", 0) / sample["amount"] for sample in samples)
+        need = wanted.get(one["name"].rpartition(", ")[2])
+        rows.append(
+            [
+                name,
+                _rate(one["per_second"], "rows"),
+                f"{one['of_limit']:.0%}" if one["of_limit"] is not None else "",
+                f"{_number(one['ratio'])}x" if one["ratio"] is not None and not is_baseline else "",
+                f"{_number(per_row / 1e3)} kB/row",
+                f"{_number(per_row / need)}" if need else "",
+                " ".join(_rate(sample["amount"] / sample["seconds"], "rows") for sample in samples),
+            ]
+        )
     return _table(head, rows)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba as nb
 import numpy as np
 import zarr
+from disk import open_disk
 from serve import serve
 
 from annbatch import DatasetCollection
@@ -25,6 +26,8 @@ PREAD_BYTES = 1 << 20
 
 
 def open_task(task):
+    if task["kind"] == "disk":
+        return open_disk(task)
     n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     pool = ThreadPoolExecutor(n_threads)
     kinds = {"copy": _copy, "pread": _pread, "decode": _decode, "sparse": _loader, "dense": _loader}

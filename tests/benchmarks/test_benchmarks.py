@@ -69,6 +69,18 @@ def test_every_loader_is_compared_with_its_limit(result: dict[str, Any]) -> None
             assert all(one["of_limit"] > 0 for one in ours)
 
 
+def test_cold_reads_are_compared_with_the_disk(result: dict[str, Any]) -> None:
+    cases = [case for case in result["cases"] if case["section"] == "cold"]
+    if not cases:
+        pytest.skip("files cannot be dropped from the page cache here")
+    for case in cases:
+        disks = [one for one in case["contenders"] if one["name"].startswith("disk")]
+        assert all(one["samples"][0]["wanted_bytes"] > 0 and one["samples"][0]["depth"] > 0 for one in disks)
+        ours = [one for one in case["contenders"] if one["name"].startswith("annbatch")]
+        assert len(ours) == len(disks) or (case["case"].partition(": ")[2].startswith("epochs") and not disks)
+        assert all(one["of_limit"] > 0 for one in ours if disks)
+
+
 def test_targets_name_what_was_measured(result: dict[str, Any]) -> None:
     judged = {(one["section"], one["contender"]) for one in result["targets"]}
     assert ("training", "overlapped") in judged
