@@ -14,7 +14,6 @@ from ..errors import CorruptDataError
 from .array import Job, StoredArray, split_evenly
 from .chunk_files import ChunkFiles
 from .chunk_locations import ChunkLocations
-from .page_cache import is_cold
 from .read_plan import plan_reads
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class NativeArray(StoredArray):
     def locate(self, reads: Reads) -> ChunkLocations:
         """Locate the chunks of reads, and announce the reads to a cold disk."""
         located = ChunkLocations(self.layout, self._files, reads)
-        if is_cold(int((reads.stop - reads.start).sum()) * self.dtype.itemsize):
+        if located.are_cold(reads):
             located.announce(reads)
         return located
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from .._runtime.fork import fork_safe_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MISSING_SHARE = 0.05
+"""Bytes are not cached where more than this share of them is missing."""
 
 _BLOCK = 512
 """Bytes per block of ``ru_inblock``, on every platform that has it."""
@@ -17,11 +26,35 @@ _lock = fork_safe_lock()
 _cold, _requested, _blocks = True, 0, 0  # a new process mostly reads data that is not cached
 
 
-def is_cold(n_bytes: int) -> bool:
-    """Return whether recent reads missed the page cache, as the kernel counts for this process.
+def are_cached(bytes_of_files: Iterable[tuple[int, int]]) -> bool | None:
+    """Return whether the page cache holds bytes of files, as it says when it is asked for them without waiting.
 
-    Announcing reads (``posix_fadvise``) lets a cold disk work ahead, but costs 1 to 2 microseconds each, which is
-    wasted where everything is cached.
+    Parameters
+    ----------
+    bytes_of_files
+        File descriptor and offset of each byte.
+
+    Returns
+    -------
+    bool or None
+        None if the operating system or the file system cannot tell: macOS, file systems in memory, some in networks.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):
+        return None
+    target, n, missing = bytearray(1), 0, 0
+    for fd, offset in bytes_of_files:
+        n += 1
+        try:
+            os.preadv(fd, [target], offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            missing += 1
+        except OSError:
+            return None
+    return missing <= _MISSING_SHARE * n
+
+
+def missed_recently(n_bytes: int) -> bool:
+    """Return whether recent reads missed the page cache, as the kernel counts for this process.
 
     Parameters
     ----------
