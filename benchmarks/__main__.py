@@ -15,18 +15,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from docs.pictures import throughput
+
 from .conversion import CONVERSION, measure_conversion
 from .measure import ROUNDS_OF_SLOW, measure
 from .peers import PEERS, find_peers, peer_versions
-from .plot import plot
+from .plot import plot, rates_of
 from .processes import Workers
 from .sections import IN_PLACE, SECTIONS
 from .setup import Setup
 from .stores import LAYOUTS, SCVERSE, Stores, make_dense, make_h5ad, make_sparse
-from .tables import case_table, report, split, write_docs
+from .tables import case_table, conversions_summary, replace, report, split, summary
 from .targets import judge
 
 DOCS = Path(__file__).parents[1] / "docs"
+RESULTS = Path(__file__).with_name("results.md")
 
 FULL: dict[str, Any] = {
     "cells": 200_000,
@@ -54,9 +57,12 @@ def main(argv: list[str] | None = None) -> int:
         result = json.loads(arguments.write_docs.read_text())
         conversion, rest = split(result, CONVERSION)
         if rest["cases"]:
-            write_docs(rest, DOCS / "performance.md", plot(rest))
+            replace(RESULTS, "loading", report(rest))
+            replace(DOCS / "performance.md", "table", summary(rest))
+            (DOCS / "pictures" / "throughput.svg").write_text(throughput.draw())
         if conversion["cases"]:
-            write_docs(conversion, DOCS / "conversion.md", None)
+            replace(RESULTS, "conversion", report(conversion))
+            replace(DOCS / "conversion.md", "table", conversions_summary(conversion))
         return 0
     for name, value in (QUICK if arguments.quick else FULL).items():
         if getattr(arguments, name) is None:
@@ -65,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     print(report(result))
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-    picture = plot(result)
+    picture = plot(rates_of(result))
     if picture is not None:
         (arguments.out / "result.svg").write_text(picture)
     print(f"\nWritten: {arguments.out / 'result.json'}")
@@ -212,7 +218,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, help=f"samples per contender (default {FULL['rounds']})")
     add("--seconds", type=float, help=f"length of a sample (default {FULL['seconds']:g})")
     add("--drop-caches", action="store_true", help="cold: also drop the machine's page cache; needs root")
-    add("--write-docs", type=Path, metavar="RESULT.json", help="measure nothing: write a result into docs/")
+    add(
+        "--write-docs",
+        type=Path,
+        metavar="RESULT.json",
+        help="measure nothing: write a result into docs/ and results.md",
+    )
     return parser
 
 

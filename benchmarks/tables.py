@@ -6,9 +6,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-
 Row = list[str]
+
+SUMMARISED = {
+    "scverse annbatch": "scverse annbatch, scverse store",
+    "annbatch, same store": "annbatch, scverse store",
+    "annbatch, compact": "annbatch, compact store",
+    "annbatch, random_access": "annbatch, random_access store",
+}
+"""Contenders in the documentation's table, and how it calls them."""
 
 
 def report(result: dict[str, Any]) -> str:
@@ -108,18 +114,54 @@ def _conversion_table(case: dict[str, Any]) -> str:
     return _table([case["case"], "rows/s", "rows/CPU s", "of the baseline", "most memory", "baseline's to it"], rows)
 
 
-def write_docs(result: dict[str, Any], page: Path, picture: str | None) -> None:
-    """Replace the text between a page's two markers by a result: its tables, and its picture in a file next to it."""
+def summary(result: dict[str, Any]) -> str:
+    """Return the table that users need: rows per second of a few loaders at each chunk size."""
+    rows = []
+    for case in result["cases"]:
+        if case["section"] == "sparse":
+            rates = {one["name"]: one["per_second"] for one in case["contenders"] if "error" not in one}
+            shown = [_rate(rates[name], "rows") if name in rates else "" for name in SUMMARISED.values()]
+            rows.append([case["case"].removeprefix("chunks of "), *shown])
+    return _table(["`chunk_size`", *SUMMARISED], rows)
+
+
+def read_summary(page: Path) -> dict[int, dict[str, float]]:
+    """Return the rates that a page's summary has, by chunk size and loader."""
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in _between(page, "table")[1].strip().splitlines()
+        if line.startswith("|")
+    ]
+    return {
+        int(row[0]): {
+            name: float(cell.replace(",", "").rstrip("k")) * (1e3 if cell.endswith("k") else 1)
+            for name, cell in zip(head[1:], row[1:], strict=True)
+            if cell
+        }
+        for row in rows
+    }
+
+
+def conversions_summary(result: dict[str, Any]) -> str:
+    """Return the tables of conversions alone."""
+    return "\n\n".join(case_table(case) for case in result["cases"])
+
+
+def replace(page: Path, name: str, text: str) -> None:
+    """Replace the text between a page's two markers of that name."""
+    before, _, after = _between(page, name)
+    page.write_text(f"{before}\n\n{text}\n\n{after}")
+
+
+def _between(page: Path, name: str) -> tuple[str, str, str]:
+    """Return what stands before, between and after two markers; the first and last part with the marker."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     text = page.read_text()
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} must hold the markers {BEGIN!r} and {END!r}.")
-    parts = [BEGIN, report(result), END]
-    if picture is not None:
-        drawing = page.with_suffix(".svg")
-        drawing.write_text(picture)
-        parts.insert(1, f"![Rows per second over chunk sizes, on a logarithmic scale]({drawing.name})")
-    before, rest = text.split(BEGIN, 1)
-    page.write_text(before + "\n\n".join(parts) + rest.split(END, 1)[1])
+    if begin not in text or end not in text:
+        raise ValueError(f"{page} must hold the markers {begin!r} and {end!r}.")
+    before, rest = text.split(begin, 1)
+    inside, after = rest.split(end, 1)
+    return before + begin, inside, end + after
 
 
 def _machine(result: dict[str, Any]) -> str:
