@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+
+from ...errors import StoreError
 
 if TYPE_CHECKING:
     from typing import Any
-
-    import numpy as np
 
 
 RAW = "raw/X"
@@ -55,3 +56,44 @@ class Annotations:
         }
         varp = {key: value[columns][:, columns] for key, value in self.varp.items()}
         return Annotations(self.var.iloc[columns], varm, varp, self.uns, self.raw)
+
+
+def storable(value: Any, where: str) -> Any:
+    """Return annotations with nullable arrays for objects some of which are missing: anndata writes text for these.
+
+    Parameters
+    ----------
+    value
+        Data frame, array, or dict of such; anything else is returned as it is.
+    where
+        Name of it in errors.
+
+    Raises
+    ------
+    StoreError
+        If an array of objects holds anything else than strings, or booleans of which some are missing.
+    """
+    if isinstance(value, pd.DataFrame):
+        value = value.copy(deep=False)
+        for name in value.select_dtypes(object).columns if value.columns.is_unique else ():
+            value[name] = _nullable(value[name].to_numpy(), f"Column {name!r} of {where}")
+        return value
+    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
+        return _nullable(value, where)
+    if isinstance(value, dict):
+        return {key: storable(one, f"{where}[{key!r}]") for key, one in value.items()}
+    return value
+
+
+def _nullable(values: Any, where: str) -> Any:
+    make: Any = pd.array
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind not in ("string", "boolean", "empty"):
+        raise StoreError(
+            f"{where} must hold numbers, booleans, strings or categories, got {kind} in an array of objects: convert "
+            "or remove it with `load_adata`."
+        )
+    missing = pd.isna(values)
+    if kind == "boolean":
+        return make(values, dtype="boolean") if missing.any() else np.asarray(values, dtype=bool)
+    return make(np.where(missing, np.array(None), values), dtype=pd.StringDtype()) if missing.any() else values

@@ -141,7 +141,7 @@ class ColumnReader:
             self.info = ColumnInfo("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
         elif isinstance(dtype, pd.StringDtype):
             self.info = ColumnInfo("string", np.dtype(object), missing=True)
-        elif isinstance(number, np.dtype) and number.kind in "biuf":
+        elif isinstance(number, np.dtype) and number.kind in "biuf" and number.itemsize <= 8:  # no long double
             self.info = ColumnInfo("plain" if number is dtype or number.kind == "f" else "nullable", number)
         elif isinstance(column, PlainColumn) and isinstance(column.values, NamedValues):  # of strings, none missing
             self.info = ColumnInfo("string", np.dtype(object))

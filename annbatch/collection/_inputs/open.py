@@ -25,7 +25,7 @@ from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished
 from ..._remote.open import open_group
 from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
-from .annotations import RAW, Annotations
+from .annotations import RAW, Annotations, storable
 from .columns import ColumnReader, Group, RangeValues, strings
 from .csc import StoredCsc
 from .input import Input as Input
@@ -187,15 +187,16 @@ def _from_group(group: Group, name: str, with_raw: bool) -> Input:
         _add_element(opened, path, elem)
     with reading(f"`obsp` of {name}"):
         opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
-    if _has_raw(group) and with_raw:
+    if has_raw(group) and with_raw:
         with reading(f"`raw` of {name}"):
             opened.n_raw_vars = stored_frame(group["raw/var"]).n_rows
             _add_element(opened, RAW, group[RAW])
-    opened.dropped += ["raw"] if _has_raw(group) and not with_raw else []
+    opened.dropped += ["raw"] if has_raw(group) and not with_raw else []
     return _checked(opened)
 
 
-def _has_raw(group: Group) -> bool:
+def has_raw(group: Group) -> bool:
+    """Return whether a stored AnnData has ``raw``."""
     return "raw" in group and encoding_of(group["raw"]) != "null"
 
 
@@ -233,7 +234,7 @@ def _elements(group: Group, name: str) -> Iterator[tuple[str, Any]]:
 def _annotations(group: Group, with_raw: bool) -> Annotations:
     with reading(where(group)):
         varm, varp, uns = (dict(read_element(group[key])) if key in group else {} for key in ("varm", "varp", "uns"))
-        raw = _annotations(group["raw"], False) if with_raw and _has_raw(group) else None
+        raw = _annotations(group["raw"], False) if with_raw and has_raw(group) else None
         return Annotations(read_var(group["var"]), varm, varp, uns, raw)
 
 
@@ -279,7 +280,7 @@ def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
     """Return an AnnData object as an input; its rows are read on request."""
     with_raw = with_raw and adata.raw is not None
     obs = MemoryFrame(in_memory(adata.obs), f"`obs` of {name}")
-    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, with_raw), _names(obs))
+    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, name, with_raw), _names(obs))
     _add_table(opened, "obs", obs)
     with reading(f"`X` of {name}"):  # a backed view reads it here
         if (x := adata.X) is not None:
@@ -309,13 +310,19 @@ def _loaded_value(value: Any) -> Any:
     return value.compute() if hasattr(value, "compute") else value
 
 
-def _annotations_of(adata: ad.AnnData, with_raw: bool) -> Annotations:
+def _annotations_of(adata: ad.AnnData, name: str, with_raw: bool) -> Annotations:
     varm, varp = ({key: _loaded_value(value) for key, value in one.items()} for one in (adata.varm, adata.varp))
-    return Annotations(_var(adata), varm, varp, dict(adata.uns), _raw(adata.raw) if with_raw else None)
+    raw = _raw(adata.raw, name) if with_raw else None
+    var, varm, uns = (
+        storable(value, f"`{key}` of {name}")
+        for key, value in (("var", _var(adata)), ("varm", varm), ("uns", dict(adata.uns)))
+    )
+    return Annotations(var, varm, varp, uns, raw)
 
 
-def _raw(raw: Any) -> Annotations:
-    return Annotations(_var(raw), {key: _loaded_value(value) for key, value in raw.varm.items()})
+def _raw(raw: Any, name: str) -> Annotations:
+    varm = {key: _loaded_value(value) for key, value in raw.varm.items()}
+    return Annotations(storable(_var(raw), f"`raw/var` of {name}"), storable(varm, f"`raw/varm` of {name}"))
 
 
 def _var(of: Any) -> pd.DataFrame:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ..._anndata.columns import read_element
+from ..._anndata.columns import is_masked, read_element
 from ..._anndata.frames import stored_frame
 from ..._anndata.joined_column import unite_categories
 from ..._arguments import as_names, unknown_names
+from ..._arrays.values import first_rounded
 from ..._format.attributes import original_dtype, where
 from ...errors import reading
+from .._inputs.open import has_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,14 +36,13 @@ def read_dataset(group: zarr.Group) -> AnnData:
     """Return a dataset in memory; values that were narrowed for storage have the dtype of the inputs again."""
     from anndata import AnnData
 
-    parts = {key: dict(read_element(group[key])) for key in ("layers", "obsm", "varm", "varp", "uns") if key in group}
+    axes = ("layers", "obsm", "obsp", "varm", "varp", "uns")
+    parts = {key: dict(read_element(group[key])) for key in axes if key in group}
     x = read_element(group["X"]) if "X" in group else None
     adata = AnnData(x, obs=read_element(group["obs"]), var=read_element(group["var"]), **parts)
-    raw = read_element(group["raw"]) if "raw" in group else None
     with reading(where(group)):
-        if raw is not None:
-            raw.X = _widened(raw.X, group["raw/X"])
-            adata.raw = raw
+        if has_raw(group):
+            adata.raw = _read_raw(group["raw"], adata.obs)
         if x is not None:
             adata.X = _widened(x, group["X"])
         for key in ("layers", "obsm"):
@@ -52,8 +53,16 @@ def read_dataset(group: zarr.Group) -> AnnData:
     return adata
 
 
+def _read_raw(raw: Any, obs: pd.DataFrame) -> AnnData:
+    """Return a stored ``raw``; before anndata 0.8 it was a group without an encoding."""
+    from anndata import AnnData
+
+    x, varm = _widened(read_element(raw["X"]), raw["X"]), dict(read_element(raw["varm"])) if "varm" in raw else {}
+    return AnnData(x, obs=obs[[]], var=read_element(raw["var"]), varm=varm)
+
+
 def _widened(value: Any, stored: Any) -> Any:
-    if isinstance(value, pd.DataFrame):
+    if getattr(getattr(value, "dtype", None), "kind", "") not in tuple("biufc"):  # data frames, and records
         return value
     widened = value.astype(original_dtype(stored.attrs, value.dtype), copy=False)
     if hasattr(widened, "indices"):  # SciPy's own type: it warns of the unsigned ones that are stored
@@ -86,6 +95,24 @@ def with_united_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
     return frames
 
 
+def with_exact_integers(joined: pd.DataFrame, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames that pandas joined, with objects in columns where it rounded integers to floats."""
+    for name, dtype in joined.dtypes.items():
+        number: Any = dtype.numpy_dtype if is_masked(dtype) else dtype
+        if getattr(number, "kind", "") == "f" and any(name in frame and _rounds(frame[name]) for frame in frames):
+            columns = [frame[name] if name in frame else pd.Series(np.nan, frame.index) for frame in frames]
+            joined[name] = np.concatenate([column.astype(object).array for column in columns])
+    return joined
+
+
+def _rounds(column: pd.Series[Any]) -> bool:
+    """Return whether a column has integers, maybe as categories, that floats do not hold."""
+    values: Any = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna()
+    if is_masked(values.dtype):
+        values = values.astype(values.dtype.numpy_dtype)
+    return isinstance(values.dtype, np.dtype) and first_rounded(np.asarray(values), np.dtype("f8")) is not None
+
+
 class ReadsBack:
     """The part of a collection that reads annotations and datasets into memory."""
 
@@ -106,7 +133,8 @@ class ReadsBack:
         Returns
         -------
         pandas.DataFrame
-            Annotations of the rows, indexed by their names. Categorical columns stay categorical.
+            Annotations of the rows, indexed by their names. Categorical columns stay categorical; integers that
+            floats of another dataset would round are objects.
 
         Raises
         ------
@@ -130,7 +158,10 @@ class ReadsBack:
         if unknown:
             known = {name for frame in self._tables("obs", stored_frame) for name in frame.columns}
             raise unknown_names("columns", "columns of obs", unknown, known)
-        return pd.concat(with_united_categories(frames)) if frames else pd.DataFrame()
+        if not frames:
+            return pd.DataFrame()
+        frames = with_united_categories(frames)
+        return with_exact_integers(pd.concat(frames), frames)
 
     def to_adata(self, dataset: int = 0) -> AnnData:
         """Return a dataset of the collection in memory, in the dtypes of the inputs.

@@ -10,8 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from .._inputs.annotations import Annotations
-from .._inputs.columns import strings
+from .._inputs.annotations import Annotations, storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,15 +105,8 @@ def _merge(parts: Sequence[Annotations], merge: Merge) -> Annotations:
             adata.varp.update(part.varp)
             objects.append(adata)
         joined = ad.concat(objects, join="outer", merge=merge, uns_merge=merge)
-    return Annotations(_with_missing_strings(joined.var), dict(joined.varm), dict(joined.varp), dict(joined.uns))
-
-
-def _with_missing_strings(var: pd.DataFrame) -> pd.DataFrame:
-    """Return ``var`` with nullable strings for columns of strings that have missing values."""
-    for name in var:
-        if var[name].dtype == object and var[name].isna().any():
-            var[name] = pd.array(strings(var[name].array), dtype=pd.StringDtype())
-    return var
+    varm = storable(dict(joined.varm), "`varm` of all inputs together")
+    return Annotations(storable(joined.var, "`var` of all inputs together"), varm, dict(joined.varp), dict(joined.uns))
 
 
 def choose(annotations: Annotations, var_subset: Sequence[str] | None) -> Annotations:

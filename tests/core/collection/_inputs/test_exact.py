@@ -77,6 +77,22 @@ def test_columns_of_large_integers_joined_with_floats(tmp_path: Path, write: Wri
         convert(tmp_path / "c.zarr", paths)
 
 
+@pytest.mark.parametrize("whole", [np.array([1, LARGE]), np.array([1, LARGE], np.uint64), pd.array([1, LARGE])])
+def test_floats_added_to_a_column_of_large_integers(tmp_path: Path, write: Write, whole: object) -> None:
+    cells = [make_counts(i, 2) for i in range(2)]
+    cells[0].obs["n"], cells[1].obs["n"] = whole, [0.5, 1.5]
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+    collection = convert(tmp_path / "c.zarr", paths[:1])
+    with pytest.raises(StoreError, match=rf"Column 'n' of `obs` of .*dataset_0 must hold .*got {LARGE}: give the new"):
+        convert(tmp_path / "c.zarr", paths[1:])
+    assert collection.n_obs == 2
+    cells[0].obs["n"] = whole - 1
+    write(cells[0], "0.h5ad")
+    collection = convert(tmp_path / "d.zarr", paths[:1], shuffle=False)
+    convert(tmp_path / "d.zarr", paths[1:], shuffle=False)
+    assert collection.obs()["n"].tolist() == [0, LARGE - 1, 0.5, 1.5]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "got"),
     [

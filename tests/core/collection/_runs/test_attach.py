@@ -245,3 +245,41 @@ def test_numbered_stores_with_sharded_csr(tmp_path, cname):
         assert sorted(np.concatenate([batch["index"] for batch in seen])) == list(range(210))
         for batch in seen:
             assert np.array_equal(batch["X"].toarray(), x[batch["index"]])
+
+
+def test_a_file_of_anndata_0_7_is_read_whole(tmp_path):
+    one = cells(0, 6)
+    one.raw, one.obsp["near"] = one, sparse.csr_matrix(np.eye(6))
+    one.obsm["names"] = np.array([(2.5, 1)] * 6, dtype=[("x", "f4"), ("y", "i4")])
+    one.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        for group in (file, file["raw"]):  # which had no encodings
+            del group.attrs["encoding-type"], group.attrs["encoding-version"]
+
+    found = DatasetCollection(tmp_path / "all").attach([tmp_path / "a.h5ad"]).to_adata()
+
+    for a, b in ((found.X, one.X), (found.raw.X, one.raw.X), (found.obsp["near"], one.obsp["near"])):
+        np.testing.assert_array_equal(a.toarray(), b.toarray(), strict=True)
+    assert found.raw.var_names.tolist() == one.raw.var_names.tolist()
+    assert found.obsm["names"].tolist() == one.obsm["names"].tolist()
+
+
+LARGE = 2**53 + 1  # the first integer that float64 cannot hold
+
+
+@pytest.mark.parametrize("first", [[LARGE] * 2, pd.array([LARGE, None]), pd.Categorical([LARGE, 1])])
+@pytest.mark.parametrize("second", [[0.5, 1.5], np.array([2**64 - 1, 1], "u8"), None])
+def test_obs_rounds_no_integers(tmp_path, first, second):
+    columns = {"a": first, "b": second}
+    for name, column in columns.items():
+        one = cells(ord(name), 2)
+        if column is not None:
+            one.obs["number"] = column
+        one.write_h5ad(tmp_path / f"{name}.h5ad")
+    attached = DatasetCollection(tmp_path / "all").attach([tmp_path / "a.h5ad", tmp_path / "b.h5ad"])
+
+    found = attached.obs("number")["number"]
+
+    expected = [*first, *(second if second is not None else [None, None])]
+    assert found.isna().tolist() == pd.isna(expected).tolist()
+    assert found.dropna().tolist() == [value for value in expected if not pd.isna(value)]
