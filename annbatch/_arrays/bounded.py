@@ -11,6 +11,7 @@ import bz2
 import lzma
 import math
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from .._format.codecs import quiet_codecs
 from ..errors import CorruptDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
@@ -119,8 +120,9 @@ def bounded(array: Any) -> Any:
     with quiet_codecs():
         own = type(given)(metadata, given.store_path, given.config)
     codecs = [V2Codec(metadata.filters, metadata.compressor)] if metadata.zarr_format == 2 else metadata.codecs
-    pipeline = BatchedCodecPipeline.from_codecs(_bounded_codecs(codecs, where(array)))
-    object.__setattr__(own, "codec_pipeline", pipeline)  # the dataclass is frozen
+    pipeline = _NamingPipeline.from_codecs([*map(_bounded_codec, codecs)])
+    for owner, name, value in ((pipeline, "array", array), (own, "codec_pipeline", pipeline)):
+        object.__setattr__(owner, name, value)  # the dataclasses are frozen
     return zarr.Array(own)
 
 
@@ -159,25 +161,55 @@ def _check_inflating(dataset: h5py.Dataset) -> None:
     for offset in suspects:
         skipped, data = dataset.id.read_direct_chunk(offset)
         if not skipped:
-            _inflate(zlib.decompressobj, data, most + _BLOCK, f"Chunk at {offset} of {where(dataset)}")
+            with naming(f"at {offset}", dataset):
+                _inflate(zlib.decompressobj, data, most + _BLOCK)
 
 
-def _bounded_codecs(codecs: Any, place: str) -> list[Any]:
-    made = list[Any]()
-    for codec in codecs:
-        if isinstance(codec, ShardingCodec):
-            made.append(replace(codec, codecs=tuple(_bounded_codecs(codec.codecs, place))))
-        elif type(codec) is V2Codec:
-            made.append(_BoundedV2(codec.filters, codec.compressor, place))
-        elif type(codec) is VLenUTF8Codec:
-            made.append(_BoundedStrings(place))
-        elif type(codec) is VLenBytesCodec:
-            made.append(_BoundedByteStrings(place))
-        elif isinstance(codec, BytesBytesCodec) and _name(codec) in (*_STATED, *_DECOMPRESSORS):
-            made.append(_BoundedCodec(codec, place))
-        else:
-            made.append(codec)
-    return made
+@contextmanager
+def naming(chunk: str, array: Any) -> Iterator[None]:
+    """Name a chunk in errors of what decodes it, which knows bytes alone."""
+    place = f"Chunk {chunk} of {where(array)}"
+    try:
+        yield
+    except CorruptDataError as error:
+        raise CorruptDataError(f"{place} {error}") from error.__cause__
+    except Exception as error:
+        error.add_note(f"{place} cannot be decoded.")
+        raise
+
+
+class _NamingPipeline(BatchedCodecPipeline):
+    """Names the chunk that cannot be decoded."""
+
+    array: zarr.Array[Any]
+
+    async def read(self, batch_info: Iterable[Any], out: NDBuffer, drop_axes: tuple[int, ...] = ()) -> Any:
+        chunks = list(batch_info)
+        if len(chunks) == 1:
+            prefix = f"{self.array.path}/" if self.array.path else ""
+            with naming(chunks[0][0].path.removeprefix(prefix), self.array):
+                return await super().read(chunks, out, drop_axes)
+        try:
+            return await super().read(chunks, out, drop_axes)
+        except Exception as error:
+            if isinstance(error, CorruptDataError) or not isinstance(error, OSError):
+                for chunk in chunks:
+                    await self.read([chunk], out, drop_axes)
+            raise
+
+
+def _bounded_codec(codec: Any) -> Any:
+    if isinstance(codec, ShardingCodec):
+        return replace(codec, codecs=tuple(map(_bounded_codec, codec.codecs)))
+    if type(codec) is V2Codec:
+        return _BoundedV2(codec.filters, codec.compressor)
+    if type(codec) is VLenUTF8Codec:
+        return _BoundedStrings()
+    if type(codec) is VLenBytesCodec:
+        return _BoundedByteStrings()
+    if isinstance(codec, BytesBytesCodec) and _name(codec) in (*_STATED, *_DECOMPRESSORS):
+        return _BoundedCodec(codec)
+    return codec
 
 
 def _name(codec: BytesBytesCodec) -> str:
@@ -189,7 +221,6 @@ class _BoundedCodec(BytesBytesCodec):
     """A codec of zarr v3 that decodes no more bytes than a chunk has."""
 
     codec: BytesBytesCodec
-    place: str
     is_fixed_size = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -207,90 +238,79 @@ class _BoundedCodec(BytesBytesCodec):
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
         settings: Any = self.codec.to_dict().get("configuration")
         data = chunk_data.to_bytes()
-        most = _most_bytes(chunk_spec, len(data), self.place)
-        decoded = await asyncio.to_thread(_decoded, _name(self.codec), settings or {}, data, most, self.place)
+        most = _most_bytes(chunk_spec, len(data))
+        decoded = await asyncio.to_thread(_decoded, _name(self.codec), settings or {}, data, most)
         if decoded is None:
             return await self.codec._decode_single(chunk_data, chunk_spec)
         return chunk_spec.prototype.buffer.from_bytes(decoded)
 
 
-@dataclass(frozen=True)
 class _BoundedStrings(VLenUTF8Codec):
-    place: str
-
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        _check_count(chunk_data.to_bytes()[:4], chunk_spec, self.place)
+        _check_count(chunk_data.to_bytes()[:4], chunk_spec)
         return await super()._decode_single(chunk_data, chunk_spec)
 
 
-@dataclass(frozen=True)
 class _BoundedByteStrings(VLenBytesCodec):
-    place: str
-
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        _check_count(chunk_data.to_bytes()[:4], chunk_spec, self.place)
+        _check_count(chunk_data.to_bytes()[:4], chunk_spec)
         return await super()._decode_single(chunk_data, chunk_spec)
 
 
-@dataclass(frozen=True)
 class _BoundedV2(V2Codec):
     """The codecs of a chunk of zarr v2, none of which decodes more bytes than the chunk has, but for narrow filters."""
 
-    place: str = ""
-
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         def one(codec: Any) -> Any:
-            return _BoundedNumcodec(codec, chunk_spec, 8 if self.filters else 1, self.place)
+            return _BoundedNumcodec(codec, chunk_spec, 8 if self.filters else 1)
 
         codec = V2Codec(tuple(map(one, self.filters or ())), self.compressor and one(self.compressor))
         return await codec._decode_single(chunk_bytes, chunk_spec)
 
 
 class _BoundedNumcodec:
-    def __init__(self, codec: Any, spec: ArraySpec, wider: int, place: str) -> None:
+    def __init__(self, codec: Any, spec: ArraySpec, wider: int) -> None:
         self.codec_id = codec.codec_id
-        self._codec, self._spec, self._wider, self._place = codec, spec, wider, place
+        self._codec, self._spec, self._wider = codec, spec, wider
 
     def decode(self, data: Any) -> Any:
         if self.codec_id.startswith("vlen-"):
-            _check_count(bytes(memoryview(data)[:4]), self._spec, self._place)
+            _check_count(bytes(memoryview(data)[:4]), self._spec)
         elif self.codec_id in (*_DECOMPRESSORS, *_STATED):
             data = bytes(data)
-            most = _most_bytes(self._spec, len(data), self._place, self._wider)
-            decoded = _decoded(self.codec_id, self._codec.get_config(), data, most, self._place)
+            most = _most_bytes(self._spec, len(data), self._wider)
+            decoded = _decoded(self.codec_id, self._codec.get_config(), data, most)
             return self._codec.decode(data) if decoded is None else decoded
         return self._codec.decode(data)
 
 
-def _most_bytes(spec: ArraySpec, n_encoded: int, place: str, wider: int = 1) -> int:
+def _most_bytes(spec: ArraySpec, n_encoded: int, wider: int = 1) -> int:
     """Return how many bytes ``n_encoded`` ones of a chunk may become."""
     believed, dtype = max(BELIEVED_BYTES, _MOST_SHRUNK * n_encoded), spec.dtype.to_native_dtype()
     if dtype.hasobject or dtype.kind == "T":
         return max(BELIEVED_BYTES, 64 * n_encoded)
     chunk = math.prod(spec.shape) * dtype.itemsize
     if chunk > believed:
-        raise CorruptDataError(f"A chunk of {place} must have {chunk:,} bytes, got {n_encoded:,} encoded: damaged.")
+        raise CorruptDataError(f"must have {chunk:,} bytes, got {n_encoded:,} encoded: damaged.")
     return (chunk + chunk // 64) * wider + _BLOCK  # an encoded chunk, encoded again, may be a little larger
 
 
-def _check_count(head: bytes, spec: ArraySpec, place: str) -> None:
+def _check_count(head: bytes, spec: ArraySpec) -> None:
     count = int.from_bytes(head, "little")
     if count != math.prod(spec.shape):
-        raise CorruptDataError(f"A chunk of {place} must have {math.prod(spec.shape)} strings, got {count}: damaged.")
+        raise CorruptDataError(f"must have {math.prod(spec.shape)} strings, got {count}: damaged.")
 
 
-def _decoded(name: str, settings: dict[str, Any], data: bytes, most: int, place: str) -> bytes | None:
+def _decoded(name: str, settings: dict[str, Any], data: bytes, most: int) -> bytes | None:
     """Return a decoded chunk of at most ``most`` bytes; None if the codec itself will not exceed them."""
     if name in _STATED:
         stated = _STATED[name](data)
         if stated > most:
-            raise CorruptDataError(f"A chunk of {place} must have at most {most:,} bytes, got {stated:,}: damaged.")
-    if name not in _DECOMPRESSORS:
-        return None
-    return _inflate(_DECOMPRESSORS[name](settings), data, most, f"A chunk of {place}")
+            raise CorruptDataError(f"must have at most {most:,} bytes, got {stated:,}: damaged.")
+    return _inflate(_DECOMPRESSORS[name](settings), data, most) if name in _DECOMPRESSORS else None
 
 
-def _inflate(make: Callable[[], Any], data: bytes, most: int, place: str) -> bytes:
+def _inflate(make: Callable[[], Any], data: bytes, most: int) -> bytes:
     """Decompress all streams of a chunk, one after the other."""
     parts, left = [], most
     while data:
@@ -298,11 +318,11 @@ def _inflate(make: Callable[[], Any], data: bytes, most: int, place: str) -> byt
         try:
             parts.append(stream.decompress(data, left + 1))
         except (zlib.error, lzma.LZMAError, OSError) as error:  # an OSError of bz2
-            raise CorruptDataError(f"{place} does not inflate: {error}.") from error
+            raise CorruptDataError(f"does not inflate: {error}.") from error
         left -= len(parts[-1])
         if left < 0 or not stream.eof:
             what = f"inflates to more than {most:,} bytes" if left < 0 else "ends before its time"
-            raise CorruptDataError(f"{place} {what}: damaged.")
+            raise CorruptDataError(f"{what}: damaged.")
         data = stream.unused_data.lstrip(b"\0")
     return b"".join(parts)
 

@@ -24,7 +24,7 @@ from .._kernels.inflate import inflate_chunks
 from .._plan.ranges import item_size
 from .._runtime.fork import fork_safe_lock
 from ..errors import CorruptDataError, reading
-from .bounded import bounded, check_backed, check_bytes
+from .bounded import bounded, check_backed, check_bytes, naming
 from .hdf5_files import ByPath, Descriptor
 from .library import LibraryArray
 
@@ -68,7 +68,13 @@ class H5Array(LibraryArray):
                 bounded(self._dataset)
                 self._checked = True
             check_backed(self._dataset, stop - start)
-            return np.asarray(self._dataset[start:stop], dtype=self.dtype)
+            try:
+                return np.asarray(self._dataset[start:stop], dtype=self.dtype)
+            except OSError:
+                for first in range(start - start % self._chunk, stop, self._chunk) if self._dataset.chunks else ():
+                    with naming(f"at row {first}", self._dataset):  # HDF5 does not tell
+                        self._dataset[first : first + self._chunk]
+                raise
 
     def check_bytes(self, n_bytes: int) -> None:
         """Raise if hardly any of ``n_bytes`` to read are stored."""

@@ -162,10 +162,14 @@ def _places(content: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _seal(content: Any) -> str:
-    """Make the checksum of a manifest match again, as whoever damages one on purpose would."""
+    """Make the checksum of a manifest, or of references, match again, as whoever damages one on purpose would."""
+    from annbatch.collection._state.attached import _checksum
     from annbatch.collection._state.manifest import manifest_checksum
 
     try:
+        if "stores" in content:
+            content["crc32c"] = _checksum(content["stores"])
+            return ", sealed"
         content["attributes"]["annbatch"]["crc32c"] = manifest_checksum(content)
     except (LookupError, TypeError, AttributeError, ValueError):
         return ""

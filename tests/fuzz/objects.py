@@ -15,19 +15,20 @@ from .mutate import NUMBERS, VALUES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_METADATA = ("zarr.json", ".zarray", ".zgroup")
 _TEXTS = ("", "x", "nan", "é" * 30, "\x00", "../..")
 _DTYPES = ("i1", "u1", "i4", "i8", "u8", "f2", "f4", "f8", "c8", "?", "S3", "O")
 
 
 def change_store(folder: Path, rng: np.random.Generator) -> str:
     """Change one array, group or attribute below a folder; return what was done, or "" if nothing could be."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    homes = [path for path in files if path.name in ("zarr.json", ".zarray", ".zgroup") or h5py.is_hdf5(path)]
+    files = [Path(here, name) for here, _, names in sorted(os.walk(folder)) for name in sorted(names)]
+    homes = [path for path in files if path.name in _METADATA or _is_hdf5(path)]
     if not homes:
         return ""
     home = homes[int(rng.integers(len(homes)))]
     try:
-        if home.name in ("zarr.json", ".zarray", ".zgroup"):
+        if home.name in _METADATA:
             node = zarr.open(home.parent, mode="r+")
             path = home.parent.relative_to(folder)
             what = _change_zarr(node, rng)
@@ -40,6 +41,11 @@ def change_store(folder: Path, rng: np.random.Generator) -> str:
     except Exception as error:  # not every value can be stored everywhere
         return "" if not files else f"{home.relative_to(folder)}: refused {type(error).__name__}"
     return f"{path}: {what}"
+
+
+def _is_hdf5(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def _change_zarr(node: Any, rng: np.random.Generator) -> str:

@@ -20,13 +20,16 @@ import zarr
 from scipy import sparse
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec
 
-from annbatch import DatasetCollection, Loader
+from annbatch import DatasetCollection, Loader, write_sharded
 
 from .mutate import mutate
 from .objects import change_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+UNCHECKED = "wrong without checksum"
+"""Outcome of a wrong value that nothing in the store contradicts."""
 
 KEYS = ("X", "layers/dense", "obsm/pca", "obs")
 N_ROWS, N_GENES = 24, 8
@@ -48,8 +51,8 @@ class Victim:
         Makes it in an empty folder.
     read
         Returns a digest of all that is read; the number selects among several ways to read.
-    covers
-        Returns whether a checksum should have found what was done, where a wrong value was read; given the folder, too.
+    judge
+        Returns the outcome where a wrong value was read, given folder and damage: should a checksum have found it?
     damage
         Damages it and returns what was done; default, a file of the folder, or an object of its store.
     ways
@@ -59,7 +62,7 @@ class Victim:
     weight: int
     make: Callable[[Path], None]
     read: Callable[[Path, int], str]
-    covers: Callable[[Path, str], bool] = lambda folder, what: False
+    judge: Callable[[Path, str], str] = lambda folder, what: UNCHECKED
     damage: Callable[[Path, np.random.Generator], str] = field(default=lambda folder, rng: damage_any(folder, rng))
     ways: int = 1
 
@@ -178,13 +181,45 @@ def _collection(layout: str) -> Victim:
     def read(folder: Path, way: int) -> str:
         return read_collection(DatasetCollection(folder / "store", mode="r"), way)
 
-    def covers(folder: Path, what: str) -> bool:
-        # Whoever writes chunks with checksums of their own changes no CRC-32C of the file: it is that of its lengths.
-        if "value" in what or what.endswith(("sealed", "by another")):
-            return False
-        return DatasetCollection(folder / "store").verify(progress=False).ok  # compares every byte with a checksum
+    def judge(folder: Path, what: str) -> str:
+        ok = DatasetCollection(folder / "store").verify(progress=False).ok  # compares every byte with two checksums
+        return "WRONG" if ok else "wrong until verified"
 
-    return Victim(4, make, read, covers, ways=len(WAYS) + 1)
+    return Victim(4, make, read, judge, ways=len(WAYS) + 1)
+
+
+def _attached() -> Victim:
+    """An h5ad file and a zarr store that a collection names."""
+
+    def make(folder: Path) -> None:
+        cells().write_h5ad(folder / "one")
+        cells(seed=1).write_zarr(folder / "other")
+        DatasetCollection(folder / "store").attach([folder / "one", folder / "other"])
+
+    def read(folder: Path, way: int) -> str:
+        return read_collection(DatasetCollection(folder / "store", mode="r"), way)
+
+    def damage(folder: Path, rng: np.random.Generator) -> str:
+        if rng.random() < 0.5:
+            return damage_file(folder / "store", rng)
+        # What is attached must be found to have changed, unless whoever changes it keeps size and time.
+        before = {path: path.stat().st_mtime_ns for path in entries_in(folder) if path.is_file()}
+        what = damage_any(folder, rng)
+        for path in before if rng.random() < 0.7 else ():
+            if path.exists():
+                os.utime(path, ns=(before[path], before[path]))
+        return what
+
+    return Victim(3, make, read, damage=damage, ways=len(WAYS) + 1)
+
+
+def _written() -> Victim:
+    """What ``write_sharded`` writes."""
+
+    def make(folder: Path) -> None:
+        write_sharded(zarr.open_group(folder / "store", mode="w"), cells(), n_obs_per_chunk=8, shard_size=16)
+
+    return Victim(2, make, _read_store, ways=len(WAYS))
 
 
 def _h5ad_collection() -> Victim:
@@ -240,9 +275,10 @@ def _read_store(folder: Path, way: int) -> str:
 def _zarr(zarr_format: int = 3, **arrays: Any) -> Victim:
     has_checksums = any(isinstance(one, Crc32cCodec) for one in arrays.get("compressors") or ())
 
-    def covers(folder: Path, what: str) -> bool:
+    def judge(folder: Path, what: str) -> str:
         inside = any(f"{path}/c/" in what for path in ("X/data", "X/indices", "layers/dense", "obsm/pca"))
-        return has_checksums and inside and not what.endswith((" sealed", "by another", "removed"))
+        covered = has_checksums and inside and not what.endswith((" sealed", "by another", "removed"))
+        return "WRONG" if covered else UNCHECKED
 
     def make(folder: Path) -> None:
         root = zarr.open_group(folder / "store", mode="w", zarr_format=zarr_format)
@@ -258,7 +294,7 @@ def _zarr(zarr_format: int = 3, **arrays: Any) -> Victim:
 
         ad.experimental.write_dispatched(root, "/", cells(), write)
 
-    return Victim(2, make, _read_store, covers, ways=len(WAYS))
+    return Victim(2, make, _read_store, judge, ways=len(WAYS))
 
 
 def _h5ad(**how: Any) -> Victim:
@@ -358,6 +394,7 @@ def victims() -> dict[str, Victim]:
         "sharded": _zarr(shards=True, compressors=[BloscCodec(cname="lz4")]),
         "blosc_zstd": _zarr(shards=True, compressors=[BloscCodec(cname="zstd", shuffle="bitshuffle")]),
         "checksums": _zarr(shards=True, compressors=[GzipCodec(), Crc32cCodec()]),
+        "written": _written(),
         "h5ad_plain": _h5ad(),
         "h5ad_gzip": _h5ad(compression="gzip"),
         "h5ad_lzf": _h5ad(compression="lzf"),
@@ -367,5 +404,5 @@ def victims() -> dict[str, Victim]:
     }
     converted = {f"convert_{name}": _conversion(stores[name]) for name in ("zstd", "v2", "h5ad_plain", "h5ad_gzip")}
     converted["convert_h5mu"] = _conversion(stores["h5mu"], "mod/rna")
-    collections["h5ad_collection"] = _h5ad_collection()
+    collections |= {"h5ad_collection": _h5ad_collection(), "attached": _attached()}
     return collections | stores | converted | states() | remote(collections["compact"])

@@ -50,26 +50,29 @@ class Copy:
             victim.make(here)
             shutil.copytree(here, kept)
         self.victim, self.here = victim, here
-        self._folders = {path.relative_to(kept) for path in entries_in(kept) if path.is_dir()}
-        paths = [path for path in entries_in(kept) if path.is_file()]
-        self._files = {path.relative_to(kept): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+        entries = {f"{here}/{path.relative_to(kept)}": path for path in entries_in(kept)}
+        self._folders = sorted(name for name, path in entries.items() if path.is_dir())
+        files = {name: path for name, path in entries.items() if path.is_file()}
+        self._files = {name: (path.read_bytes(), path.stat().st_mtime_ns) for name, path in files.items()}
 
     def restore(self) -> Path:
         """Undo all changes; return the folder."""
-        here = self.here
-        for path in reversed(list(entries_in(here))):
-            known = path.relative_to(here)
-            if path.is_symlink() or not (known in self._files if path.is_file() else known in self._folders):
-                path.unlink() if path.is_symlink() or path.is_file() else path.rmdir()
-        for folder in sorted(self._folders):
-            (here / folder).mkdir(exist_ok=True)
-        for known, (data, mtime) in self._files.items():
-            path = here / known
-            if not path.exists() or path.stat().st_mtime_ns != mtime or path.read_bytes() != data:
-                path.unlink(missing_ok=True)
-                path.write_bytes(data)
-                os.utime(path, ns=(mtime, mtime))
-        return here
+        for folder, folders, names in os.walk(self.here, topdown=False):
+            for path in (f"{folder}/{name}" for name in names):
+                if path not in self._files:
+                    Path(path).unlink()
+            for path in (f"{folder}/{name}" for name in folders):
+                if path not in self._folders:
+                    Path(path).unlink() if Path(path).is_symlink() else Path(path).rmdir()
+        for path in self._folders:
+            Path(path).mkdir(exist_ok=True)
+        for path, (data, mtime) in self._files.items():
+            file = Path(path)
+            if not file.exists() or file.lstat().st_mtime_ns != mtime or file.read_bytes() != data:
+                file.unlink(missing_ok=True)
+                file.write_bytes(data)
+                os.utime(file, ns=(mtime, mtime))
+        return self.here
 
 
 class Worker:
@@ -118,8 +121,6 @@ class Worker:
         except NotOpenedError:
             return "not opened", ""
         except MemoryError as error:
-            if "vlen.pyx" in traceback.extract_tb(error.__traceback__)[-1].filename:  # what a chunk claims
-                return "memory of vlen-utf8", ""
             return "MEMORY", _describe(error, self._show)
         except (AnnbatchError, FileNotFoundError, KeyError, TypeError, ValueError) as error:
             said = "\n".join([str(error), *getattr(error, "__notes__", ())])
@@ -128,22 +129,24 @@ class Worker:
             ours |= isinstance(error, AnnbatchError)
             if not ours:
                 return "FOREIGN", _describe(error, self._show)
-            named = named and (_array_of(what) in said or "names differ" in said)
+            named = named and (_names_chunk(said, what) or "names differ" in said or "has changed since" in said)
             return "error" if named else "UNNAMED", "" if named and not self._show else _describe(error, self._show)
         except Exception as error:
             return "FOREIGN", _describe(error, self._show)
         if found == expected:
             return "right", ""
-        if copy.victim.covers(copy.here, what):
-            return "WRONG", "though a checksum covers it"
-        return "wrong without checksum", ""
+        outcome = copy.victim.judge(copy.here, what)
+        return outcome, "though a checksum covers it" if outcome == "WRONG" else ""
 
 
-def _array_of(what: str) -> str:
-    """Return the element that an error must name: that of the chunk that was damaged."""
+def _names_chunk(said: str, what: str) -> bool:
+    """Return whether an error names array and chunk, or the values in it, where a chunk was damaged."""
     path = what.partition(":")[0]
-    found = re.search(r"(?:^|/)(X|layers/\w+|obsm/\w+|(?:obs|var)/\w+)(?:/\w+)?/(?:c/)?[0-9./]+$", path)
-    return found[1].partition("/")[2] or found[1] if found else ""
+    found = re.search(r"(?:^|/)(X|layers/\w+|obsm/\w+|(?:obs|var)/\w+)(?:/\w+)?/((?:c/)?[0-9./]+)$", path)
+    if found is None:
+        return True
+    chunk = found[2] in said or re.search(r"[Cc]hunks? \(?\d|(rows?|numbers|codes|values|names|strings|items) ", said)
+    return (found[1].partition("/")[2] or found[1]) in said and bool(chunk)
 
 
 def _innermost(error: BaseException) -> str:

@@ -156,8 +156,9 @@ def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
 def _refuse_others(group: Group, name: str) -> None:
     """Raise unless a group holds an AnnData object; a MuData has `obs` and `var`, too."""
     refuse_unfinished(group)
-    found = sorted(group.keys())
-    modalities = sorted(group["mod"].keys()) if "mod" in found else None
+    with reading(name):
+        found = sorted(group.keys())
+        modalities = sorted(group["mod"].keys()) if "mod" in found else None
     if modalities is not None or encoding_of(group) == "MuData":
         raise StoreError(
             f"{name} is a MuData with the modalities {modalities}: `Loader.add_adata` reads them side by side. To "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -24,6 +25,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
 from annbatch._arrays import bounded as module
 from annbatch._arrays.bounded import bounded, bounded_whole, check_backed
+from annbatch._arrays.open import open_array
 from annbatch.errors import CorruptDataError
 
 HUGE = 1 << 31
@@ -85,6 +87,29 @@ def test_valid_arrays_of_zarr_v2_are_read(codec: Any, values: np.ndarray) -> Non
     )
     array[...] = values
     np.testing.assert_array_equal(bounded(array)[10:95], values[10:95])
+
+
+def test_errors_name_the_chunk(tmp_path: Path) -> None:
+    numbers = np.arange(40)
+    for made, chunk in (
+        (zarr.create_array(tmp_path / "3.zarr", data=numbers, chunks=(8,), compressors=GzipCodec()), "c/3"),
+        (
+            zarr.create_array(tmp_path / "s.zarr", data=numbers, chunks=(2,), shards=(8,), compressors=GzipCodec()),
+            "c/3",
+        ),
+        (zarr.create_array(tmp_path / "2.zarr", data=numbers, chunks=(8,), zarr_format=2, compressors=V2["lz4"]), "3"),
+    ):
+        (Path(str(made.store.root)) / chunk).write_bytes(b"nothing that anything decodes")
+        with pytest.raises(Exception, match=re.escape(f"Chunk {chunk} of {made.store.root}")):  # its notes, too
+            bounded(made)[:]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stored = file.create_dataset("a", data=numbers, chunks=(8,), compression="lzf")
+        stored.id.write_direct_chunk((24,), b"nothing that anything decodes")
+    with (
+        h5py.File(tmp_path / "a.h5") as file,
+        pytest.raises(CorruptDataError, match=r"Chunk at row 24 of `a` of .*a\.h5"),
+    ):
+        open_array(file["a"]).read(np.array([3]), np.array([30]))
 
 
 def test_memory_may_exceed_what_is_stored_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +257,7 @@ print(json.dumps([[*key, text] for key, text in said.items()]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by Linux's means")
 def test_hostile_stores_are_refused_in_little_memory(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
