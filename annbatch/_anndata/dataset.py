@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import zarr
+from zarr.storage import LocalStore, StorePath
 
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
@@ -90,9 +92,19 @@ def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
 def stored_dataset(group: Any) -> Dataset:
     """Return the dataset of a stored AnnData or MuData group."""
     refuse_unfinished(group)
+    group = _anchored(group)
     with reading(where(group)):
         is_multimodal = encoding_of(group) == "MuData" or "mod" in group
         return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))
+
+
+def _anchored(group: Any) -> Any:
+    """Return a group that stays the same store when the working directory changes: columns are opened later."""
+    store = getattr(group, "store", None)
+    if not isinstance(store, LocalStore) or store.root.is_absolute():
+        return group
+    path = StorePath(LocalStore(store.root.absolute(), read_only=True), group.path)
+    return zarr.Group(zarr.AsyncGroup(metadata=group.metadata, store_path=path))
 
 
 def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:

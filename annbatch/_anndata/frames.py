@@ -13,7 +13,16 @@ from .._arrays.open import open_array
 from .._arrays.values import StoredValues
 from .._format.attributes import encoding_of, text, where
 from ..errors import CorruptDataError, StoreError, reading
-from .columns import PlainColumn, TextColumn, memory_column, n_rows_of, read_element, stored_column, values_of
+from .columns import (
+    PlainColumn,
+    StoredStrings,
+    TextColumn,
+    memory_column,
+    n_rows_of,
+    read_element,
+    stored_column,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +85,8 @@ class LazyFrame:
             values = self._frame.ds[name]
             stored = None if values.chunks is None else stored_behind(values.data)
             if stored is not None and stored.dtype == values.dtype:  # of the open file: dask opens its path again
-                return PlainColumn(StoredValues(open_array(stored)))
+                is_text = stored.dtype.kind in "OSUT"
+                return PlainColumn(StoredStrings(stored) if is_text else StoredValues(open_array(stored)))
             return memory_column(self._frame[[name]].to_memory()[name].array)
 
     def names(self) -> Column:

@@ -100,12 +100,24 @@ class ChunkFiles:
 
     The most recently used files of all arrays stay open. A file that is dropped is closed when the last read that uses
     it ends.
+
+    Attributes
+    ----------
+    opened
+        Size in bytes and time of modification in ns of the array's metadata; None if there are none. One that was
+        opened in another process is given what it was there.
     """
 
-    def __init__(self, layout: ChunkLayout) -> None:
+    def __init__(self, layout: ChunkLayout, opened: tuple[int, int] | None = None) -> None:
         self._layout = layout
         self._known: dict[int, int] = {}  # identity of each file, also after it was closed
-        self._metadata = _metadata_identity(layout)
+        stat = _metadata_stat(layout)
+        self._metadata = stat and _identity(stat)
+        self.opened = stat and (stat.st_size, stat.st_mtime_ns)
+        if opened not in (None, self.opened):
+            raise CorruptDataError(
+                f"{layout.folder} was replaced, changed or removed since the loader was pickled: open it again."
+            )
         self._number = next(_numbers)
         weakref.finalize(self, _drop, self._number).atexit = False
 
@@ -128,7 +140,8 @@ class ChunkFiles:
         try:
             file = ChunkFile(self._layout, number)
         finally:  # a missing file means another thing where the array is gone
-            if _metadata_identity(self._layout) != self._metadata:
+            stat = _metadata_stat(self._layout)
+            if (stat and _identity(stat)) != self._metadata:
                 raise CorruptDataError(
                     f"{self._layout.folder} was replaced, changed or removed since it was opened, as when a collection "
                     "is shuffled again: open it again."
@@ -154,11 +167,11 @@ def _identity(stat: os.stat_result) -> int:
     return hash((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
-def _metadata_identity(layout: ChunkLayout) -> int | None:
-    """Return a number that identifies the metadata of an array; None if there are none."""
+def _metadata_stat(layout: ChunkLayout) -> os.stat_result | None:
+    """Return the state of an array's metadata; None if there are none."""
     for name in ("zarr.json", ".zarray"):
         with suppress(OSError):
-            return _identity(Path(layout.folder, name).stat())
+            return Path(layout.folder, name).stat()
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
 from ..errors import RemoteError, StoreError, reading
@@ -81,7 +82,9 @@ def sparse_shape(group: Any) -> tuple[int, ...]:
 
 def where(element: Any) -> str:
     """Name an element and its file or store, for errors; stores of other kinds than folders may hold secrets."""
-    if hasattr(element, "file"):
+    if isinstance(element, h5py.Dataset | h5py.Group):
+        if not element:
+            return "an HDF5 file that was closed"
         place = element.file.filename
     else:
         store = element.store_path.store

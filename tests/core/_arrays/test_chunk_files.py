@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 
 import anndata as ad
@@ -47,6 +48,23 @@ def test_a_collection_that_changes_under_a_reader_is_an_error(tmp_path, event):
     with pytest.raises(CorruptDataError, match=r"was (replaced|removed).* open"):
         got += [batch["X"].toarray() for batch in batches]
     np.testing.assert_array_equal(got, expected[1 : 1 + len(got)] or np.empty(0))
+
+
+@pytest.mark.parametrize("event", ["nothing", "made anew", "removed"])
+def test_a_pickled_loader_refuses_a_collection_that_changed_since(tmp_path, event):
+    loader = reader(collect(tmp_path, 0))
+    expected = [batch["X"].toarray() for batch in loader]
+    pickled = pickle.dumps(pickle.loads(pickle.dumps(loader)))
+    if event == "nothing":
+        again = pickle.loads(pickled)
+        again.set_epoch(0)
+        np.testing.assert_array_equal([batch["X"].toarray() for batch in again], expected)
+        return
+    shutil.rmtree(tmp_path / "c.zarr")
+    if event == "made anew":
+        collect(tmp_path, 1)
+    with pytest.raises(CorruptDataError, match=r"c\.zarr/dataset_0/X/\w+ was replaced, changed or removed since the"):
+        pickle.loads(pickled)
 
 
 def test_a_collection_that_changes_while_it_is_opened_is_an_error(tmp_path):
