@@ -58,7 +58,8 @@ class ObsTable:
         self.columns = _join_columns(self._frames, columns, join=join, key=key)
         names = {frame.index_name for frame in self._frames if frame is not None}
         self._index_name = names.pop() if len(names) == 1 else None
-        self._open: dict[str | None, JoinedColumn] = {}
+        self._open: dict[str, JoinedColumn] = {}
+        self._names: JoinedColumn | None = None
 
     @property
     def is_lazy(self) -> bool:
@@ -76,10 +77,10 @@ class ObsTable:
 
     def names(self) -> JoinedColumn:
         """Return the names of the rows of all datasets; they are opened at their first use."""
-        if None not in self._open:
+        if self._names is None:
             parts = [None if frame is None else frame.names() for frame in self._frames]
-            self._open[None] = JoinedColumn(parts, partial=self._partial, where=f"The index of `{self._key}`")
-        return self._open[None]
+            self._names = JoinedColumn(parts, partial=self._partial, where=f"The index of `{self._key}`")
+        return self._names
 
     def categories(self) -> dict[str, pd.Index]:
         """Return the categories of every categorical column."""

@@ -134,6 +134,8 @@ def bounded_whole(element: Any) -> Any:
         for name in ("data", "indices", "indptr") if encoding_of(element) in ("csr_matrix", "csc_matrix") else ():
             bounded_whole(element[name])
         return element
+    if element.shape is None:  # HDF5's null, which anndata writes for None
+        return element
     check_backed(element)
     return bounded(element)
 

@@ -71,7 +71,8 @@ def storable(value: Any, where: str) -> Any:
     Raises
     ------
     StoreError
-        If an array of objects holds anything else than strings, or booleans of which some are missing.
+        If an array of objects holds anything else than strings, or booleans of which some are missing; or if a key is
+        empty.
     """
     if isinstance(value, pd.DataFrame):
         value = value.copy(deep=False)
@@ -81,6 +82,8 @@ def storable(value: Any, where: str) -> Any:
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         return _nullable(value, where)
     if isinstance(value, dict):
+        if "" in value:  # zarr would write it in place of the group
+            raise StoreError(f"{where} must have keys of at least one character, got '': rename it with `load_adata`.")
         return {key: storable(one, f"{where}[{key!r}]") for key, one in value.items()}
     return value
 

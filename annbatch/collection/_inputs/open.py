@@ -249,7 +249,7 @@ def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
 def _add_table(opened: Input, path: str, frame: ObsFrame) -> None:
     where = f"`{path}` of {opened.name}"
     for name in frame.columns:
-        check_name(name, f"Column {name!r} of {where}")
+        check_name(name, f"Column {name!r} of {where}", "dtype")  # which anndata looks up as the frame's own
     if frame.index_name is not None:
         check_name(str(frame.index_name), f"Index {frame.index_name!r} of {where}")
         opened.index_names[path] = str(frame.index_name)
@@ -258,9 +258,9 @@ def _add_table(opened: Input, path: str, frame: ObsFrame) -> None:
     }
 
 
-def check_name(name: Any, what: str) -> None:
+def check_name(name: Any, what: str, *reserved: str) -> None:
     """Raise :class:`StoreError` if zarr, or anndata, cannot store an element of this name."""
-    allowed = isinstance(name, str) and name not in ("", ".", "..", "zarr.json", "_index")
+    allowed = isinstance(name, str) and name not in ("", ".", "..", "zarr.json", "_index", *reserved)
     if not allowed or re.search(r"[/\\\0\ud800-\udfff]", name) or len(name.encode()) > 255:
         raise StoreError(
             f"{what} must have a name that zarr can store (text of 1 to 255 bytes, without slashes, and none that is "

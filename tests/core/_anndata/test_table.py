@@ -412,3 +412,11 @@ def test_nullable_integers_that_arrays_would_round_are_an_error():
         over_datasets([column], arrays=True)
     assert over_datasets([pd.array([2**53, None], dtype="Int64")], arrays=True)[0] == 2**53
     assert over_datasets([[-(2**53), 2**60], np.array([0.5])], arrays=True).tolist() == [-(2.0**53), 2.0**60, 0.5]
+
+
+def test_a_column_without_a_name_is_not_the_index():
+    frame = pd.DataFrame({None: [1, 2]}, index=["a", "b"])
+    table = ObsTable([MemoryFrame(frame)])
+    found = table.frame(rows_by_dataset(np.arange(2), np.array([0, 2])), 2).frame
+    assert found.index.tolist() == ["a", "b"]
+    assert found.iloc[:, 0].tolist() == [1, 2]

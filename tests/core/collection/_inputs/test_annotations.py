@@ -78,3 +78,29 @@ def test_what_the_user_holds_does_not_change() -> None:
     frame = pd.DataFrame({"x": WORDS})
     assert storable(frame, "`var`") is not frame
     assert frame["x"].dtype == object
+
+
+@pytest.mark.parametrize("key", ["uns", "varm"])
+def test_empty_keys_are_refused(tmp_path: Path, key: str) -> None:
+    cells = make_counts(0, 3)
+    getattr(cells, key)[""] = np.zeros((30, 2))
+    make_counts(0, 3).write_h5ad(tmp_path / "a.h5ad")
+    collection = DatasetCollection(tmp_path / "c.zarr")
+    with pytest.raises(StoreError, match=f"`{key}` of .*a.h5ad must have keys of at least one character"):
+        collection.add_adatas([tmp_path / "a.h5ad"], load_adata=lambda path: cells, progress=False)
+    assert collection.is_empty
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_none_in_uns_is_kept(tmp_path: Path, kind: str) -> None:
+    cells = make_counts(0, 3)
+    cells.uns["log1p"] = {"base": None}  # as scanpy writes it
+    path = tmp_path / f"a.{kind}"
+    if kind == "h5ad":
+        cells.write_h5ad(path)
+    else:
+        write_sharded(zarr.open_group(path, mode="w"), cells)
+    converted = DatasetCollection(tmp_path / "c.zarr").add_adatas([path], progress=False)
+    attached = DatasetCollection(tmp_path / "all").attach([path])
+    for collection in (converted, attached):
+        assert collection.to_adata().uns == {"log1p": {"base": None}}

@@ -32,6 +32,7 @@ def add(element: str, key: object, values: object) -> Callable[[ad.AnnData], Non
 MATRIX = np.ones((6, 2), "f4")
 REFUSED = {
     "a slash in obs": (add("obs", "G2/M", 1), "Column 'G2/M' of `obs`"),
+    "a name of anndata's own": (add("obs", "dtype", 1), "Column 'dtype' of `obs`"),
     "a slash in var": (add("var", "G2/M", 1), "Column 'G2/M' of `var`"),
     "a slash in layers": (add("layers", "a/b", np.ones((6, 3))), r"`layers/a(/b)?` of"),
     "a slash in obsm": (add("obsm", "a/b", MATRIX), r"`obsm/a(/b)?` of"),
