@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 _PREFIXES = ("", "K", "M", "G", "T", "P")
+_SIZE = re.compile(
+    r"\s*(\d+(?:\.\d*)?)\s*([KMGTP]?)(i|[ie]bi(?=byte)|(?:ilo|[ei]ga|era|eta)(?=byte)|)(?:B|bytes?)?\s*", re.IGNORECASE
+)
 
 
 def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
@@ -14,7 +17,8 @@ def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
     Parameters
     ----------
     size
-        A number of bytes, or a string: ``"1GB"`` is 10^9 bytes, ``"1GiB"`` 2^30. K, M, G, T and P are known.
+        A number of bytes, or a string: ``"1GB"`` is 10^9 bytes, ``"1GiB"`` 2^30. K, M, G, T and P are known, and so
+        are their names: ``"1 gigabyte"``, ``"2 gibibytes"``.
     name
         Name of the argument in errors.
     least
@@ -37,10 +41,10 @@ def parse_size(size: int | str, *, name: str, least: int = 0) -> int:
 
 
 def _parse(size: str, name: str) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGTP]?)(i?)(?:B|bytes?)?\s*", size, re.IGNORECASE)
+    match = re.fullmatch(_SIZE, size)
     if match is None or (match[3] and not match[2]):
         raise ValueError(f"`{name}` must be a size such as '512MB' or a number of bytes, got {size!r}.")
-    base = 1024 if match[3] else 1000
+    base = 1024 if match[3].lower().endswith("i") else 1000
     return int(float(match[1]) * base ** _PREFIXES.index(match[2].upper()))
 
 

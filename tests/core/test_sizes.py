@@ -20,13 +20,17 @@ from annbatch._sizes import format_bytes, parse_size, rows_for
         ("3 bytes", 3),
         ("1tb", 10**12),
         ("1P", 10**15),
+        ("1 gigabyte", 10**9),
+        ("10 Kilobytes", 10**4),
+        ("2 gibibytes", 2**31),
+        ("1.5 mebibyte", 3 * 2**19),
     ],
 )
 def test_parse(size: int | str, n_bytes: int) -> None:
     assert parse_size(size, name="shard_size") == n_bytes
 
 
-@pytest.mark.parametrize("size", ["", "GB", "-1GB", "1XB", "1 G B", "1iB"])
+@pytest.mark.parametrize("size", ["", "GB", "-1GB", "1XB", "1 G B", "1iB", "1 megaB", "1 ibibytes"])
 def test_an_invalid_size(size: str) -> None:
     with pytest.raises(ValueError, match="`shard_size` must be a size such as '512MB' or a number of bytes, got "):
         parse_size(size, name="shard_size")
