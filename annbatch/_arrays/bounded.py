@@ -25,7 +25,7 @@ from zarr.core.sync import sync
 
 from .._format.attributes import encoding_of, where
 from .._format.codecs import quiet_codecs
-from ..errors import CorruptDataError
+from ..errors import CorruptDataError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -111,6 +111,7 @@ def bounded(array: Any) -> Any:
         If a chunk of an HDF5 dataset inflates to more; for zarr, when it is read.
     """
     if isinstance(array, h5py.Dataset):
+        refuse_external(array)
         _check_inflating(array)
         return array
     given: Any = getattr(array, "async_array", None)
@@ -138,6 +139,15 @@ def bounded_whole(element: Any) -> Any:
         return element
     check_backed(element)
     return bounded(element)
+
+
+def refuse_external(array: Any) -> None:
+    """Raise :class:`StoreError` if an HDF5 dataset keeps its values in other files, which may be of any kind."""
+    if isinstance(array, h5py.Dataset) and array.external:
+        raise StoreError(
+            f"{where(array)} must be stored in its own file, got values in {array.external[0][0]!r}: copy it into one "
+            "file with h5py."
+        )
 
 
 class _BoundedGroup(zarr.Group):

@@ -12,6 +12,7 @@ import numpy as np
 from .._format.attributes import COLUMNS_BEFORE, encoding_of, original_dtype, refuse_unfinished, sparse_shape, where
 from .._format.codecs import quiet_codecs
 from ..errors import CorruptDataError, reading
+from .bounded import refuse_external
 from .dask import DaskArray, is_dask, stored_behind
 from .memory import MemoryArray
 from .rows import CsrSource, DenseSource
@@ -182,6 +183,7 @@ def _lacks_decoder(codecs: ChunkCodecs) -> bool:
 
 
 def _numeric(array: Any, named: str) -> Any:
+    refuse_external(array)
     if array.dtype.kind not in "biufc" or array.dtype.char in "gG":  # long doubles differ from machine to machine
         raise TypeError(
             f"{named} must hold booleans or numbers of at most 64 bits per part, got dtype {array.dtype}: leave it out "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -23,10 +24,11 @@ import zarr
 from scipy import sparse
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
+from annbatch import DatasetCollection, Loader
 from annbatch._arrays import bounded as module
 from annbatch._arrays.bounded import bounded, bounded_whole, check_backed
 from annbatch._arrays.open import open_array
-from annbatch.errors import CorruptDataError
+from annbatch.errors import CorruptDataError, StoreError
 
 HUGE = 1 << 31
 
@@ -284,3 +286,23 @@ def test_hostile_stores_are_refused_in_little_memory(tmp_path: Path) -> None:
         unread = act == "load" and any(part in path for part in ("uns", "numbers", "chunks", "varm"))
         assert text.startswith(("CorruptDataError", "StoreError", "ValueError")) or (unread and text == "read"), text
         assert text == "read" or path in text, text
+
+
+@pytest.mark.parametrize("key", ["X", "obs/v", "obs/word"])
+def test_values_in_files_that_an_h5ad_file_names_are_refused(tmp_path: Path, key: str) -> None:
+    obs = pd.DataFrame({"v": np.arange(4), "word": list("abcd")}, index=list("wxyz"))
+    path = tmp_path / "a.h5ad"
+    ad.AnnData(np.ones((4, 2), "f4"), obs=obs).write_h5ad(path, convert_strings_to_categoricals=False)
+    os.mkfifo(tmp_path / "pipe")  # a reader would wait for a writer
+    with h5py.File(path, "r+") as file:
+        shape, attributes = file[key].shape, dict(file[key].attrs)
+        del file[key]
+        dtype = "S1" if key == "obs/word" else "i8"
+        made = file.create_dataset(key, shape, dtype, external=[(str(tmp_path / "pipe"), 0, 100)])
+        made.attrs.update(attributes)
+    with pytest.raises(
+        StoreError, match=f"`{key}` of .*a.h5ad must be stored in its own file, got values in b?'.*pipe"
+    ):
+        next(iter(Loader(batch_size=2, chunk_size=2, preload_nchunks=1).add_adata(path)))
+    with pytest.raises(StoreError, match="must be stored in its own file"):
+        DatasetCollection(tmp_path / "c").add_adatas([path], progress=False)
