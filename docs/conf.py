@@ -1,6 +1,9 @@
 """How Sphinx builds these pages: ``sphinx-build -W docs docs/_build``."""
 
+import os
+import sys
 from importlib.metadata import version as installed
+from pathlib import Path
 
 project = "annbatch"
 author = "The annbatch developers"
@@ -31,8 +34,14 @@ myst_heading_anchors = 3
 # Notebooks are executed once, and again when their code changes.
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_in_temp = True
+nb_execution_timeout = 400  # of a cell, on a machine that also runs tests
 nb_merge_streams = True
+# Inherited by the notebooks: their `!python` is this one, and threads of
+# PyTorch do not wait for each other where cores are busy.
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 copybutton_exclude = ".linenos, .gp, .go"  # prompts and outputs
 

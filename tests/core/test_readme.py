@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
@@ -77,3 +78,35 @@ def test_files_that_the_map_names_exist(repository):
         text = (repository / page).read_text()
         for path in re.findall(r"(?m)(?:`|^  |>| )([\w/.]*\w(?:/|\.py))(?=`|<|\s)", text):
             assert any((root / path).exists() for root in roots), f"{page} names {path}, which is not there"
+
+
+def _messages(repository):
+    """Return the texts of the package, each with NUL where a value stands."""
+    found = set()
+    for path in [*(repository / "annbatch").rglob("*.py"), *(repository / "adapters").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.add("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def test_messages_of_the_troubleshooting_page_are_those_of_the_package(repository):
+    messages = [text.replace("`", "") for text in _messages(repository)]
+    page = (repository / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r"(?m)^`(.*)`\n: ", page)
+    gone = [
+        quote
+        for quote in quoted
+        if not any(all(part.strip() in text for part in quote.split("...")) for text in messages)
+        and not quote.startswith("module 'annbatch'")
+    ]
+    assert len(quoted) > 20
+    assert gone == []
+
+
+def test_the_citation_is_of_this_version(repository):
+    version = re.search(r'(?m)^version = "(.*)"$', (repository / "pyproject.toml").read_text())[1]
+
+    assert f"\nversion: {version}\n" in (repository / "CITATION.cff").read_text()
