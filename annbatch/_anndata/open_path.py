@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import h5py
 import zarr
 
+from .._format.metadata_files import LocalStore
 from ..errors import StoreError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def open_path(source: str | os.PathLike[str]) -> h5py.File | zarr.Group:
         raise FileNotFoundError(f"No such input: {path}.")
     if path.is_dir():
         try:
-            return zarr.open_group(path, mode="r")
+            return zarr.open_group(LocalStore(path, read_only=True), mode="r")
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
             raise StoreError(
                 f"{path} must be an h5ad file or a zarr store, got a folder without zarr metadata."

@@ -25,6 +25,7 @@ from zarr.core.sync import sync
 
 from .._format.attributes import encoding_of, where
 from .._format.codecs import quiet_codecs
+from .._format.metadata_files import BELIEVED_BYTES, MOST_SHRUNK
 from ..errors import CorruptDataError, StoreError
 
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, NDBuffer
 
     Decompressor = Callable[[], Any]
-
-BELIEVED_BYTES = 256 << 20
-"""Memory that metadata may ask for, whatever is stored: below, nothing is looked up."""
-
-_MOST_SHRUNK = 4096
-"""Bytes beyond that, per byte stored: constant columns in chunks of 64,000 rows shrink to a 4,000th."""
 
 _BLOCK = 4096  # least bytes that a file takes on a disk
 _PER_CHUNK = 1024  # bytes of memory that a library needs for each chunk, about
@@ -65,12 +60,14 @@ def check_backed(array: Any, n_rows: int | None = None) -> None:
     if n_rows is not None:
         shape = (min(n_rows, shape[0]), *shape[1:])
     n_chunks = math.prod(-(-size // max(1, chunk)) for size, chunk in zip(shape, chunks, strict=True))
-    check_bytes(array, math.prod(shape) * array.dtype.itemsize + (n_chunks - 1) * _PER_CHUNK)
+    fill_value = getattr(array, "fill_value", None)  # which strings repeat where no chunk is
+    size = max(array.dtype.itemsize, len(fill_value) if isinstance(fill_value, str | bytes) else 0)
+    check_bytes(array, math.prod(shape) * size + (n_chunks - 1) * _PER_CHUNK)
 
 
 def check_bytes(array: Any, n_bytes: int) -> None:
     """Raise, as :func:`check_backed` does, before ``n_bytes`` of memory are taken for an array."""
-    least = -(-n_bytes // _MOST_SHRUNK)
+    least = -(-n_bytes // MOST_SHRUNK)
     if n_bytes > BELIEVED_BYTES and (stored := _stored_bytes(array, least)) < least:
         raise CorruptDataError(
             f"{where(array)} of shape {array.shape} must have at least {least:,} bytes stored for {n_bytes:,} bytes of "
@@ -298,7 +295,7 @@ class _BoundedNumcodec:
 
 def _most_bytes(spec: ArraySpec, n_encoded: int, wider: int = 1) -> int:
     """Return how many bytes ``n_encoded`` ones of a chunk may become."""
-    believed, dtype = max(BELIEVED_BYTES, _MOST_SHRUNK * n_encoded), spec.dtype.to_native_dtype()
+    believed, dtype = max(BELIEVED_BYTES, MOST_SHRUNK * n_encoded), spec.dtype.to_native_dtype()
     if dtype.hasobject or dtype.kind == "T":
         return max(BELIEVED_BYTES, 64 * n_encoded)
     chunk = math.prod(spec.shape) * dtype.itemsize

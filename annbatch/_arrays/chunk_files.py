@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import weakref
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._format.metadata_files import check_file
 from .._format.shard_index import ABSENT, parse_index
 from .._runtime.fork import fork_safe_lock
 from .._runtime.open_files import most_kept_open
@@ -44,7 +46,9 @@ class ChunkFile:
         self.identity = 0
         try:
             self.fd = os.open(self.path, _FLAGS)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise
             if layout.complete:
                 first = number * layout.per_file
                 raise CorruptDataError(
@@ -84,6 +88,7 @@ class ChunkFile:
 
     def _read_index(self, layout: ChunkLayout, number: int, size: int) -> None:
         n_bytes = layout.index_bytes
+        check_file(self.path)
         # No more bytes than the file has: a damaged layout may ask for any number.
         raw = os.pread(self.fd, min(n_bytes, size), 0 if layout.index_first else max(0, size - n_bytes))
         self.offset, self.nbytes = parse_index(raw, layout, number, size, self.path)

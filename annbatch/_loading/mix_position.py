@@ -10,7 +10,7 @@ import numpy as np
 
 from .._plan.position import Position
 from .mix_order import LONGEST, batches_of_worker, batches_per_loader, endless, loaders_from, n_drawn, shuffled
-from .progress import shortened
+from .progress import LARGEST, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +61,9 @@ class MixPosition:
             }
             position = cls(**fields)
             numbers = [position.epoch, position.begun, position.steps, *position.counts, *position.epochs]
-            right = min(numbers) >= 0 and min(position.ranks, position.workers) >= 1 and 0 <= position.last < n_loaders
+            readers = [position.ranks, position.workers]
+            right = min(numbers) >= 0 and min(readers) >= 1 and 0 <= position.last < n_loaders
+            right = right and max(*numbers, *readers) <= LARGEST
             lengths = {len(position.counts), len(position.epochs)}
             right = right and lengths <= ({n_loaders} if position.is_within else {0, n_loaders})
             if right and any(position.counts):

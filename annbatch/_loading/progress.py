@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .._plan.position import Position
@@ -14,8 +16,14 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "annbatch.Loader", 1
 
+LARGEST = 2**63 - 1
+"""The largest number in a position."""
+
 _MOST_PARTS = 1000
 """Times that an epoch may be resumed on another number of ranks."""
+
+_MOST_SHOWN = 10
+"""Differences that an error tells."""
 
 
 class Progress:
@@ -134,7 +142,7 @@ def check_format(state: Any, name: str, version: int, parts: tuple[str, ...], *,
     if state.get("version") != version:
         raise ValueError(
             f"`state` must be of format version {version}, which this annbatch reads, got version "
-            f"{state.get('version')}."
+            f"{shortened(state.get('version'))}."
         )
     lacking = [part for part in parts if part not in state]
     if lacking:
@@ -161,7 +169,7 @@ def position_in(stored: Any) -> Position:
         numbers = [position.epoch, position.steps, *(steps for _, steps in assigned)]
         readers = [position.ranks, position.workers, *(ranks for ranks, _ in assigned)]
         right = min(map(operator.index, numbers)) >= 0 and min(map(operator.index, readers)) >= 1
-        right = right and len(assigned) <= _MOST_PARTS
+        right = right and len(assigned) <= _MOST_PARTS and max(*numbers, *readers) <= LARGEST
     except (KeyError, TypeError, ValueError, OverflowError):
         right = False
     if not right:
@@ -171,13 +179,48 @@ def position_in(stored: Any) -> Position:
 
 def check_same(what: str, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` naming the differences between what a state says and what is here."""
-    names = [name for name in {**said, **own} if said.get(name) != own.get(name)]
+    names = [name for name in {**said, **own} if not _is_same(said.get(name), own.get(name))]
     if names:
-        differences = "; ".join(f"{name} was {said.get(name)!r} and is {own.get(name)!r}" for name in names)
-        raise ValueError(f"`state` must be of the same {what} as this loader: {differences}.")
+        shown = [
+            f"{str(name)[:80]} was {shortened(said.get(name), 300)} and is {shortened(own.get(name), 300)}"
+            for name in names[:_MOST_SHOWN]
+        ]
+        more = f"; and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        raise ValueError(f"`state` must be of the same {what} as this loader: {'; '.join(shown)}{more}.")
 
 
-def shortened(value: object) -> str:
+def _is_same(said: Any, own: Any) -> bool:
+    try:
+        return bool(said == own)
+    except (RecursionError, TypeError, ValueError):  # of what no state holds, as NumPy's arrays
+        return False
+
+
+class _Short(reprlib.Repr):
+    """Text of an object of any size or depth, made in little time and memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = 20
+        self.maxstring = self.maxlong = self.maxother = 300
+
+    def repr_dict(self, value: dict[Any, Any], level: int) -> str:
+        """Return the text of a dict, in its own order."""
+        shown = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(value[key], level - 1)}" for key in islice(value, level * 9)
+        ]
+        return "{" + ", ".join(shown) + (", ..." if len(value) > len(shown) else "") + "}"
+
+    def repr_int(self, value: int, level: int) -> str:
+        """Return the text of an integer, of which Python makes no more than 4,300 digits."""
+        bits = value.bit_length()
+        return super().repr_int(value, level) if bits < 1000 else f"an integer of {bits} bits"
+
+
+_short = _Short()
+
+
+def shortened(value: object, most: int = 80) -> str:
     """Return a value as text that fits into a message."""
-    text = repr(value)
-    return text if len(text) < 80 else f"{text[:77]}..."
+    text = _short.repr(value)
+    return text if len(text) < most else f"{text[: most - 3]}..."

@@ -31,16 +31,18 @@ class RemoteStores:
         self._stores: list[tuple[Any, RemoteStore]] = []
 
     def rebind(self, node: Any) -> Any:
-        """Return a zarr group or array in an object store, bound to the loader's own store; anything else unchanged."""
+        """Return a zarr group or array, bound to the loader's own store; anything else unchanged."""
         import zarr
         from zarr.storage import ObjectStore
 
+        from .._format.metadata_files import bound, bounded_reads
+
         if isinstance(node, zarr.Group | zarr.Array) and isinstance(node.store, ObjectStore):
-            return _bound(node, self._store(node.store))
+            return bound(node, self._store(node.store))
         inner = getattr(node, "group", None)  # anndata's wrapper of a sparse matrix
         if isinstance(inner, zarr.Group) and isinstance(inner.store, ObjectStore):
-            return _bound(inner, self._store(inner.store))
-        return node
+            return bound(inner, self._store(inner.store))
+        return bounded_reads(inner if isinstance(inner, zarr.Group) else node)
 
     def cancel(self) -> None:
         """Cancel the requests that are under way."""
@@ -73,13 +75,14 @@ def in_remote_store(group: zarr.Group) -> zarr.Group:
     """Return a group in a :class:`RemoteStore` if it is in zarr's ``ObjectStore``, whose errors show credentials."""
     from zarr.storage import ObjectStore
 
+    from .._format.metadata_files import bound
     from .store import RemoteStore
 
     store = group.store
     if not isinstance(store, ObjectStore) or isinstance(store, RemoteStore):
         return group
-    bound: zarr.Group = _bound(group, RemoteStore(store, read_only=store.read_only))
-    return bound
+    own: zarr.Group = bound(group, RemoteStore(store, read_only=store.read_only))
+    return own
 
 
 def with_checksums(group: zarr.Group, checksums: dict[str, int]) -> zarr.Group:
@@ -107,16 +110,3 @@ def add_checksums(group: zarr.Group, files: dict[str, tuple[int, int]]) -> None:
     known = getattr(group.store, "checksums", {}).get(group.path)
     if known is not None:
         known.update((str(name), int(crc)) for name, (_, crc) in files.items())
-
-
-def _bound(node: Any, store: RemoteStore) -> Any:
-    """Return a zarr group or array, bound to another store of the same objects; nothing is read."""
-    import zarr
-    from zarr.core.group import AsyncGroup
-    from zarr.storage import StorePath
-
-    path = StorePath(store, node.path)
-    if isinstance(node, zarr.Array):
-        given = node.async_array
-        return zarr.Array(type(given)(given.metadata, path, given.config))
-    return zarr.Group(AsyncGroup(node.metadata, path))

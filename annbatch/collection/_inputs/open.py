@@ -22,6 +22,7 @@ from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
 from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished, where
+from ..._format.metadata_files import bounded_reads
 from ..._remote.open import open_group
 from ..._remote.urls import is_url, without_secrets
 from ...errors import StoreError, reading
@@ -148,7 +149,7 @@ def _loaded(adata: Any, name: str, with_raw: bool) -> Input:
 
 
 def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
-    group = source if isinstance(source, h5py.Group | zarr.Group) else _open_path(source, stack)
+    group = bounded_reads(source) if isinstance(source, h5py.Group | zarr.Group) else _open_path(source, stack)
     _refuse_others(group, name)
     return group
 

@@ -6,12 +6,14 @@ This file alone may name what lies outside of the collection's folder: its user 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 
+from ..._format.metadata_files import check_metadata, parse_json
 from ..._remote.urls import is_url
 from ...errors import CorruptDataError, RemoteError, StoreError
 from .._inputs.open import open_store
@@ -111,11 +113,14 @@ def read_references(folder: Path) -> list[Reference]:
     path = folder / ATTACHED
     try:
         with open(path, "rb", opener=open_regular) as file:
-            content = json.loads(file.read())
+            check_metadata(path, os.fstat(file.fileno()).st_size)
+            content = parse_json(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CorruptDataError(f"{path} must name the stores of a collection, got no JSON: {error}") from error
+    except CorruptDataError:
+        raise
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
     try:

@@ -14,6 +14,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from ..._format.checksums import Checksums
+from ..._format.metadata_files import check_metadata
 from ..._runtime.threads import usable_cores
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class CollectionFiles(Protocol):
         """Return the names of all files in a folder, at any depth, relative to it."""
 
     def read(self, name: str) -> bytes:
-        """Return a file's bytes."""
+        """Return the bytes of a file of metadata."""
 
     def checksum(self, name: str, size: int) -> tuple[int, Checksums]:
         """Return the size of a file, expected to be ``size``, and the checksums of its bytes."""
@@ -90,8 +91,9 @@ class LocalFiles:
         return [path.relative_to(folder).as_posix() for path in found]
 
     def read(self, name: str) -> bytes:
-        """Return a file's bytes."""
+        """Return the bytes of a file of metadata."""
         with open(self.folder / name, "rb", opener=open_regular) as file:
+            check_metadata(self.folder / name, os.fstat(file.fileno()).st_size)
             return file.read()
 
     def checksum(self, name: str, size: int) -> tuple[int, Checksums]:

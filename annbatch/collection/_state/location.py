@@ -20,6 +20,8 @@ from zarr.storage import LocalStore, StorePath
 
 from ..._arguments import wrong_kind
 from ..._format.attributes import refuse_unfinished
+from ..._format.metadata_files import LocalStore as BoundedStore
+from ..._format.metadata_files import parse_json, read_metadata
 from ..._remote.loader_stores import add_checksums, in_remote_store, with_checksums
 from ..._remote.urls import SCHEMES, is_url, without_secrets
 from ...errors import CorruptDataError, MissingCollectionError, NotACollectionError, reading
@@ -124,7 +126,8 @@ class Location:
         if self.folder is not None:
             mode: Literal["r", "r+"] = "r" if self._mode == "r" else "r+"
             try:
-                return zarr.open_group(self.folder, mode=mode, use_consolidated=False)  # no checksum covers those
+                store = BoundedStore(self.folder, read_only=mode == "r")
+                return zarr.open_group(store, mode=mode, use_consolidated=False)  # no checksum covers those
             except (FileNotFoundError, KeyError, TypeError, ValueError):
                 self._refuse_damage()
                 raise
@@ -141,7 +144,7 @@ class Location:
         if self.folder is None:
             return {} if self._group is None else dict(self._group.attrs)
         try:
-            return dict(json.loads((self.folder / "zarr.json").read_bytes()).get("attributes", {}))
+            return dict(parse_json(read_metadata(self.folder / "zarr.json")).get("attributes", {}))
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,7 @@ import google_crc32c
 from tqdm.auto import tqdm
 
 from ..._display import Section, Shown, Summary
+from ..._format.metadata_files import parse_json
 from ...errors import CorruptDataError, NotACollectionError, RemoteError
 from .attached import problem_of
 from .location import Location
@@ -31,6 +31,9 @@ from .manifest import (
 if TYPE_CHECKING:
     from .attached import Reference
     from .files import CollectionFiles
+
+_TOGETHER = 10_000
+"""Files that are given to threads at a time: each takes a KB of memory until it is checked."""
 
 _File: TypeAlias = "tuple[str, int, int, int | None]"
 """Name of a file, its size, CRC-32C and CRC-32."""
@@ -104,7 +107,7 @@ def verify(location: Location, progress: bool) -> Report:
         return report
     try:
         written = files.read("zarr.json")
-        content = json.loads(written)
+        content = parse_json(written)
         attributes = content["attributes"]
         manifest = Manifest.from_attributes(attributes)
     except (ValueError, KeyError, TypeError, AttributeError, CorruptDataError) as error:
@@ -140,14 +143,17 @@ def verify(location: Location, progress: bool) -> Report:
             continue
         expected += _expected(files, name, known, report)
     report.problems += [f"{name}: does not belong to the collection" for name in _strays(files, location, manifest)]
-    sizes = [size for _, size, *_ in expected]
     with (
         ThreadPoolExecutor(files.n_readers, thread_name_prefix="annbatch-verify") as pool,
-        tqdm(total=sum(sizes), desc="Verifying", unit="B", unit_scale=True, disable=not progress) as bar,
+        tqdm(
+            total=sum(one[1] for one in expected), desc="Verifying", unit="B", unit_scale=True, disable=not progress
+        ) as bar,
     ):
-        for size, problem in zip(sizes, pool.map(partial(_check, files), expected), strict=True):
-            bar.update(size)
-            report.problems += [problem] if problem else []
+        for start in range(0, len(expected), _TOGETHER):
+            some = expected[start : start + _TOGETHER]
+            for one, problem in zip(some, pool.map(partial(_check, files), some), strict=True):
+                bar.update(one[1])
+                report.problems += [problem] if problem else []
     return report
 
 
@@ -182,7 +188,7 @@ def _datasets(files: CollectionFiles) -> list[str]:
 def _is_ours(files: CollectionFiles, name: str) -> bool:
     """Return whether this package wrote the metadata of a dataset; False if they cannot be read."""
     try:
-        return ATTRIBUTE in json.loads(files.read(f"{name}/zarr.json"))["attributes"]
+        return ATTRIBUTE in parse_json(files.read(f"{name}/zarr.json"))["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -198,7 +204,7 @@ def _strays(files: CollectionFiles, location: Location, manifest: Manifest) -> l
 
 def _unreadable(shown: str, error: OSError) -> str:
     return f"{shown}: " + (
-        "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror or error}"
     )
 
 
@@ -216,10 +222,10 @@ def _expected(files: CollectionFiles, name: str, known: dict[str, Any], report: 
         return []
     try:
         report.n_obs += int(known["n_obs"])
-        own = json.loads(metadata)["attributes"][ATTRIBUTE]
+        own = parse_json(metadata)["attributes"][ATTRIBUTE]
         crc32 = {str(file): int(crc) for file, crc in own.get("crc32", {}).items()}  # none by an older version
         found = {str(file): (int(size), int(crc), crc32.get(file)) for file, (size, crc) in own["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         report.problems.append(f"{name}/zarr.json: is damaged: {type(error).__name__}: {error}")
         return []
     report.n_files += len(found)

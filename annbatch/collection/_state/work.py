@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
+from ..._format.metadata_files import parse_json, read_metadata
 from ...errors import CorruptDataError, StoreError
 from .._writing.dataset import Target
 from .files import checksum
@@ -69,7 +70,7 @@ class Work:
         if not self._call.exists():
             return {}
         try:
-            note = dict(json.loads(self._call.read_bytes()))
+            note = dict(parse_json(read_metadata(self._call)))
             names = [Path(name).stem if name.endswith(".h5ad") else "" for name in note.get("files", ())]
             names += dict(note.get("publishes", {}))
             right = isinstance(note["call"], dict) and all(dataset_number(name) is not None for name in names)

@@ -18,7 +18,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annbatch import DatasetCollection, Loader
+from annbatch import DatasetCollection, Loader, mix
 from annbatch._loading.progress import Progress
 from annbatch._plan.position import Position
 from annbatch._plan.window_rows import plan_window
@@ -414,3 +414,47 @@ def test_a_state_of_countless_parts_is_refused():
 
     with pytest.raises(ValueError, match=r"`state` must have a position as `state_dict` writes it, got .*\.\.\."):
         loader.load_state_dict(state)
+
+
+def _nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _places(content, path=()):
+    yield path
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        yield from _places(value, (*path, key)) if isinstance(value, dict | list) else [(*path, key)]
+
+
+def _refusal(loader, state):
+    """Return why a state is refused; "" if it is not."""
+    try:
+        loader.load_state_dict(state)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _small():
+    return Loader(batch_size=4, chunk_size=4, preload_nchunks=2, shuffle=True, seed=0).add_dataset(ROWS[:40])
+
+
+@pytest.mark.parametrize("make", [_small, lambda: mix([_small(), _small()], [1, 2], seed=0)], ids=["loader", "mix"])
+def test_absurd_values_in_states_are_refused_in_few_words(make):
+    absurd = (_nested(10**5), "x" * 10**6, [0] * 10**6, {str(i): i for i in range(10**5)}, 10**5000, 10**400, np.inf)
+    one = make()
+    next(iter(one))
+    whole = json.loads(json.dumps(one.state_dict()))
+    for path in _places(whole):
+        for value in absurd:
+            state = {"": json.loads(json.dumps(whole))}
+            held, key = state, ""
+            for part in path:
+                held, key = held[key], part
+            held[key] = value
+            said = _refusal(make(), state[""])
+            assert not said or "`state`" in said, path
+            assert len(said) < 8000, path

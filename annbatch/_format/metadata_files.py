@@ -1,0 +1,107 @@
+"""Files of metadata, and the folders that hold them: read within bounds, as anybody may have written them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from zarr.core.group import AsyncGroup
+from zarr.storage import LocalStore as _LocalStore
+from zarr.storage import StorePath
+
+from ..errors import CorruptDataError
+
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+MOST_BYTES = 32 << 20
+"""Bytes of a file of metadata: JSON takes up to 20 times as much memory, and 300,000 files have room for checksums."""
+
+BELIEVED_BYTES = 256 << 20
+"""Memory that metadata may ask for, whatever is stored: below, nothing is looked up."""
+
+MOST_SHRUNK = 4096
+"""Bytes beyond that, per byte stored: constant columns in chunks of 64,000 rows shrink to a 4,000th."""
+
+_NAMES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+
+
+def check_metadata(path: os.PathLike[str], size: int) -> None:
+    """Raise :class:`CorruptDataError` if a file of metadata is too large to be one."""
+    if size > MOST_BYTES:
+        raise CorruptDataError(f"{path} must have at most {MOST_BYTES:,} bytes, as metadata have, got {size:,}.")
+
+
+def check_file(path: Path) -> None:
+    """Raise :class:`CorruptDataError` if a file is too large to be read: metadata, or one that consists of holes."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):  # told by whoever reads it
+        return
+    if path.name in _NAMES:
+        check_metadata(path, stat.st_size)
+    stored = 512 * getattr(stat, "st_blocks", stat.st_size)
+    if stat.st_size > max(BELIEVED_BYTES, MOST_SHRUNK * stored):
+        raise CorruptDataError(
+            f"{path} must have a byte stored for every {MOST_SHRUNK:,} bytes of its size, got {stored:,} of "
+            f"{stat.st_size:,}: damaged."
+        )
+
+
+def read_metadata(path: Path) -> bytes:
+    """Return the bytes of a file of metadata.
+
+    Raises
+    ------
+    CorruptDataError
+        If it is too large to be one.
+    """
+    with open(path, "rb") as file:
+        check_metadata(path, os.fstat(file.fileno()).st_size)
+        return file.read()
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the content of JSON; raise ``ValueError`` also where it is nested too deeply for Python."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+
+
+class LocalStore(_LocalStore):
+    """A local folder, whose files are looked at before memory is taken for them; zarrs knows stores by their name."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return a file, or a part of it."""
+        check_file(self.root / key)
+        return await super().get(key, prototype, byte_range)
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Return a file, or a part of it."""
+        check_file(self.root / key)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
+
+
+def bounded_reads(node: Any) -> Any:
+    """Return a zarr group or array of a local folder that reads through :class:`LocalStore`; others unchanged."""
+    if not isinstance(node, zarr.Group | zarr.Array) or type(node.store) is not _LocalStore:
+        return node
+    return bound(node, LocalStore(node.store.root, read_only=node.store.read_only))
+
+
+def bound(node: Any, store: Any) -> Any:
+    """Return a zarr group or array, bound to another store of the same objects; nothing is read."""
+    path = StorePath(store, node.path)
+    if isinstance(node, zarr.Array):
+        given = node.async_array
+        return zarr.Array(type(given)(given.metadata, path, given.config))
+    return zarr.Group(AsyncGroup(node.metadata, path))
