@@ -60,6 +60,13 @@ def make_parser(run: Mapping[str, Callable[[argparse.Namespace], None]]) -> argp
         default="error",
         help="for inputs that the collection has already: an error, leave them out, or add their rows once more",
     )
+    convert.add_argument(
+        "--min-overlap",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of variables that inputs must have in common, of those of the smaller one (default: %(default)s)",
+    )
     convert.add_argument("--no-shuffle", dest="shuffle", action="store_false", help="keep the order of the rows")
     convert.add_argument("--seed", type=int, metavar="INT", help="the same seed gives the same order")
     convert.add_argument(

@@ -113,6 +113,7 @@ def _convert(arguments: argparse.Namespace) -> None:
             memory_limit=arguments.memory_limit,
             rng=rng,
             if_present=arguments.if_present,
+            min_overlap=arguments.min_overlap,
             groupby=arguments.groupby,
             var_subset=None if arguments.genes is None else _lines(arguments.genes),
             raw=arguments.raw,

@@ -157,6 +157,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         client: Any | None = None,
         progress: bool = True,
         if_present: IfPresent = "error",
+        min_overlap: float = 0.1,
         seed: int | None = None,
         raw: Raw | None = None,
         layer: str | None = None,
@@ -217,6 +218,10 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         if_present
             What to do with an input that is in the collection already, or twice in the call, under any name:
             ``"error"``, ``"skip"`` it, or ``"add"`` its rows once more.
+        min_overlap
+            Share of variables that inputs must have in common with the collection, or with each other where there is
+            none yet: of those of the one that has fewer, so that a panel of genes fits to all genes. Fewer are an
+            error before any work, as names are likely of two kinds; 0 allows any.
         raw
             ``"use"`` converts ``raw`` in place of ``X``, without layers, which have other variables; ``"keep"`` stores
             it beside ``X``, shuffled with it, if all inputs have it; ``"drop"`` does not. By default, what
@@ -243,7 +248,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         FileNotFoundError
             If an input does not exist.
         ValueError
-            If an input is in the collection already, and ``if_present`` is ``"error"``.
+            If an input is in the collection already, and ``if_present`` is ``"error"``; if variables do not match.
         annbatch.errors.StoreError
             If an input is not an AnnData object, or does not fit the others.
         annbatch.errors.NotACollectionError
@@ -268,6 +273,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
             client=client,
             progress=progress,
             if_present=if_present,
+            min_overlap=min_overlap,
             choice=Choice(raw, layer, var_names, None if obs_columns is None else as_names(obs_columns)),
             overwrite=overwrite,
             dry_run=dry_run,

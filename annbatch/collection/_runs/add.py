@@ -28,7 +28,6 @@ from .upload import note_datasets, remove_noted, upload_datasets, working_on_sto
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .._schema.survey import Survey
     from .._state.location import Location
     from .._state.work import Work
     from .request import AddRequest
@@ -54,9 +53,10 @@ def add(location: Location, request: AddRequest) -> None:
             request.merge,
             () if request.overwrite else location.datasets(),
             warns_of_raw=request.choice.raw is None,
+            min_overlap=request.min_overlap,
         )
         if request.progress or request.dry_run:
-            _report_variables(found)
+            tqdm.write(found.describe_variables())
         rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
 
         def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
@@ -93,16 +93,6 @@ def add(location: Location, request: AddRequest) -> None:
         request.progress,
     )
     _run(location, call)
-
-
-def _report_variables(found: Survey) -> None:
-    """Print how many variables inputs and collection have, where they differ."""
-    joined = found.schema.annotations.var.index
-    several = {id(one.annotations): one.annotations.var.index for one in found.inputs}.values()
-    if any(not index.equals(joined) for index in several):
-        least, most = min(map(len, several)), max(map(len, several))
-        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        tqdm.write(f"Variables: {each} in each input, {len(joined):,} in the collection.")
 
 
 @dataclass(frozen=True, slots=True)

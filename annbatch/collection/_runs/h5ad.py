@@ -81,7 +81,10 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
         request.merge,
         [str(path) for path in present],
         warns_of_raw=request.choice.raw is None,
+        min_overlap=request.min_overlap,
     )
+    if request.progress:
+        tqdm.write(found.describe_variables())
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = work.resume(len(present), key, request.seed)
     if seed is None:

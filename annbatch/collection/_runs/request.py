@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..._sizes import rows_for
 from .._inputs.chosen import Choice
+from .._schema.overlap import check_min_overlap
 
 if TYPE_CHECKING:
     from typing import Any
@@ -40,6 +41,7 @@ class AddRequest:
     progress: bool
     choice: Choice
     if_present: IfPresent = "error"
+    min_overlap: float = 0.1
     overwrite: bool = False
     dry_run: bool = False
 
@@ -48,4 +50,5 @@ class AddRequest:
             raise ValueError(f"`if_present` must be 'error', 'skip' or 'add', got {self.if_present!r}.")
         if self.groupby is not None and not 0 < len(self.groupby) == len(set(self.groupby)):
             raise ValueError(f"`groupby` must name columns of `obs`, each once, got {self.groupby}.")
+        check_min_overlap(self.min_overlap)
         rows_for(self.dataset_size, 1, name="dataset_size")

@@ -69,7 +69,7 @@ def write_sharded(
     found = from_anndata(adata, "`adata`", with_raw=True)
     annotations = found.annotations()
     described = describe(found, annotations)
-    rows = Survey([found.name], [described], settle([described], annotations), None)
+    rows = Survey([found.name], [described], settle([described], annotations), None, len(annotations.var))
     into = _emptied(StorePath(group.store, _path(group, key)))
     folder = Path(into.store.root) / into.path if isinstance(into.store, LocalStore) else None
 

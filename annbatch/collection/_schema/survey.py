@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import zarr
 
 from ...errors import StoreError
@@ -20,6 +21,7 @@ from .._inputs.narrow import InexactError
 from .._inputs.open import check_name, open_input
 from .._inputs.text import read_within
 from .names import AT_ONCE, hash_names, suffixes
+from .overlap import Named, n_shared, require_overlap
 from .schema import SOURCE, SparseSchema, TableSchema, describe, settle
 from .variables import choose, join_annotations, refuse_ambiguous, select
 
@@ -48,12 +50,15 @@ class Survey:
         Schema of the collection.
     suffixes
         Numbers that make the rows' names unique; None if they are unique.
+    n_shared_vars
+        Number of variables that all inputs have, and the collection that they are added to.
     """
 
     sources: list[Source]
     inputs: list[InputInfo]
     schema: Schema
     suffixes: np.ndarray | None
+    n_shared_vars: int
 
     @property
     def n_obs(self) -> int:
@@ -65,6 +70,15 @@ class Survey:
         """Average bytes per row in memory, in the dtypes of the inputs."""
         return sum(one.nbytes for one in self.inputs) / max(1, self.n_obs)
 
+    def describe_variables(self) -> str:
+        """Return one line: how many variables the inputs have, all have in common, and the collection has."""
+        lengths = [len(one.annotations.var) for one in self.inputs]
+        least, most = min(lengths), max(lengths)
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        of = "the input" if len(lengths) == 1 else "each input"
+        n_vars = len(self.schema.annotations.var)
+        return f"Variables: {each} in {of}, {self.n_shared_vars:,} in all, {n_vars:,} in the collection."
+
 
 def survey(
     sources: Sequence[Source],
@@ -74,6 +88,7 @@ def survey(
     datasets: Sequence[Source] = (),
     *,
     warns_of_raw: bool = True,
+    min_overlap: float = 0.0,
 ) -> Survey:
     """Open every input once, and settle the schema of the collection.
 
@@ -89,6 +104,8 @@ def survey(
         Datasets of the collection so far: new rows get its variables and its elements.
     warns_of_raw
         Whether to warn where ``raw`` is dropped.
+    min_overlap
+        As in :meth:`annbatch.DatasetCollection.add_adatas`.
 
     Raises
     ------
@@ -126,6 +143,7 @@ def survey(
     kept = [inputs[i] for i in with_rows]
     if datasets:
         held, earlier = _held(datasets)
+        _require_overlap(kept, min_overlap, held)
         for one in kept:
             refuse_ambiguous(one.annotations, one.name, held.annotations, held.name)
         _warn_of_extra(kept, held.annotations)
@@ -137,6 +155,7 @@ def survey(
         _refuse_rounded(schema, held, datasets)
     else:
         kept = _raw_of_all_or_none(kept)
+        _require_overlap(kept, min_overlap, var_subset=var_subset)
         earlier = np.empty(0, np.uint64)
         # Chosen first: columns that differ in other variables still agree.
         chosen = {id(one.annotations): choose(one.annotations, var_subset) for one in kept}
@@ -146,7 +165,9 @@ def survey(
     _warn_of_replaced(kept)
     kept_sources = [sources[i] for i in with_rows]
     names = _Names(kept_sources, open_source, np.cumsum([0, *(one.n_obs for one in kept)]))
-    return Survey(kept_sources, kept, schema, suffixes(np.concatenate([earlier, *hashes]), names, len(earlier)))
+    numbers = suffixes(np.concatenate([earlier, *hashes]), names, len(earlier))
+    indexes = {id(one.annotations): one.annotations.var.index for one in ([held, *kept] if datasets else kept)}
+    return Survey(kept_sources, kept, schema, numbers, n_shared(list(indexes.values())))
 
 
 def survey_held(datasets: Sequence[Source]) -> Survey:
@@ -158,7 +179,31 @@ def survey_held(datasets: Sequence[Source]) -> Survey:
             inputs.append(describe(opened, inputs[0].annotations if inputs else annotations))
             if opened.dropped:
                 raise StoreError(f"{opened.name} has {', '.join(opened.dropped)}, which shuffling it again would lose.")
-    return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations), None)
+    n_vars = len(inputs[0].annotations.var)
+    return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations), None, n_vars)
+
+
+def _require_overlap(
+    inputs: Sequence[InputInfo],
+    min_overlap: float,
+    held: InputInfo | None = None,
+    var_subset: Sequence[str] | None = None,
+) -> None:
+    """Raise if variables of inputs, or those of their ``raw``, do not match."""
+    of: dict[int, InputInfo] = {}
+    for one in inputs:
+        of.setdefault(id(one.annotations), one)
+    distinct = of.values()
+    against = None if held is None else Named.by(held.name, held.annotations.var)
+    if var_subset is not None:
+        against = Named.by("`var_subset`", pd.DataFrame(index=pd.Index(var_subset)))
+    require_overlap([Named.by(one.name, one.annotations.var) for one in distinct], min_overlap, against)
+    of_held = None if held is None else held.annotations.raw
+    if held is None or of_held is not None:
+        raws = [(f"raw of {one.name}", one.annotations.raw) for one in distinct if one.annotations.raw is not None]
+        against = None if of_held is None or held is None else Named.by(f"raw of {held.name}", of_held.var)
+        parts = [Named.by(name, raw.var) for name, raw in raws]
+        require_overlap(parts, min_overlap, against, what="variables of raw")
 
 
 def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:

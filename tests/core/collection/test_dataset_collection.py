@@ -461,10 +461,10 @@ def test_raw_is_shuffled_with_its_rows_and_has_variables_of_its_own(
         cells.append(one)
         paths.append(write(one, f"{number}.h5ad"))
     load = {"loaded": ad.read_h5ad, "lazy": ad.experimental.read_lazy}.get(how)
-    options = {"raw": None if load else "keep", "load_adata": load, "dataset_size": 5}
+    options = {"raw": None if load else "keep", "load_adata": load, "dataset_size": 5, "min_overlap": 0}
     if how == "h5ad":
         collection = DatasetCollection(tmp_path / "c", is_collection_h5ad=True)
-        collection.add_adatas(paths, rng=3, progress=False, raw="keep", dataset_size=5)
+        collection.add_adatas(paths, rng=3, progress=False, raw="keep", dataset_size=5, min_overlap=0)
         parts = [ad.read_h5ad(path) for path in sorted((tmp_path / "c").glob("*.h5ad"))]
     else:
         collection = convert(tmp_path / "c.zarr", paths[:2], **options)
