@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from .._format.attributes import COLUMNS_BEFORE, encoding_of, original_dtype, refuse_unfinished, sparse_shape, where
 from .._format.codecs import quiet_codecs
+from .._warn import warn
 from ..errors import CorruptDataError, reading
 from .bounded import refuse_external
 from .dask import DaskArray, is_dask, stored_behind
@@ -172,10 +172,9 @@ def _lacks_decoder(codecs: ChunkCodecs) -> bool:
     for codec in filter(None, (codecs.compressor, "crc32c" if codecs.checksum else "")):
         package = package_lacking(codec)
         if package and codec != "blosc":  # of which importing the kernels warned
-            warnings.warn(
+            warn(
                 f"The installed {package} exports no decoder of {codec}: such arrays are read through zarr, which is "
                 f"slower. `pip install {package}` installs one that does.",
-                stacklevel=3,
             )
         if package:
             return True

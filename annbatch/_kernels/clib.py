@@ -7,13 +7,14 @@ its library must be in the process by then: importing this module loads them.
 from __future__ import annotations
 
 import ctypes
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 from numba import types
+
+from .._warn import warn
 
 
 def load_library(package: str, patterns: tuple[str, ...], functions: tuple[str, ...]) -> ctypes.CDLL | None:
@@ -83,10 +84,9 @@ CRC32C = load_library(
 
 
 if BLOSC is None:
-    warnings.warn(
+    warn(
         "Found no Blosc library that exports its decoder: Blosc is read and written through zarr's codecs, which are "
         "slower. `pip install blosc2` installs one.",
-        stacklevel=2,
     )
 else:
     BLOSC.blosc2_init()

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import types
 
 from .._runtime.buffers import allocate_aligned
+from .._warn import warn
 from .blosc_header import HEADER, LZ4, SHUFFLED, STORED, UNSPLIT, VERSION
 from .clib import BLOSC
 from .jit import kernel
@@ -48,10 +48,9 @@ _shuffle = types.ExternalFunction("blosc2_shuffle", types.intc(types.int32, type
 _FUNCTIONS = _compress.symbol, _compress_hc.symbol, _shuffle.symbol, "LZ4_sizeofStateHC", "LZ4_initStreamHC"
 _AVAILABLE = BLOSC is not None and all(hasattr(BLOSC, name) for name in _FUNCTIONS)
 if BLOSC is not None and not _AVAILABLE:
-    warnings.warn(
+    warn(
         "The Blosc library exports no LZ4: chunks are written through numcodecs, in larger blocks, from which single "
         "rows are read more slowly. `pip install blosc2` installs one that does.",
-        stacklevel=2,
     )
 
 _local = threading.local()

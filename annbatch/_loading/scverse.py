@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from .._arguments import wrong_kind
+from .._warn import warn
 from ..samplers._base import Sampler
 
 if TYPE_CHECKING:
@@ -58,5 +58,5 @@ def framework_of(to: str | Adapter | None, to_torch: bool | None) -> str | Adapt
         raise wrong_kind("to_torch", "a bool", to_torch, {})
     if to is not None and not (to == "torch" and to_torch):
         raise ValueError(f"`to_torch` must be left out where `to` is given, got to_torch={to_torch} and to={to!r}.")
-    warnings.warn("`to_torch` is deprecated: use `to='torch'`, or leave it out.", DeprecationWarning, stacklevel=3)
+    warn("`to_torch` is deprecated: use `to='torch'`, or leave it out.", DeprecationWarning)
     return "torch" if to_torch else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +11,7 @@ from .._display import Section, Shown, Summary
 from .._plot import bars
 from .._runtime.fork import fork_safe_lock
 from .._sizes import format_bytes
+from .._warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -177,11 +177,9 @@ def warn_of_read_amplification(sources: Iterable[RowSource]) -> bool:
     if decoded <= max(_MIN_DECODED, _AMPLIFICATION * requested):
         return False
     how = dict.fromkeys(array.describe() for array in arrays if array.decoded_bytes)
-    warnings.warn(
+    warn(
         f"Reading decodes {decoded / max(requested, 1):.0f} times the values that batches hold: rows that are read "
         f"together lie apart, and share chunks with other rows ({', '.join(how)}). A larger `chunk_size` decodes less; "
         "`DatasetCollection(...).add_adatas(...)` makes a store from which single rows are read.",
-        UserWarning,
-        stacklevel=4,  # whoever asked the loader's iterator for a batch
     )
     return True

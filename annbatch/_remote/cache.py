@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import warnings
 import weakref
 from collections import OrderedDict
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 
 from .._runtime.fork import fork_safe_lock
 from .._runtime.open_files import most_kept_open
+from .._warn import warn
 
 if TYPE_CHECKING:
     from .._format.shard_index import ShardIndex
@@ -184,7 +184,7 @@ class ChunkCache:
         refused, self._refused = self._refused, True
         if not refused:
             reason = error.strerror or str(error)
-            warnings.warn(f"`cache_dir` {self._folder} is not used: {reason}.", RuntimeWarning, stacklevel=2)
+            warn(f"`cache_dir` {self._folder} is not used: {reason}.", RuntimeWarning)
 
     def put(self, extent: Extent, chunk: int, data: Any) -> None:
         """Keep a chunk, if the disk takes it."""

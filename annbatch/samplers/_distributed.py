@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from .._plan.position import BatchRanges, Position, cut, parts, remaining
 from .._plan.ranges import concatenated_ranges
+from .._warn import warn
 from ._base import Sampler
 from ._chunk import ChunkSampler
 from ._ranks import find_rank
@@ -238,11 +238,10 @@ class DistributedSampler(Sampler):
         """Warn of a batch that would have been dropped, had the sampler told that it is short."""
         rows = len(request["splits"][-1])
         if self._remainder == "drop" and size is not None and rows < size:
-            warnings.warn(
+            warn(
                 f"A batch of {rows} rows instead of {size} is yielded although remainder='drop': "
                 f"`has_short_batch(n_obs)` of {type(self._sampler).__name__} must return whether the last batch of an "
                 "epoch is short; remainder='pad' or 'wrap' fills it up.",
-                stacklevel=2,
             )
 
     def _filled_up(self, request: LoadRequest, sampler: Sampler, n_obs: int, epoch: int) -> LoadRequest:

@@ -6,7 +6,6 @@ structured array of ``value`` and ``missing``, strings as objects (``None`` is m
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,6 +17,7 @@ from ..._anndata.joined_column import same_categories, unite_categories
 from ..._arrays.bounded import bounded, check_backed
 from ..._arrays.library import check_complete
 from ..._arrays.values import HeldValues
+from ..._warn import warn
 from .narrow import cast
 from .text import SHORT
 
@@ -219,7 +219,7 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
         if united is not None:
             if True in ordered and not united.ordered:
                 text = f"{where} has ordered categories, but no single order in all inputs: they become unordered."
-                warnings.warn(text, stacklevel=2)
+                warn(text)
             return ColumnInfo("categorical", np.dtype(np.int32), united.categories, bool(united.ordered))
     strings_only = all(
         column.kind == "string"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from ..._warn import warn
 from ...errors import StoreError
 from .._inputs.columns import ColumnInfo, unite
 from .._inputs.matrices import MatrixInfo
@@ -189,10 +189,9 @@ def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Se
         else:
             elements[path] = _matrix(path, matrices, None in found, annotations.names_for(path))
     if absent:
-        warnings.warn(
+        warn(
             "Not in all inputs, so rows of the others get missing values (zeros if sparse): "
             f"{', '.join(absent)}. A `load_adata` can remove or fill them.",
-            stacklevel=2,
         )
     if sources is None:
         return Schema(annotations, elements, False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from ..._warn import warn
 from ...errors import StoreError
 from .._array_format import write_annotations
 from .._inputs.annotations import RAW, Annotations
@@ -130,14 +130,13 @@ def survey(
     raw = dropped.pop("raw", None)
     layers = [path for path in dropped if path.startswith("layers/")]
     if layers:
-        warnings.warn(f"Dropping {', '.join(layers)}: layers have the variables of X, not of raw.", stacklevel=2)
+        warn(f"Dropping {', '.join(layers)}: layers have the variables of X, not of raw.")
     if pairwise := [path for path in dropped if path not in layers]:
-        warnings.warn(f"Dropping {', '.join(pairwise)}: pairwise annotations do not survive shuffling.", stacklevel=2)
+        warn(f"Dropping {', '.join(pairwise)}: pairwise annotations do not survive shuffling.")
     if raw is not None and warns_of_raw:
-        warnings.warn(
+        warn(
             f"Dropping raw of {n_raw} of {len(sources)} inputs, as of {raw}: `raw='use'` converts it in place of X, "
             "`raw='keep'` stores it beside X, and `raw='drop'` ends this warning.",
-            stacklevel=2,
         )
     with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
     kept = [inputs[i] for i in with_rows]
@@ -222,9 +221,8 @@ def _raw_of_all_or_none(inputs: list[InputInfo]) -> list[InputInfo]:
     lacking = [one.name for one in inputs if RAW not in one.elements]
     if not 0 < len(lacking) < len(inputs):
         return inputs
-    warnings.warn(
+    warn(
         f"Dropping raw of {len(inputs) - len(lacking)} inputs, as {len(lacking)} others have none: {lacking[0]}.",
-        stacklevel=3,
     )
     without = {id(one.annotations): replace(one.annotations, raw=None) for one in inputs}
     return [
@@ -254,9 +252,8 @@ def _only_what_is_held(inputs: Sequence[InputInfo], held: InputInfo) -> list[Inp
                 elements[path] = element
         described.append(replace(one, elements=elements))
     if extra:
-        warnings.warn(
+        warn(
             f"Dropping what the collection does not have: {', '.join(extra)}. To keep it, convert all inputs together.",
-            stacklevel=3,
         )
     return described
 
@@ -332,10 +329,9 @@ def _warn_of_replaced(inputs: Sequence[InputInfo]) -> None:
     """Warn of a column of ``obs`` that gives way to the name of the input."""
     names = [one.name for one in inputs if SOURCE in dict(one.elements)["obs"]]  # type: ignore[operator]  # a table
     if names:
-        warnings.warn(
+        warn(
             f"Column {SOURCE!r} of `obs` is replaced by the name of the input in {', '.join(names)}: rename it with "
             "`load_adata` to keep it.",
-            stacklevel=3,
         )
 
 
@@ -347,9 +343,8 @@ def _warn_of_extra(inputs: Sequence[InputInfo], held: Annotations) -> None:
         known = held.names_for(path)
         extra = names.difference(known) if known is not None else ()
         if extra:
-            warnings.warn(
+            warn(
                 f"Dropping {len(extra)} {what} of the inputs that the collection does not have: {sorted(extra)[:10]}.",
-                stacklevel=2,
             )
 
 

@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from ..._warn import warn
 from .._inputs.annotations import Annotations, storable
 
 if TYPE_CHECKING:
@@ -141,9 +142,8 @@ def select(annotations: Annotations, var_subset: Sequence[str] | None) -> Annota
     positions = index.get_indexer(selected) if index.is_unique else index.get_indexer_for(selected)
     unknown = selected[positions < 0]
     if len(unknown):
-        warnings.warn(
+        warn(
             f"Dropping {len(unknown)} variables of `var_subset` that no input has: {list(unknown[:10])}.",
-            stacklevel=2,
         )
     return annotations.take(positions[positions >= 0])
 

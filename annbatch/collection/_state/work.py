@@ -18,7 +18,6 @@ import fcntl
 import json
 import os
 import shutil
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from ..._format.metadata_files import parse_json, read_metadata
+from ..._warn import warn
 from ...errors import CorruptDataError, StoreError
 from .._writing.dataset import Target
 from .files import checksum
@@ -140,7 +140,7 @@ class Work:
         if self._note.get("made_by") == _MADE_BY:
             return int(self._note["seed"])
         text = f"{self.root}: this call was interrupted under another version of annbatch; starting it over."
-        warnings.warn(text, stacklevel=2)
+        warn(text)
         return None
 
     def start(self, n_calls: int, call_key: dict[str, Any], seed: int) -> None:
