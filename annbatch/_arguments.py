@@ -78,6 +78,32 @@ def as_names(value: str | Iterable[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
+def did_you_mean(given: Iterable[Any], known: Iterable[Any]) -> str:
+    """Return a question for an error, with the known names that are spelled most like those given; or nothing.
+
+    >>> did_you_mean(["dos", "x"], ["dose", "donor"]), did_you_mean(["x"], ["dose"])
+    ("; did you mean 'dose'", '')
+    """
+    names = {str(name).casefold(): str(name) for name in known}
+    keys = [str(name).casefold() for name in given]
+    near = [one for key in keys for one in ([key] if key in names else get_close_matches(key, names, n=1))]
+    return f"; did you mean {', '.join(repr(names[one]) for one in dict.fromkeys(near))}" if near else ""
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str], *, others: Iterable[str] = ()) -> None:
+    """Raise unless an argument is one of its choices; ``others`` describes what it may be besides.
+
+    >>> check_choice("obs_join", "iner", ("exact", "inner", "outer"))
+    Traceback (most recent call last):
+    ValueError: `obs_join` must be 'exact', 'inner' or 'outer', got 'iner'; did you mean 'inner'?
+    """
+    choices = list(choices)
+    if not isinstance(value, str) or value not in choices:
+        *some, last = [*map(repr, choices), *others]
+        mean = did_you_mean([value], choices)
+        raise ValueError(f"`{name}` must be {', '.join(some)} or {last}, got {value!r}{mean}{'?' if mean else '.'}")
+
+
 def unknown_names(argument: str, of: str, given: list[str], known: Iterable[str]) -> KeyError:
     """Return the error for names that do not exist, with those that do and what may be meant.
 
@@ -85,10 +111,9 @@ def unknown_names(argument: str, of: str, given: list[str], known: Iterable[str]
     `columns` must be columns of obs, got ['dos']; did you mean 'dose'? There are 'donor', 'dose'.
     """
     names = sorted(map(str, known))
-    similar = [f"{near[0]!r}" for name in given if (near := get_close_matches(str(name), names, n=1))]
-    mean = f"; did you mean {', '.join(similar)}?" if similar else "."
+    mean = did_you_mean(given, names)
     there = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
-    return KeyError(f"`{argument}` must be {of}, got {given}{mean} There are {there or 'none'}.")
+    return KeyError(f"`{argument}` must be {of}, got {given}{mean}{'?' if mean else '.'} There are {there or 'none'}.")
 
 
 def drawn_seed(rng: np.random.Generator | int | None, seed: int | None = None) -> int | None:

@@ -83,7 +83,7 @@ class Adapter(ABC):
         """Return the padded number of elements (at least ``nnz``) of a sparse batch of ``nnz`` values.
 
         A framework that compiles per shape rounds up to a few sizes here; the core writes the padding (value 0, column
-        ``n_var``), so it costs no copy.
+        ``n_vars``), so it costs no copy.
         """
         return nnz
 

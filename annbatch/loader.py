@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from ._anndata.variables import Join
+    from ._loading.delivery import ObsAs
     from .abc import Adapter
     from .collection import DatasetCollection
     from .samplers._base import Sampler
@@ -172,14 +174,14 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         preload_to_gpu: bool = False,
         drop_last: bool | None = None,
         to: str | Adapter | None = None,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         seed: int | None = None,
         keys: Sequence[str] = ("X", "obs"),
         obs_columns: Sequence[str] | str | None = None,
-        obs_join: str = "exact",
-        obs_as: str = "dataframe",
+        obs_join: Join = "exact",
+        obs_as: ObsAs = "dataframe",
         var_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-        var_join: str = "exact",
+        var_join: Join = "exact",
         dtype: Any = None,
         densify: bool = False,
         transform: Transform | None = None,

@@ -59,15 +59,17 @@ class LoaderOutput(TypedDict):
         In batches of :func:`annbatch.mix`: number of the loader that the batch comes from.
     """
 
+    # `| Any` stands for None and for dicts of arrays, which the arguments of a loader choose: checkers complain of
+    # neither, and know the methods of data frames. Nothing is NotRequired, which pyright would have programs ask for.
     X: Any
-    obs: pd.DataFrame | None
-    var: pd.DataFrame | None
-    index: np.ndarray | None
-    labels: NotRequired[Any]
-    layers: NotRequired[dict[str, Any]]
-    obsm: NotRequired[dict[str, Any]]
-    mod: NotRequired[dict[str, dict[str, Any]]]
-    source: NotRequired[int]
+    obs: pd.DataFrame | Any
+    var: pd.DataFrame | Any
+    index: np.ndarray | Any
+    labels: Any
+    layers: dict[str, Any]
+    obsm: dict[str, Any]
+    mod: dict[str, dict[str, Any]]
+    source: int
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

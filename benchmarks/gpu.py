@@ -140,7 +140,7 @@ def regression(collection: DatasetCollection, device: torch.device, batch: int, 
     labels = torch.from_numpy(np.random.default_rng(0).integers(N_CLASSES, size=collection.n_obs)).to(device)
 
     def fit(batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> float:
-        model = torch.nn.Linear(loader.n_var, N_CLASSES, device=device, dtype=torch.bfloat16)
+        model = torch.nn.Linear(loader.n_vars, N_CLASSES, device=device, dtype=torch.bfloat16)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         wait(device)
         begin = time.perf_counter()

@@ -48,7 +48,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     )
 
     n_classes = len(training.classes)
-    weights = {"kernel": jnp.zeros((training.n_var, n_classes)), "bias": jnp.zeros(n_classes)}
+    weights = {"kernel": jnp.zeros((training.n_vars, n_classes)), "bias": jnp.zeros(n_classes)}
     weights = jax.device_put(weights, everywhere)
     for _ in range(n_epochs):
         for batch in training:

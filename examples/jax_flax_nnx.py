@@ -55,7 +55,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0, to: Any 
     training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, **settings)
     held_out = Loader(collection, rows=parts["test"], **settings)
 
-    model = Classifier(training.n_var, len(training.classes))
+    model = Classifier(training.n_vars, len(training.classes))
     optimizer = nnx.Optimizer(model, optax.sgd(5), wrt=nnx.Param)
     for _ in range(n_epochs):
         for batch in training:

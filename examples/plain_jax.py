@@ -36,7 +36,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     held_out = Loader(collection, rows=parts["test"], **settings)
 
     n_classes = len(training.classes)
-    weights = {"kernel": jnp.zeros((training.n_var, n_classes)), "bias": jnp.zeros(n_classes)}
+    weights = {"kernel": jnp.zeros((training.n_vars, n_classes)), "bias": jnp.zeros(n_classes)}
     for _ in range(n_epochs):
         for batch in training:
             weights = step(weights, {"x": batch["X"], "label": batch["labels"]})

@@ -25,7 +25,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     held_out = Loader(collection, rows=parts["test"], **settings)
 
     n_classes = len(training.classes)
-    kernel, bias = np.zeros((training.n_var, n_classes), np.float32), np.zeros(n_classes, np.float32)
+    kernel, bias = np.zeros((training.n_vars, n_classes), np.float32), np.zeros(n_classes, np.float32)
     for _ in range(n_epochs):
         for batch in training:
             x, labels = features(batch["X"]), batch["labels"]

@@ -24,7 +24,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, **settings)
     held_out = Loader(collection, rows=parts["test"], **settings)
 
-    model = torch.nn.Linear(training.n_var, len(training.classes))
+    model = torch.nn.Linear(training.n_vars, len(training.classes))
     torch.nn.init.zeros_(model.weight)
     torch.nn.init.zeros_(model.bias)
     optimizer = torch.optim.SGD(model.parameters(), lr=5)

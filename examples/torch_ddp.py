@@ -27,7 +27,7 @@ def train(store: str, label: str, *, n_epochs: int = 20, seed: int = 0) -> float
     training = Loader(collection, rows=parts["train"], shuffle=True, seed=seed, distributed=True, **sizes, **settings)
     held_out = Loader(collection, rows=parts["test"], chunk_size=8, batch_size=64, distributed=False, **settings)
 
-    linear = torch.nn.Linear(training.n_var, len(training.classes))
+    linear = torch.nn.Linear(training.n_vars, len(training.classes))
     torch.nn.init.zeros_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
     model = DistributedDataParallel(linear)

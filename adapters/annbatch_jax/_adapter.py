@@ -29,7 +29,7 @@ class JaxAdapter(Adapter):
     """Delivers batches as ``jax.Array``, or as sparse matrices where the data is sparse.
 
     On the CPU an array shares the memory of the batch. Sparse matrices are padded, so that a jitted step meets few
-    shapes and compiles few times: padding values are 0 in column ``n_var``, which JAX leaves out of every operation.
+    shapes and compiles few times: padding values are 0 in column ``n_vars``, which JAX leaves out of every operation.
     While ``jax_enable_x64`` is off, 64-bit data comes in 32 bits if that changes no value, else it is an error.
 
     Parameters

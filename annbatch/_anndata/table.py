@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
+from .._arguments import did_you_mean
 from .frames import LazyFrame
 from .joined_column import JoinedColumn
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from .._plan.window_rows import DatasetRows
     from .frames import ObsFrame
+    from .variables import Join
 
 
 class ObsTable:
@@ -48,7 +50,7 @@ class ObsTable:
         frames: Sequence[ObsFrame | None],
         columns: Sequence[str] | None = None,
         *,
-        join: str = "exact",
+        join: Join = "exact",
         partial: bool = False,
         key: str = "obs",
     ) -> None:
@@ -128,7 +130,9 @@ class ArraysWindow:
         return {name: column[start:stop] for name, column in self.columns.items()}
 
 
-def _join_columns(frames: Sequence[ObsFrame | None], chosen: Sequence[str] | None, *, join: str, key: str) -> list[str]:
+def _join_columns(
+    frames: Sequence[ObsFrame | None], chosen: Sequence[str] | None, *, join: Join, key: str
+) -> list[str]:
     """Return the names of the columns to yield; see :class:`ObsTable` for the errors it raises."""
     present = [(number, frame.columns) for number, frame in enumerate(frames) if frame is not None]
     have = list(present[0][1])
@@ -141,12 +145,16 @@ def _join_columns(frames: Sequence[ObsFrame | None], chosen: Sequence[str] | Non
     if join != "exact":
         unknown = [name for name in names if name not in have]
         if unknown:
-            raise KeyError(f"`obs_columns` must be columns of `{key}`, got {unknown}; there are {have}.")
+            mean = did_you_mean(unknown, have)
+            raise KeyError(f"`obs_columns` must be columns of `{key}`, got {unknown}{mean}; there are {have}.")
         return names
     for number, columns in present:
         missing = [name for name in names if name not in columns]
         if missing and chosen is not None:
-            raise KeyError(f"`obs_columns` must be columns of {key}, got {missing}; dataset {number} has {columns}.")
+            mean = did_you_mean(missing, columns)
+            raise KeyError(
+                f"`obs_columns` must be columns of {key}, got {missing}{mean}; dataset {number} has {columns}."
+            )
         extra = [] if chosen is not None else [name for name in columns if name not in names]
         if missing or extra:
             raise ValueError(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from .._arguments import did_you_mean
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-JOINS = ("exact", "inner", "outer")
+Join: TypeAlias = Literal["exact", "inner", "outer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Variables:
 
 
 def join_variables(
-    frames: Sequence[pd.DataFrame | None], widths: Sequence[int], *, names: list[str] | None, join: str
+    frames: Sequence[pd.DataFrame | None], widths: Sequence[int], *, names: list[str] | None, join: Join
 ) -> Variables:
     """Determine the columns of a batch.
 
@@ -99,7 +101,10 @@ def _chosen(names: list[str], have: pd.Index) -> pd.Index:
     _check_unique(selected, "`var_names`", "each can be yielded once")
     unknown = selected[~selected.isin(have)]
     if len(unknown):
-        raise KeyError(f"`var_names` must be variables of the data, got {len(unknown)} that are not: {_some(unknown)}.")
+        raise KeyError(
+            f"`var_names` must be variables of the data, got {len(unknown)} that are not: {_some(unknown)}"
+            f"{did_you_mean(unknown[:3], have)}."
+        )
     repeated = have[have.duplicated()]
     ambiguous = selected[selected.isin(repeated)]
     if len(ambiguous):

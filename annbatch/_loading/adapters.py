@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from .._arguments import did_you_mean
 from ..abc import Adapter
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def _entry_point(name: str) -> EntryPoint:
     named = {entry_point.value: entry_point for entry_point in installed if entry_point.name == name}
     if not named:
         names = ", ".join(sorted({repr(entry_point.name) for entry_point in installed}))
-        raise ValueError(f"`to` must be None, an adapter or the name of an installed one ({names}), got {name!r}.")
+        mean = did_you_mean([name], {entry_point.name for entry_point in installed})
+        raise ValueError(
+            f"`to` must be None, an adapter or the name of an installed one ({names}), got {name!r}{mean}."
+        )
     if len(named) > 1:
         raise ValueError(
             f"`to` must name one adapter, got {name!r}, of which there are several: {', '.join(sorted(named))}."

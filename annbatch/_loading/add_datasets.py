@@ -279,9 +279,14 @@ class AddsDatasets:
         return self._datasets.n_obs
 
     @property
-    def n_var(self) -> int:
+    def n_vars(self) -> int:
         """Number of columns (size of the second axis)."""
-        return self._datasets.n_var
+        return self._datasets.n_vars
+
+    @property
+    def n_var(self) -> int:
+        """The same as ``n_vars``, as scverse annbatch calls it."""
+        return self.n_vars
 
     @property
     def var(self) -> pd.DataFrame | None:

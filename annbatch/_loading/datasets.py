@@ -15,6 +15,7 @@ from .._anndata.keys import has_var_axis, split_key
 from .._anndata.labels import Labels
 from .._anndata.table import ObsTable
 from .._anndata.variables import Variables, join_variables
+from .._arguments import did_you_mean
 from .._arrays.rows import CsrSource, DenseSource
 from .._elements.matrix import MatrixSources
 from .._plan.window_rows import rows_by_dataset
@@ -78,12 +79,12 @@ class Datasets:
         return sum(one.n_obs for one in self._opened)
 
     @property
-    def n_var(self) -> int:
+    def n_vars(self) -> int:
         """Number of columns."""
         if not self._opened:
-            raise ValueError("`n_var` is known once a dataset has been added; got none yet.")
+            raise ValueError("`n_vars` is known once a dataset has been added; got none yet.")
         if not self._prefixes():
-            raise ValueError(f"`n_var` is known where `keys` have X or a layer, got {list(self._selection.keys)}.")
+            raise ValueError(f"`n_vars` is known where `keys` have X or a layer, got {list(self._selection.keys)}.")
         return sum(self.variables(prefix).count for prefix in self._prefixes())
 
     @property
@@ -195,9 +196,9 @@ class Datasets:
         return found
 
     def _unknown(self, key: str, dataset: Dataset) -> KeyError:
-        return KeyError(
-            f"`keys` must be elements of the data, got {key!r}; dataset {self.count} has {dataset.elements()}."
-        )
+        there = dataset.elements()
+        mean = did_you_mean([key], there)
+        return KeyError(f"`keys` must be elements of the data, got {key!r}{mean}; dataset {self.count} has {there}.")
 
     def _check_alike(self, new: _Opened) -> None:
         number = self.count
@@ -226,7 +227,8 @@ class Datasets:
         missing = [key for key in self._selection.keys if split_key(key)[0] and key not in found]
         if missing and self._opened:
             there = sorted({prefix.strip("/") for one in self._opened for prefix in one.modalities})
-            raise KeyError(f"`keys` must be elements of the data, got {missing}; the datasets have {there}.")
+            mean = did_you_mean(missing, there)
+            raise KeyError(f"`keys` must be elements of the data, got {missing}{mean}; the datasets have {there}.")
         order = {key: number for number, key in enumerate(self._selection.keys)}
         return sorted(found, key=lambda key: order.get(key, order.get(split_key(key)[1], 0)))
 
@@ -247,7 +249,8 @@ class Datasets:
         """Return a matrix whose columns and rows are added up, and not yielded."""
         known = [one for one in self.keys() if one not in self._tables]
         if key not in known:
-            raise KeyError(f"`key` must be a matrix that the loader reads, got {key!r}; its `keys` have {known}.")
+            mean = did_you_mean([key], known)
+            raise KeyError(f"`key` must be a matrix that the loader reads, got {key!r}{mean}; its `keys` have {known}.")
         return self.matrix_sources(key).measured(
             self.variables(split_key(key)[0]) if has_var_axis(key) else None, self._form
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
 
 from .._anndata.keys import has_var_axis, path_of
+from .._arguments import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..types import LoaderOutput
     from .window import LoadedWindow
 
-OBS_AS = ("dataframe", "arrays")
+ObsAs: TypeAlias = Literal["dataframe", "arrays"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,11 @@ class Delivery:
     """
 
     form: MatrixForm
-    obs_as: str
+    obs_as: ObsAs
     return_index: bool
 
     def __post_init__(self) -> None:
-        if self.obs_as not in OBS_AS:
-            raise ValueError(f"`obs_as` must be 'dataframe' or 'arrays', got {self.obs_as!r}.")
+        check_choice("obs_as", self.obs_as, get_args(ObsAs))
 
     def gather(self, table: ObsTable, shares: list[DatasetRows], n_rows: int) -> ObsWindow:
         """Gather the annotations of a window's rows, in the form that batches have them."""

@@ -12,6 +12,7 @@ from .._arrays.moments import Moments
 from .._elements.measured import MeasuredWindow
 from .._plan.window_rows import DatasetRows, WindowRows, plan_window, rows_by_dataset
 from ..samplers import SequentialSampler
+from ..samplers._row_set import as_rows
 from .epoch import check_rows
 from .window import WindowPlan
 
@@ -67,7 +68,7 @@ def measure(loader: AddsDatasets, key: str, rows: RowsLike) -> Measured:
     datasets, reading = loader._datasets, loader._reading
     check_rows(datasets)
     element = datasets.measured(key)
-    sampler = SequentialSampler(element.most_rows, 1, element.most_rows, mask=rows)
+    sampler = SequentialSampler(element.most_rows, 1, element.most_rows).of_rows(as_rows(rows))
     sampler.validate(datasets.n_obs)
     moments = Moments(element.width)
     numbers, of_rows = [np.empty(0, np.int64)], [np.empty((0, 2))]

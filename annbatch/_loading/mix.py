@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from copy import copy
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
 import numpy as np
 
-from .._arguments import wrong_kind
+from .._arguments import check_choice, wrong_kind
 from ..samplers._checks import check_weights, whole
 from ..samplers._ranks import this_worker
 from ..samplers._row_set import RowSet
 from .add_datasets import AddsDatasets, datasets_of
-from .mix_position import STOPS, MixPlan, MixPosition
+from .mix_position import MixPlan, MixPosition, Stop
 from .progress import check_format, check_same, is_seed, position_in, shortened
 from .torch_dataset import TorchDataset
 
@@ -55,7 +55,7 @@ class Mix(TorchDataset):
         See :func:`annbatch.mix`.
     """
 
-    def __init__(self, loaders: Sequence[Mixable], weights: Sequence[float], *, seed: int | None, stop: str) -> None:
+    def __init__(self, loaders: Sequence[Mixable], weights: Sequence[float], *, seed: int | None, stop: Stop) -> None:
         self._loaders = list(loaders)
         self._ranks = loaders[0].batch_sampler.n_ranks_of_epoch
         self._seed_is_given = seed is not None
@@ -274,7 +274,7 @@ def mix(
     loaders: Sequence[Mixable],
     weights: Sequence[float] | None = None,
     seed: int | None = None,
-    stop: Literal["first", "all", "never"] = "first",
+    stop: Stop = "first",
     *,
     temperature: float | None = None,
 ) -> Mix:
@@ -339,8 +339,7 @@ def mix(
             "a DistributedSampler."
         )
     _check_classes(loaders)
-    if stop not in STOPS:
-        raise ValueError(f"`stop` must be 'first', 'all' or 'never', got {stop!r}.")
+    check_choice("stop", stop, get_args(Stop))
     if seed is not None and (seed := whole(seed, "seed")) < 0:
         raise ValueError(f"`seed` must not be negative, got {seed}.")
     if weights is not None and temperature is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .mix_order import Draw
 
-STOPS = ("first", "all", "never")
+Stop: TypeAlias = Literal["first", "all", "never"]
 
 _ENDLESS = 1 << 20  # epochs of each loader that one epoch of an endless mix has for itself
 
@@ -95,7 +95,7 @@ class MixPlan:
     """
 
     weights: tuple[float, ...]
-    stop: str
+    stop: Stop
     seed: int
 
     def start(self, epoch: int, lengths: Sequence[int], ranks: int, worker: tuple[int, int]) -> MixPosition:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from .._anndata.variables import JOINS
+from .._anndata.variables import Join
+from .._arguments import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,9 +36,9 @@ class Selection:
 
     keys: tuple[str, ...] = ("X", "obs")
     obs_columns: list[str] | None = None
-    obs_join: str = "exact"
+    obs_join: Join = "exact"
     var_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None
-    var_join: str = "exact"
+    var_join: Join = "exact"
     labels: LabelRequest | None = None
 
     def __post_init__(self) -> None:
@@ -47,8 +48,7 @@ class Selection:
         if repeated:
             raise ValueError(f"`keys` must name each element once, got {repeated} twice.")
         for name, join in (("var_join", self.var_join), ("obs_join", self.obs_join)):
-            if join not in JOINS:
-                raise ValueError(f"`{name}` must be one of {', '.join(JOINS)}, got {join!r}.")
+            check_choice(name, join, get_args(Join))
 
     @property
     def takes_every_column(self) -> bool:

@@ -13,6 +13,7 @@ from anndata.io import write_elem
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.registry import get_codec_class
 
+from .._arguments import check_choice
 from .._sizes import rows_for
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ class Format:
     def __post_init__(self) -> None:
         if self.n_obs_per_chunk < 1:
             raise ValueError(f"`n_obs_per_chunk` must be positive, got {self.n_obs_per_chunk}.")
-        if self.layout not in (choices := get_args(Layout)):
-            raise ValueError(f"`layout` must be one of {', '.join(map(repr, choices))}, got {self.layout!r}.")
+        check_choice("layout", self.layout, get_args(Layout))
         rows_for(self.shard_size, 1, name="shard_size")
 
     @property

@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 
 from .._anndata.frames import read_var, stored_frame
-from .._arguments import as_names, drawn_seed
+from .._arguments import as_names, check_choice, drawn_seed
 from .._sizes import parse_size
 from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ._array_format import Layout
-    from ._inputs.open import LoadAdata, Raw, Source
-    from ._runs.request import IfPresent
+    from ._inputs.chosen import Raw, VarNames
+    from ._inputs.open import LoadAdata, Source
+    from ._runs.request import H5adCompressor, IfPresent
     from ._schema.variables import Merge
 
 
@@ -67,8 +68,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         mode: Literal["a", "r", "r+"] = "a",
         is_collection_h5ad: bool = False,
     ) -> None:
-        if mode not in ("a", "r", "r+"):
-            raise ValueError(f"`mode` must be 'a', 'r' or 'r+', got {mode!r}.")
+        check_choice("mode", mode, ("a", "r", "r+"))
         check_place(group)
         self._mode = mode
         self._h5ad: Path | None = None
@@ -145,7 +145,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         n_obs_per_chunk: int = 64,
         shard_size: int | str = "1GB",
         zarr_compressor: Any | None = None,
-        h5ad_compressor: Literal["gzip", "lzf"] | None = "gzip",
+        h5ad_compressor: H5adCompressor | None = "gzip",
         dataset_size: int | str = "20GB",
         shuffle_chunk_size: int = 1000,
         shuffle: bool = True,
@@ -161,7 +161,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         seed: int | None = None,
         raw: Raw | None = None,
         layer: str | None = None,
-        var_names: Literal["error", "unique"] = "error",
+        var_names: VarNames = "error",
         obs_columns: str | Iterable[str] | None = None,
         overwrite: bool = False,
         dry_run: bool = False,

@@ -13,7 +13,7 @@ import pandas as pd
 from .._plan.ranges import as_slices, concatenated_ranges, split_every
 from ._checks import check_positive, check_weights, digest, whole
 from ._chunk import chunk_lengths
-from ._row_set import RowSet, RowsLike, Runs, check_mask
+from ._row_set import RowSet, RowsLike, Runs, called, check_mask
 from ._seeding import keyed_rng
 from ._window_sampler import WindowSampler
 
@@ -101,7 +101,9 @@ class ClassSampler(WindowSampler):
             "classes": digest(self._codes.astype("<i8")),
             "class_weights": digest(self._class_weights.astype("<f8")),
         }
-        self._drawable = _Drawable(RowSet(self._mask, len(classes)), self._codes, self._class_weights)
+        with called("mask"):
+            rows = RowSet(self._mask, len(classes))
+        self._drawable = _Drawable(rows, self._codes, self._class_weights)
 
     @property
     def shuffle(self) -> bool:
@@ -116,7 +118,9 @@ class ClassSampler(WindowSampler):
     @mask.setter
     def mask(self, value: RowsLike) -> None:
         mask = check_mask(value)
-        self._drawable = _Drawable(RowSet(mask, len(self._codes)), self._codes, self._class_weights)
+        with called("mask"):
+            rows = RowSet(mask, len(self._codes))
+        self._drawable = _Drawable(rows, self._codes, self._class_weights)
         self._mask = mask
 
     def validate(self, n_obs: int) -> None:

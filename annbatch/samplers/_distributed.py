@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from .._arguments import check_choice
 from .._plan.position import BatchRanges, Position, cut, parts, remaining
 from .._plan.ranges import concatenated_ranges
 from .._warn import warn
@@ -90,8 +91,7 @@ class DistributedSampler(Sampler):
             raise TypeError(
                 f"`sampler` must be a Sampler that is not distributed already, got {type(sampler).__name__}."
             )
-        if remainder not in ("drop", "pad", "wrap"):
-            raise ValueError(f"`remainder` must be 'drop', 'pad' or 'wrap', got {remainder!r}.")
+        check_choice("remainder", remainder, ("drop", "pad", "wrap"))
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
         self._rank, self.n_ranks_of_epoch = find_rank(dist_info)

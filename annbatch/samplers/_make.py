@@ -10,7 +10,7 @@ import numpy as np
 from .._arguments import as_generator
 from ._checks import chunks_of_whole_batches
 from ._random import RandomSampler
-from ._row_set import check_mask
+from ._row_set import as_rows
 from ._sequential import SequentialSampler
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def make_sampler(
         return batch_sampler
     given["rng"] = as_generator(given.get("rng"), given.pop("seed", None))
     mask = _mask_of(given.pop("rows", None))
-    sizes = {**_DEFAULTS, **given, "mask": mask}
+    sizes = {**_DEFAULTS, **given}
     if "preload_nchunks" not in given:
         sizes["preload_nchunks"] = _chunks_of_whole_batches(sizes["chunk_size"], sizes["batch_size"])
     if sizes.pop("shuffle", False):
-        return RandomSampler(**sizes)
+        return RandomSampler(**sizes).of_rows(mask)
     sizes.pop("rng", None)
-    return SequentialSampler(**sizes)
+    return SequentialSampler(**sizes).of_rows(mask)
 
 
 def _mask_of(rows: Any) -> slice | RowSet:
@@ -54,10 +54,7 @@ def _mask_of(rows: Any) -> slice | RowSet:
         raise TypeError(
             f"`rows` must be one part of a split, such as split[{next(iter(rows), 'train')!r}], got {rows!r}."
         )
-    try:
-        return check_mask(rows)
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("`mask", "`rows")) from None
+    return as_rows(rows)
 
 
 def _chunks_of_whole_batches(chunk_size: Any, batch_size: Any) -> int:

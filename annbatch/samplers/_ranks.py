@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._arguments import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    DistInfo = str | Callable[[], tuple[int, int]]
+    DistInfo = Literal["auto", "torch", "jax", "env"] | Callable[[], tuple[int, int]]
 
 _VARIABLES = {
     "torchrun": ("RANK", "WORLD_SIZE"),
@@ -37,8 +39,8 @@ def find_rank(dist_info: DistInfo) -> tuple[int, int]:
         If ``dist_info`` is something else, or the rank is not below the number of ranks.
     """
     known = {"auto": _of_this_process, "torch": _of_torch, "jax": _of_jax, "env": _of_environment}
-    if not callable(dist_info) and dist_info not in known:
-        raise ValueError(f"`dist_info` must be 'auto', 'torch', 'jax', 'env' or a callable, got {dist_info!r}.")
+    if not callable(dist_info):
+        check_choice("dist_info", dist_info, known, others=["a callable"])
     rank, world_size = (dist_info if callable(dist_info) else known[dist_info])()
     if not 0 <= rank < world_size:
         raise ValueError(f"`dist_info` must give a rank in 0..world_size, got {rank} and {world_size}.")

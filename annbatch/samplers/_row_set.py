@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,9 @@ class RowSet:
 
     def _check(self, n_obs: int) -> None:
         if self.n_obs not in (None, n_obs):
-            raise ValueError(f"`mask` must have one entry per row of the loader ({n_obs}), got {self.n_obs}.")
+            raise ValueError(f"`rows` must have one entry per row of the loader ({n_obs}), got {self.n_obs}.")
         if self.stop > n_obs:
-            raise ValueError(f"`mask` must name rows of the loader's 0..{n_obs}, got {self.stop - 1}.")
+            raise ValueError(f"`rows` must name rows of the loader's 0..{n_obs}, got {self.stop - 1}.")
         self.n_obs = n_obs
 
     def __len__(self) -> int:
@@ -178,20 +179,35 @@ RowsLike = slice | np.ndarray | list[int] | list[bool] | RowSet
 """Rows as users name them."""
 
 
+@contextmanager
+def called(name: str) -> Iterator[None]:
+    """Have errors about rows name the argument that they were given as."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("`rows", f"`{name}").replace("< rows.stop", f"< {name}.stop")) from None
+
+
 def check_mask(mask: RowsLike | None) -> slice | RowSet:
     """Return ``mask`` as samplers keep it: a set, or a slice with its start filled in, which may be open."""
+    with called("mask"):
+        return as_rows(mask)
+
+
+def as_rows(mask: RowsLike | None) -> slice | RowSet:
+    """Return rows as samplers keep them, as :func:`check_mask` does; errors are about ``rows``."""
     if mask is None:
         return slice(0, None)
     if not isinstance(mask, slice):
         return RowSet(mask)
     if mask.step not in (None, 1):
-        raise ValueError(f"`mask.step` must be 1, got {mask.step}.")
-    start = 0 if mask.start is None else whole(mask.start, "mask.start")
+        raise ValueError(f"`rows.step` must be 1, got {mask.step}.")
+    start = 0 if mask.start is None else whole(mask.start, "rows.start")
     if start < 0:
-        raise ValueError(f"`mask.start` must be >= 0, got {start}.")
-    stop = None if mask.stop is None else whole(mask.stop, "mask.stop")
+        raise ValueError(f"`rows.start` must be >= 0, got {start}.")
+    stop = None if mask.stop is None else whole(mask.stop, "rows.stop")
     if stop is not None and start >= stop:
-        raise ValueError(f"`mask.start` must be < mask.stop, got {start} and {stop}.")
+        raise ValueError(f"`rows.start` must be < rows.stop, got {start} and {stop}.")
     return slice(start, stop)
 
 
@@ -204,7 +220,7 @@ def mask_text(mask: slice | RowSet) -> str:
 
 
 def _range_of(rows: slice, n_obs: int | None) -> tuple[int, int]:
-    checked = check_mask(rows)
+    checked = as_rows(rows)
     assert isinstance(checked, slice)
     if n_obs is None:
         if checked.stop is None:
@@ -212,9 +228,9 @@ def _range_of(rows: slice, n_obs: int | None) -> tuple[int, int]:
         return checked.start, checked.stop
     stop = n_obs if checked.stop is None else checked.stop
     if stop > n_obs:
-        raise ValueError(f"`mask.stop` must be at most the loader's n_obs {n_obs}, got {stop}.")
+        raise ValueError(f"`rows.stop` must be at most the loader's n_obs {n_obs}, got {stop}.")
     if checked.start >= stop:
-        raise ValueError(f"`mask.start` must be < the loader's n_obs {n_obs}, got {checked.start}.")
+        raise ValueError(f"`rows.start` must be < the loader's n_obs {n_obs}, got {checked.start}.")
     return checked.start, stop
 
 
@@ -222,15 +238,15 @@ def _ascending(array: np.ndarray) -> np.ndarray:
     """Return row numbers, ascending; raise for anything that is neither these nor a mask of any rows."""
     if array.ndim != 1 or array.dtype.kind not in "biu":
         raise TypeError(
-            "`mask` must be a slice, a boolean mask, or an array of row numbers, "
+            "`rows` must be a slice, a boolean mask, or an array of row numbers, "
             f"got {array.ndim} dimensions of {array.dtype}."
         )
     rows: np.ndarray = np.sort(array.astype(np.int64))
     if not len(rows) or array.dtype.kind == "b":
-        raise ValueError(f"`mask` must name at least one row, got none of {len(array)}.")
+        raise ValueError(f"`rows` must name at least one row, got none of {len(array)}.")
     if rows[0] < 0:
-        raise ValueError(f"`mask` must name rows by numbers from 0, got {rows[0]}.")
+        raise ValueError(f"`rows` must name rows by numbers from 0, got {rows[0]}.")
     repeated = rows[:-1][np.diff(rows) == 0]
     if len(repeated):
-        raise ValueError(f"`mask` must name no row twice, got row {repeated[0]} again.")
+        raise ValueError(f"`rows` must name no row twice, got row {repeated[0]} again.")
     return rows

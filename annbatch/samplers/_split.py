@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from .._arguments import wrong_kind
+from .._arguments import did_you_mean, wrong_kind
 from ..errors import CorruptDataError
 from ._checks import check_positive, whole
 from ._row_set import RowSet
@@ -305,7 +305,9 @@ def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]
 def _groups_of(obs: pd.DataFrame, column: str) -> tuple[np.ndarray, list[Any]]:
     """Return the number of each row's group, and the JSON-able labels of the groups."""
     if column not in obs:
-        raise KeyError(f"`obs` must have the column {column!r}, got {list(obs.columns)[:20]}.")
+        raise KeyError(
+            f"`obs` must have the column {column!r}, got {list(obs.columns)[:20]}{did_you_mean([column], obs.columns)}."
+        )
     codes, labels = pd.factorize(obs[column], sort=True)
     if len(codes) and codes.min() < 0:
         raise ValueError(f"`{column}` must be known for every row, got none for {(codes < 0).sum()} rows.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ._base import Sampler
 from ._checks import check_window
-from ._row_set import RowSet, RowsLike, check_mask, mask_text
+from ._row_set import RowSet, RowsLike, called, check_mask, mask_text
 from ._seeding import generator_and_seed
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class WindowSampler(Sampler):
 
     Subclasses supply the number of rows of an epoch, and draw its windows.
     """
+
+    _mask_is_called = "mask"  # in errors
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class WindowSampler(Sampler):
 
     @mask.setter
     def mask(self, value: RowsLike) -> None:
-        self._mask = check_mask(value)
+        self._mask, self._mask_is_called = check_mask(value), "mask"
 
     def n_batches(self, n_obs: int) -> int:
         """Return the number of batches of one epoch over ``n_obs`` rows."""
@@ -83,8 +85,14 @@ class WindowSampler(Sampler):
     def _open(self, n_obs: int, epoch: int) -> Draw:
         """Return the function that draws the windows of an epoch."""
 
+    def of_rows(self, rows: slice | RowSet) -> Self:
+        """Return this sampler, changed to sample from rows that a user gave as ``rows``, which errors name."""
+        self._mask, self._mask_is_called = rows, "rows"
+        return self
+
     def _rows(self, n_obs: int) -> RowSet:
-        return RowSet(self._mask, n_obs)
+        with called(self._mask_is_called):
+            return RowSet(self._mask, n_obs)
 
     def _n_rows(self, n_obs: int) -> int:
         """Return the number of rows of an epoch in batches."""

@@ -14,6 +14,7 @@ from ._diversity import ENOUGH_ENTROPY, diversity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .._anndata.variables import Join
     from ..collection import DatasetCollection
     from ._diversity import Diversity
 
@@ -90,7 +91,7 @@ def measure(
     seconds: float,
     to: str | None,
     column: str | None,
-    join: str = "exact",
+    join: Join = "exact",
 ) -> Iterator[Rate]:
     """Read chunks at random, of each size in turn, ``X`` and all of ``obs``.
 

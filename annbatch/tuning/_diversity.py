@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arguments import wrong_kind
+from .._arguments import unknown_names, wrong_kind
 from .._loading.add_datasets import AddsDatasets, datasets_of, reads_attached_stores
 from .._plan.position import Position
 from .._plan.window_rows import plan_window, rows_by_dataset
@@ -153,9 +153,7 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
     datasets = datasets_of(loader)
     table = datasets.obs()
     if table is None or column not in table.columns:
-        raise KeyError(
-            f"`column` must be one of obs, got {column!r}; there are {[] if table is None else table.columns}."
-        )
+        raise unknown_names("column", "a column of obs", [column], [] if table is None else table.columns)
     loader.batch_sampler.order_seed()  # what is measured is what the loader yields
     n_obs, sampler = loader.n_obs, copy(loader.batch_sampler)
     sampler.set_epoch(loader.epoch)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from anndata.utils import make_index_unique
 
-from ..._arguments import unknown_names
+from ..._arguments import check_choice, did_you_mean, unknown_names
 from ...errors import StoreError
 from .annotations import RAW
 
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from .input import Input
 
 
+Raw: TypeAlias = Literal["use", "keep", "drop"]
+VarNames: TypeAlias = Literal["error", "unique"]
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What to take of each input, as the arguments of ``add_adatas`` of the same names say."""
 
-    raw: str | None = None
+    raw: Raw | None = None
     layer: str | None = None
-    var_names: str = "error"
+    var_names: VarNames = "error"
     obs_columns: list[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.raw not in (None, "keep", "drop", "use"):
-            raise ValueError(f"`raw` must be 'use', 'keep' or 'drop', got {self.raw!r}.")
-        if self.var_names not in ("error", "unique"):
-            raise ValueError(f"`var_names` must be 'error' or 'unique', got {self.var_names!r}.")
+        if self.raw is not None:
+            check_choice("raw", self.raw, get_args(Raw))
+        check_choice("var_names", self.var_names, get_args(VarNames))
         if self.raw == "use" and self.layer is not None:
             raise ValueError(
                 f"`layer` must be left out where raw is 'use': both take the place of X, got {self.layer!r}."
@@ -50,7 +53,10 @@ class Choice:
         if self.layer is not None:
             layers = sorted(path.removeprefix("layers/") for path in opened.matrices if path.startswith("layers/"))
             if self.layer not in layers:
-                raise StoreError(f"`layer` must be one of all inputs, got {self.layer!r}; {opened.name} has {layers}.")
+                mean = did_you_mean([self.layer], layers)
+                raise StoreError(
+                    f"`layer` must be one of all inputs, got {self.layer!r}{mean}; {opened.name} has {layers}."
+                )
             opened.matrices = {"X": opened.matrices.pop(f"layers/{self.layer}")} | {
                 path: matrix for path, matrix in opened.matrices.items() if path != "X"
             }

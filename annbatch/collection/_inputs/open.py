@@ -6,7 +6,7 @@ import os
 import re
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anndata as ad
 import h5py
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .chosen import Choice
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
-Raw: TypeAlias = Literal["keep", "drop", "use"]
 LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
 Opener: TypeAlias = "Callable[[Source], AbstractContextManager[Input]]"
 

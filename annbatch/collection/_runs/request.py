@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from ..._arguments import check_choice
 from ..._sizes import rows_for
 from .._inputs.chosen import Choice
 from .._schema.overlap import check_min_overlap
+from .._schema.variables import MergeBy
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 
 IfPresent: TypeAlias = Literal["error", "skip", "add"]
+H5adCompressor: TypeAlias = Literal["gzip", "lzf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class AddRequest:
     groupby: list[str] | None
     var_subset: list[str] | None
     form: Format
-    h5ad_compressor: str | None
+    h5ad_compressor: H5adCompressor | None
     dataset_size: int | str
     shuffle: bool
     seed: int | None
@@ -46,8 +49,11 @@ class AddRequest:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if self.if_present not in ("error", "skip", "add"):
-            raise ValueError(f"`if_present` must be 'error', 'skip' or 'add', got {self.if_present!r}.")
+        check_choice("if_present", self.if_present, get_args(IfPresent))
+        if self.merge is not None:
+            check_choice("merge", self.merge, get_args(MergeBy))
+        if self.h5ad_compressor is not None:
+            check_choice("h5ad_compressor", self.h5ad_compressor, get_args(H5adCompressor))
         if self.groupby is not None and not 0 < len(self.groupby) == len(set(self.groupby)):
             raise ValueError(f"`groupby` must name columns of `obs`, each once, got {self.groupby}.")
         check_min_overlap(self.min_overlap)

@@ -16,7 +16,8 @@ from .._inputs.annotations import Annotations, storable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Merge: TypeAlias = Literal["same", "unique", "first", "only"] | None
+MergeBy: TypeAlias = Literal["same", "unique", "first", "only"]
+Merge: TypeAlias = MergeBy | None
 
 
 def join_annotations(parts: Sequence[Annotations], names: Sequence[str], merge: Merge) -> Annotations:

@@ -106,7 +106,7 @@ def test_modalities_side_by_side(open_source, tmp_path):
     seen = []
     with Loader(keys=KEYS, obs_columns=["donor"], **options()).add_adata(source) as loader:
         assert loader.n_obs == MDATA.n_obs
-        assert loader.n_var == 12 + 7 + 3
+        assert loader.n_vars == 12 + 7 + 3
         for batch in loader:
             index = batch["index"]
             seen += index.tolist()

@@ -345,7 +345,7 @@ def test_columns_that_all_have():
         joined(ONE, OTHER, join="outer", columns=["q"])
     with pytest.raises(ValueError, match="or join them with `obs_join`"):
         joined(ONE, OTHER)
-    with pytest.raises(ValueError, match="`obs_join` must be one of exact, inner, outer, got 'left'"):
+    with pytest.raises(ValueError, match="`obs_join` must be 'exact', 'inner' or 'outer', got 'left'"):
         Loader(obs_join="left")
 
 

@@ -96,7 +96,7 @@ def test_columns_of_a_sparse_matrix(tmp_path: Path, kind: str, selection: str) -
     expected = x[:, var.index.get_indexer(wanted)][index]
     expected.sort_indices()
     same(got, expected)
-    assert loader.n_var == len(wanted)
+    assert loader.n_vars == len(wanted)
     assert loader.var is not None
     assert loader.var.index.tolist() == wanted
 
@@ -246,7 +246,7 @@ def test_names_are_needed_to_choose_by_name() -> None:
 
 
 def test_an_unknown_join() -> None:
-    with pytest.raises(ValueError, match="`var_join` must be one of exact, inner, outer, got 'left'"):
+    with pytest.raises(ValueError, match="`var_join` must be 'exact', 'inner' or 'outer', got 'left'"):
         Loader(var_join="left")
 
 

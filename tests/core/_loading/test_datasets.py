@@ -34,7 +34,7 @@ def test_sizes_add_up():
     assert held.starts.tolist() == [0]
     for matrix in (CSR, CSR[:0], CSR[:1]):
         held.add_all([matrix_dataset(matrix, None, None)])
-    assert (held.count, held.n_obs, held.n_var) == (3, 5, 3)
+    assert (held.count, held.n_obs, held.n_vars) == (3, 5, 3)
     assert held.starts.tolist() == [0, 4, 4, 5]
     assert held.starts.dtype == np.int64
     assert held.first_type is sp.csr_matrix
@@ -135,7 +135,7 @@ def test_var_of_arrays_of_many_dimensions_has_any_length(length):
     images = np.arange(48.0).reshape(4, 3, 2, 2)
     loader = Loader(batch_size=4).add_datasets([images, images + 1], var=[var, var])
     first, second = loader
-    assert loader.n_var == 3
+    assert loader.n_vars == 3
     assert first["var"].equals(var)
     np.testing.assert_array_equal(np.concatenate([first["X"], second["X"]]), np.concatenate([images, images + 1]))
     if length == 5:

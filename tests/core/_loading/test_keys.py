@@ -175,10 +175,10 @@ def test_without_x_and_without_obs(folder):
     assert list(batch) == ["obsm", "obs", "var", "index"]
     assert batch["obs"] is None
     assert batch["var"] is None
-    with pytest.raises(ValueError, match="`n_var` is known where `keys` have X or a layer"):
-        _ = loader.n_var
+    with pytest.raises(ValueError, match="`n_vars` is known where `keys` have X or a layer"):
+        _ = loader.n_vars
     layers = in_collection(Loader(keys=["layers/counts"], **options()), folder)
-    assert layers.n_var == 12
+    assert layers.n_vars == 12
     assert list(layers.var.index) == list(WHOLE.var_names)
 
 

@@ -691,7 +691,7 @@ def test_an_empty_collection(tmp_path: Path) -> None:
         ({"shard_size": "big"}, "`shard_size` must be a size such as '512MB' or a number of bytes, got 'big'"),
         ({"dataset_size": 0}, "`dataset_size` must be positive, got 0"),
         ({"shuffle_chunk_size": 0}, "`shuffle_chunk_size` must be positive, got 0"),
-        ({"layout": "small"}, "`layout` must be one of 'compact', 'portable', 'random_access', got 'small'"),
+        ({"layout": "small"}, "`layout` must be 'compact', 'portable' or 'random_access', got 'small'"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, write: Write, arguments: dict[str, object], message: str) -> None:

@@ -170,8 +170,8 @@ def test_nothing_to_iterate_over():
         iter(Loader())
     with pytest.raises(ValueError, match="The loader must have rows to iterate over, got 1 datasets with none"):
         iter(Loader().add_dataset(CSR[:0]))
-    for name in ("n_var", "dataset_type"):
-        with pytest.raises(ValueError, match=f"`{name}` is known once a dataset has been added; got none yet"):
+    for name, told in (("n_vars", "n_vars"), ("n_var", "n_vars"), ("dataset_type", "dataset_type")):
+        with pytest.raises(ValueError, match=f"`{told}` is known once a dataset has been added; got none yet"):
             getattr(Loader(), name)
     assert Loader().n_obs == 0
 

@@ -719,7 +719,8 @@ def test_properties():
     var = pd.DataFrame(index=[f"gene{i}" for i in range(9)])
     sampler = SequentialSampler(5, 4, 10)
     loader = Loader(batch_sampler=sampler).add_dataset(MATRIX, obs, var)
-    assert (loader.n_obs, loader.n_var, loader.dataset_type) == (203, 9, sp.csr_matrix)
+    assert (loader.n_obs, loader.n_vars, loader.dataset_type) == (203, 9, sp.csr_matrix)
+    assert loader.n_var == loader.n_vars  # the name of scverse annbatch
     assert loader.batch_sampler is sampler
     pd.testing.assert_frame_equal(loader.var, var)
     assert {name: list(c) for name, c in loader.categories.items()} == {"type": ["a", "b"]}

@@ -61,6 +61,25 @@ def test_wrong_rows_are_refused(rows, message):
         Loader(rows=rows)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (slice(0, N + 1), rf"`rows.stop` must be at most the loader's n_obs {N}, got {N + 1}"),
+        (slice(N, None), rf"`rows.start` must be < the loader's n_obs {N}"),
+        (np.ones(N + 1, dtype=bool), rf"`rows` must have one entry per row of the loader \({N}\), got {N + 1}"),
+        ([N], "`rows` must name rows of the loader's"),
+    ],
+)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_beyond_the_data_are_named_as_they_were_given(rows, message, shuffle):
+    with pytest.raises(ValueError, match=message):
+        next(iter(Loader(rows=rows, shuffle=shuffle).add_dataset(np.eye(N))))
+    with pytest.raises(ValueError, match=message):
+        RowSet(rows, N)
+    with pytest.raises(ValueError, match=message.replace("rows", "mask", 1)):
+        RandomSampler(1, 1, 1, mask=rows).validate(N)
+
+
 def test_rows_belong_to_the_sampler_where_one_is_given():
     with pytest.raises(ValueError, match=r"`batch_sampler` excludes the sampling arguments.*got rows, too"):
         Loader(batch_sampler=SequentialSampler(1, 1, 1), rows=slice(0, 3))

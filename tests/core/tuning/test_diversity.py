@@ -68,9 +68,9 @@ def test_rows_outside_the_mask_are_no_part_of_the_ideal():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(KeyError, match="`column` must be one of obs, got 'tissue'; there are"):
+    with pytest.raises(KeyError, match=r"`column` must be a column of obs, got \['tissue'\]"):
         diversity(loader_of(chunk_size=120), "tissue")
-    with pytest.raises(KeyError, match=r"got 'tissue'; there are \[\]"):
+    with pytest.raises(KeyError, match=r"got .*'tissue'.* There are none"):
         diversity(Loader().add_dataset(X), "tissue")
     with pytest.raises(ValueError, match="`n_batches` must be positive, got 0"):
         diversity(loader_of(chunk_size=120), "type", n_batches=0)
