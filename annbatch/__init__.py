@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .loader import Loader
     from .tuning import diversity, suggest
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 __version__ = version("annbatch")
 
 __all__ = [

@@ -3,19 +3,59 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._arguments import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors ask what a misspelt command, flag or choice may mean."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args(_with_commas(sys.argv[1:] if args is None else args), namespace)
+
+    def error(self, message: str) -> NoReturn:
+        known: list[str] = []
+        if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            known = re.findall(r"[\w-]+", found[2])
+        elif found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            known = [flag for parser in self._parsers() for flag in parser._option_string_actions]
+        mean = did_you_mean([found[1]], known) if found else ""
+        super().error(message + (f"{mean}?" if mean else ""))
+
+    def _parsers(self) -> Iterator[argparse.ArgumentParser]:
+        yield self
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from action.choices.values()
+
+
+def _with_commas(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which the numbers after ``--chunk-size`` are one, so that the store may follow them.
+
+    >>> _with_commas(["bench", "--chunk-size", "64", "16", "cells.zarr"])
+    ['bench', '--chunk-size', '64,16', 'cells.zarr']
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        follows = len(joined) > 1 and joined[-2] == "--chunk-size" and re.fullmatch(r"\d[\d,]*", joined[-1])
+        if follows and argument.isdecimal():
+            joined[-1] += f",{argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def make_parser(run: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """Return the parser; ``run`` has the function of each command."""
-    parser = argparse.ArgumentParser(
-        prog="annbatch", description="Minibatches from AnnData stores too large for memory."
-    )
+    parser = _Parser(prog="annbatch", description="Minibatches from AnnData stores too large for memory.")
     parser.add_argument("--version", action="version", version=f"annbatch {version('annbatch')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     parser.set_defaults(run=lambda _: parser.print_help())
@@ -107,11 +147,10 @@ def make_parser(run: Mapping[str, Callable[[argparse.Namespace], None]]) -> argp
     bench.add_argument("store", type=_place, metavar="STORE", help="the collection, or its URL")
     bench.add_argument(
         "--chunk-size",
-        nargs="+",
-        type=_positive,
+        type=_several,
         default=[512, 64, 16, 1],
-        metavar="N",
-        help="contiguous rows read at once (default: 512 64 16 1)",
+        metavar="N,N",
+        help="contiguous rows read at once, separated by commas or spaces (default: 512,64,16,1)",
     )
     bench.add_argument(
         "--batch-size", type=_positive, default=4096, metavar="N", help="rows per batch (default: %(default)s)"
@@ -148,6 +187,10 @@ def _place(text: str) -> Path | str:
 
 def _names(text: str) -> list[str]:
     return text.split(",")
+
+
+def _several(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
 
 
 def _positive(text: str) -> int:

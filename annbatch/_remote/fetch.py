@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import threading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = logging.getLogger("annbatch")
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 """Seconds. A pause is drawn from 0 to the bound, which doubles from the first to the longest ("full jitter": clients
@@ -176,6 +178,7 @@ async def _retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], p
                 f"{what()} failed after {attempts} attempt{'s' if attempts > 1 else ''} within the deadline of "
                 f"{policy.deadline:g} s; last error: {fault.reason}."
             )
+        _log.info("%s failed, attempt %d, and is retried: %s.", what(), attempts, fault.reason)
         await asyncio.sleep(pause)
         bound = min(2 * bound, _LONGEST_PAUSE)
 

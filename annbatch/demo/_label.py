@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import TYPE_CHECKING
 
 import h5py
 import pandas as pd
 from anndata.io import read_elem
 
+from .._arguments import did_you_mean
 from ..errors import StoreError
 
 if TYPE_CHECKING:
@@ -33,15 +35,22 @@ def choose_label(paths: Sequence[Path], label: str | None) -> tuple[str, pd.Inde
     FileNotFoundError, annbatch.errors.StoreError
         If a path is not there, or is no h5ad file.
     ValueError
-        If a file lacks the column, there is none to choose, or it has fewer than 2 or more than 1,000 values.
+        If a file lacks the column, there is none to choose, or it has fewer than 2 or more than 1,000 values, or
+        more than 100 numbers.
     """
     tables = {path: _read_obs(path) for path in paths}
     if label is None:
         label = _most_categories(tables)
     for path, obs in tables.items():
         if label not in obs.columns:
-            raise ValueError(f"`label` must be a column of obs in {path} ({_names(obs)}), got {label!r}.")
+            mean = did_you_mean([label], obs.columns)
+            raise ValueError(f"`label` must be a column of obs in {path} ({_names(obs)}), got {label!r}{mean}.")
     classes = _classes(tables, label)
+    if len(classes) > MOST_CLASSES_UNASKED and all(isinstance(value, Number) for value in classes):
+        raise ValueError(
+            f"`label` must name classes, got {label!r}, numbers with {len(classes):,} values: choose another of "
+            f"{_names(next(iter(tables.values())))}."
+        )
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise ValueError(f"`label` must have 2 to {MOST_CLASSES:,} values, got {label!r} with {len(classes):,}.")
     return label, classes

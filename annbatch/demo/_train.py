@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
+from .._progress import progress_bar
 from ..loader import Loader
 from ..samplers import RandomSampler, SequentialSampler
 from ..transforms import NormalizeLog1p
@@ -120,7 +120,7 @@ def fit(
         n_epochs = -(-FEWEST_STEPS // len(loader))
         n_batches = n_epochs * len(loader)
         batches = (pair for _ in range(n_epochs) for pair in _labelled(loader, label, classes))
-        with tqdm(total=n_batches, desc="Training", unit="batch", disable=not progress) as bar:
+        with progress_bar(total=n_batches, desc="Training", unit="batch", progress=progress) as bar:
             with clock.measure("first batch and step"):  # opening, filling the first window, compiling
                 classifier = Classifier(collection.n_vars, len(classes), adapter.dense if adapter else np.asarray)
                 x, codes = next(batches)

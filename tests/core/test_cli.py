@@ -336,3 +336,35 @@ def test_ordinary_files_are_converted_by_flags(h5ad, tmp_path, capsys):
     assert "--layer must be one of all inputs, got 'x'" in fails(
         capsys, "convert", paths[0], tmp_path / "l.zarr", "--raw", "drop", "--layer", "x"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "question"),
+    [
+        (["convrt"], "did you mean 'convert'?"),
+        (["convert", "a", "b", "--layot", "compact"], "did you mean '--layout'?"),
+        (["convert", "a", "b", "--layout", "compct"], "did you mean 'compact'?"),
+        (["convert", "a", "b", "--var-names", "uniqe"], "did you mean 'unique'?"),
+        (["xyzzy"], "choose from"),
+    ],
+)
+def test_a_misspelt_word_is_asked_about(arguments, question, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert question in last
+    assert ("did you mean" in last) == ("did you mean" in question)
+
+
+@pytest.mark.parametrize("sizes", [["8,1"], ["8", "1"], ["8,2", "1"]])
+def test_bench_takes_the_store_before_and_after_the_sizes(sizes, h5ad, tmp_path, capsys):
+    store = str(tmp_path / "cells.zarr")
+    assert main(["convert", str(h5ad), store]) == 0
+    capsys.readouterr()
+    flags = ["--batch-size", "4", "--seconds", "0.01"]
+    for arguments in ([store, "--chunk-size", *sizes, *flags], [*flags, "--chunk-size", *sizes, store]):
+        assert main(["bench", *arguments]) == 0
+        told = capsys.readouterr().out
+        assert [line.split()[0] for line in told.splitlines() if line.split()[0].isdecimal()] == ",".join(sizes).split(
+            ","
+        )

@@ -28,7 +28,7 @@ FLOORS = [
     ["samplers", "transforms", "_format"],
     ["_plan"],
     ["_kernels"],
-    ["_runtime", "types", "_sizes", "_arguments"],
+    ["_runtime", "types", "_sizes", "_arguments", "_progress"],
     ["_plot"],
     ["errors", "_display", "_warn"],
 ]

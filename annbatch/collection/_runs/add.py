@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from ..._progress import tell
 from ..._sizes import rows_for
 from .._array_format import Format
 from .._inputs.chosen import Choice
@@ -55,8 +55,7 @@ def add(location: Location, request: AddRequest) -> None:
             warns_of_raw=request.choice.raw is None,
             min_overlap=request.min_overlap,
         )
-        if request.progress or request.dry_run:
-            tqdm.write(found.describe_variables())
+        tell(found.describe_variables(), progress=request.progress or request.dry_run)
         rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
 
         def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
@@ -76,7 +75,8 @@ def add(location: Location, request: AddRequest) -> None:
 
         if request.dry_run:
             shape = f"{found.n_obs:,} rows x {len(found.schema.annotations.var):,} variables"
-            tqdm.write(f"Would add {shape} of {len(sources)} inputs: {', '.join(found.schema.elements)}.")
+            elements = ", ".join(found.schema.elements)
+            tell(f"Would add {shape} of {len(sources)} inputs: {elements}.", progress=True)
         return plan
 
     if request.dry_run:

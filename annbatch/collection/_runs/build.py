@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
+from ..._progress import progress_bar, tell
 from .._resources.pages import RowMemory
 from .._shuffle.estimate import Estimate
 from .._shuffle.first_pass import WINDOW_BLOCKS
@@ -19,6 +18,8 @@ from .._state.work import Work
 from .._writing.dataset import Target, write_dataset
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from .._resources.limit import Memory
     from .._shuffle.in_memory import ShuffledRows
     from .._shuffle.job import ShuffleJob
@@ -52,8 +53,7 @@ def shuffle_rows(
     estimate = Estimate.of(job, memory.held if client is None else 0)
     estimate.require_space(collection, spill_to)
     with _bar("Reading", job, progress) as bar:
-        if progress:
-            bar.write(estimate.describe(spill_to))
+        tell(estimate.describe(spill_to), progress=progress)
         if not estimate.spills:
             try:
                 # A little more than the estimate of the rows that just fit, before reading begins again.
@@ -86,7 +86,7 @@ def shuffle_rows(
 
 
 def _bar(doing: str, job: ShuffleJob, progress: bool) -> tqdm[Any]:
-    return tqdm(total=job.survey.n_obs, desc=doing, unit=" rows", unit_scale=True, disable=not progress)
+    return progress_bar(total=job.survey.n_obs, desc=doing, unit=" rows", unit_scale=True, progress=progress)
 
 
 def _advance(bar: tqdm[Any], n_rows: int) -> None:

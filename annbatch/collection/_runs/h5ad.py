@@ -10,8 +10,8 @@ import anndata as ad
 import h5py
 import numpy as np
 from scipy import sparse
-from tqdm.auto import tqdm
 
+from ..._progress import progress_bar, tell
 from ..._sizes import rows_for
 from ...errors import StoreError, reading
 from .._array_format import quiet_writing
@@ -83,8 +83,7 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
         warns_of_raw=request.choice.raw is None,
         min_overlap=request.min_overlap,
     )
-    if request.progress:
-        tqdm.write(found.describe_variables())
+    tell(found.describe_variables(), progress=request.progress)
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = work.resume(len(present), key, request.seed)
     if seed is None:
@@ -98,7 +97,8 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
     if missing:
         shuffled = shuffle_rows(job, request.memory, work.root, work.spill, None, request.progress)
     record, partial_file = json.dumps(describe_inputs(found, sources, contents)), work.folder / "partial.h5ad"
-    for number in tqdm(missing, desc="Writing", unit=" files", disable=not request.progress):
+    bar = progress_bar(total=len(missing), desc="Writing", unit=" files", progress=request.progress)
+    for number in missing:
         adata = _dataset(job, shuffled, number)
         try:
             with quiet_writing():
@@ -110,6 +110,8 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
             file.attrs[ATTRIBUTE] = record
         flush(partial_file)
         partial_file.rename(work.folder / names[number])
+        bar.update()
+    bar.close()
     unchanged(request.sources, before)
     work.note_files(key, seed, names)
     work.publish_files()

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import google_crc32c
-from tqdm.auto import tqdm
 
 from ..._display import Section, Shown, Summary
 from ..._format.metadata_files import parse_json
+from ..._progress import progress_bar
 from ...errors import CorruptDataError, NotACollectionError, RemoteError
 from .attached import problem_of
 from .location import Location
@@ -145,8 +145,8 @@ def verify(location: Location, progress: bool) -> Report:
     report.problems += [f"{name}: does not belong to the collection" for name in _strays(files, location, manifest)]
     with (
         ThreadPoolExecutor(files.n_readers, thread_name_prefix="annbatch-verify") as pool,
-        tqdm(
-            total=sum(one[1] for one in expected), desc="Verifying", unit="B", unit_scale=True, disable=not progress
+        progress_bar(
+            total=sum(one[1] for one in expected), desc="Verifying", unit="B", unit_scale=True, progress=progress
         ) as bar,
     ):
         for start in range(0, len(expected), _TOGETHER):

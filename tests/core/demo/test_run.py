@@ -104,6 +104,16 @@ def test_numbers_and_missing_values_can_be_labels(tmp_path):
     assert list(classes) == [1.0, 3.0]
 
 
+@pytest.mark.parametrize("kind", ["float64", "category"])
+def test_numbers_with_hundreds_of_values_are_no_label(kind, tmp_path):
+    obs = pd.DataFrame({"n_counts": pd.Series(np.arange(300) / 2).astype(kind), "kind": ["a", "b"] * 150})
+    ad.AnnData(np.ones((300, 2)), obs=obs.set_index(obs.index.astype(str))).write_h5ad(tmp_path / "a.h5ad")
+    with pytest.raises(ValueError, match="`label` must name classes, got 'n_counts', numbers with 300 values: choose"):
+        choose_label([tmp_path / "a.h5ad"], "n_counts")
+    with pytest.raises(ValueError, match="got 'knd'; did you mean 'kind'"):
+        choose_label([tmp_path / "a.h5ad"], "knd")
+
+
 def test_a_label_that_is_not_there_lists_those_that_are(atlas):
     with pytest.raises(ValueError, match=r"blood.h5ad \(cell_type, donor, n_counts\), got 'celltype'"):
         choose_label(atlas, "celltype")
