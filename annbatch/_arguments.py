@@ -81,12 +81,16 @@ def as_names(value: str | Iterable[str]) -> list[str]:
 def did_you_mean(given: Iterable[Any], known: Iterable[Any]) -> str:
     """Return a question for an error, with the known names that are spelled most like those given; or nothing.
 
+    Of paths, the last part must be alike by itself.
+
     >>> did_you_mean(["dos", "x"], ["dose", "donor"]), did_you_mean(["x"], ["dose"])
     ("; did you mean 'dose'", '')
     """
     names = {str(name).casefold(): str(name) for name in known}
     keys = [str(name).casefold() for name in given]
     near = [one for key in keys for one in ([key] if key in names else get_close_matches(key, names, n=1))]
+    last = [key.rpartition("/")[2] for key in keys]
+    near = [one for one in near if get_close_matches(one.rpartition("/")[2], last)]
     return f"; did you mean {', '.join(repr(names[one]) for one in dict.fromkeys(near))}" if near else ""
 
 

@@ -181,6 +181,7 @@ WHOLE_STAGES = {
     "collection/_runs/test_killed", "collection/_writing/test_disk", "loader/test_errors", "loader/test_loader",
     "loader/test_real_data", "loader/test_rows", "loader/test_setups", "loader/test_pickles",
     "testing/test_testing", "test_exports", "test_import", "test_large", "test_layout", "test_readme",
+    "test_typing",
 }  # fmt: skip
 
 
