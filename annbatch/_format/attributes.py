@@ -43,17 +43,17 @@ def text(value: Any) -> Any:
 
 def encoding_of(element: Any) -> str:
     """Return the encoding of an element in AnnData's format, such as ``csr_matrix``; ``""`` if it states none."""
-    if "h5sparse_format" in element.attrs:  # before anndata 0.7
-        return f"{text(element.attrs['h5sparse_format'])}_matrix"
-    return str(text(element.attrs.get("encoding-type", "")))
+    with reading(where(element)):
+        if "h5sparse_format" in element.attrs:  # before anndata 0.7
+            return f"{text(element.attrs['h5sparse_format'])}_matrix"
+        return str(text(element.attrs.get("encoding-type", "")))
 
 
 def refuse_unfinished(element: Any) -> None:
     """Raise :class:`StoreError` if the writer of an element, or of the AnnData that holds it, was interrupted."""
     held: Any = element if hasattr(element, "attrs") else None
     while held is not None:
-        with reading(where(held)):
-            encoding = encoding_of(held)
+        encoding = encoding_of(held)
         if encoding == UNFINISHED_ENCODING["encoding-type"]:
             raise StoreError(
                 f"{where(element)} must be complete, and is being written, or its writer was interrupted: call "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import zarr
@@ -37,11 +38,13 @@ def check_metadata(path: os.PathLike[str], size: int) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise :class:`CorruptDataError` if a file is too large to be read: metadata, or one that consists of holes."""
+    """Raise :class:`CorruptDataError` if a file is too large to be read, as metadata or as holes, or is a device."""
     try:
         stat = path.stat()
     except (OSError, ValueError):  # told by whoever reads it
         return
+    if not (S_ISREG(stat.st_mode) or S_ISDIR(stat.st_mode)):  # reading a pipe would wait, a device never ends
+        raise CorruptDataError(f"{path} is not a regular file.")
     if path.name in _NAMES:
         check_metadata(path, stat.st_size)
     stored = 512 * getattr(stat, "st_blocks", stat.st_size)
@@ -60,6 +63,7 @@ def read_metadata(path: Path) -> bytes:
     CorruptDataError
         If it is too large to be one.
     """
+    check_file(path)
     with open(path, "rb") as file:
         check_metadata(path, os.fstat(file.fileno()).st_size)
         return file.read()

@@ -16,6 +16,7 @@ from zarr.core.sync import sync
 from ..._format.checksums import Checksums
 from ..._format.metadata_files import check_metadata
 from ..._runtime.threads import usable_cores
+from ...errors import CorruptDataError
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -92,9 +93,15 @@ class LocalFiles:
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file of metadata."""
-        with open(self.folder / name, "rb", opener=open_regular) as file:
-            check_metadata(self.folder / name, os.fstat(file.fileno()).st_size)
-            return file.read()
+        path = self.folder / name
+        try:
+            with open(path, "rb", opener=open_regular) as file:
+                check_metadata(path, os.fstat(file.fileno()).st_size)
+                return file.read()
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ELOOP):
+                raise CorruptDataError(f"{path} is not a regular file.") from error
+            raise
 
     def checksum(self, name: str, size: int) -> tuple[int, Checksums]:
         """Return the size of a file, expected to be ``size``, and the checksums of its bytes."""

@@ -163,6 +163,23 @@ def test_absurd_collections_are_refused(stores: Path, tmp_path: Path, damage) ->
     assert not DatasetCollection(tmp_path / "collection").verify(progress=False).ok
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "link to a device"])
+@pytest.mark.parametrize("name", ["", "dataset_0", "dataset_0/X", "dataset_0/X/data", "dataset_0/obs/n"])
+def test_pipes_and_devices_are_not_read(stores: Path, tmp_path: Path, name: str, kind: str) -> None:
+    store, pipe = tmp_path / "store", tmp_path / "pipe"
+    shutil.copytree(stores / "collection", store)
+    path = store / name / "zarr.json"
+    path.unlink()
+    os.mkfifo(pipe)
+    path.symlink_to("/dev/zero" if kind == "link to a device" else pipe)
+    if kind == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+
+    with pytest.raises(CorruptDataError, match=f"{name}/zarr.json is not a regular file"):
+        _read(store)
+
+
 def test_rows_without_number_are_a_problem_of_the_dataset(stores: Path, tmp_path: Path) -> None:
     shutil.copytree(stores / "collection", tmp_path / "collection")
     _seal(tmp_path / "collection", n_obs=float("inf"))
