@@ -140,10 +140,15 @@ def bounded_whole(element: Any) -> Any:
 
 def refuse_external(array: Any) -> None:
     """Raise :class:`StoreError` if an HDF5 dataset keeps its values in other files, which may be of any kind."""
-    if isinstance(array, h5py.Dataset) and array.external:
+    if not isinstance(array, h5py.Dataset):
+        return
+    others = [file for file, *_ in array.external or ()]
+    if array.is_virtual:
+        others += [source.file_name for source in array.virtual_sources() if source.file_name != "."]
+    if others:
         raise StoreError(
-            f"{where(array)} must be stored in its own file, got values in {array.external[0][0]!r}: copy it into one "
-            "file with h5py."
+            f"{where(array)} must be stored in its own file, got values in {others[0]!r}: copy it into one file with "
+            "h5py."
         )
 
 

@@ -306,3 +306,23 @@ def test_values_in_files_that_an_h5ad_file_names_are_refused(tmp_path: Path, key
         next(iter(Loader(batch_size=2, chunk_size=2, preload_nchunks=1).add_adata(path)))
     with pytest.raises(StoreError, match="must be stored in its own file"):
         DatasetCollection(tmp_path / "c").add_adatas([path], progress=False)
+
+
+def test_values_of_a_virtual_dataset_come_from_its_own_file(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["values"] = np.ones((4, 3), np.float32)
+    for name, source in (("own", "."), ("foreign", str(tmp_path / "other.h5"))):
+        path = tmp_path / f"{name}.h5ad"
+        ad.AnnData(np.zeros((4, 3), np.float32)).write_h5ad(path)
+        with h5py.File(path, "r+") as file:
+            attributes = dict(file["X"].attrs)
+            file.move("X", "values")
+            layout = h5py.VirtualLayout((4, 3), np.float32)
+            layout[:] = h5py.VirtualSource(source, "values", (4, 3))
+            file.create_virtual_dataset("X", layout).attrs.update(attributes)
+    (batch,) = Loader(batch_size=4).add_adata(tmp_path / "own.h5ad")
+    np.testing.assert_array_equal(batch["X"], np.zeros((4, 3)))
+    with pytest.raises(
+        StoreError, match="`X` of .*foreign.h5ad must be stored in its own file, got values in '.*other.h5'"
+    ):
+        next(iter(Loader(batch_size=4).add_adata(tmp_path / "foreign.h5ad")))
