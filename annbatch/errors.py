@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 
 class AnnbatchError(Exception):
@@ -79,6 +80,21 @@ def reading(where: str) -> Iterator[None]:
         if where not in str(error):
             error.add_note(f"While reading {where}.")
         raise
+
+
+@contextmanager
+def reading_object(adata: Any, where: str) -> Iterator[None]:
+    """As :func:`reading`, for an AnnData object; a view of a backed one may choose what anndata cannot read."""
+    try:
+        with reading(where):
+            yield
+    except CorruptDataError as error:
+        if not (getattr(adata, "is_view", False) and adata.isbacked):
+            raise
+        raise ValueError(
+            f"{where} must be a selection of a backed AnnData that anndata can read, got {error.__cause__}: select "
+            "from `adata.to_memory()`, or rows in ascending order."
+        ) from error.__cause__
 
 
 def _is_of_odd_data(error: BaseException, place: str) -> bool:

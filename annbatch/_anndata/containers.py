@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._arrays.open import RowSource, open_rows
 from .._format.attributes import encoding_of, where
-from ..errors import reading
+from ..errors import reading, reading_object
 from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, read_var, stored_frame
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class AnnDataObject:
     def open(self, key: str) -> RowSource | ObsFrame:
         """Open one element."""
         attribute, _, name = key.partition("/")
-        with reading(f"`{key}` of {self.place or 'an AnnData object'}"):
+        with reading_object(self._adata, f"`{key}` of {self.place or 'an AnnData object'}"):
             value = getattr(self._adata, attribute)
             if name:
                 value = value[name]

@@ -25,7 +25,7 @@ from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished
 from ..._format.metadata_files import bounded_reads
 from ..._remote.open import open_group
 from ..._remote.urls import is_url, without_secrets
-from ...errors import StoreError, reading
+from ...errors import StoreError, reading, reading_object
 from .annotations import RAW, Annotations, storable
 from .columns import ColumnReader, Group, RangeValues, strings
 from .csc import StoredCsc
@@ -283,7 +283,7 @@ def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
     obs = MemoryFrame(in_memory(adata.obs), f"`obs` of {name}")
     opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, name, with_raw), _names(obs))
     _add_table(opened, "obs", obs)
-    with reading(f"`X` of {name}"):  # a backed view reads it here
+    with reading_object(adata, f"`X` of {name}"):  # a backed view reads it here
         if (x := adata.X) is not None:
             opened.matrices["X"] = _slices(x)
     for parent in ("layers", "obsm"):
@@ -296,7 +296,7 @@ def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
             elif not hasattr(value, "dtype"):  # awkward arrays
                 raise _no_matrix(f"`{parent}/{key}` of {name}", type(value).__name__)
             else:
-                with reading(f"`{parent}/{key}` of {name}"):
+                with reading_object(adata, f"`{parent}/{key}` of {name}"):
                     opened.matrices[f"{parent}/{key}"] = _slices(value)
     if with_raw:
         opened.matrices[RAW], opened.n_raw_vars = _slices(adata.raw.X), adata.raw.n_vars

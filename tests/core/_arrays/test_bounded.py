@@ -323,6 +323,6 @@ def test_values_of_a_virtual_dataset_come_from_its_own_file(tmp_path: Path) -> N
     (batch,) = Loader(batch_size=4).add_adata(tmp_path / "own.h5ad")
     np.testing.assert_array_equal(batch["X"], np.zeros((4, 3)))
     with pytest.raises(
-        StoreError, match="`X` of .*foreign.h5ad must be stored in its own file, got values in '.*other.h5'"
+        StoreError, match=r"`X` of .*foreign\.h5ad must be stored in its own file, got values in '.*other\.h5'"
     ):
         next(iter(Loader(batch_size=4).add_adata(tmp_path / "foreign.h5ad")))
