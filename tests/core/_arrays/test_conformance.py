@@ -19,6 +19,7 @@ from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 from zarr.codecs.numcodecs import LZ4
 
 from annbatch import Loader, write_sharded
+from annbatch.errors import CorruptDataError
 
 N, GENES = 97, 40
 ELEMENTS = {"CSR": "X", "CSR layer": "layers/counts", "dense": "layers/scaled", "n-d dense": "obsm/image"}
@@ -170,6 +171,7 @@ CODECS = {
     "blosc": (BloscCodec, numcodecs.Blosc),
     "none": (lambda: None, lambda: None),
 }
+METADATA = {"zarr.json", ".zarray", ".zattrs"}
 PLACES = {"local": lambda folder: folder / "a.zarr", "object store": object_store}
 
 
@@ -177,7 +179,7 @@ PLACES = {"local": lambda folder: folder / "a.zarr", "object store": object_stor
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("form", ["v2", "v3", "v3 sharded"])
 @pytest.mark.parametrize("codec", CODECS)
-def test_kernels_read_what_anndata_reads(tmp_path, codec, form, place):
+def test_kernels_read_what_anndata_reads_and_refuse_what_is_damaged(tmp_path, codec, form, place):
     store, zarr_format = place(tmp_path), int(form[1])
     group = zarr.open_group(store, mode="w", zarr_format=zarr_format)
     compressor = CODECS[codec][zarr_format == 2]()
@@ -202,3 +204,15 @@ def test_kernels_read_what_anndata_reads(tmp_path, codec, form, place):
                 same(batch["layers"]["counts"], whole.layers["counts"][index])
                 same(batch["layers"]["scaled"], whole.layers["scaled"][index])
                 same(batch["obsm"]["image"], whole.obsm["image"][index])
+    for key, array in (("X", "X/data"), ("layers/scaled", "layers/scaled")):
+        (folder,) = (path for path in tmp_path.rglob(array) if path.is_dir())
+        chunks = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in METADATA)
+        kept = chunks[1].read_bytes()
+        chunks[1].write_bytes(kept[: len(kept) // 2])
+        with (
+            loader(zarr.open_group(store, mode="r"), key) as loading,
+            pytest.raises(CorruptDataError, match=array),
+        ):
+            for _ in loading:
+                pass
+        chunks[1].write_bytes(kept)
