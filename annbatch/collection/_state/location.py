@@ -215,7 +215,8 @@ class Location:
         if isinstance(content, dict):
             # Other programs may have added attributes since.
             own = {name: attributes[name] for name in (*ENCODING, ATTRIBUTE) if name in attributes}
-            if content.get("crc32c") not in [manifest_checksum(_root(some)) for some in (attributes, own)]:
+            stated = content.get("crc32c")
+            if all(stated != manifest_checksum(_root(some)) for some in (attributes, own)):
                 raise CorruptDataError(f"{self}/zarr.json {_NOT_AS_WRITTEN}")
         with reading(str(self)):
             return Manifest.from_attributes(attributes)
