@@ -88,7 +88,7 @@ class ChunkFile:
 
     def _read_index(self, layout: ChunkLayout, number: int, size: int) -> None:
         n_bytes = layout.index_bytes
-        check_file(self.path)
+        check_file(self.path, n_bytes)
         # No more bytes than the file has: a damaged layout may ask for any number.
         raw = os.pread(self.fd, min(n_bytes, size), 0 if layout.index_first else max(0, size - n_bytes))
         self.offset, self.nbytes = parse_index(raw, layout, number, size, self.path)

@@ -9,6 +9,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import zarr
+from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 from zarr.core.group import AsyncGroup
 from zarr.storage import LocalStore as _LocalStore
 from zarr.storage import StorePath
@@ -37,8 +38,16 @@ def check_metadata(path: os.PathLike[str], size: int) -> None:
         raise CorruptDataError(f"{path} must have at most {MOST_BYTES:,} bytes, as metadata have, got {size:,}.")
 
 
-def check_file(path: Path) -> None:
-    """Raise :class:`CorruptDataError` if a file is too large to be read, as metadata or as holes, or is a device."""
+def check_file(path: Path, n_bytes: int | None = None) -> None:
+    """Raise :class:`CorruptDataError` if a file is too large to be read, as metadata or as holes, or is a device.
+
+    Parameters
+    ----------
+    path
+        Path of the file; nothing is raised if there is none.
+    n_bytes
+        Bytes to read of it; None for all.
+    """
     try:
         stat = path.stat()
     except (OSError, ValueError):  # told by whoever reads it
@@ -48,7 +57,8 @@ def check_file(path: Path) -> None:
     if path.name in _NAMES:
         check_metadata(path, stat.st_size)
     stored = 512 * getattr(stat, "st_blocks", stat.st_size)
-    if stat.st_size > max(BELIEVED_BYTES, MOST_SHRUNK * stored):
+    wanted = stat.st_size if n_bytes is None else min(n_bytes, stat.st_size)
+    if wanted > max(BELIEVED_BYTES, MOST_SHRUNK * stored):
         raise CorruptDataError(
             f"{path} must have a byte stored for every {MOST_SHRUNK:,} bytes of its size, got {stored:,} of "
             f"{stat.st_size:,}: damaged."
@@ -77,6 +87,13 @@ def parse_json(data: bytes) -> Any:
         raise ValueError("JSON that is nested too deeply") from error
 
 
+def _length(part: ByteRequest | None) -> int | None:
+    """Return the bytes of a part of a file; None for all that there are."""
+    if isinstance(part, RangeByteRequest):
+        return part.end - part.start
+    return part.suffix if isinstance(part, SuffixByteRequest) else None
+
+
 class LocalStore(_LocalStore):
     """A local folder, whose files are looked at before memory is taken for them; zarrs knows stores by their name."""
 
@@ -84,14 +101,14 @@ class LocalStore(_LocalStore):
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Return a file, or a part of it."""
-        check_file(self.root / key)
+        check_file(self.root / key, _length(byte_range))
         return await super().get(key, prototype, byte_range)
 
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Return a file, or a part of it."""
-        check_file(self.root / key)
+        check_file(self.root / key, _length(byte_range))
         return super().get_sync(key, prototype=prototype, byte_range=byte_range)
 
 
