@@ -76,7 +76,8 @@ def storable(value: Any, where: str) -> Any:
     """
     if isinstance(value, pd.DataFrame):
         value = value.copy(deep=False)
-        for name in value.select_dtypes(object).columns if value.columns.is_unique else ():
+        objects = [name for name, dtype in value.dtypes.items() if dtype == np.dtype(object)]
+        for name in objects if value.columns.is_unique else ():
             value[name] = _nullable(value[name].to_numpy(), f"Column {name!r} of {where}")
         return value
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:

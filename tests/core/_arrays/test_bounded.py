@@ -295,9 +295,11 @@ def test_values_in_files_that_an_h5ad_file_names_are_refused(tmp_path: Path, key
     ad.AnnData(np.ones((4, 2), "f4"), obs=obs).write_h5ad(path, convert_strings_to_categoricals=False)
     os.mkfifo(tmp_path / "pipe")  # a reader would wait for a writer
     with h5py.File(path, "r+") as file:
+        if isinstance(file[key], h5py.Group):  # strings of pandas 3
+            key += "/values"
         shape, attributes = file[key].shape, dict(file[key].attrs)
         del file[key]
-        dtype = "S1" if key == "obs/word" else "i8"
+        dtype = "S1" if "word" in key else "i8"
         made = file.create_dataset(key, shape, dtype, external=[(str(tmp_path / "pipe"), 0, 100)])
         made.attrs.update(attributes)
     with pytest.raises(

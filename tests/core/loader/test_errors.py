@@ -414,13 +414,3 @@ def test_panics_of_libraries_name_what_was_read():
     with pytest.raises(KeyboardInterrupt) as caught, reading("`X`"):
         raise KeyboardInterrupt
     assert not hasattr(caught.value, "__notes__")
-
-
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
-def test_a_backed_view_that_anndata_cannot_read_is_not_called_damaged(tmp_path, kind):
-    ad.AnnData(kind(np.ones((6, 2), np.float32))).write_h5ad(tmp_path / "a.h5ad")
-    view = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")[::-1]
-    with pytest.raises(ValueError, match=r"`X` .*selection of a backed AnnData .*: select from `adata.to_memory\(\)`"):
-        Loader(batch_size=2).add_adata(view)
-    with pytest.raises(ValueError, match=r"`X` of .*selection of a backed AnnData"):
-        DatasetCollection(tmp_path / "c").add_adatas([tmp_path / "a.h5ad"], load_adata=lambda _: view, progress=False)

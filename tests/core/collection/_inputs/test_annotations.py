@@ -75,7 +75,7 @@ def test_other_objects_are_refused_and_do_not_become_text(values: list[object]) 
 
 
 def test_what_the_user_holds_does_not_change() -> None:
-    frame = pd.DataFrame({"x": WORDS})
+    frame = pd.DataFrame({"x": pd.Series(WORDS, dtype=object)})
     assert storable(frame, "`var`") is not frame
     assert frame["x"].dtype == object
 
