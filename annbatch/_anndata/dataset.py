@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import zarr
-from zarr.storage import LocalStore, StorePath
+from zarr.storage import LocalStore
 
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
 from .._format.attributes import encoding_of, refuse_unfinished, where
+from .._format.metadata_files import LocalStore as BoundedStore
+from .._format.metadata_files import bound
 from ..errors import CorruptDataError, reading
 from .containers import AnnDataObject, BareMatrix, MuDataObject, StoredAnnData
 from .frames import stored_frame
@@ -103,8 +104,7 @@ def _anchored(group: Any) -> Any:
     store = getattr(group, "store", None)
     if not isinstance(store, LocalStore) or store.root.is_absolute():
         return group
-    path = StorePath(LocalStore(store.root.absolute(), read_only=True), group.path)
-    return zarr.Group(zarr.AsyncGroup(metadata=group.metadata, store_path=path))
+    return bound(group, BoundedStore(store.root.absolute(), read_only=True))
 
 
 def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:

@@ -211,6 +211,15 @@ def test_a_folder_is_read_through_a_store_of_the_same_name(stores: Path) -> None
     assert bounded_reads(memory) is memory
 
 
+def test_a_folder_named_by_a_relative_path_is_read_within_bounds(stores: Path, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(stores / "cells", tmp_path / "cells")
+    monkeypatch.chdir(tmp_path)
+    DAMAGES["holes in names"](Path("cells"))
+    loader = Loader(batch_size=4).add_adata("cells")
+    with pytest.raises(CorruptDataError, match="must have a byte stored"):
+        next(iter(loader))
+
+
 def test_nesting_beyond_what_python_reads_is_an_error_of_the_value() -> None:
     with pytest.raises(ValueError, match="nested too deeply"):
         parse_json(b"[" * 10**5 + b"]" * 10**5)
