@@ -97,21 +97,20 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
     if missing:
         shuffled = shuffle_rows(job, request.memory, work.root, work.spill, None, request.progress)
     record, partial_file = json.dumps(describe_inputs(found, sources, contents)), work.folder / "partial.h5ad"
-    bar = progress_bar(total=len(missing), desc="Writing", unit=" files", progress=request.progress)
-    for number in missing:
-        adata = _dataset(job, shuffled, number)
-        try:
-            with quiet_writing():
-                adata.write_h5ad(partial_file, compression=request.h5ad_compressor)
-        except ValueError as error:  # such as of zeros in strings
-            notes = " ".join(getattr(error, "__notes__", ()))
-            raise StoreError(f"{work.root / names[number]} cannot hold these rows: {error}. {notes}") from error
-        with h5py.File(partial_file, "r+") as file:
-            file.attrs[ATTRIBUTE] = record
-        flush(partial_file)
-        partial_file.rename(work.folder / names[number])
-        bar.update()
-    bar.close()
+    with progress_bar(total=len(missing), desc="Writing", unit=" files", progress=request.progress) as bar:
+        for number in missing:
+            adata = _dataset(job, shuffled, number)
+            try:
+                with quiet_writing():
+                    adata.write_h5ad(partial_file, compression=request.h5ad_compressor)
+            except ValueError as error:  # such as of zeros in strings
+                notes = " ".join(getattr(error, "__notes__", ()))
+                raise StoreError(f"{work.root / names[number]} cannot hold these rows: {error}. {notes}") from error
+            with h5py.File(partial_file, "r+") as file:
+                file.attrs[ATTRIBUTE] = record
+            flush(partial_file)
+            partial_file.rename(work.folder / names[number])
+            bar.update()
     unchanged(request.sources, before)
     work.note_files(key, seed, names)
     work.publish_files()
