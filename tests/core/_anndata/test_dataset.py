@@ -29,7 +29,8 @@ def cells(number: int) -> ad.AnnData:
 def test_columns_are_of_the_store_in_the_folder_in_which_it_was_opened(tmp_path, monkeypatch, opener):
     for number, name in enumerate(("mine", "other")):
         (tmp_path / name).mkdir()
-        cells(number).write_zarr(tmp_path / name / "a.zarr", convert_strings_to_categoricals=False)
+        with ad.settings.override(auto_shard_zarr_v3=False):
+            cells(number).write_zarr(tmp_path / name / "a.zarr", convert_strings_to_categoricals=False)
     monkeypatch.chdir(tmp_path / "mine")
     loader = Loader(**SIZES).add_adata(opener("a.zarr"))
     monkeypatch.chdir(tmp_path / "other")
@@ -50,7 +51,8 @@ def test_a_file_that_was_closed_is_an_error_that_tells_so(tmp_path):
 @pytest.mark.parametrize("kind", ["zarr", "h5ad"])
 def test_strings_of_lazily_read_stores(tmp_path, kind):
     pytest.importorskip("xarray", reason="reading lazily needs xarray")
-    getattr(cells(3), f"write_{kind}")(tmp_path / f"a.{kind}", convert_strings_to_categoricals=False)
+    with ad.settings.override(auto_shard_zarr_v3=False):
+        getattr(cells(3), f"write_{kind}")(tmp_path / f"a.{kind}", convert_strings_to_categoricals=False)
     lazy = ad.experimental.read_lazy(tmp_path / f"a.{kind}")
     (batch,) = Loader(**SIZES).add_adata(lazy)
     assert batch["obs"]["word"].tolist() == ["w3"] * 4
