@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -29,10 +30,18 @@ class LoadRequest(TypedDict):
         One integer array per batch: positions in the concatenation of ``requests``, in the order given. Rows
         that no split names are not read; a position may stand in several. Where it is absent, ``sample`` of
         :class:`annbatch.abc.Sampler` fills it in from ``batch_size`` and ``shuffle``.
+    partners
+        By name, arrays like those of ``splits``, one per batch: rows that are read in the same window and delivered
+        within the batch, as ``batch[name]``, in the form of a batch of their own. Needs ``splits``.
+    extras
+        By name, one array per batch that is delivered as ``batch[name]``, such as a number for each set of its rows.
+        Needs ``splits``.
     """
 
     requests: list[slice] | np.ndarray
     splits: NotRequired[list[np.ndarray]]
+    partners: NotRequired[Mapping[str, list[np.ndarray]]]
+    extras: NotRequired[Mapping[str, list[np.ndarray]]]
 
 
 class LoaderOutput(TypedDict):

@@ -37,7 +37,7 @@ class TransformedElement:
 
     def plan(self, window: WindowRows, shares: Sequence[DatasetRows]) -> TransformedPlan:
         """Plan the reading of one window."""
-        return TransformedPlan(self.element.plan(window, shares), self.transform, window.n_batches)
+        return TransformedPlan(self.element.plan(window, shares), self.transform, window.n_parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,18 @@ class Delivery:
             yield made.popleft()
 
     def batch(self, window: LoadedWindow, number: int, annotations: VarTables) -> LoaderOutput:
-        """Return a batch as the user gets it: elements in dicts as deep as their keys."""
+        """Return a batch as the user gets it, with its partners within it."""
+        rows = window.rows
+        main, *others = range(number * (1 + len(rows.partners)), (number + 1) * (1 + len(rows.partners)))
+        batch = self._part(window, main, annotations)
+        for name, other in zip(rows.partners, others, strict=True):
+            batch[name] = self._part(window, other, annotations)
+        for name, arrays in rows.extras.items():
+            batch[name] = self._extra(arrays[number])
+        return batch  # type: ignore[return-value]  # which elements there are is up to `keys`
+
+    def _part(self, window: LoadedWindow, number: int, annotations: VarTables) -> dict[str, Any]:
+        """Return a part of a batch: elements in dicts as deep as their keys."""
         start, stop = int(window.rows.edges[number]), int(window.rows.edges[number + 1])
         batch: dict[str, Any] = {}
         for key in window.elements:
@@ -76,7 +87,14 @@ class Delivery:
             _put(batch, f"{prefix}var", var if as_frames else None)
         batch["var"] = annotations.var if as_frames else None
         batch["index"] = window.rows.rows[start:stop] if self.return_index else None
-        return batch  # type: ignore[return-value]  # which elements there are is up to `keys`
+        return batch
+
+    def _extra(self, array: np.ndarray) -> Any:
+        """Return an array of a sampler's; integers as labels are, which indexing and embedding layers take."""
+        adapter = self.form.adapter
+        if array.dtype.kind in "iu":
+            array = array.astype(np.int64 if adapter is None else adapter.labels_dtype)
+        return self.form.as_stored().convert(np.ascontiguousarray(array))
 
     def _convert_obs(self, key: str, obs: Any) -> Any:
         if isinstance(obs, pd.DataFrame):

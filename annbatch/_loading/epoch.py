@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .._plan.window_rows import plan_window, rows_by_dataset
 from .delivery import VarTables
 from .modalities import MaskPlan, mask_key
@@ -98,9 +100,10 @@ def read_batches(
     try:
         while (window := _next(windows, reading)) is not None:
             reading.warned = reading.warned or warn_of_read_amplification(datasets.sources())
-            for batch, output in enumerate(delivery.batches(window, annotations)):
+            n_rows = np.diff(window.rows.edges[:: 1 + len(window.rows.partners)])
+            for output, n in zip(delivery.batches(window, annotations), n_rows.tolist(), strict=True):
                 last, before = time.perf_counter(), last
-                log.handed_over(int(window.rows.edges[batch + 1] - window.rows.edges[batch]), last - before)
+                log.handed_over(n, last - before)
                 yield output
     finally:
         reading.end(windows)

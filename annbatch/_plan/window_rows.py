@@ -7,7 +7,7 @@ written once, to its final place, when it is read.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +15,11 @@ import numpy as np
 from .ranges import concatenated_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..types import LoadRequest
+
+_TAKEN = {"X", "obs", "var", "index", "labels", "tokens", "layers", "obsm", "mod", "source", "covariates"}  # in batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +31,28 @@ class WindowRows:
     rows
         ``(n_rows,)`` int64 global row numbers.
     edges
-        ``(n_batches + 1,)`` int64; batch ``i`` is ``rows[edges[i]:edges[i + 1]]``.
+        ``(n_parts + 1,)`` int64; part ``i`` is ``rows[edges[i]:edges[i + 1]]``. A batch is one part, and one more for
+        each of its partners, in their order. Elements call a part a batch: they treat all alike.
+    partners
+        Names of the parts that come with each batch.
+    extras
+        Further arrays of the batches, by name.
     """
 
     rows: np.ndarray
     edges: np.ndarray
+    partners: tuple[str, ...] = ()
+    extras: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def n_parts(self) -> int:
+        """Number of parts, of all batches."""
+        return len(self.edges) - 1
 
     @property
     def n_batches(self) -> int:
         """Number of batches."""
-        return len(self.edges) - 1
+        return self.n_parts // (1 + len(self.partners))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,7 @@ def plan_window(request: LoadRequest, n_obs: int) -> WindowRows:
         raise ValueError(
             f"`requests` must lie within the loader's 0..{n_obs} rows, got {requested.min()}..{requested.max()}."
         )
-    splits = request["splits"]
+    splits, partners, extras = _parts(request)
     edges = np.zeros(len(splits) + 1, dtype=np.int64)
     np.cumsum([len(split) for split in splits], out=edges[1:])
     order = np.concatenate(splits) if splits else np.empty(0, dtype=np.int64)
@@ -97,7 +111,23 @@ def plan_window(request: LoadRequest, n_obs: int) -> WindowRows:
         raise ValueError(
             f"`splits` must be positions within the {requested.size} requested rows, got {order.min()}..{order.max()}."
         )
-    return WindowRows(requested[order], edges)
+    return WindowRows(requested[order], edges, partners, extras)
+
+
+def _parts(request: LoadRequest) -> tuple[list[np.ndarray], tuple[str, ...], Mapping[str, list[np.ndarray]]]:
+    """Return the parts of all batches, one batch after the other, the names of partners, and the extras."""
+    splits, partners, extras = request["splits"], request.get("partners", {}), request.get("extras", {})
+    for kind, of_batches in (("partners", partners), ("extras", extras)):
+        for name, arrays in of_batches.items():
+            if name in _TAKEN:
+                raise ValueError(f"`{kind}` must have other names than what batches hold anyway, got {name!r}.")
+            if len(arrays) != len(splits):
+                n = len(splits)
+                raise ValueError(f"`{kind}` must have an array per batch, {n} in all, got {len(arrays)} of {name!r}.")
+    if both := partners.keys() & extras.keys():
+        raise ValueError(f"`partners` and `extras` must have different names, got {min(both)!r} in both.")
+    of_batch = zip(splits, *partners.values(), strict=True)
+    return [part for parts in of_batch for part in parts], tuple(partners), extras
 
 
 def rows_by_dataset(rows: np.ndarray, dataset_starts: np.ndarray) -> list[DatasetRows]:

@@ -190,6 +190,9 @@ class Sampler(ABC):
     n_ranks_of_epoch: int = 1
     """Number of ranks that share an epoch."""
 
+    rows_per_set: int = 1
+    """Consecutive rows of a batch that belong together, so that a short batch is filled up with whole sets."""
+
     order_seed_is_given: bool = False
     """Whether ``order_seed`` comes from the user's generators, not from the system."""
 
@@ -229,13 +232,11 @@ class Sampler(ABC):
                     break
                 if "splits" not in request:
                     request = {**request, "splits": self._default_splits(request, epoch, number)}
-                splits = request["splits"]
-                chosen = splits[max(0, batches.start - batch) : batches.stop - batch]
-                batch += len(splits)
-                if len(chosen) < len(splits):
-                    request = {**request, "splits": chosen}
-                if chosen:
-                    yield request
+                n_batches = len(request["splits"])
+                start, stop = max(0, batches.start - batch), min(n_batches, batches.stop - batch)
+                batch += n_batches
+                if start < stop:
+                    yield request if stop - start == n_batches else _of_batches(request, start, stop)
         finally:
             close = getattr(requests, "close", None)  # an abandoned epoch ends in the sampler's own finally
             if close is not None:
@@ -274,6 +275,15 @@ class Sampler(ABC):
             return split_every(np.arange(n_rows), batch_size)
         order = keyed_rng(self.order_seed(), epoch, WINDOWS, position).permutation(n_rows)
         return split_every(order, batch_size)
+
+
+def _of_batches(request: LoadRequest, start: int, stop: int) -> LoadRequest:
+    """Return a request of the batches ``start:stop`` alone."""
+    made: LoadRequest = {**request, "splits": request["splits"][start:stop]}
+    for kind in ("partners", "extras"):
+        if kind in request:
+            made[kind] = {name: arrays[start:stop] for name, arrays in request[kind].items()}
+    return made
 
 
 def _plain(value: Any, kind: type) -> Any:

@@ -9,10 +9,10 @@ import numpy as np
 
 from .._arguments import check_choice
 from .._plan.position import BatchRanges, Position, cut, parts, remaining
-from .._plan.ranges import concatenated_ranges
 from .._warn import warn
 from ._base import Sampler
 from ._chunk import ChunkSampler
+from ._filling import filled_up
 from ._ranks import find_rank
 
 if TYPE_CHECKING:
@@ -246,21 +246,8 @@ class DistributedSampler(Sampler):
 
     def _filled_up(self, request: LoadRequest, sampler: Sampler, n_obs: int, epoch: int) -> LoadRequest:
         """Return the request with a short batch filled up, where all must be equal."""
-        size, splits = sampler.batch_size, request["splits"]
-        if self._remainder not in ("wrap", "pad") or size is None or len(splits[-1]) >= size:
+        size = sampler.batch_size
+        if self._remainder not in ("wrap", "pad") or size is None or len(request["splits"][-1]) >= size:
             return request
-        lacking, last = size - len(splits[-1]), splits[-1]
-        if self._remainder == "pad":
-            return {**request, "splits": [*splits[:-1], np.append(last, np.repeat(last[-1:], lacking))]}
-        rows = _rows_of(request)
-        first = next(iter(sampler.requests_between(n_obs, epoch, range(1))))
-        more = np.resize(_rows_of(first)[first["splits"][0]], lacking)
-        last = np.append(last, np.arange(len(rows), len(rows) + lacking))
-        return {**request, "requests": np.append(rows, more), "splits": [*splits[:-1], last]}
-
-
-def _rows_of(request: LoadRequest) -> np.ndarray:
-    requests = request["requests"]
-    if isinstance(requests, np.ndarray):
-        return requests
-    return concatenated_ranges([r.start for r in requests], [r.stop - r.start for r in requests])
+        first = next(iter(sampler.requests_between(n_obs, epoch, range(1)))) if self._remainder == "wrap" else None
+        return filled_up(request, size, rows_per_set=sampler.rows_per_set, first=first)
