@@ -93,6 +93,9 @@ def make_parser(run: Mapping[str, Callable[[argparse.Namespace], None]]) -> argp
     convert.add_argument(
         "--obs-columns", type=_names, metavar="A,B", help="columns of obs to keep, separated by commas (default: all)"
     )
+    convert.add_argument(
+        "--obsp", type=_names, default=(), metavar="A,B", help="pairwise matrices to keep, separated by commas"
+    )
     convert.add_argument("--groupby", type=_names, metavar="A,B", help="columns of obs by which rows are sorted")
     convert.add_argument(
         "--if-present",

@@ -120,6 +120,7 @@ def _convert(arguments: argparse.Namespace) -> None:
             layer=arguments.layer,
             var_names=arguments.var_names,
             obs_columns=arguments.obs_columns,
+            obsp=arguments.obsp,
             overwrite=arguments.overwrite,
             dry_run=arguments.dry_run,
         )

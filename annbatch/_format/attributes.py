@@ -19,6 +19,9 @@ COMPLETE_ATTRIBUTE = "annbatch-complete"
 DTYPE_ATTRIBUTE = "annbatch-dtype"
 """On an array or CSR group whose values were narrowed for storage: name of their original dtype, e.g. "float32"."""
 
+FIRST_ROW_ATTRIBUTE = "annbatch-first-row"
+"""On a CSR group in ``obsm`` whose columns are the rows of its collection, which relate to the group's rows: number of
+the row of the collection that is the first of the dataset."""
 
 COLUMNS_BEFORE = "indices_before"
 """In a CSR group whose column numbers are stored as differences: the array of the column numbers before each row, 0

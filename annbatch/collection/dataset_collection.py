@@ -163,6 +163,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         layer: str | None = None,
         var_names: VarNames = "error",
         obs_columns: str | Iterable[str] | None = None,
+        obsp: str | Iterable[str] = (),
         overwrite: bool = False,
         dry_run: bool = False,
     ) -> Self:
@@ -233,6 +234,9 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
             :meth:`anndata.AnnData.var_names_make_unique` does; ``"error"`` refuses them where names must be matched.
         obs_columns
             Columns of ``obs`` to keep; all by default. ``src_path`` is always added.
+        obsp
+            Pairwise matrices to keep, which all inputs have in ``obsp``. Rows and columns are renumbered together. A
+            dataset has them in ``obsm``, with a column per row of the collection.
         overwrite
             Whether the rows replace those of the collection, which stay until the new ones are complete.
         dry_run
@@ -247,6 +251,8 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         ------
         FileNotFoundError
             If an input does not exist.
+        KeyError
+            If an input lacks a matrix of ``obsp``, or a column of ``obs_columns``.
         ValueError
             If an input is in the collection already, and ``if_present`` is ``"error"``; if variables do not match.
         annbatch.errors.StoreError
@@ -274,7 +280,9 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
             progress=progress,
             if_present=if_present,
             min_overlap=min_overlap,
-            choice=Choice(raw, layer, var_names, None if obs_columns is None else as_names(obs_columns)),
+            choice=Choice(
+                raw, layer, var_names, None if obs_columns is None else as_names(obs_columns), as_names(obsp)
+            ),
             overwrite=overwrite,
             dry_run=dry_run,
         )

@@ -338,6 +338,17 @@ def test_ordinary_files_are_converted_by_flags(h5ad, tmp_path, capsys):
     )
 
 
+def test_pairwise_matrices_are_kept_by_a_flag(h5ad, tmp_path, capsys):
+    adata = ad.read_h5ad(h5ad)
+    adata.obsp["near"] = sparse.eye(adata.n_obs, format="csr")
+    adata.write_h5ad(tmp_path / "near.h5ad")
+    paths = [str(tmp_path / "near.h5ad"), str(tmp_path / "near.zarr")]
+    assert main(["convert", *paths]) == 0
+    assert "pairwise matrices are kept if they are named, as by --obsp near." in capsys.readouterr().err
+    assert main(["convert", *paths, "--overwrite", "--obsp", "near"]) == 0
+    assert np.array_equal(DatasetCollection(paths[1]).to_adata().obsm["near"].toarray(), np.eye(adata.n_obs))
+
+
 @pytest.mark.parametrize(
     ("arguments", "question"),
     [

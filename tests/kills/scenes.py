@@ -36,7 +36,9 @@ def make_cells(number: int, n_rows: int) -> ad.AnnData:
     label = pd.Categorical(rng.choice(["B", "T", "NK"], n_rows))
     obs = pd.DataFrame({"label": label}, index=[f"f{number}_r{i}" for i in range(n_rows)])
     var = pd.DataFrame(index=[f"gene{i}" for i in range(30)])
-    return ad.AnnData(counts, obs=obs, var=var, obsm={"pca": rng.normal(size=(n_rows, 3)).astype(np.float32)})
+    obsm = {"pca": rng.normal(size=(n_rows, 3)).astype(np.float32)}
+    pairs = sparse.random(n_rows, n_rows, 5 / n_rows, format="csr", random_state=number)
+    return ad.AnnData(counts, obs=obs, var=var, obsm=obsm, obsp={"pairs": pairs})
 
 
 def write_inputs(inputs: Path) -> None:
@@ -87,7 +89,8 @@ def _collection(remote: bool, *, n_before: int, limit: str = "4GB", shuffle_agai
 
     def add(at: Path, paths: list[Path], memory_limit: str) -> None:
         rng = np.random.default_rng(7)
-        opened(at).add_adatas(paths, rng=rng, dataset_size=1500, memory_limit=memory_limit, progress=False)
+        how: dict[str, Any] = {"dataset_size": 1500, "memory_limit": memory_limit, "obsp": "pairs", "progress": False}
+        opened(at).add_adatas(paths, rng=rng, **how)
 
     def before(at: Path, inputs: Path) -> None:
         if n_before:
@@ -122,7 +125,8 @@ def _h5ad(limit: str) -> Scene:
     def add(at: Path, paths: list[Path]) -> None:
         collection = DatasetCollection(at / "files", is_collection_h5ad=True)
         rng = np.random.default_rng(7)
-        collection.add_adatas(paths, rng=rng, dataset_size=1500, memory_limit=limit, progress=False)
+        how: dict[str, Any] = {"dataset_size": 1500, "memory_limit": limit, "obsp": "pairs", "progress": False}
+        collection.add_adatas(paths, rng=rng, **how)
 
     def check(at: Path) -> None:
         found = [ad.read_h5ad(path) for path in (at / "files").glob("*.h5ad")]

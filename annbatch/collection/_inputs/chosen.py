@@ -1,8 +1,8 @@
-"""The part of an input that is converted: another matrix as X, unique names of variables, some columns of ``obs``."""
+"""The part of an input that is converted: another matrix as X, unique variables, some columns of ``obs``, graphs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from anndata.utils import make_index_unique
@@ -10,6 +10,7 @@ from anndata.utils import make_index_unique
 from ..._arguments import check_choice, did_you_mean, unknown_names
 from ...errors import StoreError
 from .annotations import RAW
+from .graphs import choose_graphs
 
 if TYPE_CHECKING:
     from .annotations import Annotations
@@ -22,12 +23,17 @@ VarNames: TypeAlias = Literal["error", "unique"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to take of each input, as the arguments of ``add_adatas`` of the same names say."""
+    """What to take of each input, as the arguments of ``add_adatas`` of the same names say.
+
+    ``graphs_as_stored`` keeps the graphs in ``obsm`` of a collection's datasets: their columns are all its rows.
+    """
 
     raw: Raw | None = None
     layer: str | None = None
     var_names: VarNames = "error"
     obs_columns: list[str] | None = None
+    obsp: list[str] = field(default_factory=list)
+    graphs_as_stored: bool = False
 
     def __post_init__(self) -> None:
         if self.raw is not None:
@@ -44,9 +50,9 @@ class Choice:
         Raises
         ------
         KeyError
-            If it lacks a column.
+            If it lacks a column, or a matrix of ``obsp``.
         StoreError
-            If it lacks ``raw`` or the layer.
+            If it lacks ``raw`` or the layer, or a matrix of ``obsp`` is none of rows by rows.
         """
         if self.raw == "use":
             _use_raw(opened)
@@ -66,10 +72,15 @@ class Choice:
             if unknown:
                 raise unknown_names("obs_columns", f"columns of obs of {opened.name}", unknown, columns)
             opened.tables["obs"] = {name: columns[name] for name in self.obs_columns}
+        choose_graphs(opened, self.obsp, as_stored=self.graphs_as_stored)
         if self.var_names == "unique":
             annotations = opened.annotations
             opened.annotations = lambda: _unique(annotations())
         return opened
+
+
+HELD = Choice(raw="keep", graphs_as_stored=True)
+"""All of a collection's own datasets."""
 
 
 def _use_raw(opened: Input) -> None:

@@ -35,6 +35,10 @@ class Input:
         Readers of the columns of ``obs`` and of those ``obsm/...`` that are data frames.
     index_names
         Name of a table's index; None if it has none.
+    pairwise
+        Open the readers of the matrices in ``obsp``, by name.
+    graphs
+        Paths of the ``matrices`` whose columns are rows: of this input, or of the collection that it is a dataset of.
     dropped
         Names of elements that are left out: ``obsp/...``, and ``raw`` if it is not to be kept.
     """
@@ -47,5 +51,7 @@ class Input:
     matrices: dict[str, MatrixReader] = field(default_factory=dict)
     tables: dict[str, dict[str, ColumnReader]] = field(default_factory=dict)
     index_names: dict[str, str] = field(default_factory=dict)
+    pairwise: dict[str, Callable[[], MatrixReader]] = field(default_factory=dict)
+    graphs: set[str] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
     n_raw_vars: int = 0

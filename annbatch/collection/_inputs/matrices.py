@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .narrow import Narrowing
 
 
+NUMBERS = "?bBhHiIlLqQefdFD"
+"""Characters of the dtypes that a matrix may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class MatrixInfo:
     """Kind, dtype and size of a matrix.

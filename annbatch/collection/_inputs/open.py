@@ -21,7 +21,7 @@ from ..._anndata.open_path import open_path
 from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
 from ..._arrays.values import HeldValues
-from ..._format.attributes import encoding_of, original_dtype, refuse_unfinished, where
+from ..._format.attributes import FIRST_ROW_ATTRIBUTE, encoding_of, original_dtype, refuse_unfinished, where
 from ..._format.metadata_files import bounded_reads
 from ..._remote.open import open_group
 from ..._remote.urls import is_url, without_secrets
@@ -30,7 +30,7 @@ from .annotations import RAW, Annotations, storable
 from .columns import ColumnReader, Group, RangeValues, strings
 from .csc import StoredCsc
 from .input import Input as Input
-from .matrices import Sliceable, StoredCsr
+from .matrices import NUMBERS, Sliceable, StoredCsr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ..._anndata.frames import ObsFrame
     from .chosen import Choice
+    from .matrices import MatrixReader
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
 LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
@@ -187,7 +188,8 @@ def _from_group(group: Group, name: str, with_raw: bool) -> Input:
     for path, elem in _elements(group, name):
         _add_element(opened, path, elem)
     with reading(f"`obsp` of {name}"):
-        opened.dropped += [f"obsp/{key}" for key in group["obsp"]] if "obsp" in group else []
+        names = list(group["obsp"]) if "obsp" in group else []
+    opened.pairwise = {key: partial(_pairwise, group, key, f"`obsp/{key}` of {name}") for key in names}
     if has_raw(group) and with_raw:
         with reading(f"`raw` of {name}"):
             opened.n_raw_vars = stored_frame(group["raw/var"]).n_rows
@@ -205,14 +207,27 @@ def _add_element(opened: Input, path: str, elem: Any) -> None:
     encoding, where = encoding_of(elem), f"`{path}` of {opened.name}"
     if encoding == "dataframe":
         _add_table(opened, path, stored_frame(elem, RangeValues))
-    elif encoding in ("csr_matrix", "csc_matrix"):
-        with reading(where):
-            opened.matrices[path] = (StoredCsr if encoding == "csr_matrix" else StoredCsc)(elem, where)
-    elif encoding in ("array", "") and hasattr(elem, "shape"):
-        with reading(where):
-            opened.matrices[path] = Sliceable(elem, original_dtype(elem.attrs, elem.dtype))
     elif encoding != "null":
-        raise _no_matrix(where, repr(encoding) if encoding else "a group, as of a name with a slash")
+        opened.matrices[path] = _matrix(elem, where)
+        with reading(where):
+            opened.graphs |= {path} if FIRST_ROW_ATTRIBUTE in elem.attrs else set()
+
+
+def _pairwise(group: Group, key: str, where: str) -> MatrixReader:
+    with reading(where):
+        elem = group["obsp"][key]
+    return _matrix(elem, where)
+
+
+def _matrix(elem: Any, where: str) -> MatrixReader:
+    """Return the reader of a stored matrix."""
+    encoding = encoding_of(elem)
+    with reading(where):
+        if encoding in ("csr_matrix", "csc_matrix"):
+            return (StoredCsr if encoding == "csr_matrix" else StoredCsc)(elem, where)
+        if encoding in ("array", "") and hasattr(elem, "shape"):
+            return Sliceable(elem, original_dtype(elem.attrs, elem.dtype))
+    raise _no_matrix(where, repr(encoding) if encoding else "a group, as of a name with a slash")
 
 
 def _no_matrix(where: str, got: str) -> StoreError:
@@ -300,7 +315,7 @@ def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
                     opened.matrices[f"{parent}/{key}"] = _slices(value)
     if with_raw:
         opened.matrices[RAW], opened.n_raw_vars = _slices(adata.raw.X), adata.raw.n_vars
-    opened.dropped += [f"obsp/{key}" for key in adata.obsp]
+    opened.pairwise = {key: partial(_slices, value) for key, value in adata.obsp.items()}
     opened.dropped += ["raw"] if adata.raw is not None and not with_raw else []
     return _checked(opened)
 
@@ -336,7 +351,7 @@ def _checked(opened: Input) -> Input:
         check_name(path.partition("/")[2] or path, f"`{path}` of {opened.name}")
     for path, reader in opened.matrices.items():
         shape, dtype = reader.info.shape, reader.info.dtype
-        if dtype.char not in "?bBhHiIlLqQefdFD":
+        if dtype.char not in NUMBERS:
             raise _no_matrix(f"`{path}` of {opened.name}", f"dtype {dtype}")
         if shape[:1] != (opened.n_obs,):
             raise StoreError(f"`{path}` of {opened.name} must have {opened.n_obs} rows like `obs`, got shape {shape}.")

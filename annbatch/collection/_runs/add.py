@@ -11,13 +11,14 @@ import numpy as np
 from ..._progress import tell
 from ..._sizes import rows_for
 from .._array_format import Format
-from .._inputs.chosen import Choice
+from .._inputs.chosen import HELD
 from .._inputs.open import open_input
 from .._resources.limit import Memory
 from .._schema.survey import survey, survey_held
 from .._shuffle.grouping import ordered
 from .._shuffle.job import ShuffleJob
 from .._shuffle.order import ShuffledOrder
+from .._shuffle.renumber import Renumbering
 from .._state.manifest import Manifest, dataset_number
 from .._state.work import working
 from .build import run_local
@@ -71,7 +72,8 @@ def add(location: Location, request: AddRequest) -> None:
                 "narrow": request.narrow,
                 **({"overwrites": True} if request.overwrite else {}),
             }
-            return ShuffleJob(found, opener, order, rows_per_dataset, form, request.narrow), entry
+            numbers = Renumbering.of(order, found.schema, found.n_obs)
+            return ShuffleJob(found, opener, order, rows_per_dataset, form, request.narrow, numbers), entry
 
         if request.dry_run:
             shape = f"{found.n_obs:,} rows x {len(found.schema.annotations.var):,} variables"
@@ -192,12 +194,13 @@ def reshuffle(location: Location, seed: int | None, memory: Memory, client: Any 
         for entry in location.manifest().history:
             known |= {key: entry[key] for key in known if key in entry}
         form, rows_per_dataset = Format.of_record(known["form"]), int(known["rows_per_dataset"])
-        opener = partial(open_input, load_adata=None, choice=Choice(raw="keep"))
+        opener = partial(open_input, load_adata=None, choice=HELD)
 
         def plan(seed: int) -> tuple[ShuffleJob, dict[str, Any]]:
             entry = {"call": "reshuffle", "n_obs": found.n_obs, "seed": seed}
-            narrow = bool(known["narrow"])
-            return ShuffleJob(found, opener, ShuffledOrder(seed), rows_per_dataset, form, narrow), entry
+            order, narrow = ShuffledOrder(seed), bool(known["narrow"])
+            numbers = Renumbering.of(order, found.schema, found.n_obs, across=True)
+            return ShuffleJob(found, opener, order, rows_per_dataset, form, narrow, numbers), entry
 
         return plan
 

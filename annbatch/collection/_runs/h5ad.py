@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from scipy import sparse
 
+from ..._format.attributes import FIRST_ROW_ATTRIBUTE
 from ..._progress import progress_bar, tell
 from ..._sizes import rows_for
 from ...errors import StoreError, reading
@@ -23,6 +24,7 @@ from .._schema.schema import NAMES, DenseSchema, SparseSchema, TableSchema
 from .._schema.survey import survey
 from .._shuffle.grouping import ordered
 from .._shuffle.job import ShuffleJob
+from .._shuffle.renumber import Renumbering
 from .._state.manifest import ATTRIBUTE, dataset_number, flush
 from .._state.work import working
 from .._writing.tables import table_of
@@ -90,7 +92,8 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
         seed = int(np.random.default_rng().integers(2**63)) if request.seed is None else request.seed
         work.start(len(present), key, seed)
     order = ordered(found, opener, request.groupby, request.shuffle, rows_per_dataset, seed)
-    job = ShuffleJob(found, opener, order, rows_per_dataset, request.form, narrow=False)
+    numbers = Renumbering.of(order, found.schema, found.n_obs)
+    job = ShuffleJob(found, opener, order, rows_per_dataset, request.form, False, numbers)
     first = 1 + max((dataset_number(path.stem) or 0 for path in present), default=-1)
     names = [f"dataset_{first + number}.h5ad" for number in range(job.n_datasets)]
     missing = [number for number, name in enumerate(names) if not (work.folder / name).exists()]
@@ -108,6 +111,9 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
                 raise StoreError(f"{work.root / names[number]} cannot hold these rows: {error}. {notes}") from error
             with h5py.File(partial_file, "r+") as file:
                 file.attrs[ATTRIBUTE] = record
+                for path, element in found.schema.elements.items():
+                    if isinstance(element, SparseSchema) and element.first_row is not None:
+                        file[path].attrs[FIRST_ROW_ATTRIBUTE] = element.first_row + job.rows_of(number)[0]
             flush(partial_file)
             partial_file.rename(work.folder / names[number])
             bar.update()

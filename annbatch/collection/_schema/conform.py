@@ -40,14 +40,25 @@ class Conformed:
         Narrowing of each matrix as it is read, by path.
     workers
         Threads that read.
+    numbers
+        Number in the collection of each row that a column of a graph stands for; None if there are no graphs.
     """
 
     def __init__(
-        self, opened: Input, annotations: Annotations, schema: Schema, narrowing: dict[str, Narrowing], workers: Workers
+        self,
+        opened: Input,
+        annotations: Annotations,
+        schema: Schema,
+        narrowing: dict[str, Narrowing],
+        workers: Workers,
+        numbers: np.ndarray | None = None,
     ) -> None:
         self._input, self._schema, self._narrowing, self._workers = opened, schema, narrowing, workers
         present = [path for path in opened.matrices if path in schema.elements]
-        self._columns = {path: columns_of(annotations, schema.annotations, path) for path in present}
+        self._columns = {
+            path: numbers if path in opened.graphs else columns_of(annotations, schema.annotations, path)
+            for path in present
+        }
         self._texts = {NAMES: opened.obs_names}
         for path, table in opened.tables.items():
             element = schema.elements.get(path)
@@ -148,7 +159,10 @@ def _conform(rows: Rows, element: SparseSchema | DenseSchema, columns: np.ndarra
         return DenseRows(values)
     if isinstance(rows, DenseRows):
         rows = sparsify(rows)
-    if columns is not None:
+    if element.first_row is not None:
+        assert columns is not None
+        rows = _sorted(SparseRows(rows.data, columns[rows.indices], rows.indptr), element)
+    elif columns is not None:
         rows = _move_columns(rows, columns, element)
     return SparseRows(rows.data, rows.indices.astype(element.index_dtype, copy=False), rows.indptr)
 
@@ -161,9 +175,14 @@ def _move_columns(rows: SparseRows, columns: np.ndarray, element: SparseSchema) 
         np.cumsum(kept, out=before[1:])
         indices, data, indptr = indices[kept], data[kept], before[indptr]
     present = columns[columns >= 0]
-    if (np.diff(present) < 0).any():  # columns change their order, and rows stay sorted
-        # Positions instead of values: SciPy does not support float16.
-        positions = sparse.csr_matrix((np.arange(len(data)), indices, indptr), shape=(len(rows), element.n_columns))
-        positions.sort_indices()
-        data, indices = data[positions.data], positions.indices
-    return SparseRows(data, indices, indptr)
+    moved = SparseRows(data, indices, indptr)
+    return _sorted(moved, element) if (np.diff(present) < 0).any() else moved  # rows stay sorted
+
+
+def _sorted(rows: SparseRows, element: SparseSchema) -> SparseRows:
+    """Return rows with ascending column numbers."""
+    # Positions instead of values: SciPy does not support float16.
+    shape = len(rows), element.n_columns
+    positions = sparse.csr_matrix((np.arange(len(rows.data)), rows.indices, rows.indptr), shape=shape)
+    positions.sort_indices()
+    return SparseRows(rows.data[positions.data], positions.indices, rows.indptr)

@@ -26,10 +26,21 @@ SOURCE = "src_path"
 
 @dataclass(frozen=True, slots=True)
 class SparseSchema:
-    """A CSR element: the dtype in which its values are returned, and its number of columns."""
+    """A CSR element.
+
+    Attributes
+    ----------
+    dtype
+        Dtype in which its values are returned.
+    n_columns
+        Number of columns.
+    first_row
+        Of a graph, whose columns are rows of the collection: number of the first row of the conversion; else None.
+    """
 
     dtype: np.dtype
     n_columns: int
+    first_row: int | None = None
 
     @property
     def index_dtype(self) -> np.dtype:
@@ -72,6 +83,8 @@ class InputInfo:
         As in :class:`Input`.
     name_bytes
         About how many bytes the name of a row takes in memory.
+    graphs
+        Paths of the elements whose columns are rows.
     """
 
     name: str
@@ -80,6 +93,7 @@ class InputInfo:
     annotations: Annotations
     index_names: dict[str, str]
     name_bytes: float
+    graphs: frozenset[str] = frozenset()
 
     @property
     def text_bytes(self) -> float:
@@ -141,10 +155,17 @@ def describe(opened: Input, annotations: Annotations) -> InputInfo:
             for name, reader in table.items()
         }
     name_bytes = mean_bytes(opened.obs_names, opened.n_obs)
-    return InputInfo(opened.name, opened.n_obs, elements, annotations, opened.index_names, name_bytes)
+    graphs = frozenset(opened.graphs)
+    return InputInfo(opened.name, opened.n_obs, elements, annotations, opened.index_names, name_bytes, graphs)
 
 
-def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Sequence[str] | None = None) -> Schema:
+def settle(
+    inputs: Sequence[InputInfo],
+    annotations: Annotations,
+    *,
+    sources: Sequence[str] | None = None,
+    rows: tuple[int, int] = (0, 0),
+) -> Schema:
     """Return the schema that holds the rows of all inputs.
 
     Parameters
@@ -155,6 +176,8 @@ def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Se
         Annotations of the collection's variables.
     sources
         Names of the inputs, for the column ``src_path`` of ``obs``; None for no such column.
+    rows
+        First row of the conversion, and number of rows of the collection behind its last, for graphs.
 
     Raises
     ------
@@ -186,6 +209,8 @@ def settle(inputs: Sequence[InputInfo], annotations: Annotations, *, sources: Se
             elements[path] = _table(path, tables, [one.name for one in inputs], names, absent)
         elif len(matrices) + found.count(None) < len(found):
             raise StoreError(f"`{path}` must be a matrix in all inputs or a data frame in all, got both.")
+        elif any(path in one.graphs for one in inputs):
+            elements[path] = _graph(path, inputs, *rows)
         else:
             elements[path] = _matrix(path, matrices, None in found, annotations.names_for(path))
     if absent:
@@ -215,6 +240,20 @@ def _matrix(path: str, matrices: list[MatrixInfo], missing: bool, names: pd.Inde
     if any(matrix.sparse for matrix in matrices):
         return SparseSchema(dtype, shape[0])
     return DenseSchema(np.result_type(dtype, np.float32) if missing else dtype, shape)
+
+
+def _graph(path: str, inputs: Sequence[InputInfo], first: int, stop: int) -> SparseSchema:
+    dtypes = []
+    for one in inputs:
+        found = one.elements.get(path)
+        if isinstance(found, MatrixInfo):
+            dtypes.append(found.dtype)
+            if path not in one.graphs:
+                raise StoreError(
+                    f"`{path}` must come from `obsp` in all inputs, or from `obsm` in all, got one from `obsm` in "
+                    f"{one.name}: rename it with `load_adata`."
+                )
+    return SparseSchema(np.result_type(*dtypes), stop, first)
 
 
 def _table(

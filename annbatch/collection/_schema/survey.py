@@ -14,7 +14,7 @@ from ..._warn import warn
 from ...errors import StoreError
 from .._array_format import write_annotations
 from .._inputs.annotations import RAW, Annotations
-from .._inputs.chosen import Choice
+from .._inputs.chosen import HELD
 from .._inputs.columns import ColumnInfo, convert
 from .._inputs.matrices import MatrixInfo
 from .._inputs.narrow import InexactError
@@ -131,8 +131,11 @@ def survey(
     layers = [path for path in dropped if path.startswith("layers/")]
     if layers:
         warn(f"Dropping {', '.join(layers)}: layers have the variables of X, not of raw.")
-    if pairwise := [path for path in dropped if path not in layers]:
-        warn(f"Dropping {', '.join(pairwise)}: pairwise annotations do not survive shuffling.")
+    if graphs := [path for path in dropped if path.startswith("obsm/")]:
+        warn(f"Dropping {', '.join(graphs)}: their columns are rows of another collection, not of the inputs.")
+    if pairwise := [path for path in dropped if path.startswith("obsp/")]:
+        example = pairwise[0].removeprefix("obsp/")
+        warn(f"Dropping {', '.join(pairwise)}: pairwise matrices are kept if they are named, as by `obsp='{example}'`.")
     if raw is not None and warns_of_raw:
         warn(
             f"Dropping raw of {n_raw} of {len(sources)} inputs, as of {raw}: `raw='use'` converts it in place of X, "
@@ -141,7 +144,7 @@ def survey(
     with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
     kept = [inputs[i] for i in with_rows]
     if datasets:
-        held, earlier = _held(datasets)
+        held, n_held, earlier = _held(datasets)
         _require_overlap(kept, min_overlap, held)
         for one in kept:
             refuse_ambiguous(one.annotations, one.name, held.annotations, held.name)
@@ -149,7 +152,9 @@ def survey(
         kept = _only_what_is_held(kept, held)
         obs = held.elements["obs"]
         with_source = isinstance(obs, dict) and SOURCE in obs  # not where another program made the collection
-        schema = settle([held, *kept], held.annotations, sources=[one.name for one in kept] if with_source else None)
+        names_of_sources = [one.name for one in kept] if with_source else None
+        rows = n_held, n_held + sum(one.n_obs for one in kept)
+        schema = settle([held, *kept], held.annotations, sources=names_of_sources, rows=rows)
         _refuse_sparse_beside_dense(schema, held, kept)
         _refuse_rounded(schema, held, datasets)
     else:
@@ -159,7 +164,8 @@ def survey(
         # Chosen first: columns that differ in other variables still agree.
         chosen = {id(one.annotations): choose(one.annotations, var_subset) for one in kept}
         joined = join_annotations([chosen[id(one.annotations)] for one in kept], [one.name for one in kept], merge)
-        schema = settle(kept, select(joined, var_subset), sources=[one.name for one in kept])
+        rows = 0, sum(one.n_obs for one in kept)
+        schema = settle(kept, select(joined, var_subset), sources=[one.name for one in kept], rows=rows)
         _check_writable(schema.annotations, kept)
     _warn_of_replaced(kept)
     kept_sources = [sources[i] for i in with_rows]
@@ -173,13 +179,19 @@ def survey_held(datasets: Sequence[Source]) -> Survey:
     """Survey a collection's datasets, to convert them again; rows keep their names and sources."""
     inputs: list[InputInfo] = []
     for dataset in datasets:
-        with open_input(dataset, None, Choice(raw="keep")) as opened:
+        with open_input(dataset, None, HELD) as opened:
             annotations = opened.annotations()
             inputs.append(describe(opened, inputs[0].annotations if inputs else annotations))
             if opened.dropped:
                 raise StoreError(f"{opened.name} has {', '.join(opened.dropped)}, which shuffling it again would lose.")
-    n_vars = len(inputs[0].annotations.var)
-    return Survey(list(datasets), inputs, settle(inputs, inputs[0].annotations), None, n_vars)
+    n_vars, n_obs = len(inputs[0].annotations.var), sum(one.n_obs for one in inputs)
+    for one in inputs:
+        for path in one.graphs:
+            shape = one.elements[path].shape  # type: ignore[union-attr]  # a matrix
+            if shape[1] > n_obs:
+                raise StoreError(f"`{path}` of {one.name} must have a column per row, {n_obs} at most, got {shape[1]}.")
+    schema = settle(inputs, inputs[0].annotations, rows=(0, n_obs))
+    return Survey(list(datasets), inputs, schema, None, n_vars)
 
 
 def _require_overlap(
@@ -205,15 +217,16 @@ def _require_overlap(
         require_overlap(parts, min_overlap, against, what="variables of raw")
 
 
-def _held(datasets: Sequence[Source]) -> tuple[InputInfo, np.ndarray]:
-    """Describe the collection's first dataset, and return the hashes of all names of rows."""
-    hashes = []
+def _held(datasets: Sequence[Source]) -> tuple[InputInfo, int, np.ndarray]:
+    """Describe the collection's first dataset; return the number of all rows, too, and the hashes of their names."""
+    hashes, n_obs = [], 0
     for number, dataset in enumerate(datasets):
-        with open_input(dataset, None, Choice(raw="keep")) as opened:
+        with open_input(dataset, None, HELD) as opened:
             if number == 0:
                 held = describe(opened, opened.annotations())
+            n_obs += opened.n_obs
             hashes += [hash_names(names) for _, names in _in_pieces(opened)]
-    return held, np.concatenate([np.empty(0, np.uint64), *hashes])
+    return held, n_obs, np.concatenate([np.empty(0, np.uint64), *hashes])
 
 
 def _raw_of_all_or_none(inputs: list[InputInfo]) -> list[InputInfo]:
@@ -279,7 +292,7 @@ def _refuse_rounded(schema: Schema, held: InputInfo, datasets: Sequence[Source])
         if column.kind == "plain" and column.dtype.kind == "f" and _has_wide(held.elements[path], name)
     ]
     for dataset in datasets if wide else ():
-        with open_input(dataset, None, Choice(raw="keep")) as opened:
+        with open_input(dataset, None, HELD) as opened:
             for (path, name, dtype), start in itertools.product(wide, range(0, opened.n_obs, AT_ONCE)):
                 column, stop = opened.tables[path][name], min(start + AT_ONCE, opened.n_obs)
                 try:

@@ -57,7 +57,11 @@ def read_rows(
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:
                 with job.open_source(source) as found:
-                    conformed = Conformed(found, described.annotations, survey.schema, statistics.narrowing, reading)
+                    new = job.renumbering
+                    numbers = None if new is None else new.of_input(first, described.n_obs)
+                    conformed = Conformed(
+                        found, described.annotations, survey.schema, statistics.narrowing, reading, numbers
+                    )
                     text_bytes = described.text_bytes
                     while begin < end:
                         until = _end(found, described, text_bytes, (begin - first, end - first), block_bytes)

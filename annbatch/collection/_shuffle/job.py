@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .._inputs.open import Opener
     from .._schema.survey import Survey
     from .order import Order
+    from .renumber import Renumbering
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class ShuffleJob:
         How arrays are chunked and compressed.
     narrow
         Whether to store numbers in the smallest integer type that holds them exactly.
+    renumbering
+        New numbers of the rows, if there are graphs.
     """
 
     survey: Survey
@@ -46,6 +49,7 @@ class ShuffleJob:
     rows_per_dataset: int
     form: Format
     narrow: bool
+    renumbering: Renumbering | None = None
 
     @property
     def n_datasets(self) -> int:

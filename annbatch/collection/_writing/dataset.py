@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._format.attributes import COLUMNS_BEFORE, DTYPE_ATTRIBUTE
+from ..._format.attributes import COLUMNS_BEFORE, DTYPE_ATTRIBUTE, FIRST_ROW_ATTRIBUTE
 from .._array_format import Format, codecs_for, write_annotations
 from .._blocks import SparseRows
 from .._resources.threads import ahead, workers
@@ -67,17 +67,20 @@ class DatasetWriter:
         Of all rows of the conversion; an inner chunk of a sparse matrix has ``n_obs_per_chunk`` rows of average length.
     pool
         Threads that encode.
-    n_rows
-        Rows of the dataset.
+    start, stop
+        Positions of the dataset's rows among those of the job.
     """
 
-    def __init__(self, target: Target, job: ShuffleJob, statistics: Statistics, pool: Executor, n_rows: int) -> None:
+    def __init__(
+        self, target: Target, job: ShuffleJob, statistics: Statistics, pool: Executor, start: int, stop: int
+    ) -> None:
+        n_rows = stop - start
         self._target, self._schema, self._form, self._pool = target, job.survey.schema, job.form, pool
         self._arrays: dict[str, ArrayWriter] = {}
         self._nnz: dict[str, int] = {}
         self._last: dict[str, int] = {}  # column number, where differences are stored
         self._tables: list[TableWriter] = []
-        self._dtypes, self._n_rows = statistics.dtypes, n_rows
+        self._dtypes, self._n_rows, self._start = statistics.dtypes, n_rows, start
         schema, form, dtypes = self._schema, self._form, self._dtypes
         for key in ("layers", "obsm"):
             write_annotations(target.group, key, {})
@@ -164,6 +167,8 @@ class DatasetWriter:
             if isinstance(element, SparseSchema):
                 attributes: dict[str, Any] = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
                 attributes["shape"] = [self._n_rows, element.n_columns]
+                if element.first_row is not None:
+                    attributes[FIRST_ROW_ATTRIBUTE] = element.first_row + self._start
                 group[path].update_attributes(attributes | self._narrowed(path, element))
             elif isinstance(element, DenseSchema):
                 attributes = {"encoding-type": "array", "encoding-version": "0.2.0"}
@@ -201,7 +206,7 @@ def write_dataset(
     """
     start, stop = job.rows_of(number)
     with workers("encode") as encoding:
-        writer = DatasetWriter(target, job, shuffled.statistics, encoding.pool, stop - start)
+        writer = DatasetWriter(target, job, shuffled.statistics, encoding.pool, start, stop)
         for block in ahead(shuffled.rows(start, stop)):
             writer.append(block)
             report(len(block[NAMES]))

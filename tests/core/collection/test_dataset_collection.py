@@ -603,7 +603,7 @@ def test_rows_of_60_000_values(tmp_path: Path, write: Write, memory_limit: str) 
 def test_pairwise_annotations_are_dropped_with_a_warning(tmp_path: Path, write: Write) -> None:
     cells = make_cells(0, 6)
     cells.obsp["distances"] = np.eye(6)
-    with pytest.warns(UserWarning, match="Dropping obsp/distances: pairwise"):
+    with pytest.warns(UserWarning, match=r"Dropping obsp/distances: .* as by `obsp='distances'`"):
         convert(tmp_path / "c.zarr", [write(cells, "0.h5ad")])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from annbatch import DatasetCollection
 
@@ -28,11 +29,20 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Dask's own: of ports in use, of workers that restart
 def test_a_worker_of_a_cluster_dies(tmp_path: Path, write: Write) -> None:
-    paths = [write(make_cells(i, 400), f"{i}.h5ad") for i in range(3)]
+    cells = [make_cells(i, 400) for i in range(3)]
+    for one in cells:
+        one.obsp["pairs"] = sparse.random(400, 400, 0.01, format="csr", random_state=0)
+    paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
 
     def convert(name: str, client: object) -> dict[str, bytes]:
         DatasetCollection(tmp_path / name).add_adatas(
-            paths, rng=np.random.default_rng(0), dataset_size=250, memory_limit="1MB", client=client, progress=False
+            paths,
+            rng=np.random.default_rng(0),
+            dataset_size=250,
+            memory_limit="1MB",
+            obsp="pairs",
+            client=client,
+            progress=False,
         )
         return files(tmp_path / name)
 
