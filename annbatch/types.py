@@ -83,7 +83,7 @@ class LoaderOutput(TypedDict):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Statistics(Shown):
-    """Statistics of a matrix by columns and by rows, as :func:`annbatch.statistics` returns them.
+    """Statistics of a matrix by columns, by rows and by group of rows, as :func:`annbatch.statistics` returns them.
 
     Attributes
     ----------
@@ -94,11 +94,19 @@ class Statistics(Shown):
         ``n_nonzero``.
     cells
         One row per row of the matrix, under its row number: ``total`` and ``n_nonzero``.
+    groups
+        One row per group that has rows, in the order of the categories: ``n_cells``. None without ``groupby``.
+    genes_by_group
+        ``genes`` of each group, in columns of two and more levels: the statistic, and the labels of the group;
+        ``genes_by_group["mean"]`` has one row per column of the matrix, and one column per group. None without
+        ``groupby``.
     """
 
     key: str
     genes: pd.DataFrame
     cells: pd.DataFrame
+    groups: pd.DataFrame | Any = None
+    genes_by_group: pd.DataFrame | Any = None
 
     @property
     def share_nonzero(self) -> float:
@@ -108,6 +116,9 @@ class Statistics(Shown):
     def __repr__(self) -> str:
         shape = f"{len(self.cells):,} rows x {len(self.genes):,} columns"
         tables = [f"  {name}: {', '.join(getattr(self, name).columns)}" for name in ("genes", "cells")]
+        if self.groups is not None:
+            by = ", ".join(str(name) for name in self.groups.index.names if name is not None)
+            tables.append(f"  groups: {len(self.groups):,}{f' by {shown(by)}' if by else ''}; genes_by_group")
         return "\n".join([f"Statistics of {shown(self.key)}: {shape}, {self.share_nonzero:.1%} not zero", *tables])
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -134,10 +145,16 @@ class Statistics(Shown):
         return ax
 
     def _summary(self) -> Summary:
-        return Summary(repr(self).splitlines()[0], [_head(name, getattr(self, name)) for name in ("genes", "cells")])
+        tables = {"genes": self.genes, "cells": self.cells, "groups": self.groups}
+        heads = [_head(name, table) for name, table in tables.items() if table is not None]
+        return Summary(repr(self).splitlines()[0], heads)
 
 
 def _head(name: str, frame: pd.DataFrame) -> Section:
     """Return the first rows of a table."""
-    rows = [[index, *(f"{number:.6g}" for number in row)] for index, *row in frame.head(10).itertuples()]
+    rows = [[_name(index), *(f"{number:.6g}" for number in row)] for index, *row in frame.head(10).itertuples()]
     return Section(f"{name}: {len(frame):,}, the first {len(rows)}", [["", *frame.columns], *rows], opened=True)
+
+
+def _name(index: Any) -> str:
+    return ", ".join(map(str, index)) if isinstance(index, tuple) else str(index)

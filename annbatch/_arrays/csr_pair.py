@@ -172,7 +172,7 @@ class CsrPair:
         from .._kernels.moments import UNSORTED, add_moments, read_moments
         from .._kernels.repeats import add_repeats
 
-        arguments, n_bytes = (columns, sums.small, sums.others, rows, sums.state), 0
+        arguments, n_bytes = sums.arguments(columns, rows), 0
         if share is not None:
             n_bytes = self._read_together(share, pieces, read_moments, arguments)
             if not sums.state[UNSORTED]:

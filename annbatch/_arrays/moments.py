@@ -29,6 +29,10 @@ class ColumnSums:
         object.__setattr__(self, "others", np.zeros((self.n_columns, 4)))
         object.__setattr__(self, "state", np.zeros(3, np.int64))
 
+    def arguments(self, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the last arguments of the kernel."""
+        return columns, self.small, self.others, rows, self.state
+
     def clear(self) -> None:
         """Forget all values."""
         for one in (self.small, self.others, self.state):
@@ -57,6 +61,11 @@ class Moments:
             count, first, total, squares = sums.others.T
             self._others[:] = _joined(self._others, (count, count * first + total, _centred(count, total, squares)))
 
+    def join(self, other: Moments) -> None:
+        """Add the values that were added to other moments, of other rows."""
+        self._small += other._small
+        self._others[:] = _joined(self._others, other._others)
+
     def of_rows(self, n_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the number of non-zeros, the sum of all values, and that of their squared deviations from the mean.
 
@@ -70,6 +79,38 @@ class Moments:
         zeros = np.zeros_like(total)
         count, total, squares = _joined(found, (n_rows - found[0], zeros, zeros))
         return found[0], total, squares
+
+
+class GroupMoments:
+    """Moments of the columns of one group of rows, in little memory until many rows have been added.
+
+    Parameters
+    ----------
+    n_columns
+        Number of columns.
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        self._sums = ColumnSums(n_columns)
+        self._moments: Moments | None = None
+        self._n_rows = 0
+
+    def sums(self, n_rows: int) -> ColumnSums:
+        """Return the sums that the next rows are added to, at most 16,384."""
+        from .._kernels.moments import MOST_ROWS
+
+        if self._n_rows + n_rows > MOST_ROWS:
+            self._moments = self.moments()
+            self._sums.clear()
+            self._n_rows = 0
+        self._n_rows += n_rows
+        return self._sums
+
+    def moments(self) -> Moments:
+        """Return the moments of all rows that were added. Call it last, and once."""
+        moments = self._moments or Moments(self._sums.n_columns)
+        moments.add(self._sums)
+        return moments
 
 
 Parts = tuple[np.ndarray, ...] | np.ndarray

@@ -116,8 +116,12 @@ class MatrixSources:
             return replace(element, target_sum=transform.target_sum)
         return TransformedElement(element, transform)
 
-    def measured(self, variables: Variables | None, form: MatrixForm) -> MeasuredCsr | MeasuredElement:
+    def measured(
+        self, variables: Variables | None, form: MatrixForm, *, by_group: bool
+    ) -> MeasuredCsr | MeasuredElement:
         """Return the element that adds up the values of this matrix, as stored or as ``form`` transforms them.
+
+        Sparse matrices as stored are added up while they are decoded, unless rows belong to groups.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class MatrixSources:
         width = shape[1] if variables is None else variables.count
         if variables is None or form.transform is None:
             sparse = tuple(source for source in self._every() if isinstance(source, CsrSource))
-            if sparse:
+            if sparse and not by_group:
                 columns = None if variables is None else variables.columns
                 return MeasuredCsr(sparse, columns or (np.empty(0, np.int32),) * len(sparse), width)
             dtype = np.dtype(np.float32) if stored == np.float16 else stored  # numba has no float16 on the CPU

@@ -245,15 +245,14 @@ class Datasets:
             return self.matrix_sources(key).element(self.variables(split_key(key)[0]), self._form)
         return self.matrix_sources(key).element(None, self._form.as_stored())
 
-    def measured(self, key: str) -> MeasuredCsr | MeasuredElement:
+    def measured(self, key: str, *, by_group: bool = False) -> MeasuredCsr | MeasuredElement:
         """Return a matrix whose columns and rows are added up, and not yielded."""
         known = [one for one in self.keys() if one not in self._tables]
         if key not in known:
             mean = did_you_mean([key], known)
             raise KeyError(f"`key` must be a matrix that the loader reads, got {key!r}{mean}; its `keys` have {known}.")
-        return self.matrix_sources(key).measured(
-            self.variables(split_key(key)[0]) if has_var_axis(key) else None, self._form
-        )
+        variables = self.variables(split_key(key)[0]) if has_var_axis(key) else None
+        return self.matrix_sources(key).measured(variables, self._form, by_group=by_group)
 
     def matrix_sources(self, key: str) -> MatrixSources:
         """Return one matrix of all datasets that have it."""
