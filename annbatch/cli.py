@@ -189,6 +189,7 @@ def _open_anndata(place: Path | str) -> Any:
     import h5py
     import zarr
 
+    from ._arrays.hdf5_files import refuse_external_links
     from ._format.attributes import refuse_unfinished
     from ._remote.open import open_group
 
@@ -200,6 +201,7 @@ def _open_anndata(place: Path | str) -> Any:
     except OSError:
         return None
     refuse_unfinished(group)
+    refuse_external_links(group)
     return group if "obs" in group and "var" in group else None
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from .._arrays.open import RowSource, open_rows
 from .._format.attributes import encoding_of, where
 from ..errors import reading, reading_object
+from .backed import anchor_backed
 from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, read_var, stored_frame
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class AnnDataObject:
         self._rebind = rebind
         self.place = str(getattr(adata, "filename", None) or "")
         self.n_obs = int(adata.n_obs)
+        anchor_backed(adata)
 
     @property
     def kind(self) -> type:

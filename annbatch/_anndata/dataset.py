@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from zarr.storage import LocalStore
 
+from .._arrays.hdf5_files import refuse_external_links
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
 from .._format.attributes import encoding_of, refuse_unfinished, where
-from .._format.metadata_files import LocalStore as BoundedStore
-from .._format.metadata_files import bound
 from ..errors import CorruptDataError, reading
 from .containers import AnnDataObject, BareMatrix, MuDataObject, StoredAnnData
 from .frames import stored_frame
@@ -93,18 +91,10 @@ def dataset_of(adata: Any, rebind: Callable[[Any], Any]) -> Dataset:
 def stored_dataset(group: Any) -> Dataset:
     """Return the dataset of a stored AnnData or MuData group."""
     refuse_unfinished(group)
-    group = _anchored(group)
+    refuse_external_links(group)
     with reading(where(group)):
         is_multimodal = encoding_of(group) == "MuData" or "mod" in group
         return _stored_multimodal(group) if is_multimodal else Dataset.of(StoredAnnData(group))
-
-
-def _anchored(group: Any) -> Any:
-    """Return a group that stays the same store when the working directory changes: columns are opened later."""
-    store = getattr(group, "store", None)
-    if not isinstance(store, LocalStore) or store.root.is_absolute():
-        return group
-    return bound(group, BoundedStore(store.root.absolute(), read_only=True))
 
 
 def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import h5py
 import zarr
 
+from .._arrays.hdf5_files import refuse_external_links
 from .._format.metadata_files import LocalStore
 from ..errors import StoreError
 
@@ -23,7 +24,7 @@ def open_path(source: str | os.PathLike[str]) -> h5py.File | zarr.Group:
     FileNotFoundError
         If there is nothing at the path.
     StoreError
-        If it is neither.
+        If it is neither, or an h5ad file that leads to other files.
     """
     path = Path(source)
     if not path.exists():
@@ -41,6 +42,12 @@ def open_path(source: str | os.PathLike[str]) -> h5py.File | zarr.Group:
         advice = "gunzip it" if path.suffix == ".gz" else "`load_adata` may read other formats"
         raise StoreError(f"{path} must be an h5ad file or a zarr store, got a file that is not HDF5: {advice}.")
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         raise StoreError(f"{path} cannot be opened as HDF5: damaged or truncated? {error}") from error
+    try:
+        refuse_external_links(file)
+    except StoreError:
+        file.close()
+        raise
+    return file

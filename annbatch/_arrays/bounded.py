@@ -26,7 +26,8 @@ from zarr.core.sync import sync
 from .._format.attributes import encoding_of, where
 from .._format.codecs import quiet_codecs
 from .._format.metadata_files import BELIEVED_BYTES, MOST_SHRUNK
-from ..errors import CorruptDataError, StoreError
+from ..errors import CorruptDataError
+from .hdf5_files import refuse_external
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -136,20 +137,6 @@ def bounded_whole(element: Any) -> Any:
         return element
     check_backed(element)
     return bounded(element)
-
-
-def refuse_external(array: Any) -> None:
-    """Raise :class:`StoreError` if an HDF5 dataset keeps its values in other files, which may be of any kind."""
-    if not isinstance(array, h5py.Dataset):
-        return
-    others = [file for file, *_ in array.external or ()]
-    if array.is_virtual:
-        others += [source.file_name for source in array.virtual_sources() if source.file_name != "."]
-    if others:
-        raise StoreError(
-            f"{where(array)} must be stored in its own file, got values in {others[0]!r}: copy it into one file with "
-            "h5py."
-        )
 
 
 class _BoundedGroup(zarr.Group):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._format.metadata_files import anchor, bounded_reads
 from .library import LibraryArray
 
 
@@ -22,26 +23,36 @@ def stored_behind(array: Any) -> Any | None:
     Recognises arrays of anndata's ``read_lazy`` and of ``dask.array.from_zarr``. Reading the stored element itself
     avoids dask's blocks, of a thousand rows each.
     """
-    layers = list(array.dask.layers.values())
-    found = None
-    if len(layers) == 1:
-        for function, _ in getattr(layers[0], "indices", ()):
-            if isinstance(function, partial) and function.func.__name__ == "make_dask_chunk":
-                found = _element(*function.args)
-    elif len(layers) == 2 and array.name.startswith("from-zarr-"):
-        found = dict(layers[0]).get(f"original-{array.name}")
-    if found is None:
+    known = len(array.dask.layers) == 1 or (len(array.dask.layers) == 2 and array.name.startswith("from-zarr-"))
+    sources = _sources_of(array) if known else []
+    if len(sources) != 1:
         return None
+    source, name = sources[0]
+    if isinstance(source, Path):
+        from .hdf5_files import open_known
+
+        source = open_known(source, name)
+    found = bounded_reads(source)
     shape = tuple(found.attrs["shape"]) if hasattr(found, "keys") else getattr(found, "shape", None)
     return found if shape == array.shape else None
 
 
-def _element(source: Any, name: str) -> Any:
-    if isinstance(source, Path):
-        from .hdf5_files import open_known
+def zarr_behind(array: Any) -> list[Any]:
+    """Return the zarr arrays and groups that a dask array reads, if they are known, whatever else it does."""
+    return [source for source, _ in _sources_of(array) if not isinstance(source, Path)]
 
-        return open_known(source, name)
-    return getattr(source, "group", source)
+
+def _sources_of(array: Any) -> list[tuple[Any, str]]:
+    """Return zarr elements, and files with the names of elements, that are read for a dask array."""
+    found = []
+    for name, layer in array.dask.layers.items():
+        for function, _ in getattr(layer, "indices", ()):
+            if isinstance(function, partial) and function.func.__name__ == "make_dask_chunk":
+                source, element = function.args
+                found.append((source if isinstance(source, Path) else getattr(source, "group", source), element))
+        if name.startswith("original-from-zarr-"):
+            found += [(element, "") for element in layer.values()]
+    return found
 
 
 class DaskArray(LibraryArray):
@@ -49,6 +60,7 @@ class DaskArray(LibraryArray):
 
     def __init__(self, array: Any) -> None:
         super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=max(array.chunks[0], default=1))
+        anchor(zarr_behind(array))
         self._array = array
 
     def _read(self, start: int, stop: int) -> np.ndarray:

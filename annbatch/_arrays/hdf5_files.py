@@ -1,5 +1,7 @@
 """HDF5 files that h5py has open: read through descriptors of the same files, and opened by path in other processes.
 
+What lies in other files, which may be of any kind and anywhere, is refused.
+
 A path may come to mean another file: its name is relative and the working directory changes, or a file is renamed over
 it. An open file is therefore never opened a second time by its path in the same process.
 """
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import h5py
 from h5py import Dataset, Group
 
-from ..errors import CorruptDataError, StoreError
+from .._format.attributes import where
+from ..errors import CorruptDataError, StoreError, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +96,7 @@ def _open_again(path: str, state: tuple[int, int], name: str) -> Any:
         raise StoreError(f"{path} must be there to be opened in this process, got no such file.") from None
     if state != (stat.st_size, stat.st_mtime_ns):
         raise CorruptDataError(f"{path} was replaced or changed since the loader was pickled: open it again.")
-    return h5py.File(path, "r")[name]
+    return _of_one_file(h5py.File(path, "r"))[name]
 
 
 def by_path(state: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +124,46 @@ def open_known(path: Path, name: str) -> Any:
     if len(found) > 1:
         raise StoreError(f"{path} must be the name of one open file, got {len(found)}: open them by absolute paths.")
     file = found.popitem()[1] if found else h5py.File(path, "r")
-    return file[name]
+    return _of_one_file(file)[name]
+
+
+def refuse_external(array: Any) -> None:
+    """Raise :class:`StoreError` if an HDF5 dataset keeps its values in other files, which may be of any kind."""
+    if not isinstance(array, h5py.Dataset):
+        return
+    others = [file for file, *_ in array.external or ()]
+    if array.is_virtual:
+        others += [source.file_name for source in array.virtual_sources() if source.file_name != "."]
+    if others:
+        raise StoreError(
+            f"{where(array)} must be stored in its own file, got values in {others[0]!r}: copy it into one file with "
+            "h5py."
+        )
+
+
+def refuse_external_links(node: Any) -> None:
+    """Raise :class:`StoreError` if the HDF5 file of a dataset or group has a link to another file, wherever it is."""
+    if not isinstance(node, Dataset | Group) or not node:
+        return
+    file = node.file
+    with reading(where(file)):
+        found = file.id.links.visit(_is_external, info=True)
+        link = None if found is None else file.get(found, getlink=True)
+    if link is not None:
+        target = f"`{link.path}` of {link.filename!r}" if isinstance(link, h5py.ExternalLink) else "an unknown place"
+        raise StoreError(
+            f"`{found.decode(errors='replace')}` of {file.filename} must be stored in its own file, got a link to "
+            f"{target}: copy it into one file with h5py."
+        )
+
+
+def _is_external(name: bytes, info: Any) -> bytes | None:
+    return None if info.type in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT) else name
+
+
+def _of_one_file(file: h5py.File) -> h5py.File:
+    refuse_external_links(file)
+    return file
 
 
 def _leads_to(path: str, file: os.stat_result) -> bool:

@@ -12,8 +12,8 @@ from .._format.attributes import COLUMNS_BEFORE, encoding_of, original_dtype, re
 from .._format.codecs import quiet_codecs
 from .._warn import warn
 from ..errors import CorruptDataError, reading
-from .bounded import refuse_external
 from .dask import DaskArray, is_dask, stored_behind
+from .hdf5_files import refuse_external, refuse_external_links
 from .memory import MemoryArray
 from .rows import CsrSource, DenseSource
 from .values import HeldValues, StoredValues
@@ -39,12 +39,12 @@ def open_rows(matrix: Any, *, name: str = "X", is_finished: bool = False) -> Row
     name
         Name of the matrix in errors.
     is_finished
-        Whether the caller knows that the AnnData that holds it is complete.
+        Whether the caller knows that the AnnData that holds it is complete, and in one file.
 
     Raises
     ------
     StoreError
-        If the writer of the AnnData that holds it was interrupted.
+        If the writer of the AnnData that holds it was interrupted, or an HDF5 file leads to others.
     TypeError
         If it is anything else, such as a CSC matrix.
     """
@@ -66,6 +66,7 @@ def open_rows(matrix: Any, *, name: str = "X", is_finished: bool = False) -> Row
     group = matrix if isinstance(matrix, zarr.Group | h5py.Group) else getattr(matrix, "group", None)
     if not is_finished:
         refuse_unfinished(matrix if group is None else group)
+        refuse_external_links(matrix if group is None else group)
     if isinstance(matrix, zarr.Array | h5py.Dataset):
         stored = open_array(matrix)
         stored.check_bytes(stored.shape[0])  # samplers take memory for rows

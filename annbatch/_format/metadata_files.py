@@ -14,9 +14,11 @@ from zarr.core.group import AsyncGroup
 from zarr.storage import LocalStore as _LocalStore
 from zarr.storage import StorePath
 
-from ..errors import CorruptDataError
+from ..errors import CorruptDataError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -113,10 +115,55 @@ class LocalStore(_LocalStore):
 
 
 def bounded_reads(node: Any) -> Any:
-    """Return a zarr group or array of a local folder that reads through :class:`LocalStore`; others unchanged."""
-    if not isinstance(node, zarr.Group | zarr.Array) or type(node.store) is not _LocalStore:
+    """Return a zarr group or array of a local folder that reads through :class:`LocalStore`; others unchanged.
+
+    It stays in the same folder when the working directory changes.
+    """
+    if not isinstance(node, zarr.Group | zarr.Array) or type(node.store) not in (_LocalStore, LocalStore):
         return node
-    return bound(node, LocalStore(node.store.root, read_only=node.store.read_only))
+    store: Any = node.store
+    if type(store) is LocalStore and store.root.is_absolute():
+        return node
+    return bound(node, LocalStore(store.root.absolute(), read_only=store.read_only))
+
+
+def anchor(nodes: Iterable[Any]) -> None:
+    """Let zarr groups and arrays stay in the folders that their relative paths name now; other objects are ignored.
+
+    Their stores are changed: the objects that anndata reads lazily share one.
+
+    Raises
+    ------
+    StoreError
+        If there are other arrays by now, as the working directory has changed since they were opened.
+    """
+    relative = [node for node in nodes if is_relative(node)]
+    for node in relative:
+        for array in [node] if isinstance(node, zarr.Array) else [array for _, array in node.arrays()]:
+            _check_same(array)
+    for node in relative:
+        node.store.root = node.store.root.absolute()
+
+
+def is_relative(node: Any) -> bool:
+    """Return whether an object is a zarr group or array of a local folder that was opened by a relative path."""
+    if not isinstance(node, zarr.Group | zarr.Array) or not isinstance(node.store, _LocalStore):
+        return False
+    return not node.store.root.is_absolute()
+
+
+def _check_same(array: Any) -> None:
+    folder = array.store.root.absolute()
+    try:
+        now: Any = zarr.open_array(LocalStore(folder, read_only=True), path=array.path, mode="r")
+    except FileNotFoundError:
+        now = None
+    if now is None or (now.shape, now.dtype, now.chunks) != (array.shape, array.dtype, array.chunks):
+        got = "none" if now is None else f"another of shape {now.shape} and dtype {now.dtype}"
+        raise StoreError(
+            f"`{array.path}` of {array.store.root} must be the array of shape {array.shape} and dtype {array.dtype} "
+            f"that was opened, got {got} in {folder}: open the store by its absolute path."
+        )
 
 
 def bound(node: Any, store: Any) -> Any:

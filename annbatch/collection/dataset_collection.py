@@ -13,6 +13,7 @@ import zarr
 
 from .._anndata.frames import read_var, stored_frame
 from .._arguments import as_names, check_choice, drawn_seed
+from .._arrays.hdf5_files import refuse_external_links
 from .._sizes import parse_size
 from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
@@ -133,6 +134,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         else:
             for path in files_of(self._h5ad):
                 with h5py.File(path, "r") as file:
+                    refuse_external_links(file)
                     yield read(table_in(file, name))
 
     def add_adatas(

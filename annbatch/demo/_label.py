@@ -10,6 +10,7 @@ import pandas as pd
 from anndata.io import read_elem
 
 from .._arguments import did_you_mean
+from .._arrays.hdf5_files import refuse_external_links
 from ..errors import StoreError
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def _read_obs(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"{path}: no such file.")
     try:
         with h5py.File(path) as file:
+            refuse_external_links(file)
             obs = read_elem(file["obs"])
+    except StoreError:
+        raise
     except (KeyError, OSError) as exc:
         raise StoreError(f"{path}: not an h5ad file ({exc}).") from exc
     if not isinstance(obs, pd.DataFrame):

@@ -15,11 +15,13 @@ import pandas as pd
 import zarr
 from anndata.io import sparse_dataset
 
+from ..._anndata.backed import anchor_backed
 from ..._anndata.columns import PlainColumn, TextColumn, read_element
 from ..._anndata.frames import MemoryFrame, in_memory, read_var, stored_frame
 from ..._anndata.open_path import open_path
 from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
+from ..._arrays.hdf5_files import refuse_external_links
 from ..._arrays.values import HeldValues
 from ..._format.attributes import FIRST_ROW_ATTRIBUTE, encoding_of, original_dtype, refuse_unfinished, where
 from ..._format.metadata_files import bounded_reads
@@ -157,6 +159,7 @@ def _open_group(source: Source, name: str, stack: ExitStack) -> Group:
 def _refuse_others(group: Group, name: str) -> None:
     """Raise unless a group holds an AnnData object; a MuData has `obs` and `var`, too."""
     refuse_unfinished(group)
+    refuse_external_links(group)
     with reading(name):
         found = sorted(group.keys())
         modalities = sorted(group["mod"].keys()) if "mod" in found else None
@@ -294,6 +297,7 @@ def _slices(matrix: Any) -> Sliceable:
 
 def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
     """Return an AnnData object as an input; its rows are read on request."""
+    anchor_backed(adata)
     with_raw = with_raw and adata.raw is not None
     obs = MemoryFrame(in_memory(adata.obs), f"`obs` of {name}")
     opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, name, with_raw), _names(obs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 
 import anndata as ad
@@ -12,10 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import zarr
 
-from annbatch import DatasetCollection, Loader
+from annbatch import DatasetCollection, Loader, write_sharded
 from annbatch._arrays.hdf5_files import Descriptor
 from annbatch._arrays.open import open_array
+from annbatch.cli import main
+from annbatch.demo._label import choose_label
 from annbatch.errors import CorruptDataError, StoreError
 
 N = 40
@@ -131,3 +135,79 @@ def test_the_arrays_of_a_file_share_a_descriptor_that_outlives_its_handle(two):
     del second
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(fd)
+
+
+@pytest.fixture
+def led(tmp_path):
+    """Make an h5ad file that leads to another by an external link."""
+    cells(1).write_h5ad(tmp_path / "led.h5ad")
+    cells(2).write_h5ad(tmp_path / "secret.h5ad")
+
+    def link(name: str, target: str = "/X") -> Path:
+        with h5py.File(tmp_path / "led.h5ad", "r+") as file:
+            if name in file:
+                del file[name]
+            file[name] = h5py.ExternalLink("secret.h5ad", target)
+        return tmp_path / "led.h5ad"
+
+    return link
+
+
+EVERY_READER = {
+    "loader": lambda path: make().add_adata(path),
+    "handle": lambda path: make().add_adata(h5py.File(path)),
+    "group": lambda path: Loader().add_dataset(h5py.File(path)["obsm/p"]),
+    "backed": lambda path: Loader().add_adata(ad.read_h5ad(path, backed="r")),
+    "lazy": lambda path: make().add_adata(ad.experimental.read_lazy(path)),
+    "lazy handle": lambda path: make().add_adata(ad.experimental.read_lazy(h5py.File(path))),
+    "conversion": lambda path: DatasetCollection(path.parent / "c").add_adatas([path]),
+    "conversion of a handle": lambda path: DatasetCollection(path.parent / "c").add_adatas([h5py.File(path)]),
+    "conversion of a backed file": lambda path: DatasetCollection(path.parent / "c").add_adatas(
+        [path], load_adata=lambda path: ad.read_h5ad(path, backed="r")
+    ),
+    "attaching": lambda path: DatasetCollection(path.parent / "c").attach([path]),
+    "writing": lambda path: write_sharded(
+        zarr.create_group(path.parent / "w", zarr_format=3), ad.read_h5ad(path, backed="r")
+    ),
+    "info": lambda path: main(["info", str(path)]),
+    "h5ad collection": lambda path: DatasetCollection(
+        path.rename(path.with_name("dataset_0.h5ad")).parent, is_collection_h5ad=True
+    ).obs(),
+    "demo": lambda path: choose_label([path], None),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*lazy.*|.*experimental.*")
+@pytest.mark.parametrize("name", ["X", "obs/number", "uns/more"])
+@pytest.mark.parametrize("reader", EVERY_READER.values(), ids=EVERY_READER)
+def test_links_to_other_files_are_refused(led, reader, name, capsys):
+    path = led(name, f"/{name}" if name != "uns/more" else "/X")
+    message = (
+        rf"`{name}` of .*(led|dataset_0).h5ad must be stored in its own file, got a link to `/.*` of 'secret.h5ad'"
+    )
+    if reader is EVERY_READER["info"]:
+        assert reader(path) != 0
+        assert re.search(message, capsys.readouterr().err)
+    else:
+        with pytest.raises(StoreError, match=message):
+            reader(path)
+
+
+def test_links_beside_a_group_are_refused_too(tmp_path, led):
+    path = led("out", "/")
+    with h5py.File(path, "r+") as file:
+        for name in ("X", "obs", "var"):
+            file.move(name, f"in/{name}")
+        del file["in/X"]
+        file["in/X"] = h5py.SoftLink("/out/X")
+    with pytest.raises(StoreError, match=r"`out` of .*led.h5ad must be stored in its own file, got a link to `/`"):
+        make().add_adata(h5py.File(path)["in"])
+
+
+def test_links_within_a_file_are_followed(tmp_path, led):
+    path = tmp_path / "led.h5ad"
+    with h5py.File(path, "r+") as file:
+        file.move("X", "elsewhere")
+        file["X"] = h5py.SoftLink("/elsewhere")
+        file["again"] = file["/"]
+    assert_holds(batch_of(make().add_adata(path)), cells(1))
