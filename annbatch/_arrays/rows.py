@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,6 +115,12 @@ class CsrSource:
             f"values, got {got}: damaged."
         )
 
+    def with_values(self, data: StoredArray) -> CsrSource:
+        """Return the matrix with another reader of its values."""
+        other = copy(self)
+        other.data, other.arrays = data, (data, self.indices)
+        return other
+
     @property
     def pair(self) -> CsrPair:
         """Both arrays, for reading them together."""
@@ -140,6 +147,10 @@ class DenseSource:
         self.arrays = (array,)
         self.shape = array.shape
         self.dtype = dtype
+
+    def with_values(self, array: StoredArray) -> DenseSource:
+        """Return the matrix with another reader of its values."""
+        return DenseSource(array, dtype=self.dtype)
 
     def check_rows(self, n_rows: int) -> None:
         """Raise if hardly anything of as many rows is stored, before memory is taken for them."""

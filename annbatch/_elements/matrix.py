@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._anndata.variables import Variables
+from .._arrays.exact import ExactArray, may_round
 from .._arrays.rows import CsrSource, DenseSource
 from ..transforms import NormalizeLog1p
 from .csr import CsrElement
@@ -90,7 +91,8 @@ class MatrixSources:
         Raises
         ------
         ValueError
-            If the data cannot be made into that form, or not in its dtype.
+            If the data cannot be made into that form, or not in its dtype. When an integer is read that the common
+            dtype of all datasets would round.
         """
         if variables is None:
             variables = Variables(None, None, (*self.first.shape, 1)[1])
@@ -99,17 +101,18 @@ class MatrixSources:
         dtype, transform = form.dtype, form.transform
         if dtype is None:
             dtype = _common_dtype([source.dtype for source in self.sources.values()], self.key)
+        exact = self._exact(dtype) if form.dtype is None and transform is None else self
         if transform is not None:
             made = transform.dtype(dtype)
             if form.dtype not in (None, made):
                 raise ValueError(f"`dtype` must be {made}, which {transform!r} makes of it, got {dtype}.")
             dtype = made
         if form.dense == "window":
-            sparse = tuple(source for source in self._every() if isinstance(source, CsrSource))
+            sparse = tuple(source for source in exact._every() if isinstance(source, CsrSource))
             staged = staged_element(sparse, variables, dtype, form)
             if staged is not None:
                 return staged
-        element = self._untransformed(variables, dtype, form)
+        element = exact._untransformed(variables, dtype, form)
         if transform is None:
             return element
         if isinstance(element, DensifiedElement) and isinstance(transform, NormalizeLog1p):
@@ -193,6 +196,15 @@ class MatrixSources:
     def describe(self) -> str:
         """Describe how it is read."""
         return "; ".join(dict.fromkeys(source.describe() for source in self.sources.values()))
+
+    def _exact(self, dtype: np.dtype) -> MatrixSources:
+        """Return the matrix, of which integers are checked where ``dtype``, common to all datasets, may round them."""
+        sources = dict(self.sources)
+        for number, source in sources.items():
+            if may_round(source.arrays[0].dtype, dtype):
+                where = f"`{self.key}` of dataset {number}"
+                sources[number] = source.with_values(ExactArray(source.arrays[0], dtype, where))
+        return replace(self, sources=sources)
 
     def _every(self) -> list[RowSource]:
         """Return one source per dataset; where there is none, one that is never asked for rows."""

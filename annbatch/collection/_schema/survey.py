@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,19 +14,19 @@ from ...errors import StoreError
 from .._array_format import write_annotations
 from .._inputs.annotations import RAW, Annotations
 from .._inputs.chosen import HELD
-from .._inputs.columns import ColumnInfo, convert
 from .._inputs.matrices import MatrixInfo
-from .._inputs.narrow import InexactError
 from .._inputs.open import check_name, open_input
 from .._inputs.text import read_within
+from .exact import refuse_rounded
 from .names import AT_ONCE, hash_names, suffixes
 from .overlap import Named, n_shared, require_overlap
-from .schema import SOURCE, SparseSchema, TableSchema, describe, settle
+from .schema import SOURCE, SparseSchema, describe, settle
 from .variables import choose, join_annotations, refuse_ambiguous, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .._inputs.columns import ColumnInfo
     from .._inputs.open import Input, Opener, Source
     from .schema import InputInfo, Schema
     from .variables import Merge
@@ -156,7 +155,7 @@ def survey(
         rows = n_held, n_held + sum(one.n_obs for one in kept)
         schema = settle([held, *kept], held.annotations, sources=names_of_sources, rows=rows)
         _refuse_sparse_beside_dense(schema, held, kept)
-        _refuse_rounded(schema, held, datasets)
+        refuse_rounded(schema, held, datasets)
     else:
         kept = _raw_of_all_or_none(kept)
         _require_overlap(kept, min_overlap, var_subset=var_subset)
@@ -281,32 +280,6 @@ def _refuse_sparse_beside_dense(schema: Schema, held: InputInfo, inputs: Sequenc
                 f"`{path}` must be dense as in the collection, and is sparse in {name}: make it dense with a "
                 "`load_adata`, as by `adata.X = adata.X.toarray()`, or convert all inputs together."
             )
-
-
-def _refuse_rounded(schema: Schema, held: InputInfo, datasets: Sequence[Source]) -> None:
-    """Raise if new rows make floats of a column, and the collection holds integers that floats would round."""
-    wide = [
-        (path, name, column.dtype)
-        for path, element in schema.elements.items()
-        for name, column in (element.columns.items() if isinstance(element, TableSchema) else ())
-        if column.kind == "plain" and column.dtype.kind == "f" and _has_wide(held.elements[path], name)
-    ]
-    for dataset in datasets if wide else ():
-        with open_input(dataset, None, HELD) as opened:
-            for (path, name, dtype), start in itertools.product(wide, range(0, opened.n_obs, AT_ONCE)):
-                column, stop = opened.tables[path][name], min(start + AT_ONCE, opened.n_obs)
-                try:
-                    convert(column.read(start, stop), column.info, ColumnInfo("plain", dtype))
-                except InexactError as error:
-                    raise StoreError(
-                        f"Column {name!r} of `{path}` of {opened.name} {error}: give the new inputs its dtype with "
-                        "`load_adata`."
-                    ) from None
-
-
-def _has_wide(table: MatrixInfo | dict[str, ColumnInfo], name: str) -> bool:
-    column = None if isinstance(table, MatrixInfo) else table[name]
-    return column is not None and column.dtype.kind in "iu" and column.dtype.itemsize == 8
 
 
 def _check_writable(annotations: Annotations, inputs: Sequence[InputInfo]) -> None:

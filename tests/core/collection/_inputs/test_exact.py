@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 from zarr.codecs import GzipCodec, ZstdCodec
 
-from annbatch import DatasetCollection
+from annbatch import DatasetCollection, Loader
 from annbatch.collection._inputs.columns import ColumnInfo, unite
 from annbatch.collection._inputs.narrow import InexactError, cast
 from annbatch.collection._shuffle.order import ShuffledOrder
@@ -55,6 +55,37 @@ def test_large_integers_joined_with_floats(tmp_path: Path, write: Write, kind: C
     with pytest.raises(StoreError, match=rf"`X` of .*0\.h5ad must hold integers .* in float64.*got {LARGE}: give"):
         convert(tmp_path / "bad.zarr", paths)
     assert DatasetCollection(tmp_path / "bad.zarr").is_empty
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, np.asarray])
+@pytest.mark.parametrize("where", ["X", "layers/counts"])
+def test_floats_added_to_large_integers(tmp_path: Path, write: Write, kind: Callable[..., object], where: str) -> None:
+    cells = [make_counts(i, 4) for i in range(2)]
+    counts, floats = cells[0].X.toarray().astype(np.int64), kind(cells[1].X.toarray() * np.float32(0.5))
+
+    def paths(largest: int) -> list[str]:
+        counts[2, 3] = largest
+        for one, matrix in zip(cells, (kind(counts), floats), strict=True):
+            if where == "X":
+                one.X = matrix
+            else:
+                one.layers["counts"] = matrix
+        return [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
+
+    large = paths(LARGE)
+    collection = convert(tmp_path / "bad.zarr", large[:1])
+    with pytest.raises(StoreError, match=rf"`{where}` of .*dataset_0 must hold integers .*got {LARGE}: give the new"):
+        convert(tmp_path / "bad.zarr", large[1:])
+    assert collection.n_obs == 4
+    convert(tmp_path / "bad.zarr", large[:1], if_present="add")
+    collection = convert(tmp_path / "good.zarr", paths(2**53)[:1], shuffle=False)
+    convert(tmp_path / "good.zarr", paths(2**53)[1:], shuffle=False)
+    (batch,) = Loader(batch_size=8, chunk_size=8, keys=(where,)).use_collection(collection)
+    for part in where.split("/"):
+        batch = batch[part]
+    joined = batch.toarray() if sparse.issparse(batch) else batch
+    assert joined.dtype == np.float64
+    assert joined[2, 3] == 2**53
 
 
 def test_integers_that_one_input_lacks(tmp_path: Path, write: Write) -> None:
