@@ -19,7 +19,6 @@ from .columns import (
     TextColumn,
     memory_column,
     n_rows_of,
-    read_element,
     stored_column,
     values_of,
 )
@@ -138,6 +137,17 @@ class StoredFrame:
         column = self.column(self._index)
         return column if column.dtype == object else TextColumn(column)
 
+    def read(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """Return the chosen columns of all rows; all columns by default."""
+        every = np.arange(self.n_rows)
+        read = {name: self.column(name).take(every) for name in (self.columns if columns is None else columns)}
+        return pd.DataFrame(read, index=self.read_index())
+
+    def read_index(self) -> pd.Index:
+        """Return the names of all rows as an index."""
+        index: pd.Index = pd.Index(self.read_names(), name=self.index_name)
+        return index
+
     def read_names(self) -> Any:
         """Return the names of all rows."""
         with reading(where(self._group)):
@@ -153,9 +163,7 @@ def _check_unique(columns: list[Any], where: str, error: type[Exception]) -> Non
 
 def read_var(element: Any) -> pd.DataFrame:
     """Return a stored ``var``; names are strings, as anndata makes them, so that those of several files compare."""
-    stored_frame(element)
-    var: pd.DataFrame = read_element(element)
-    return var.set_axis(var.index.astype(str))
+    return stored_frame(element).read()
 
 
 def stored_frame(element: Any, open_values: Callable[[Any], Values] | None = None) -> StoredFrame:

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-import anndata as ad
-from anndata.io import write_elem
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.registry import get_codec_class
 
@@ -113,6 +111,8 @@ class Format:
 @contextmanager
 def quiet_writing() -> Iterator[None]:
     """Let anndata write strings that may be missing, and zarr strings without a warning about other readers."""
+    import anndata as ad
+
     with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -120,6 +120,8 @@ def quiet_writing() -> Iterator[None]:
 
 def write_annotations(group: zarr.Group, path: str, element: Any, **dataset_kwargs: Any) -> None:
     """Write an element to a zarr group as anndata does, with a checksum behind each chunk."""
+    from anndata.io import write_elem
+
     parent, _, name = path.rpartition("/")
     form = {"compressors": (ZstdCodec(), Crc32cCodec())} | dataset_kwargs  # zarr's default, and the checksum
     with quiet_writing():

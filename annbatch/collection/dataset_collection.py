@@ -11,7 +11,7 @@ import h5py
 import pandas as pd
 import zarr
 
-from .._anndata.frames import read_var, stored_frame
+from .._anndata.frames import stored_frame
 from .._arguments import as_names, check_choice, drawn_seed
 from .._arrays.hdf5_files import refuse_external_links
 from .._sizes import parse_size
@@ -122,7 +122,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
     @property
     def var_names(self) -> pd.Index:
         """Names of the variables; of attached stores, those of any of them, in the order of their first appearance."""
-        names = (var.index for var in self._tables("var", read_var))
+        names = self._tables("var", _names)
         first = next(names, pd.Index([], dtype=object))
         return first.append([*names]).unique() if self.is_attached and len(self) > 1 else first
 
@@ -372,6 +372,10 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
 
 def _memory_within(memory_limit: int | str) -> Memory:
     return Memory.within(parse_size(memory_limit, name="memory_limit", least=1))
+
+
+def _names(table: Any) -> pd.Index:
+    return stored_frame(table).read_index()
 
 
 def _n_rows(table: Any) -> int:

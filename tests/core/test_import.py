@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 FRAMEWORKS = {"cupy", "jax", "torch"}
@@ -45,6 +46,27 @@ assert sum(len(batch["obs"]) for batch in Loader(batch_size=4).use_collection(co
 """
 
     assert not modules_after(code) & FRAMEWORKS
+
+
+def test_the_first_batch_waits_for_no_import_of_anndata(tmp_path):
+    import anndata as ad
+    import pandas as pd
+
+    from annbatch import DatasetCollection
+
+    label = pd.Categorical(["B", "T"] * 5)
+    obs = pd.DataFrame({"label": label, "size": np.arange(10.0)}, index=[f"cell{i}" for i in range(10)])
+    var = pd.DataFrame({"name": ["a", "b", "c"], "length": [1, 2, 3]}, index=["x", "y", "z"])
+    ad.AnnData(np.ones((10, 3), "f4"), obs=obs, var=var).write_h5ad(tmp_path / "cells.h5ad")
+    DatasetCollection(tmp_path / "cells.zarr").add_adatas([tmp_path / "cells.h5ad"], progress=False)
+
+    code = f"""
+from annbatch import DatasetCollection, Loader
+collection = DatasetCollection({str(tmp_path / "cells.zarr")!r}, mode="r")
+batch = next(iter(Loader(batch_size=4, shuffle=True).use_collection(collection)))
+assert len(batch["obs"]) == 4 and len(batch["var"]) == 3
+"""
+    assert "anndata" not in modules_after(code)
 
 
 @pytest.mark.parametrize("framework", sorted(FRAMEWORKS))

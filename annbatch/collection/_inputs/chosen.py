@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from anndata.utils import make_index_unique
-
 from ..._arguments import check_choice, did_you_mean, unknown_names
 from ...errors import StoreError
 from .annotations import RAW
@@ -101,6 +99,8 @@ def _use_raw(opened: Input) -> None:
 
 
 def _unique(annotations: Annotations) -> Annotations:
+    from anndata.utils import make_index_unique
+
     raw = None if annotations.raw is None else _unique(annotations.raw)
     annotations = replace(annotations, raw=raw)
     index = annotations.var.index

@@ -8,12 +8,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import sparse_dataset
 
 from ..._anndata.backed import anchor_backed
 from ..._anndata.columns import PlainColumn, TextColumn, read_element
@@ -38,12 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from anndata import AnnData
+
     from ..._anndata.frames import ObsFrame
     from .chosen import Choice
     from .matrices import MatrixReader
 
 Source: TypeAlias = "os.PathLike[str] | str | zarr.Group | h5py.Group"
-LoadAdata: TypeAlias = "Callable[[Any], ad.AnnData]"
+LoadAdata: TypeAlias = "Callable[[Any], AnnData]"
 Opener: TypeAlias = "Callable[[Source], AbstractContextManager[Input]]"
 
 # What other programs write into HDF5 files and zarr stores: elements that tell, what it is, and how to convert it.
@@ -144,7 +144,9 @@ def open_store(place: str, *, within: str) -> Group:
 
 
 def _loaded(adata: Any, name: str, with_raw: bool) -> Input:
-    if not isinstance(adata, ad.AnnData):
+    from anndata import AnnData
+
+    if not isinstance(adata, AnnData):
         advice = {"a MuData object": "return one of its modalities, as `mdata['rna']`"}
         raise wrong_kind(f"load_adata({name})", "an AnnData object", adata, advice)
     return from_anndata(adata, name, with_raw)
@@ -288,6 +290,8 @@ def check_name(name: Any, what: str, *reserved: str) -> None:
 
 def _slices(matrix: Any) -> Sliceable:
     """Return the reader of a matrix; of one that anndata reads lazily, of what is stored in the file that is open."""
+    from anndata.io import sparse_dataset
+
     stored = stored_behind(matrix) if is_dask(matrix) else None
     refuse_unfinished(getattr(matrix, "group", matrix) if stored is None else stored)
     if stored is None:
@@ -295,7 +299,7 @@ def _slices(matrix: Any) -> Sliceable:
     return Sliceable(sparse_dataset(stored) if hasattr(stored, "keys") else stored)
 
 
-def from_anndata(adata: ad.AnnData, name: str, with_raw: bool) -> Input:
+def from_anndata(adata: AnnData, name: str, with_raw: bool) -> Input:
     """Return an AnnData object as an input; its rows are read on request."""
     anchor_backed(adata)
     with_raw = with_raw and adata.raw is not None
@@ -330,7 +334,7 @@ def _loaded_value(value: Any) -> Any:
     return value.compute() if hasattr(value, "compute") else value
 
 
-def _annotations_of(adata: ad.AnnData, name: str, with_raw: bool) -> Annotations:
+def _annotations_of(adata: AnnData, name: str, with_raw: bool) -> Annotations:
     varm, varp = ({key: _loaded_value(value) for key, value in one.items()} for one in (adata.varm, adata.varp))
     raw = _raw(adata.raw, name) if with_raw else None
     var, varm, uns = (

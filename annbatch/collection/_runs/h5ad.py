@@ -6,7 +6,6 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import h5py
 import numpy as np
 from scipy import sparse
@@ -34,6 +33,8 @@ from .repeats import describe_inputs, new_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from anndata import AnnData
 
     from .._shuffle.in_memory import ShuffledRows
     from .._state.work import Work
@@ -122,7 +123,9 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
     work.publish_files()
 
 
-def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> ad.AnnData:
+def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> AnnData:
+    from anndata import AnnData
+
     blocks = list(shuffled.rows(*job.rows_of(number)))
     schema = job.survey.schema
     lengths = [len(block[NAMES]) for block in blocks]
@@ -132,7 +135,7 @@ def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> ad.AnnData
     columns = {key: part.values for key, part in rows.items() if not isinstance(part, SparseRows)}
     annotations = schema.annotations
     with quiet_writing():
-        adata = ad.AnnData(obs=table_of(schema, "obs", columns), var=annotations.var.copy(), uns=annotations.uns)
+        adata = AnnData(obs=table_of(schema, "obs", columns), var=annotations.var.copy(), uns=annotations.uns)
         adata.varm.update(annotations.varm)
         adata.varp.update(annotations.varp)
         for path, element in schema.elements.items():
@@ -148,7 +151,7 @@ def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> ad.AnnData
             if path == "X":
                 adata.X = value
             elif path == RAW and annotations.raw is not None:
-                adata.raw = ad.AnnData(value, obs=adata.obs[[]], var=annotations.raw.var, varm=annotations.raw.varm)
+                adata.raw = AnnData(value, obs=adata.obs[[]], var=annotations.raw.var, varm=annotations.raw.varm)
             else:
                 getattr(adata, part_of)[key] = value
     return adata

@@ -74,10 +74,7 @@ def _widened(value: Any, stored: Any) -> Any:
 def read_obs(table: Any, columns: list[str] | None) -> pd.DataFrame:
     """Return the chosen columns of a stored data frame; unknown ones are left out."""
     frame = stored_frame(table)
-    names = frame.columns if columns is None else [name for name in columns if name in frame.columns]
-    rows = np.arange(frame.n_rows)
-    read = {name: frame.column(name).take(rows) for name in names}
-    return pd.DataFrame(read, index=pd.Index(frame.read_names(), name=frame.index_name))
+    return frame.read(None if columns is None else [name for name in columns if name in frame.columns])
 
 
 def with_united_categories(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -25,12 +24,14 @@ from .._shuffle.order import InputOrder
 from .._writing.dataset import Target, write_dataset
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from .._array_format import Layout
 
 
 def write_sharded(
     group: zarr.Group,
-    adata: ad.AnnData,
+    adata: AnnData,
     *,
     n_obs_per_chunk: int = 64,
     shard_size: int | str = "1GB",
@@ -90,10 +91,12 @@ def _emptied(path: StorePath) -> zarr.Group:
 
 
 def _check_kinds(group: Any, adata: Any) -> None:
+    from anndata import AnnData
+
     if not isinstance(group, zarr.Group):
         advice = {"an AnnData object": "the group comes first", "a path": "open it, `zarr.open_group(path, mode='w')`"}
         raise wrong_kind("group", "a zarr group", group, advice)
-    if not isinstance(adata, ad.AnnData):
+    if not isinstance(adata, AnnData):
         advice = {"a path": "`anndata.read_h5ad(path)` reads it", "a MuData object": "write each modality into a group"}
         raise wrong_kind("adata", "an AnnData object", adata, advice)
 

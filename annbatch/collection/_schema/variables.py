@@ -6,7 +6,6 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 
@@ -98,6 +97,8 @@ def _refuse_repeats(index: pd.Index, name: str) -> None:
 
 
 def _merge(parts: Sequence[Annotations], merge: Merge) -> Annotations:
+    import anndata as ad
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about repeated names, which were checked
         objects = []
