@@ -16,14 +16,17 @@ from ._arguments import as_names
 from ._elements.form import MatrixForm
 from ._loading.adapters import find_adapter
 from ._loading.add_datasets import AddsDatasets
+from ._loading.bound_sampler import BoundSampler
+from ._loading.covariates import CovariateTables
 from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
 from ._loading.described import DescribesItself
 from ._loading.epoch import Epoch
 from ._loading.mix import Mix as Mix
-from ._loading.progress import Progress, read_state, write_state
+from ._loading.progress import Progress
 from ._loading.ranks import divides_epochs, for_ranks
 from ._loading.resources import Reading
+from ._loading.resumes import Resumes
 from ._loading.scverse import ScverseNames, framework_of
 from ._loading.selection import Selection
 from ._loading.stats import LoaderStats as LoaderStats
@@ -32,7 +35,6 @@ from ._loading.torch_dataset import TorchDataset
 from ._plan.position import Position
 from ._remote.loader_stores import RemoteStores
 from ._sizes import parse_size
-from .samplers._checks import digest
 from .samplers._make import make_sampler
 from .samplers._ranks import this_worker
 from .transforms import check_transform
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import ArrayLike
 
     from ._anndata.variables import Join
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
     from .types import LoaderOutput
 
 
-class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
+class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset):
     """Yields minibatches of the rows of one or many datasets.
 
     Chunks of contiguous rows are read, one window of chunks at a time, and each row is copied once, to its place in its
@@ -140,6 +143,11 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
     rows
         Rows to load: a part of a :func:`~annbatch.samplers.split`, a :class:`~annbatch.samplers.RowSet`, a boolean
         mask, row numbers, or a slice. Default: all.
+    covariates
+        For a sampler of sets, such as :class:`~annbatch.samplers.SetSampler`: tables whose rows come with the sets, as
+        ``batch["covariates"][name]``, ``(n_sets, ...)``. A DataFrame, Series or dict of numbers or vectors, whose keys
+        are the values of the column of ``groups`` that its index names, or that is called as the table; of several
+        columns with a MultiIndex. Floats come as float32.
 
     Raises
     ------
@@ -194,6 +202,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         labels: str | None = None,
         classes: Sequence[Any] | None = None,
         rows: RowsLike | None = None,
+        covariates: Mapping[str, pd.DataFrame | pd.Series[Any] | Mapping[Any, ArrayLike]] | None = None,
     ) -> None:
         self._progress = Progress()
         sampler = make_sampler(
@@ -208,6 +217,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
             rows=rows,
         )
         self._batch_sampler = for_ranks(sampler, distributed)
+        self._bound = BoundSampler()
         self._ranks_repeat = distributed is False
         adapter = find_adapter(framework_of(to, to_torch), device, on_gpu=preload_to_gpu)
         form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
@@ -219,7 +229,9 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
             var_names=var_names,
             var_join=var_join,
             labels=LabelRequest.of(labels, classes),
+            sampled_columns=tuple(self._batch_sampler.obs_columns()),
         )
+        self._covariates = CovariateTables.of(covariates)
         self._prefetch = parse_size(prefetch, name="prefetch")
         remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)
         reading = Reading(None if adapter is None else adapter.allocate, remote)
@@ -230,7 +242,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
     @property
     def batch_sampler(self) -> Sampler:
         """The sampler: which rows, in which order."""
-        return self._batch_sampler
+        return self._bound.of(self._batch_sampler, self._datasets)
 
     @property
     def sampler(self) -> Self:
@@ -238,66 +250,6 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         return self
 
     # Iteration --------------------------------------------------------------------------------------------------------
-
-    @property
-    def epoch(self) -> int:
-        """Number of the next iteration's epoch; each iteration that begins adds one, also if it is left early."""
-        return self._progress.epoch
-
-    def _set_epoch(self, epoch: int) -> None:
-        self._progress.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position of this loader: after the batch that it yielded last, also if the iteration was left.
-
-        Returns
-        -------
-        dict
-            JSON-able, less than 10 KB however many rows there are: the epoch, how many batches of it were taken, and
-            how to recognize the sampler and the rows. It is the same on every rank, so that one saves it for all.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from annbatch import Loader
-        >>> def make_loader():
-        ...     loader = Loader(batch_size=4, chunk_size=2, preload_nchunks=4, shuffle=True, seed=0, return_index=True)
-        ...     return loader.add_dataset(np.zeros((20, 2)))
-        >>> loader = make_loader()
-        >>> batches = iter(loader)
-        >>> first, second = next(batches)["index"], next(batches)["index"]
-        >>> state = loader.state_dict()
-        >>> other = make_loader()
-        >>> other.load_state_dict(state)
-        >>> [*batches][0]["index"].tolist() == [*other][0]["index"].tolist()
-        True
-        """
-        return write_state(self._progress.position, self._batch_sampler, self._data())
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where another loader stopped: the next iteration yields exactly the remaining batches.
-
-        Only the remaining rows of the open window are read again. The loader needs the same rows and the same sampler;
-        a sampler that was made without a seed takes over that of the state. The number of ranks of a
-        :class:`~annbatch.samplers.DistributedSampler` may differ: the rest of the epoch is assigned to those present.
-
-        Parameters
-        ----------
-        state
-            Return value of :meth:`state_dict`.
-
-        Raises
-        ------
-        ValueError
-            If it is not such a state, or of a later version, other rows or another sampler; the message names what
-            differs.
-        """
-        self._progress.resume(read_state(state, self._batch_sampler, self._data()))
-        self._tell_workers(None)
-
-    def _data(self) -> dict[str, Any]:
-        """Return facts that are equal for loaders of the same rows."""
-        return {"n_obs": self.n_obs, "datasets": digest(self._datasets.starts), "content": self._content}
 
     @property
     def stats(self) -> LoaderStats:
@@ -314,7 +266,7 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         """
         if not self._datasets.count:
             raise ValueError("The number of batches is known once a dataset has been added; got none yet.")
-        return self._batch_sampler.n_batches(self.n_obs)
+        return self.batch_sampler.n_batches(self.n_obs)
 
     def __iter__(self) -> Iterator[LoaderOutput]:
         """Iterate over the batches of the next epoch, whether or not the iteration before was finished.
@@ -331,15 +283,15 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
         """
         worker = this_worker()
         if not (self._ranks_repeat or self._reading.warned_of_ranks):
-            self._reading.warned_of_ranks = not divides_epochs(self._batch_sampler)
+            self._reading.warned_of_ranks = not divides_epochs(self.batch_sampler)
         self._join_workers()
-        Epoch(Position(self.epoch), worker, self._datasets, self._batch_sampler, self._delivery).check()
+        Epoch(Position(self.epoch), worker, self._datasets, self.batch_sampler, self._form_of_batches()).check()
         return self._iterate(worker)
 
     def _iterate(self, worker: tuple[int, int]) -> Generator[LoaderOutput, None, None]:
         # The epoch begins with its first batch, not before: Lightning makes iterators that it does not use.
-        progress = self._progress.begin(ranks=self._batch_sampler.n_ranks_of_epoch, workers=worker[1])
-        epoch = Epoch(progress.position, worker, self._datasets, self._batch_sampler, self._delivery)
+        progress = self._progress.begin(ranks=self.batch_sampler.n_ranks_of_epoch, workers=worker[1])
+        epoch = Epoch(progress.position, worker, self._datasets, self.batch_sampler, self._form_of_batches())
         last = epoch.position.steps + epoch.n_batches
         for batch in epoch.batches(self._reading, budget=self._prefetch):
             position = progress.step()
@@ -349,6 +301,9 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
                 progress.finish()
             yield batch
         progress.finish()
+
+    def _form_of_batches(self) -> Delivery:
+        return self._delivery.with_covariates(self._covariates, self.batch_sampler)
 
     def take(self, rows: ArrayLike) -> LoaderOutput:
         """Return rows as one batch, in the given order: the same form of batch as an iteration yields.
@@ -390,7 +345,9 @@ class Loader(AddsDatasets, DescribesItself, ScverseNames, TorchDataset):
     def __copy__(self) -> Self:
         """Return a loader of the same data, sampler and threads, with a position of its own."""
         made = object.__new__(type(self))
-        vars(made).update(vars(self), _progress=Progress(), _datasets=copy(self._datasets), _worker_epochs=None)
+        vars(made).update(
+            vars(self), _progress=Progress(), _datasets=copy(self._datasets), _worker_epochs=None, _bound=BoundSampler()
+        )
         return made
 
     def __enter__(self) -> Self:

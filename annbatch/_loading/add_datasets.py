@@ -127,6 +127,11 @@ class AddsDatasets:
 
     _batch_sampler: Sampler
 
+    if TYPE_CHECKING:
+
+        @property
+        def batch_sampler(self) -> Sampler: ...
+
     def __init__(self, datasets: Datasets, *, remote: RemoteStores, reading: Reading) -> None:
         self._datasets = datasets
         self._remote = remote
@@ -305,6 +310,15 @@ class AddsDatasets:
         if labels is None:
             raise ValueError("`classes` are known of a loader with `labels` once a dataset has been added.")
         return labels.classes
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """Groups of a sampler of sets: set ``i`` of a batch is of group ``groups.iloc[batch["group"][i]]``."""
+        if not hasattr(self.batch_sampler, "groups"):
+            name = type(self.batch_sampler).__name__
+            raise AttributeError(f"`groups` are known of a loader whose sampler draws sets of rows, got {name}.")
+        groups: pd.DataFrame = self.batch_sampler.groups
+        return groups
 
 
 def datasets_of(loader: AddsDatasets) -> Datasets:

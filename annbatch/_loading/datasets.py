@@ -44,7 +44,7 @@ class _Opened:
     rows: Mapping[str, Values]
     elements: Mapping[str, RowSource | ObsFrame]
     var: Mapping[str, pd.DataFrame | None]
-    labelled: ObsFrame | None
+    obs: ObsFrame | None
 
 
 class Datasets:
@@ -131,7 +131,7 @@ class Datasets:
                 opened = self._open(dataset)
                 self._check_alike(opened)
                 self._opened.append(opened)
-            tables, frames = self._join_tables(), [one.labelled for one in self._opened]
+            tables, frames = self._join_tables(), [one.obs for one in self._opened]
             labels = Labels.of(self._selection.labels, frames, self._form.adapter)
         except BaseException as error:
             self._opened = before
@@ -169,11 +169,12 @@ class Datasets:
                 raise ValueError(f"`var` of {place} must have {rule}, got {len(frame)}.")
         main = dataset.parts[dataset.modalities[0] if dataset.modalities else ""]
         kind = main.kind if not self._opened else self._opened[0].kind  # looking it up may take a request
-        labelled = elements.get("obs")
-        if self._selection.labels and labelled is None and "" in dataset.parts and dataset.parts[""].has("obs"):
-            labelled = dataset.parts[""].open("obs")
-        assert not isinstance(labelled, CsrSource | DenseSource)
-        return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var, labelled)
+        obs = elements.get("obs")
+        is_read = bool(self._selection.labels or self._selection.sampled_columns)
+        if is_read and obs is None and "" in dataset.parts and dataset.parts[""].has("obs"):
+            obs = dataset.parts[""].open("obs")
+        assert not isinstance(obs, CsrSource | DenseSource)
+        return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var, obs)
 
     def _place(self, part: Container) -> str:
         return part.place or f"dataset {self.count}"
@@ -232,9 +233,13 @@ class Datasets:
         order = {key: number for number, key in enumerate(self._selection.keys)}
         return sorted(found, key=lambda key: order.get(key, order.get(split_key(key)[1], 0)))
 
+    def matrix_keys(self) -> list[str]:
+        """Return the keys of the elements that are no data frames."""
+        return [key for key in self.keys() if key not in self._tables]
+
     def elements(self) -> dict[str, Element]:
         """Return the matrices over all datasets; see :meth:`MatrixSources.element` for the errors it raises."""
-        return {key: self._element(key) for key in self.keys() if key not in self._tables}
+        return {key: self._element(key) for key in self.matrix_keys()}
 
     def matrix(self) -> Element:
         """Return X over all datasets."""
@@ -247,7 +252,7 @@ class Datasets:
 
     def measured(self, key: str, *, by_group: bool = False) -> MeasuredCsr | MeasuredElement:
         """Return a matrix whose columns and rows are added up, and not yielded."""
-        known = [one for one in self.keys() if one not in self._tables]
+        known = self.matrix_keys()
         if key not in known:
             mean = did_you_mean([key], known)
             raise KeyError(f"`key` must be a matrix that the loader reads, got {key!r}{mean}; its `keys` have {known}.")
@@ -339,6 +344,14 @@ class Datasets:
         """Return the annotations of all rows, or None."""
         return self._tables.get("obs")
 
+    def obs_columns(self, names: list[str]) -> pd.DataFrame:
+        """Return columns of ``obs`` of all rows, whichever columns batches have."""
+        frames = [one.obs for one in self._opened]
+        if any(frame is None for frame in frames):
+            raise ValueError(f"`groups` {names} must be columns of obs, got data without obs.")
+        shares = rows_by_dataset(np.arange(self.n_obs), self.starts)
+        return ObsTable(frames, names, key="obs").frame(shares, self.n_obs).frame
+
     def obs_frames(self) -> list[pd.DataFrame] | None:
         """Return the whole annotations of the rows of each dataset, as batches have them, or None."""
         table = self.obs()
@@ -356,20 +369,6 @@ class Datasets:
             for key, table in self._tables.items()
             for name, index in table.categories().items()
         }
-
-    def describe(self) -> str:
-        """Describe the data and how it is read."""
-        if not self._opened:
-            return "no datasets"
-        datasets = f"{self.count} dataset{'s' if self.count > 1 else ''}"
-        matrices = [self.matrix_sources(key) for key in self.keys() if key not in self._tables]
-        if len(matrices) == 1 and not split_key(matrices[0].key)[0]:
-            shape = " x ".join(f"{n:,}" for n in (self.n_obs, *matrices[0].first.shape[1:]))
-            return f"{datasets}, {shape}, {matrices[0].describe()}"
-        parts = [
-            f"{one.key}: {' x '.join(f'{n:,}' for n in one.first.shape[1:])}, {one.describe()}" for one in matrices
-        ]
-        return ", ".join([f"{datasets}, {self.n_obs:,} rows", *parts])
 
 
 def _shape(element: RowSource | ObsFrame) -> tuple[int, ...]:

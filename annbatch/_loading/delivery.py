@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from .._anndata.table import ObsTable, ObsWindow
     from .._elements.form import MatrixForm
     from .._plan.window_rows import DatasetRows
+    from ..samplers._base import Sampler
+    from ..samplers._sets import SetSampler
     from ..types import LoaderOutput
+    from .covariates import Covariates, CovariateTables
     from .window import LoadedWindow
 
 ObsAs: TypeAlias = Literal["dataframe", "arrays"]
@@ -36,14 +39,29 @@ class Delivery:
         ``"dataframe"`` or ``"arrays"``.
     return_index
         Whether batches carry their global row numbers.
+    covariates
+        What batches hold of the group of each of their sets.
     """
 
     form: MatrixForm
     obs_as: ObsAs
     return_index: bool
+    covariates: Covariates | None = None
 
     def __post_init__(self) -> None:
         check_choice("obs_as", self.obs_as, get_args(ObsAs))
+
+    def with_covariates(self, tables: CovariateTables | None, sampler: Sampler) -> Delivery:
+        """Return the form of batches that hold what tables have for a sampler's groups."""
+        if tables is None:
+            return self
+        if not hasattr(sampler, "groups"):
+            name = type(sampler).__name__
+            raise ValueError(
+                f"`covariates` need a sampler of sets, such as a SetSampler as `batch_sampler`, got {name}."
+            )
+        sets = cast("SetSampler", sampler)  # or one around it
+        return replace(self, covariates=tables.by_group(sets.groups, sets.drawn_groups()))
 
     def gather(self, table: ObsTable, shares: list[DatasetRows], n_rows: int) -> ObsWindow:
         """Gather the annotations of a window's rows, in the form that batches have them."""
@@ -69,6 +87,8 @@ class Delivery:
             batch[name] = self._part(window, other, annotations)
         for name, arrays in rows.extras.items():
             batch[name] = self._extra(arrays[number])
+        if self.covariates is not None:
+            batch["covariates"] = self.covariates.batch(rows.extras["group"][number], self.form.as_stored())
         return batch  # type: ignore[return-value]  # which elements there are is up to `keys`
 
     def _part(self, window: LoadedWindow, number: int, annotations: VarTables) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._anndata.keys import split_key
 from .._display import Section, Shown, Summary, listed_categories
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class DescribesItself(Shown):
     def __repr__(self) -> str:
         adapter = self._delivery.form.adapter
         to = "NumPy" if adapter is None else adapter.name
-        return f"Loader({self._datasets.describe()}, sampler={type(self._batch_sampler).__name__}, to={to})"
+        return f"Loader({_data(self._datasets)}, sampler={type(self._batch_sampler).__name__}, to={to})"
 
     def _summary(self) -> Summary:
         stats = self.stats
@@ -50,11 +51,10 @@ class DescribesItself(Shown):
         )
 
     def _elements(self) -> Iterator[tuple[str, str, str, str]]:
-        for key in self._datasets.keys():  # noqa: SIM118  # a method, of no dict
-            if key not in self._datasets.tables():
-                sources = self._datasets.matrix_sources(key)
-                shape = " x ".join(f"{n:,}" for n in (self._datasets.n_obs, *sources.first.shape[1:]))
-                yield key, shape, str(sources.first.dtype), sources.describe()
+        for key in self._datasets.matrix_keys():
+            sources = self._datasets.matrix_sources(key)
+            shape = " x ".join(f"{n:,}" for n in (self._datasets.n_obs, *sources.first.shape[1:]))
+            yield key, shape, str(sources.first.dtype), sources.describe()
 
     def _columns(self) -> Iterator[tuple[str, str]]:
         table = self._datasets.obs()
@@ -71,11 +71,27 @@ class DescribesItself(Shown):
     def _batches(self) -> Iterator[tuple[str, Any]]:
         sampler, form = self._batch_sampler, self._delivery.form
         yield "order", type(sampler).__name__
-        yield "rows per batch", f"{sampler.batch_size:,}"
+        if sampler.batch_size is not None:
+            yield "rows per batch", f"{sampler.batch_size:,}"
+        if hasattr(sampler, "sets_per_batch"):
+            yield "sets per batch", f"{sampler.sets_per_batch:,}"
         for name in ("chunk_size", "preload_nchunks"):
-            if hasattr(sampler, f"_{name}"):
+            if hasattr(sampler, f"_{name}") and not hasattr(sampler, "sets_per_batch"):
                 yield name, f"{getattr(sampler, f'_{name}'):,}"
         if self._datasets.count:
             yield "batches per epoch", f"{len(self):,}"
         yield "next epoch", self.epoch
         yield from ((name, value) for name, value in (("dtype", form.dtype), ("transform", form.transform)) if value)
+
+
+def _data(datasets: Datasets) -> str:
+    """Describe the data and how it is read."""
+    if not datasets.count:
+        return "no datasets"
+    number = f"{datasets.count} dataset{'s' if datasets.count > 1 else ''}"
+    matrices = [datasets.matrix_sources(key) for key in datasets.matrix_keys()]
+    if len(matrices) == 1 and not split_key(matrices[0].key)[0]:
+        shape = " x ".join(f"{n:,}" for n in (datasets.n_obs, *matrices[0].first.shape[1:]))
+        return f"{number}, {shape}, {matrices[0].describe()}"
+    parts = [f"{one.key}: {' x '.join(f'{n:,}' for n in one.first.shape[1:])}, {one.describe()}" for one in matrices]
+    return ", ".join([f"{number}, {datasets.n_obs:,} rows", *parts])

@@ -32,6 +32,8 @@ class Selection:
         Whether and how different columns of X and layers are joined.
     labels
         Column of ``obs`` that batches hold as labels.
+    sampled_columns
+        Columns of ``obs`` that the sampler reads.
     """
 
     keys: tuple[str, ...] = ("X", "obs")
@@ -40,6 +42,7 @@ class Selection:
     var_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None
     var_join: Join = "exact"
     labels: LabelRequest | None = None
+    sampled_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.keys:

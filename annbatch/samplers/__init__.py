@@ -10,31 +10,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._bound import BoundClassSampler as BoundClassSampler
     from ._chunk import ChunkSampler as ChunkSampler
     from ._class import ClassSampler as ClassSampler
     from ._class import WeightedClassSampler as WeightedClassSampler
     from ._distributed import DistributedSampler as DistributedSampler
+    from ._paired import PairedSampler as PairedSampler
     from ._random import RandomSampler as RandomSampler
     from ._row_set import RowSet as RowSet
     from ._sequential import SequentialSampler as SequentialSampler
+    from ._sets import SetSampler as SetSampler
     from ._split import Split as Split
     from ._split import split as split
 
 _HOMES = {
+    "BoundClassSampler": "._bound",
     "ChunkSampler": "._chunk",
     "ClassSampler": "._class",
     "DistributedSampler": "._distributed",
+    "PairedSampler": "._paired",
     "RandomSampler": "._random",
     "RowSet": "._row_set",
     "SequentialSampler": "._sequential",
+    "SetSampler": "._sets",
     "Split": "._split",
     "WeightedClassSampler": "._class",
     "split": "._split",
 }
 
 __all__ = [
-    "ChunkSampler", "ClassSampler", "DistributedSampler", "RandomSampler", "RowSet", "SequentialSampler", "Split",
-    "WeightedClassSampler", "split",
+    "BoundClassSampler", "ChunkSampler", "ClassSampler", "DistributedSampler", "PairedSampler", "RandomSampler",
+    "RowSet", "SequentialSampler", "SetSampler", "Split", "WeightedClassSampler", "split",
 ]  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from ._seeding import ATTRIBUTES, SAMPLERS, WINDOWS, keyed_rng
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
+
     from .._plan.position import BatchRanges
     from ..types import LoadRequest
     from ._row_set import RowSet
@@ -117,6 +119,21 @@ class Sampler(ABC):
             identities = {name: sampler.identity().items() for name, sampler in inner.items()}
             described["samplers"] = {name: {k: v for k, v in one if k != "seed"} for name, one in identities.items()}
         return described
+
+    def obs_columns(self) -> list[str]:
+        """Return the names of columns of ``obs`` that this sampler needs, and those that it holds; default, none."""
+        return [name for inner in samplers_in(self).values() for name in inner.obs_columns()]
+
+    def with_obs(self, obs: pd.DataFrame) -> Self:
+        """Return a sampler of the rows of ``obs``, which has the columns that ``obs_columns`` names."""
+        lent = {id(inner): inner.with_obs(obs) for inner in samplers_in(self).values() if inner.obs_columns()}
+        if not lent:
+            return self
+        made = copy(self)
+        for name, value in _attributes(self):
+            if (replaced := _replaced(value, lent)) is not value:
+                vars(made)[name] = replaced
+        return made
 
     # What every sampler has -------------------------------------------------------------------------------------------
 

@@ -93,6 +93,7 @@ class ClassSampler(WindowSampler):
         if not isinstance(classes, pd.Categorical):
             raise TypeError(f"`classes` must be a pandas.Categorical, got {type(classes).__name__}.")
         self._codes = np.array(classes.codes)
+        self.categories = classes.categories
         missing = np.flatnonzero(self._codes < 0)
         if len(missing):
             raise ValueError(f"`classes` must name a class for every row, got none for {len(missing)} rows.")
@@ -109,6 +110,10 @@ class ClassSampler(WindowSampler):
     def shuffle(self) -> bool:
         """True: rows are drawn at random."""
         return True
+
+    def drawn_codes(self) -> np.ndarray:
+        """Return the codes of the classes that may be drawn, ascending."""
+        return self._drawable.classes
 
     @property
     def mask(self) -> slice | RowSet:
@@ -147,13 +152,32 @@ class ClassSampler(WindowSampler):
     def _drawn(self, rows: _Drawable, epoch: int, window: int, n_rows: int) -> LoadRequest:
         rng = keyed_rng(self.order_seed(), epoch, window)
         lengths = chunk_lengths(n_rows, self._chunk_size)
-        class_rows = self._rows_of_one_class()
-        of_chunk = np.repeat(rows.draw_classes(-(-n_rows // class_rows), rng), class_rows // self._chunk_size)
+        n_chunks = self._rows_of_one_class() // self._chunk_size
+        of_chunk = np.repeat(self._classes_of_window(rows, rng, epoch, window, n_rows), n_chunks)
         drawn = rows.draw(of_chunk[: len(lengths)], lengths, rng)
         requests = drawn if self._chunk_size == 1 else as_slices(drawn, lengths)  # of single rows, slices are slow
         # Rows are shuffled within groups; batches are cut from these.
         order = np.lexsort((rng.random(n_rows), np.arange(n_rows) // self._shuffled_rows()))
         return {"requests": requests, "splits": split_every(order, self._batch_size)}
+
+    def codes_of_batches(self, epoch: int, batches: range) -> np.ndarray:
+        """Return the code of the class of each of consecutive batches of an epoch."""
+        window_size = self._chunk_size * self._preload_nchunks
+        per_window, class_rows = window_size // self._batch_size, self._rows_of_one_class()
+        codes, first = [], batches.start // per_window
+        for window in range(first, -(-batches.stop // per_window)):
+            rng = keyed_rng(self.order_seed(), epoch, window)
+            n_rows = min(window_size, self._n_rows(0) - window * window_size)
+            drawn = self._classes_of_window(self._drawable, rng, epoch, window, n_rows)
+            codes.append(drawn[np.arange(-(-n_rows // self._batch_size)) * self._batch_size // class_rows])
+        start = batches.start - first * per_window
+        return np.concatenate([np.empty(0, dtype=np.int64), *codes])[start : start + len(batches)]
+
+    def _classes_of_window(
+        self, rows: _Drawable, rng: np.random.Generator, epoch: int, window: int, n_rows: int
+    ) -> np.ndarray:
+        """Return the classes of a window, one for each :meth:`_rows_of_one_class` rows."""
+        return rows.draw_classes(-(-n_rows // self._rows_of_one_class()), rng)
 
     def _rows_of_one_class(self) -> int:
         """Return the number of rows, in whole chunks, for which one class is drawn."""
@@ -195,10 +219,10 @@ class _Drawable:
         numbers = np.asarray(rows)
         of_rows = codes[numbers]
         counts = np.bincount(of_rows, minlength=len(weights))
-        self._classes = np.flatnonzero((counts > 0) & (weights > 0))
-        if not len(self._classes):
+        self.classes = np.flatnonzero((counts > 0) & (weights > 0))
+        if not len(self.classes):
             raise ValueError(f"`class_weights` must be positive for a class in the mask, got none in {rows}.")
-        share = weights[self._classes]
+        share = weights[self.classes]
         self._share = share / share.sum()
         self._first = np.cumsum(counts) - counts
         self._counts = counts
@@ -206,7 +230,7 @@ class _Drawable:
 
     def draw_classes(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return the codes of ``n`` classes, drawn by weight."""
-        return rng.choice(self._classes, size=n, p=self._share)
+        return rng.choice(self.classes, size=n, p=self._share)
 
     def draw(self, classes: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return row numbers: for each class, consecutive rows of it, from one that is drawn uniformly."""

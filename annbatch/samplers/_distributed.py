@@ -147,6 +147,12 @@ class DistributedSampler(Sampler):
         self._sampler.rng = value
         self.order_seed_is_given = value is not None
 
+    def __getattr__(self, name: str) -> Any:
+        """Return what loaders show of the distributed sampler where it draws sets."""
+        if name not in ("drawn_groups", "groups", "sets_per_batch"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(vars(self)["_sampler"], name)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``sample`` yields."""
         super().set_epoch(epoch)

@@ -14,6 +14,7 @@ _ROUNDS = 8  # of the network; see `Keyed`
 _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _HALF = np.uint64(32)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 by the golden ratio: the step of SplitMix64
 
 
 class Permutation(Protocol):
@@ -90,24 +91,56 @@ class Keyed:
         return entries
 
     def _once(self, positions: np.ndarray) -> np.ndarray:
-        left, right = np.divmod(positions.astype(np.uint64), np.uint64(self._right))
-        sizes = np.uint64(self._left), np.uint64(self._right)
-        for number, key in enumerate(self._keys):
-            # The halves are swapped after each round, and their sizes with them.
-            size = sizes[number % 2]
-            left += _hash_below(right ^ key, size)
-            left -= np.where(left >= size, size, np.uint64(0))
-            left, right = right, left
-        entries: np.ndarray = (left * sizes[1] + right).astype(np.int64)
-        return entries
+        return _through_network(positions, (np.uint64(self._left), np.uint64(self._right)), self._keys)
 
 
-def _hash_below(words: np.ndarray, size: np.uint64) -> np.ndarray:
-    """Return a hash of each word in ``0..size``; ``size`` is at most ``2**32``."""
+def entries_of_orders(positions: np.ndarray, lengths: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return one entry of each of many orders, as :class:`Keyed` computes them.
+
+    Parameters
+    ----------
+    positions, lengths
+        ``(n,)`` int64; position ``0..length`` in an order of ``0..length``, and its length.
+    keys
+        ``(n,)`` uint64; equal keys and lengths are the same order.
+    """
+    left = np.ceil(np.sqrt(lengths)).astype(np.int64)  # exact up to 2**52 rows, and one more would do, too
+    left = np.maximum(left, 1).astype(np.uint64)
+    sizes = left, (lengths.astype(np.uint64) + left - np.uint64(1)) // left
+    rounds = mixed(keys + np.arange(1, _ROUNDS + 1, dtype=np.uint64)[:, None] * _GOLDEN)
+    entries = _through_network(np.asarray(positions, dtype=np.int64), sizes, rounds)
+    while len(outside := np.flatnonzero(entries >= lengths)):
+        some = sizes[0][outside], sizes[1][outside]
+        entries[outside] = _through_network(entries[outside], some, rounds[:, outside])
+    return entries
+
+
+def _through_network(
+    positions: np.ndarray, sizes: tuple[np.ndarray | np.uint64, np.ndarray | np.uint64], keys: np.ndarray
+) -> np.ndarray:
+    """Return a permutation of ``0..sizes[0] * sizes[1]`` at ``positions``; ``keys`` has one entry or row per round."""
+    left, right = np.divmod(positions.astype(np.uint64), sizes[1])
+    for number, key in enumerate(keys):
+        # The halves are swapped after each round, and their sizes with them.
+        size = sizes[number % 2]
+        left += hash_below(right ^ key, size)
+        left -= np.where(left >= size, size, np.uint64(0))
+        left, right = right, left
+    entries: np.ndarray = (left * sizes[1] + right).astype(np.int64)
+    return entries
+
+
+def mixed(words: np.ndarray) -> np.ndarray:
+    """Return a hash of each 64-bit word."""
     for shift, multiplier in zip(_SHIFTS, _MULTIPLIERS, strict=False):
         words = (words ^ (words >> shift)) * multiplier
-    words ^= words >> _SHIFTS[2]
-    hashes: np.ndarray = ((words >> _HALF) * size) >> _HALF
+    hashes: np.ndarray = words ^ (words >> _SHIFTS[2])
+    return hashes
+
+
+def hash_below(words: np.ndarray, size: np.ndarray | np.uint64) -> np.ndarray:
+    """Return a hash of each word in ``0..size``; ``size`` is at most ``2**32``."""
+    hashes: np.ndarray = ((mixed(words) >> _HALF) * size) >> _HALF
     return hashes
 
 

@@ -12,7 +12,9 @@ from scipy import stats
 
 from annbatch._plan.position import Position
 from annbatch.samplers import RandomSampler
-from annbatch.samplers._permutation import DRAWN_UP_TO, Drawn, Keyed, Natural, random_order
+from annbatch.samplers._permutation import DRAWN_UP_TO, Drawn, Keyed, Natural, entries_of_orders, random_order
+
+from .conftest import assert_drawn_by
 
 
 def keyed(n: int, seed: int) -> np.ndarray:
@@ -95,3 +97,31 @@ def test_a_long_epoch_has_every_row_once():
     n_obs = DRAWN_UP_TO + 12_345
     found = np.concatenate([request["requests"] for request in RandomSampler(1, 2**16, 2**12, rng=0).sample(n_obs)])
     assert np.array_equal(np.sort(found), np.arange(n_obs))
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=5), st.integers(0, 2**64 - 1))
+def test_many_orders_at_once_are_each_a_permutation(lengths, key):
+    sizes = np.repeat(lengths, lengths)
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    keys = np.repeat(np.arange(len(lengths), dtype=np.uint64) ^ np.uint64(key), lengths)
+    entries = entries_of_orders(positions, sizes, keys)
+    ends = np.cumsum(lengths)
+    for end, length in zip(ends, lengths, strict=True):
+        assert np.array_equal(np.sort(entries[end - length : end]), np.arange(length))
+    some = np.arange(len(entries))[::-3]
+    assert np.array_equal(entries_of_orders(positions[some], sizes[some], keys[some]), entries[some])
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12])
+def test_many_orders_put_every_entry_everywhere_alike(n):
+    n_orders = 20_000
+    keys = np.repeat(np.random.default_rng(0).integers(0, 2**64, n_orders, dtype=np.uint64), n)
+    entries = entries_of_orders(np.tile(np.arange(n), n_orders), np.full(n * n_orders, n), keys).reshape(-1, n)
+    for position in range(n):
+        assert_drawn_by(np.bincount(entries[:, position], minlength=n), np.full(n, 1 / n))
+
+
+def test_entries_of_long_orders_lie_below_their_lengths():
+    lengths = np.array([2**31, 2**40 - 1, 2**50])
+    entries = entries_of_orders(lengths - 1, lengths, np.arange(3, dtype=np.uint64))
+    assert ((entries >= 0) & (entries < lengths)).all()
