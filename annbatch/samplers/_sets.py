@@ -231,7 +231,10 @@ class SetSampler(WindowSampler):
     def __repr__(self) -> str:
         size = "all rows of a group" if self.set_size is None else f"{self.set_size} rows of a group"
         text = f"{type(self).__name__}({self.sets_per_batch} sets per batch of {size}"
-        return f"{text})" if self.obs_columns() and self._columns.lent is None else f"{text}; {self._told()})"
+        if self.obs_columns() and self._columns.lent is None:
+            return f"{text})"
+        self._sets(self._grouped().n_obs)
+        return f"{text}; {self._told()})"
 
     # How an epoch is drawn --------------------------------------------------------------------------------------------
 
@@ -257,7 +260,7 @@ class SetSampler(WindowSampler):
             if groups.n_obs != n_obs:
                 raise ValueError(f"`groups` must have one row per row of the loader ({n_obs}), got {groups.n_obs}.")
             self._ready = self._prepared(groups, self._targets(n_obs))
-            _log.info("%r", self)
+            _log.info("%s: %s", type(self).__name__, self._told())
         return self._ready
 
     def _targets(self, n_obs: int) -> RowSet:
@@ -384,8 +387,7 @@ class _Sets:
 
 def _few_text(counts: np.ndarray, size: int, small: Small) -> str:
     n_small = int((counts < size).sum())
-    if small == "drop":
-        left_out = int((counts % size).sum())
-        return f", {n_small:,} of fewer than {size} rows left out, and {left_out:,} rows in all" if left_out else ""
-    n_filled = int((-counts % size).sum())
-    return f", {n_small:,} of fewer than {size} rows; {n_filled:,} rows repeated to fill sets" if n_filled else ""
+    n_rows = int((counts % size if small == "drop" else -counts % size).sum())
+    of_few = f"{n_small:,} of fewer than {size} rows; " if n_small else ""
+    what = "left out" if small == "drop" else "repeated"
+    return f", {of_few}{n_rows:,} rows {what} where they do not fill sets" if n_rows else ""

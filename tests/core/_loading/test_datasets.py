@@ -116,18 +116,6 @@ def test_a_stored_anndata(tmp_path):
     assert wrapped.n_obs == 4
 
 
-def test_it_says_what_it_holds():
-    held = datasets()
-    assert held.describe() == "no datasets"
-    held.add_all([matrix_dataset(CSR, None, None)])
-    assert held.describe() == "1 dataset, 4 x 3, csr, memory"
-    held.add_all([matrix_dataset(CSR, None, None)])
-    assert held.describe() == "2 datasets, 8 x 3, csr, memory"
-    images = datasets()
-    images.add_all([matrix_dataset(np.zeros((12_000, 3, 2), dtype="u1"), None, None)])
-    assert images.describe() == "1 dataset, 12,000 x 3 x 2, dense, memory"
-
-
 @pytest.mark.parametrize("length", [3, 5])
 def test_var_of_arrays_of_many_dimensions_has_any_length(length):
     """What it annotates is the user's choice: pixels, or what the images were made of."""

@@ -234,15 +234,12 @@ def test_ranks_share_an_epoch(n_ranks, remainder):
 
 
 def test_what_lacks_is_told():
-    filled = ((-COUNTS) % 16).sum()
-    assert repr(SetSampler(SHUFFLED, set_size=16)) == (
-        f"SetSampler(16 sets per batch of 16 rows of a group; 4 groups, 1 of fewer than 16 rows; {filled} rows "
-        "repeated to fill sets)"
-    )
-    left_out = (COUNTS % 16).sum()
-    assert f"1 of fewer than 16 rows left out, and {left_out} rows in all" in repr(
-        SetSampler(SHUFFLED, set_size=16, small="drop")
-    )
+    text, rest = "SetSampler(16 sets per batch of 16 rows of a group; 4 groups, ", "where they do not fill sets)"
+    n_repeated, n_left_out = (-COUNTS % 16).sum(), (COUNTS % 16).sum()
+    few = "1 of fewer than 16 rows; "
+    assert repr(SetSampler(SHUFFLED, set_size=16)) == f"{text}{few}{n_repeated} rows repeated {rest}"
+    assert repr(SetSampler(SHUFFLED, set_size=16, small="drop")) == f"{text}{few}{n_left_out} rows left out {rest}"
+    assert repr(SetSampler(SHUFFLED, set_size=1)) == "SetSampler(16 sets per batch of 1 rows of a group; 4 groups)"
     assert repr(SetSampler(SHUFFLED, set_size=None)).endswith("of all rows of a group; 4 groups)")
 
 
