@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+
 from annbatch import Loader
 
 CSR = sp.csr_matrix(np.eye(4, 3, dtype="f4"))
