@@ -139,9 +139,10 @@ class StoredFrame:
 
     def read(self, columns: list[str] | None = None) -> pd.DataFrame:
         """Return the chosen columns of all rows; all columns by default."""
+        index = self.read_index()  # first: its file shows whether there are as many rows as it says
         every = np.arange(self.n_rows)
         read = {name: self.column(name).take(every) for name in (self.columns if columns is None else columns)}
-        return pd.DataFrame(read, index=self.read_index())
+        return pd.DataFrame(read, index=index)
 
     def read_index(self) -> pd.Index:
         """Return the names of all rows as an index."""
