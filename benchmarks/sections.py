@@ -13,6 +13,7 @@ from .cases import Case, Contender
 from .cold import cold_cases
 from .conversion import CONVERSION, compress, conversion_cases
 from .in_place import h5ad_cases, memory_cases, rows_of, zarr_cases
+from .sets import set_cases
 from .setup import OURS, PEER, Cases, Setup
 from .stores import LAYOUTS, SCVERSE
 
@@ -232,6 +233,14 @@ def foreign(setup: Setup) -> Cases:
     yield from zarr_cases(files, setup.folder, rows_of(files[0]), has_scverse=setup.has_scverse, **more)
 
 
+def sets(setup: Setup) -> Cases:
+    """Compare matched sets with plain batches."""
+    shuffled = setup.stores.sparse.get("random_access", setup.stores.sparse[setup.usual])
+    if not (h5ad := setup.stores.h5ad):
+        return
+    yield from set_cases(h5ad, shuffled, setup.folder, setup.n_obs, window=setup.window, peers=setup.peers)
+
+
 SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "limits": limits,
     "sparse": sparse,
@@ -240,6 +249,7 @@ SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "dense": dense,
     "panel": panel,
     "take": take,
+    "sets": sets,
     "threads": threads,
     "cold": cold,
     "training": training,

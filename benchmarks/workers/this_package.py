@@ -9,13 +9,16 @@ import zarr
 from serve import serve
 
 from annbatch import DatasetCollection, Loader
-from annbatch.samplers import RandomSampler
+from annbatch.abc import Sampler
+from annbatch.samplers import PairedSampler, RandomSampler, SetSampler
 
 
 def open_task(task):
     if task["kind"] == "convert":
         return lambda: _convert(task)
-    loader = _open_loader(task)
+    loader = _open_sets(task) if task["kind"] == "sets" else _open_loader(task)
+    if task["kind"] == "sets":
+        return lambda: sum(_rows_of(batch) for batch in loader)
     if task.get("take"):
         requests = loader.batch_sampler.sample(loader.n_obs)
         windows = [np.concatenate([np.r_[rows] for rows in request["requests"]]) for request in requests]
@@ -56,6 +59,49 @@ def _open_loader(task):
     if "var_names" not in options:
         return Loader(batch_sampler=sampler, **options).add_datasets([group["X"] for group in collection])
     return Loader(batch_sampler=sampler, obs_columns=[], obs_as="arrays", **options).use_collection(collection)
+
+
+def _open_sets(task):
+    size, n_sets = task["set_size"], task["rows"] // task["set_size"]
+    options = {"set_size": size, "sets_per_batch": 16, "group_weights": "uniform", "rng": np.random.default_rng(0)}
+    if task["control"] is None:
+        sampler = SetSampler(task["group"], n_sets=max(1, n_sets), **options)
+    else:
+        control = {task["group"]: task["control"]}
+        sampler = PairedSampler(task["group"], control=control, n_sets=max(1, n_sets // 2), **options)
+    loader = Loader(batch_sampler=sampler, obs_columns=[task["group"]]).use_collection(
+        DatasetCollection(task["store"], mode="r")
+    )
+    if task["plain"]:
+        loader = Loader(
+            batch_sampler=Plain(loader.batch_sampler, 1 if task["control"] is None else 2), obs_columns=[task["group"]]
+        )
+        loader.use_collection(DatasetCollection(task["store"], mode="r"))
+    return loader
+
+
+def _rows_of(batch):
+    return batch["X"].shape[0] + (batch["control"]["X"].shape[0] if "control" in batch else 0)
+
+
+class Plain(Sampler):
+    """The rows of another sampler's batches, and of their partners, as plain batches of the same size."""
+
+    batch_size, shuffle = None, False
+
+    def __init__(self, sampler, parts):
+        self.sets, self.parts = sampler, parts
+
+    def n_batches(self, n_obs):  # noqa: D102
+        return self.sets.n_batches(n_obs) * self.parts
+
+    def validate(self, n_obs):  # noqa: D102
+        self.sets.validate(n_obs)
+
+    def _sample(self, n_obs):
+        for request in self.sets.sample(n_obs):
+            partners = request.get("partners", {}).values()
+            yield {"requests": request["requests"], "splits": [*request["splits"], *(s for of in partners for s in of)]}
 
 
 def _convert(task):

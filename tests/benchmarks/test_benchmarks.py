@@ -37,6 +37,7 @@ def test_everything_was_measured_and_nothing_failed(result: dict[str, Any]) -> N
         "dense",
         "panel",
         "take",
+        "sets",
         "training",
         "conversion",
         "memory",
