@@ -23,6 +23,7 @@ from ._loading.delivery import Delivery
 from ._loading.described import DescribesItself
 from ._loading.epoch import Epoch
 from ._loading.mix import Mix as Mix
+from ._loading.neighbors import NeighborRequest
 from ._loading.progress import Progress
 from ._loading.ranks import divides_epochs, for_ranks
 from ._loading.resources import Reading
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from ._anndata.variables import Join
     from ._loading.delivery import ObsAs
+    from ._loading.neighbors import NeighborChoice
     from .abc import Adapter
     from .collection import DatasetCollection
     from .samplers._base import Sampler
@@ -140,6 +142,16 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
     classes
         Names of the classes, in the order of their numbers, so that several loaders agree: those of another
         loader. Labels that it lacks are -1. Default: the categories over all datasets.
+    neighbors
+        Name of a graph in ``obsp``, such as ``"spatial_connectivities"``, or of one that a conversion kept. With each
+        batch come neighbours of its rows, ``batch["neighbors"]``: a dict like a batch, of ``n_neighbors`` rows for each
+        row, one after the other; with ``mask`` and ``weights``, ``(n_rows, n_neighbors)``. Where a row has fewer
+        neighbours, it stands in for them itself: ``mask`` is False, and the weight 0.
+    n_neighbors
+        Neighbours per row.
+    neighbor_choice
+        Which of more neighbours: those of the ``"largest"`` weights, or of the ``"smallest"`` where weights are
+        distances, in this order; or ``"random"`` ones, others in each epoch.
     rows
         Rows to load: a part of a :func:`~annbatch.samplers.split`, a :class:`~annbatch.samplers.RowSet`, a boolean
         mask, row numbers, or a slice. Default: all.
@@ -201,6 +213,9 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         distributed: bool | None = None,
         labels: str | None = None,
         classes: Sequence[Any] | None = None,
+        neighbors: str | None = None,
+        n_neighbors: int = 10,
+        neighbor_choice: NeighborChoice = "largest",
         rows: RowsLike | None = None,
         covariates: Mapping[str, pd.DataFrame | pd.Series[Any] | Mapping[Any, ArrayLike]] | None = None,
     ) -> None:
@@ -230,6 +245,9 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
             var_join=var_join,
             labels=LabelRequest.of(labels, classes),
             sampled_columns=tuple(self._batch_sampler.obs_columns()),
+            neighbors=NeighborRequest.of(
+                neighbors, n_neighbors, neighbor_choice, rng=None if shuffle else rng, seed=seed
+            ),
         )
         self._covariates = CovariateTables.of(covariates)
         self._prefetch = parse_size(prefetch, name="prefetch")
@@ -332,7 +350,7 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         >>> loader.take([7, 2, 7])["X"].tolist()
         [[14, 15], [4, 5], [14, 15]]
         """
-        (batch,) = taken(rows, self._datasets, self._delivery, self._reading)
+        (batch,) = taken(rows, self._datasets, self._delivery, self._reading, self.batch_sampler, self.epoch)
         return batch
 
     def close(self) -> None:

@@ -59,6 +59,9 @@ class LoaderOutput(TypedDict):
         ``(n_rows,)`` int64 global row numbers, or None without ``return_index``.
     labels
         ``(n_rows,)`` integers, where the loader has ``labels``.
+    neighbors
+        Where the loader has ``neighbors``: what batches hold, of ``n_neighbors`` rows for each row; ``mask``, whether
+        each is a neighbour, ``weights``, and ``index``, -1 where there is none: ``(n_rows, n_neighbors)``.
     layers, obsm
         Dicts by name, as the ``keys`` of the loader request.
     mod
@@ -75,6 +78,7 @@ class LoaderOutput(TypedDict):
     var: pd.DataFrame | Any
     index: np.ndarray | Any
     labels: Any
+    neighbors: dict[str, Any]
     layers: dict[str, Any]
     obsm: dict[str, Any]
     mod: dict[str, dict[str, Any]]

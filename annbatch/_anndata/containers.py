@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from .._arrays.open import RowSource, open_rows
-from .._format.attributes import encoding_of, where
+from .._format.attributes import FIRST_ROW_ATTRIBUTE, encoding_of, where
 from ..errors import reading, reading_object
 from .backed import anchor_backed
 from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, read_var, stored_frame
+from .graphs import RowGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,12 @@ class Container(Protocol):
 
     def open(self, key: str) -> RowSource | ObsFrame:
         """Open one element, without reading any of its rows."""
+
+    def graph(self, name: str) -> RowGraph | None:
+        """Open a graph of its rows, without reading any; None if it has none of that name."""
+
+    def graphs(self) -> list[str]:
+        """Return the names of all matrices that may be graphs of its rows."""
 
 
 class BareMatrix:
@@ -78,6 +85,14 @@ class BareMatrix:
             return self._source
         assert self._obs is not None
         return MemoryFrame(self._obs, "`obs`")
+
+    def graph(self, name: str) -> None:
+        """Return None: a bare matrix has no graphs."""
+        return
+
+    def graphs(self) -> list[str]:
+        """Return no name."""
+        return []
 
 
 class AnnDataObject:
@@ -135,6 +150,22 @@ class AnnDataObject:
         if hasattr(value, "true_index"):
             return LazyFrame(value)
         return open_rows(self._rebind(value), name=key)
+
+    def graph(self, name: str) -> RowGraph | None:
+        """Open a graph of its rows; None if it has none of that name."""
+        for attribute in ("obsm", "obsp"):
+            key, held = f"{attribute}/{name}", getattr(self._adata, attribute)
+            if name in held:
+                with reading_object(self._adata, f"`{key}` of {self.place or 'an AnnData object'}"):
+                    value = held[name]
+                graph = RowGraph.of(key, value, self._rebind)
+                if graph is not None:
+                    return graph
+        return None
+
+    def graphs(self) -> list[str]:
+        """Return the names in ``obsp``."""
+        return sorted(self._adata.obsp)
 
 
 class MuDataObject(AnnDataObject):
@@ -199,3 +230,19 @@ class StoredAnnData:
             if encoding_of(element) == "dataframe":
                 return stored_frame(element)
             return open_rows(element, name=key, is_finished=True)
+
+    def graph(self, name: str) -> RowGraph | None:
+        """Open a graph of its rows; None if it has none of that name."""
+        for key in (f"obsm/{name}", f"obsp/{name}"):
+            with reading(f"`{key}` of {where(self._group)}"):
+                graph = RowGraph.of(key, self._group[key], lambda matrix: matrix) if key in self._group else None
+            if graph is not None:
+                return graph
+        return None
+
+    def graphs(self) -> list[str]:
+        """Return the names of all matrices that may be graphs of its rows."""
+        group = self._group
+        with reading(where(group)):
+            in_obsm = [key for key in group.get("obsm", ()) if FIRST_ROW_ATTRIBUTE in group["obsm"][key].attrs]
+            return sorted([*in_obsm, *group.get("obsp", ())])

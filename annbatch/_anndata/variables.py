@@ -90,6 +90,23 @@ def join_variables(
     return Variables(pd.DataFrame(origin, index=selected), columns, len(selected))
 
 
+def check_same_var(first: pd.DataFrame, var: pd.DataFrame, number: int) -> None:
+    """Raise ``ValueError`` unless a dataset has the columns of dataset 0, with the same annotations."""
+    if first.equals(var):
+        return
+    different = [f"{a!r} / {b!r}" for a, b in zip(first.index, var.index, strict=True) if a != b]
+    if different:
+        what = f"{len(different)} names differ: {', '.join(different[:5])}"
+    else:
+        either = [*first.columns, *var.columns.difference(first.columns)]
+        names = [name for name in either if not (name in first and name in var and first[name].equals(var[name]))]
+        what = f"the names agree, annotations differ: {names[:5]}"
+    raise ValueError(
+        f"`var` must be the same in all datasets: between dataset 0 and dataset {number} {what}. "
+        "`var_join` joins different genes while reading, `DatasetCollection.add_adatas` once and for all."
+    )
+
+
 def _index(frame: pd.DataFrame | None, number: int) -> pd.Index:
     if frame is None:
         raise ValueError(f"`var_names` and `var_join` need `var` in every dataset, got none in dataset {number}.")

@@ -179,7 +179,7 @@ class CsrPair:
                 return n_bytes
             sums.clear()  # and begin anew with whole rows: a column that a row repeats has one value, their sum
             rows[pieces.dest] = 0
-        values, indices, start, read = self._read_rows(pieces)
+        values, indices, start, read = self.read_rows(pieces)
         edges = np.append(start, len(values))
         if add_repeats(indices, edges, self._n_columns, None):
             values = values.astype(np.float64)  # sums may exceed the stored dtype
@@ -258,12 +258,18 @@ class CsrPair:
             self._check_columns(indices.flat, pieces.start, pieces.length)
             consume(data.flat, indices.flat, 0, len(data.flat), 0, pieces.fields, *arguments)
             return 0
-        values, columns, start, n_bytes = self._read_rows(pieces)
+        values, columns, start, n_bytes = self.read_rows(pieces)
         consume(values, columns, 0, len(values), 0, (start, pieces.length, pieces.dest), *arguments)
         return n_bytes
 
-    def _read_rows(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Return values and column numbers of rows, one row after the other; where rows begin; and the bytes read."""
+    def read_rows(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Read rows on this thread, one after the other.
+
+        Returns
+        -------
+        tuple
+            Values and column numbers; where rows begin in them; the bytes read.
+        """
         from .._kernels.scatter import kernels_cast
 
         data, indices = self._data, self._indices

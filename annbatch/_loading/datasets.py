@@ -14,12 +14,13 @@ from .._anndata.dataset import Dataset
 from .._anndata.keys import has_var_axis, split_key
 from .._anndata.labels import Labels
 from .._anndata.table import ObsTable
-from .._anndata.variables import Variables, join_variables
+from .._anndata.variables import Variables, check_same_var, join_variables
 from .._arguments import did_you_mean
 from .._arrays.rows import CsrSource, DenseSource
 from .._elements.matrix import MatrixSources
 from .._plan.window_rows import rows_by_dataset
 from .modalities import Presence
+from .neighbors import NeighborGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .._anndata.columns import Values
     from .._anndata.containers import Container
     from .._anndata.frames import ObsFrame
+    from .._anndata.graphs import RowGraph
     from .._arrays.open import RowSource
     from .._elements.element import Element
     from .._elements.form import MatrixForm
@@ -45,6 +47,7 @@ class _Opened:
     elements: Mapping[str, RowSource | ObsFrame]
     var: Mapping[str, pd.DataFrame | None]
     obs: ObsFrame | None
+    graph: RowGraph | None
 
 
 class Datasets:
@@ -174,7 +177,8 @@ class Datasets:
         if is_read and obs is None and "" in dataset.parts and dataset.parts[""].has("obs"):
             obs = dataset.parts[""].open("obs")
         assert not isinstance(obs, CsrSource | DenseSource)
-        return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var, obs)
+        graph = None if self._selection.neighbors is None else self._selection.neighbors.open(dataset)
+        return _Opened(dataset.n_obs, kind, dataset.modalities, dataset.rows, elements, var, obs, graph)
 
     def _place(self, part: Container) -> str:
         return part.place or f"dataset {self.count}"
@@ -218,7 +222,7 @@ class Datasets:
             one = next((opened.var[prefix] for opened in self._opened if prefix in opened.var), var)
             _check_both("var", one is not None, var is not None, number)
             if one is not None and var is not None and not joined:
-                _check_same_var(one, var, number)
+                check_same_var(one, var, number)
 
     # Batches ----------------------------------------------------------------------------------------------------------
 
@@ -336,6 +340,12 @@ class Datasets:
                 )
         return tables
 
+    def neighbors(self) -> NeighborGraph | None:
+        """Return the graph of all rows; None if the loader was asked for none."""
+        graphs = [one.graph for one in self._opened if one.graph is not None]
+        request = self._selection.neighbors
+        return None if request is None else NeighborGraph(request, graphs, self.starts)
+
     def tables(self) -> dict[str, ObsTable]:
         """Return the data frames of all rows, by key."""
         return self._tables
@@ -380,19 +390,3 @@ def _check_both(name: str, had: bool, has: bool, number: int) -> None:
     if had != has:
         one, other = ("with", "without") if had else ("without", "with")
         raise ValueError(f"`{name}` must be given for all datasets or for none: dataset 0 is {one}, {number} {other}.")
-
-
-def _check_same_var(first: pd.DataFrame, var: pd.DataFrame, number: int) -> None:
-    if first.equals(var):
-        return
-    different = [f"{a!r} / {b!r}" for a, b in zip(first.index, var.index, strict=True) if a != b]
-    if different:
-        what = f"{len(different)} names differ: {', '.join(different[:5])}"
-    else:
-        either = [*first.columns, *var.columns.difference(first.columns)]
-        names = [name for name in either if not (name in first and name in var and first[name].equals(var[name]))]
-        what = f"the names agree, annotations differ: {names[:5]}"
-    raise ValueError(
-        f"`var` must be the same in all datasets: between dataset 0 and dataset {number} {what}. "
-        "`var_join` joins different genes while reading, `DatasetCollection.add_adatas` once and for all."
-    )

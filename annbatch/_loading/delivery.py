@@ -86,7 +86,7 @@ class Delivery:
         for name, other in zip(rows.partners, others, strict=True):
             batch[name] = self._part(window, other, annotations)
         for name, arrays in rows.extras.items():
-            batch[name] = self._extra(arrays[number])
+            _put(batch, name, self._extra(name, arrays[number]))
         if self.covariates is not None:
             batch["covariates"] = self.covariates.batch(rows.extras["group"][number], self.form.as_stored())
         return batch  # type: ignore[return-value]  # which elements there are is up to `keys`
@@ -109,8 +109,10 @@ class Delivery:
         batch["index"] = window.rows.rows[start:stop] if self.return_index else None
         return batch
 
-    def _extra(self, array: np.ndarray) -> Any:
+    def _extra(self, name: str, array: np.ndarray) -> Any:
         """Return an array of a sampler's; integers as labels are, which indexing and embedding layers take."""
+        if name.endswith("/index"):  # of rows, as that of the batch
+            return array if self.return_index else None
         adapter = self.form.adapter
         if array.dtype.kind in "iu":
             array = array.astype(np.int64 if adapter is None else adapter.labels_dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._plan.window_rows import plan_window, rows_by_dataset
+from ..samplers._seeding import NEIGHBORS, keyed_rng
 from .delivery import VarTables
 from .modalities import MaskPlan, mask_key
 from .stats import warn_of_read_amplification
@@ -71,6 +72,7 @@ class Epoch:
         check_rows(self.datasets)
         self.sampler.validate(self.datasets.n_obs)
         self.datasets.elements()
+        self.datasets.neighbors()
         if (labels := self.datasets.labels) is not None:
             _ = labels.classes  # reads the column where it is no categorical
 
@@ -81,7 +83,19 @@ class Epoch:
     def _requests(self) -> Generator[LoadRequest, None, None]:
         """Yield the requests of the windows. Runs on the planning thread, ahead of the user."""
         self.sampler.set_epoch(self.position.epoch)
-        yield from self.sampler.sample(self.datasets.n_obs, position=self.position, worker=self.worker)
+        requests = self.sampler.sample(self.datasets.n_obs, position=self.position, worker=self.worker)
+        yield from with_neighbors(requests, self.datasets, self.sampler, self.position.epoch)
+
+
+def with_neighbors(
+    requests: Iterator[LoadRequest], datasets: Datasets, sampler: Sampler, epoch: int
+) -> Iterator[LoadRequest]:
+    """Return requests that read neighbours of their rows, too, if the loader was asked for them."""
+    graph = datasets.neighbors()
+    if graph is None:
+        return requests
+    seed = sampler.order_seed() if "seed" in sampler.identity() else graph.request.seed
+    return graph.join(requests, int(keyed_rng(seed, epoch, NEIGHBORS).integers(2**64, dtype=np.uint64)))
 
 
 def check_rows(datasets: Datasets) -> None:

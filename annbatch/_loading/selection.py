@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .._anndata.labels import LabelRequest
+    from .neighbors import NeighborRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Selection:
         Column of ``obs`` that batches hold as labels.
     sampled_columns
         Columns of ``obs`` that the sampler reads.
+    neighbors
+        Graph whose neighbours come with the rows.
     """
 
     keys: tuple[str, ...] = ("X", "obs")
@@ -43,6 +46,7 @@ class Selection:
     var_join: Join = "exact"
     labels: LabelRequest | None = None
     sampled_columns: tuple[str, ...] = ()
+    neighbors: NeighborRequest | None = None
 
     def __post_init__(self) -> None:
         if not self.keys:

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .epoch import check_rows, read_batches
+from .epoch import check_rows, read_batches, with_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from ..samplers._base import Sampler
     from ..types import LoaderOutput, LoadRequest
     from .datasets import Datasets
     from .delivery import Delivery
     from .resources import Reading
 
 
-def taken(rows: Any, datasets: Datasets, delivery: Delivery, reading: Reading) -> Generator[LoaderOutput, None, None]:
+def taken(
+    rows: Any, datasets: Datasets, delivery: Delivery, reading: Reading, sampler: Sampler, epoch: int
+) -> Generator[LoaderOutput, None, None]:
     """Yield the batch of the given rows; it is planned on the calling thread, so that any number of threads may take.
 
     Raises
@@ -30,7 +33,8 @@ def taken(rows: Any, datasets: Datasets, delivery: Delivery, reading: Reading) -
     check_rows(datasets)
     numbers = _row_numbers(rows, datasets.n_obs)
     request: LoadRequest = {"requests": numbers, "splits": [np.arange(len(numbers))]}
-    return read_batches(iter([request]), datasets, delivery, reading, budget=0)
+    requests = with_neighbors(iter([request]), datasets, sampler, epoch)
+    return read_batches(requests, datasets, delivery, reading, budget=0)
 
 
 def _row_numbers(rows: Any, n_obs: int) -> np.ndarray:
