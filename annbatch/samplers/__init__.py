@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._bound import BoundClassSampler as BoundClassSampler
+    from ._cell_load import read_holdout as read_holdout
     from ._chunk import ChunkSampler as ChunkSampler
     from ._class import ClassSampler as ClassSampler
     from ._class import WeightedClassSampler as WeightedClassSampler
     from ._distributed import DistributedSampler as DistributedSampler
+    from ._holdout import Holdout as Holdout
     from ._paired import PairedSampler as PairedSampler
     from ._random import RandomSampler as RandomSampler
     from ._row_set import RowSet as RowSet
@@ -28,6 +30,7 @@ _HOMES = {
     "ChunkSampler": "._chunk",
     "ClassSampler": "._class",
     "DistributedSampler": "._distributed",
+    "Holdout": "._holdout",
     "PairedSampler": "._paired",
     "RandomSampler": "._random",
     "RowSet": "._row_set",
@@ -35,12 +38,14 @@ _HOMES = {
     "SetSampler": "._sets",
     "Split": "._split",
     "WeightedClassSampler": "._class",
+    "read_holdout": "._cell_load",
     "split": "._split",
 }
 
 __all__ = [
-    "BoundClassSampler", "ChunkSampler", "ClassSampler", "DistributedSampler", "PairedSampler", "RandomSampler",
-    "RowSet", "SequentialSampler", "SetSampler", "Split", "WeightedClassSampler", "split",
+    "BoundClassSampler", "ChunkSampler", "ClassSampler", "DistributedSampler", "Holdout", "PairedSampler",
+    "RandomSampler", "RowSet", "SequentialSampler", "SetSampler", "Split", "WeightedClassSampler", "read_holdout",
+    "split",
 ]  # fmt: skip
 
 

@@ -15,12 +15,16 @@ import pandas as pd
 
 from .._arguments import did_you_mean, wrong_kind
 from ..errors import CorruptDataError
+from ._assign import assign_groups, assign_rows
 from ._checks import check_positive, whole
+from ._holdout import CONTROL, REST, TRAIN, Holdout
 from ._row_set import RowSet
 from ._seeding import keyed_rng
 
 if TYPE_CHECKING:
     import os
+
+    from ._holdout import RowsWith
 
 FORMAT, VERSION = "annbatch.Split", 1
 _IN_NONE = 255  # number for rows that are in no part
@@ -54,6 +58,8 @@ class Split(Mapping[str, RowSet]):
         Column whose groups are kept together; None if rows are assigned one by one.
     groups
         Name of the part of each group.
+    holdout
+        What was held out, before other rows were assigned.
     """
 
     def __init__(
@@ -63,15 +69,18 @@ class Split(Mapping[str, RowSet]):
         *,
         groupby: str | None = None,
         groups: Mapping[Any, str | None] | None = None,
+        holdout: Holdout | None = None,
     ) -> None:
         self._names = tuple(names)
         self._part_of = part_of
         self.groupby = groupby
         self.groups = dict(groups or {})
+        self._holdout = holdout
         self._parts = {}
         for number, name in enumerate(self._names):
             if not (part_of == number).any():
-                raise ValueError(f"`fractions` must give rows to every part, got none of {len(part_of)} for {name!r}.")
+                what = "fractions" if holdout is None else "holdout"
+                raise ValueError(f"`{what}` must give rows to every part, got none of {len(part_of)} for {name!r}.")
             self._parts[name] = RowSet(part_of == number)
 
     @property
@@ -94,28 +103,31 @@ class Split(Mapping[str, RowSet]):
         return f"Split of {self.n_obs:,} rows: {parts}{grouped}"
 
     def of(self, obs: pd.DataFrame) -> Split:
-        """Return the same split of other rows: each row goes to the part of its group.
+        """Return the same split of other rows: each row goes to the part of its group, or for which it is held out.
 
         Parameters
         ----------
         obs
-            Annotations that have the column ``groupby``: of the collection that the rows were converted to, or of new
-            rows of the same groups.
+            Annotations that have the columns by which rows were split: of the collection that the rows were converted
+            to, or of new rows of the same groups.
 
         Raises
         ------
         ValueError
-            If this split has no groups, or ``obs`` has groups that this split does not know.
+            If rows were split one by one, or ``obs`` has groups that this split does not know.
         """
-        if self.groupby is None:
-            raise ValueError("`of` needs a split by groups, which identify rows again: use `split(groupby=...)`.")
-        codes, labels = _groups_of(obs, self.groupby)
-        unknown = [label for label in labels if label not in self.groups]
-        if unknown:
-            raise ValueError(f"`obs` must have groups of {self.groupby} that were split, got {unknown[:5]}.")
-        numbers = {name: number for number, name in enumerate(self._names)}
-        part_of_group = np.array([numbers.get(self.groups[label] or "", _IN_NONE) for label in labels], dtype=np.uint8)
-        return Split(self._names, part_of_group[codes], groupby=self.groupby, groups=self.groups)
+        held = self._holdout
+        if held is not None:
+            of = held.part_of(obs, all_there=False)
+            shares = self._names[: -len(held.parts)]
+            if self.groupby is None and len(shares) == 1:
+                rest: Any = np.zeros((of == REST).sum(), np.uint8)
+            else:
+                rest = _part_of_groups(obs.iloc[of == REST], self.groupby, self.groups, shares)
+            part_of = _with_held(of, rest, len(shares))
+            return Split(self._names, part_of, groupby=self.groupby, groups=self.groups, holdout=held)
+        part_of = _part_of_groups(obs, self.groupby, self.groups, self._names)
+        return Split(self._names, part_of, groupby=self.groupby, groups=self.groups)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the split to a small JSON file: about one bit per row, less where whole chunks were assigned.
@@ -131,6 +143,7 @@ class Split(Mapping[str, RowSet]):
             "names": list(self._names),
             "groupby": self.groupby,
             "groups": list(self.groups.items()),
+            "holdout": None if self._holdout is None else self._holdout.to_json(),
             "part_of": base64.b64encode(zlib.compress(self._part_of.tobytes(), 9)).decode(),
         }
         path = Path(path)
@@ -177,15 +190,21 @@ class Split(Mapping[str, RowSet]):
                 raise ValueError(f"`groupby` must be the name of a column, got {groupby!r}.")
             if not {*groups.values()} <= {*names, None}:
                 raise ValueError("`groups` must have parts of the split, got others.")
-            return cls(names, part_of, groupby=groupby, groups=groups)
+            held = content.get("holdout")  # none before there were any
+            held = None if held is None else Holdout.from_json(held)
+            if held is not None and tuple(held.parts) != tuple(names)[len(names) - len(held.parts) :]:
+                raise ValueError("`holdout` must hold out rows for the last parts, got others.")
+            return cls(names, part_of, groupby=groupby, groups=groups, holdout=held)
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise CorruptDataError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def split(
     rows: int | pd.DataFrame | HasObs,
-    fractions: Mapping[str, float] | Sequence[float],
+    fractions: Mapping[str, float] | Sequence[float] | None = None,
     *,
+    holdout: Mapping[str, RowsWith | Sequence[RowsWith]] | Holdout | None = None,
+    control: RowsWith | None = None,
     groupby: str | None = None,
     stratify: str | None = None,
     seed: int = 0,
@@ -199,7 +218,15 @@ def split(
         A :class:`~annbatch.DatasetCollection`, or the number of its rows, or their ``obs``.
     fractions
         Fraction of each part, by name; two or three without names are ``train`` and ``test``, or ``train``, ``valid``
-        and ``test``. If they add up to less than 1, the remaining rows are in no part.
+        and ``test``. If they add up to less than 1, the remaining rows are in no part. May be left out with
+        ``holdout``: all other rows are then ``train``.
+    holdout
+        For each part, the rows that are held out for it: values of columns of ``obs``, all of which a row has, such as
+        ``{"test": {"line": "K562", "gene": ["AARS", "MYC"]}}``; or several such dicts, in a list, one of which matches.
+        A row in two parts is an error. :func:`read_holdout` reads them from a file. Fractions are of the other rows.
+    control
+        Values of columns of control rows, such as ``{"gene": "non-targeting"}``: none is held out; they are in the
+        first part.
     groupby
         Column of ``obs`` whose groups are kept together, so that no donor is in two parts. Sizes are then as close to
         the fractions as whole groups allow, and every part has a group.
@@ -236,23 +263,43 @@ def split(
     >>> set(obs["donor"].iloc[list(parts["train"])]) & set(obs["donor"].iloc[list(parts["test"])])
     set()
     >>> sampler = RandomSampler(16, 8, 32, mask=parts["train"])
+    >>> screen = pd.DataFrame({"line": ["A", "A", "B", "B", "B"], "gene": ["none", "MYC", "none", "MYC", "FOS"]})
+    >>> parts = split(screen, holdout={"test": {"line": "B", "gene": ["MYC"]}}, control={"gene": "none"})
+    >>> {name: list(rows) for name, rows in parts.items()}
+    {'train': [0, 1, 2, 4], 'test': [3]}
     """
-    shares = _named(fractions)
+    held = None if holdout is None else Holdout.of(holdout, control)
+    if held is None and (fractions is None or control is not None):
+        name = "fractions" if fractions is None else "holdout"
+        raise ValueError(f"`{name}` must be given: `split` assigns fractions of rows, or holds rows out.")
+    shares = _named({TRAIN: 1.0} if fractions is None else fractions)
+    if held is not None and (both := shares.keys() & held.parts.keys()):
+        raise ValueError(f"`holdout` and `fractions` must have different parts, got {min(both)!r} in both.")
     seed, chunk_size = whole(seed, "seed"), whole(chunk_size, "chunk_size")
     check_positive(chunk_size=chunk_size)
     if seed < 0:
         raise ValueError(f"`seed` must not be negative, got {seed}.")
     if isinstance(rows, HasObs):
-        columns = [name for name in dict.fromkeys((groupby, stratify)) if name is not None]
+        of_holdout = () if held is None else held.columns
+        columns = [name for name in dict.fromkeys((groupby, stratify, *of_holdout)) if name is not None]
         rows = rows.obs(columns) if columns else rows.n_obs
     _check_rows(rows)
     if isinstance(rows, pd.DataFrame):
         obs, n_obs = rows, len(rows)
-    elif groupby is None and stratify is None:
+    elif groupby is None and stratify is None and held is None:
         obs, n_obs = pd.DataFrame(index=pd.RangeIndex(rows)), int(rows)
     else:
-        name = "stratify" if groupby is None else "groupby"
+        name = "holdout" if held is not None else "stratify" if groupby is None else "groupby"
         raise ValueError(f"`{name}` needs obs instead of the number of rows, got {rows}.")
+    if held is not None:
+        of = held.part_of(obs)
+        rest = obs.iloc[of == REST]
+        if not len(rest):
+            raise ValueError(f"`holdout` must leave rows for training, got all {n_obs} rows.")
+        how: dict[str, Any] = {"groupby": groupby, "stratify": stratify, "seed": seed, "chunk_size": chunk_size}
+        others = split(rest, shares, **how)
+        part_of = _with_held(of, others._part_of, len(shares))
+        return Split([*shares, *held.parts], part_of, groupby=groupby, groups=others.groups, holdout=held)
     targets = np.array(list(shares.values()))
     if targets.sum() < 1 - 1e-9:
         targets = np.append(targets, 1 - targets.sum())
@@ -260,21 +307,44 @@ def split(
     strata = np.zeros(n_obs, dtype=np.int64) if stratify is None else _groups_of(obs, stratify)[0]
     if groupby is not None:
         codes, labels = _groups_of(obs, groupby)
-        of_group = _assign_groups(codes, strata, targets, n_parts=len(shares), rng=rng)
+        of_group = assign_groups(codes, strata, targets, n_parts=len(shares), rng=rng)
         names = [*shares, None]
         groups = {label: names[min(part, len(shares))] for label, part in zip(labels, of_group.tolist(), strict=True)}
         return Split(list(shares), _numbered(of_group[codes], len(shares)), groupby=groupby, groups=groups)
     if stratify is not None:
-        part_of = _assign_rows(strata, targets, rng)
+        part_of = assign_rows(strata, targets, rng)
     else:
         chunks = np.arange(n_obs) // chunk_size
-        part_of = _assign_rows(np.zeros(-(-n_obs // chunk_size), dtype=np.int64), targets, rng)[chunks]
+        part_of = assign_rows(np.zeros(-(-n_obs // chunk_size), dtype=np.int64), targets, rng)[chunks]
         if chunk_size > 1 and len(np.unique(part_of[part_of < len(shares)])) < len(shares) <= n_obs:
             raise ValueError(
                 f"`chunk_size` must leave rows for each of {len(shares)} parts, as neighbouring rows stay together, "
                 f"got {chunk_size} for {n_obs} rows: chunk_size=1 splits single rows."
             )
     return Split(list(shares), _numbered(part_of, len(shares)))
+
+
+def _with_held(of: np.ndarray, rest: np.ndarray, n_shares: int) -> np.ndarray:
+    """Return the part of each row, given that of the rows that are not held out; control rows are in the first."""
+    part_of = np.full(len(of), _IN_NONE, np.uint8)
+    part_of[of == REST], part_of[of == CONTROL] = rest, 0
+    part_of[of >= 0] = n_shares + of[of >= 0]
+    return part_of
+
+
+def _part_of_groups(
+    obs: pd.DataFrame, groupby: str | None, groups: Mapping[Any, str | None], names: Sequence[str]
+) -> np.ndarray:
+    if groupby is None:
+        raise ValueError("`of` needs a split by groups, which identify rows again: use `split(groupby=...)`.")
+    codes, labels = _groups_of(obs, groupby)
+    unknown = [label for label in labels if label not in groups]
+    if unknown:
+        raise ValueError(f"`obs` must have groups of {groupby} that were split, got {unknown[:5]}.")
+    numbers = {name: number for number, name in enumerate(names)}
+    part_of_group = np.array([numbers.get(groups[label] or "", _IN_NONE) for label in labels], dtype=np.uint8)
+    part_of: np.ndarray = part_of_group[codes]
+    return part_of
 
 
 def _check_rows(rows: Any) -> None:
@@ -312,43 +382,6 @@ def _groups_of(obs: pd.DataFrame, column: str) -> tuple[np.ndarray, list[Any]]:
     if len(codes) and codes.min() < 0:
         raise ValueError(f"`{column}` must be known for every row, got none for {(codes < 0).sum()} rows.")
     return codes, [label.item() if isinstance(label, np.generic) else label for label in labels]
-
-
-def _assign_rows(strata: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the part of each row: parts have the shares ``targets`` of each stratum, rounded by largest remainder."""
-    part_of = np.empty(len(strata), dtype=np.int64)
-    order = np.lexsort((rng.random(len(strata)), strata))
-    counts = np.bincount(strata)
-    for start, count in zip((np.cumsum(counts) - counts).tolist(), counts.tolist(), strict=True):
-        exact = targets * count
-        sizes = np.floor(exact + 1e-9).astype(np.int64)
-        sizes[np.argsort(sizes - exact, kind="stable")[: count - sizes.sum()]] += 1
-        part_of[order[start : start + count]] = np.repeat(np.arange(len(targets)), sizes)
-    return part_of
-
-
-def _assign_groups(
-    groups: np.ndarray, strata: np.ndarray, targets: np.ndarray, *, n_parts: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return the part of each group: largest first, each goes where it brings the shares of labels nearest targets."""
-    counts = np.zeros((groups.max(initial=-1) + 1, strata.max(initial=0) + 1))
-    np.add.at(counts, (groups, strata), 1)
-    if len(counts) < n_parts:
-        raise ValueError(f"`groupby` must have a group for each of the {n_parts} parts, got {len(counts)} groups.")
-    counts /= np.maximum(counts.sum(axis=0), 1)  # so that a rare label counts as much as a frequent one
-    lacking = np.outer(targets, np.ones(counts.shape[1]))
-    part_of = np.empty(len(counts), dtype=np.int64)
-    empty = set(range(n_parts))
-    order = np.lexsort((rng.random(len(counts)), -counts.sum(axis=1)))
-    for left, group in zip(range(len(order), 0, -1), order.tolist(), strict=True):
-        # Relative to a part's size: the deficit of a large part would otherwise hide the excess of a small one.
-        worse = ((lacking - counts[group]) ** 2 - lacking**2).sum(axis=1) / targets
-        allowed = sorted(empty) if left <= len(empty) else range(len(targets))
-        part = min(allowed, key=lambda part: float(worse[part]))
-        part_of[group] = part
-        lacking[part] -= counts[group]
-        empty.discard(part)
-    return part_of
 
 
 def _numbered(part_of: np.ndarray, n_parts: int) -> np.ndarray:
