@@ -4,13 +4,13 @@
 
     Exception
     └── AnnbatchError
-        ├── StoreError (also OSError)               something on disk is not as it should be
-        │   ├── NotACollectionError                 a path that holds no finished collection
-        │   │   └── MissingCollectionError          a path that holds nothing (also FileNotFoundError)
-        │   ├── CorruptDataError                    bytes that contradict a checksum, a length or the schema
-        │   └── RemoteError                         an object store that refuses, or misses the deadline
-        ├── MissingDependencyError (also ImportError)   an optional package is not installed
-        └── DeviceMemoryError (also MemoryError)        a device has no room for a window or a batch
+        ├── StoreError (also OSError)
+        │   ├── NotACollectionError
+        │   │   └── MissingCollectionError (also FileNotFoundError)
+        │   ├── CorruptDataError
+        │   └── RemoteError
+        ├── MissingDependencyError (also ImportError)
+        └── DeviceMemoryError (also MemoryError)
 
 Wrong arguments raise :class:`ValueError` or :class:`TypeError`, whose text gives the argument, the rule and the value.
 """

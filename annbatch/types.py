@@ -157,7 +157,8 @@ class Statistics(Shown):
 def _head(name: str, frame: pd.DataFrame) -> Section:
     """Return the first rows of a table."""
     rows = [[_name(index), *(f"{number:.6g}" for number in row)] for index, *row in frame.head(10).itertuples()]
-    return Section(f"{name}: {len(frame):,}, the first {len(rows)}", [["", *frame.columns], *rows], opened=True)
+    corner = ", ".join(str(column) for column in frame.index.names if column is not None)
+    return Section(f"{name}: {len(frame):,}, the first {len(rows)}", [[corner, *frame.columns], *rows], opened=True)
 
 
 def _name(index: Any) -> str:

@@ -53,6 +53,7 @@ autodoc_default_options = {
     "n_remaining_batches, order_seed, order_seed_is_given, requests_between, "
     "starting_late, take_order_seed",
     "inherited-members": "dict, tuple, BaseException, Exception, "
+    "OSError, ImportError, MemoryError, "
     "IterableDataset, LightningDataModule, DataHooks, HyperparametersMixin, "
     "Protocol",
 }

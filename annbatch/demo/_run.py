@@ -103,7 +103,7 @@ def run(
         _tell_fit(result, classes, made=not paths)
         _tell_time(result, clock)
         if out is not None:
-            print(f"Kept in {folder}.")
+            print(f"Kept in {folder.resolve()}.")
     return result
 
 

@@ -108,7 +108,7 @@ def test_convert_says_what_it_takes_joins_and_narrows(h5ad, tmp_path):
     assert "60 rows x 4 variables in 1 dataset" in done.stdout
     assert "X: csr_matrix float32, stored as uint8" in done.stdout
     assert " before, " in done.stdout
-    assert "Variables: 2 to 4 in each input, 2 in all, 4 in the collection." in done.stdout
+    assert "Variables: 2 to 4 in each input, 2 shared by all, 4 in the collection." in done.stdout
     assert "60 rows: " in done.stdout
     assert "Writing: 100%" in done.stderr
 

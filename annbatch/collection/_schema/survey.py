@@ -76,7 +76,7 @@ class Survey:
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
         of = "the input" if len(lengths) == 1 else "each input"
         n_vars = len(self.schema.annotations.var)
-        return f"Variables: {each} in {of}, {self.n_shared_vars:,} in all, {n_vars:,} in the collection."
+        return f"Variables: {each} in {of}, {self.n_shared_vars:,} shared by all, {n_vars:,} in the collection."
 
 
 def survey(

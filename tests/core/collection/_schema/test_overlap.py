@@ -190,13 +190,13 @@ def test_what_is_shared_is_told(tmp_path, paths, capsys):
     one, other, third = paths(HUMAN, HUMAN[10:] + OTHER[:50], HUMAN[50:])
 
     collection = DatasetCollection(tmp_path / "c.zarr").add_adatas([one, other])
-    assert "Variables: 100 to 140 in each input, 90 in all, 150 in the collection.\n" in capsys.readouterr().out
+    assert "Variables: 100 to 140 in each input, 90 shared by all, 150 in the collection.\n" in capsys.readouterr().out
     collection.add_adatas([third])
-    assert "Variables: 50 in the input, 50 in all, 150 in the collection.\n" in capsys.readouterr().out
+    assert "Variables: 50 in the input, 50 shared by all, 150 in the collection.\n" in capsys.readouterr().out
     DatasetCollection(tmp_path / "d.zarr").add_adatas([one, other], dry_run=True, progress=False)
-    assert "Variables: 100 to 140 in each input, 90 in all, 150 in the collection.\n" in capsys.readouterr().out
+    assert "Variables: 100 to 140 in each input, 90 shared by all, 150 in the collection.\n" in capsys.readouterr().out
     DatasetCollection(tmp_path / "h5ad", is_collection_h5ad=True).add_adatas([one, other])
-    assert "Variables: 100 to 140 in each input, 90 in all, 150 in the collection.\n" in capsys.readouterr().out
+    assert "Variables: 100 to 140 in each input, 90 shared by all, 150 in the collection.\n" in capsys.readouterr().out
 
 
 def test_the_command_names_its_flag_and_takes_it(tmp_path, paths, capsys):
@@ -207,4 +207,4 @@ def test_the_command_names_its_flag_and_takes_it(tmp_path, paths, capsys):
     assert "(--min-overlap), and " in line
     assert line.endswith("as 'GENE0A' and 'Gene0A', like human and mouse. --min-overlap 0 converts them nonetheless.")
     assert main([*command, "--min-overlap", "0"]) == 0
-    assert "Variables: 100 in each input, 0 in all, 200 in the collection." in capsys.readouterr().out
+    assert "Variables: 100 in each input, 0 shared by all, 200 in the collection." in capsys.readouterr().out
