@@ -3,7 +3,7 @@
 >>> import annbatch
 >>> sorted(annbatch.__all__)
 ['DatasetCollection', 'Loader', 'RemoteStore', 'abc', 'diversity', 'errors', 'mix', 'samplers', 'statistics',
- 'suggest', 'testing', 'transforms', 'tuning', 'types', 'write_sharded']
+ 'suggest', 'testing', 'tokens', 'transforms', 'tuning', 'types', 'write_sharded']
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import abc, errors, samplers, testing, transforms, tuning, types
+    from . import abc, errors, samplers, testing, tokens, transforms, tuning, types
     from ._loading.mix import mix
     from ._remote.store import RemoteStore
     from ._statistics import statistics
@@ -37,6 +37,7 @@ __all__ = [
     "statistics",
     "suggest",
     "testing",
+    "tokens",
     "transforms",
     "tuning",
     "types",

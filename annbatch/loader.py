@@ -21,6 +21,7 @@ from ._loading.covariates import CovariateTables
 from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
 from ._loading.described import DescribesItself
+from ._loading.encoding import EncodingRequest
 from ._loading.epoch import Epoch
 from ._loading.mix import Mix as Mix
 from ._loading.neighbors import NeighborRequest
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from .collection import DatasetCollection
     from .samplers._base import Sampler
     from .samplers._row_set import RowsLike
+    from .tokens import Encoder
     from .transforms import Transform
     from .types import LoaderOutput
 
@@ -152,6 +154,12 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
     neighbor_choice
         Which of more neighbours: those of the ``"largest"`` weights, or of the ``"smallest"`` where weights are
         distances, in this order; or ``"random"`` ones, others in each epoch.
+    encoder
+        Encoder that turns the rows of X into tokens, ``batch["tokens"]``: a dict of ``ids``, ``values`` and ``mask``,
+        ``(n_rows, width)``, and ``length``, ``(n_rows,)``. Ids are int64, in JAX int32. See :mod:`annbatch.tokens`.
+    encoder_key
+        Matrix that is encoded, such as ``"layers/counts"`` or ``"mod/rna/X"``, whether or not ``keys`` has it. Its
+        columns are those of batches; ``dtype`` and ``transform`` do not change what an encoder sees.
     rows
         Rows to load: a part of a :func:`~annbatch.samplers.split`, a :class:`~annbatch.samplers.RowSet`, a boolean
         mask, row numbers, or a slice. Default: all.
@@ -216,6 +224,8 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         neighbors: str | None = None,
         n_neighbors: int = 10,
         neighbor_choice: NeighborChoice = "largest",
+        encoder: Encoder | None = None,
+        encoder_key: str = "X",
         rows: RowsLike | None = None,
         covariates: Mapping[str, pd.DataFrame | pd.Series[Any] | Mapping[Any, ArrayLike]] | None = None,
     ) -> None:
@@ -247,6 +257,9 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
             sampled_columns=tuple(self._batch_sampler.obs_columns()),
             neighbors=NeighborRequest.of(
                 neighbors, n_neighbors, neighbor_choice, rng=None if shuffle else rng, seed=seed
+            ),
+            encoding=EncodingRequest.of(
+                encoder, encoder_key, rng=None if shuffle else rng, seed=None if shuffle else seed
             ),
         )
         self._covariates = CovariateTables.of(covariates)

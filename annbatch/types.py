@@ -62,6 +62,8 @@ class LoaderOutput(TypedDict):
     neighbors
         Where the loader has ``neighbors``: what batches hold, of ``n_neighbors`` rows for each row; ``mask``, whether
         each is a neighbour, ``weights``, and ``index``, -1 where there is none: ``(n_rows, n_neighbors)``.
+    tokens
+        Where the loader has an ``encoder``: a dict of ``ids``, ``values``, ``mask`` and ``length``.
     layers, obsm
         Dicts by name, as the ``keys`` of the loader request.
     mod
@@ -79,6 +81,7 @@ class LoaderOutput(TypedDict):
     index: np.ndarray | Any
     labels: Any
     neighbors: dict[str, Any]
+    tokens: dict[str, Any]
     layers: dict[str, Any]
     obsm: dict[str, Any]
     mod: dict[str, dict[str, Any]]

@@ -7,6 +7,9 @@ Reading
     ``csr`` makes stored CSR rows dense, or selects columns, while they are decoded; it uses ``lookup`` and ``sort``.
     ``scatter`` copies rows that are in memory. ``normalize`` transforms values, once ``repeats`` has added up those of
     repeated columns.
+Tokens
+    ``rows`` brings rows into one form; ``token_ranks``, ``token_bins`` and ``token_samples`` are what encoders make of
+    them, with the sort of ``token_order`` and the numbers of ``random_words``; ``token_rows`` pads them.
 Conversion
     ``encode`` writes Blosc chunks; ``transpose`` turns CSC into CSR; ``narrow`` casts floats that hold integers.
 Shared

@@ -19,6 +19,7 @@ from .._arguments import did_you_mean
 from .._arrays.rows import CsrSource, DenseSource
 from .._elements.matrix import MatrixSources
 from .._plan.window_rows import rows_by_dataset
+from .encoding import encoded_element
 from .modalities import Presence
 from .neighbors import NeighborGraph
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .._anndata.graphs import RowGraph
     from .._arrays.open import RowSource
     from .._elements.element import Element
+    from .._elements.encoded import EncodedElement
     from .._elements.form import MatrixForm
     from .._elements.measured import MeasuredCsr, MeasuredElement
     from .selection import Selection
@@ -68,6 +70,7 @@ class Datasets:
         self._variables: dict[str, Variables] = {}
         self._tables: dict[str, ObsTable] = {}
         self._frames: list[pd.DataFrame] | None = None
+        self._encoded: EncodedElement | None = None
         self.labels: Labels | None = None
         """Labels of all rows; None if the loader was not asked for any, or has no dataset."""
 
@@ -143,7 +146,7 @@ class Datasets:
             raise
         self._tables, self.labels = tables, labels
         self._variables = {}
-        self._frames = None
+        self._frames = self._encoded = None
 
     def _open(self, dataset: Dataset) -> _Opened:
         elements: dict[str, RowSource | ObsFrame] = {}
@@ -186,7 +189,7 @@ class Datasets:
     def _keys_in(self, dataset: Dataset) -> list[str]:
         """Return the requested elements to open in a dataset; X and layers of a MuData are its modalities'."""
         found = []
-        for key in self._selection.keys:
+        for key in self._selection.keys_read:
             keys = [key]
             if dataset.modalities and has_var_axis(key) and not split_key(key)[0]:
                 keys = [prefix + key for prefix in dataset.modalities if dataset.parts[prefix].has(key)]
@@ -201,9 +204,9 @@ class Datasets:
         return found
 
     def _unknown(self, key: str, dataset: Dataset) -> KeyError:
-        there = dataset.elements()
-        mean = did_you_mean([key], there)
-        return KeyError(f"`keys` must be elements of the data, got {key!r}{mean}; dataset {self.count} has {there}.")
+        there, mean = dataset.elements(), did_you_mean([key], dataset.elements())
+        name = "keys" if self._selection.yields(key) else "encoder_key"
+        return KeyError(f"`{name}` must be elements of the data, got {key!r}{mean}; dataset {self.count} has {there}.")
 
     def _check_alike(self, new: _Opened) -> None:
         number = self.count
@@ -242,12 +245,16 @@ class Datasets:
         return [key for key in self.keys() if key not in self._tables]
 
     def elements(self) -> dict[str, Element]:
-        """Return the matrices over all datasets; see :meth:`MatrixSources.element` for the errors it raises."""
-        return {key: self._element(key) for key in self.matrix_keys()}
+        """Return the matrices that batches hold; see :meth:`MatrixSources.element` for the errors it raises."""
+        return {key: self._element(key) for key in self.matrix_keys() if self._selection.yields(key)}
 
-    def matrix(self) -> Element:
-        """Return X over all datasets."""
-        return self._element("X")
+    def encoded(self) -> EncodedElement | None:
+        """Return the matrix that is encoded, with its tokens; None without an encoder."""
+        encoding = self._selection.encoding
+        if encoding is not None and self._encoded is None:
+            sources, is_wanted = self.matrix_sources(encoding.key), self._selection.yields(encoding.key)
+            self._encoded = encoded_element(encoding, sources, self.variables, self._form, is_wanted=is_wanted)
+        return self._encoded
 
     def _element(self, key: str) -> Element:
         if has_var_axis(key):

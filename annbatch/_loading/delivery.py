@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._anndata.keys import has_var_axis, path_of
 from .._arguments import check_choice
+from .._elements.encoded import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,8 +97,14 @@ class Delivery:
         start, stop = int(window.rows.edges[number]), int(window.rows.edges[number + 1])
         batch: dict[str, Any] = {}
         for key in window.elements:
+            value = window.element(key, number)
+            if isinstance(value, Encoded):
+                batch[key] = {name: self.form.as_stored().convert(array) for name, array in value.tokens.items()}
+                if value.key is None:
+                    continue
+                key, value = value.key, value.matrix
             form = self.form if has_var_axis(key) else self.form.as_stored()
-            _put(batch, key, form.convert(window.element(key, number)))
+            _put(batch, key, form.convert(value))
         for key in window.frames:
             _put(batch, key, self._convert_obs(key, window.frame(key, start, stop)))
         batch.setdefault("obs", None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._plan.window_rows import plan_window, rows_by_dataset
-from ..samplers._seeding import NEIGHBORS, keyed_rng
+from ..samplers._seeding import NEIGHBORS, TOKENS, keyed_rng
 from .delivery import VarTables
 from .modalities import MaskPlan, mask_key
 from .stats import warn_of_read_amplification
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .._anndata.table import ObsWindow
     from .._elements.element import ElementPlan
+    from .._elements.encoded import EncodingPass
     from .._plan.position import Position
     from ..samplers._base import Sampler
     from ..types import LoaderOutput, LoadRequest
@@ -73,12 +74,14 @@ class Epoch:
         self.sampler.validate(self.datasets.n_obs)
         self.datasets.elements()
         self.datasets.neighbors()
+        self.datasets.encoded()
         if (labels := self.datasets.labels) is not None:
             _ = labels.classes  # reads the column where it is no categorical
 
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
         """Return the batches, with windows read ahead within ``budget`` bytes."""
-        return read_batches(self._requests(), self.datasets, self.delivery, reading, budget=budget)
+        seed = partial(seed_of_tokens, self.sampler, self.position.epoch)
+        return read_batches(self._requests(), self.datasets, self.delivery, reading, budget=budget, seed=seed)
 
     def _requests(self) -> Generator[LoadRequest, None, None]:
         """Yield the requests of the windows. Runs on the planning thread, ahead of the user."""
@@ -98,6 +101,16 @@ def with_neighbors(
     return graph.join(requests, int(keyed_rng(seed, epoch, NEIGHBORS).integers(2**64, dtype=np.uint64)))
 
 
+def seed_of_tokens(sampler: Sampler, epoch: int, seed: int) -> int:
+    """Return the number on which the random tokens of an epoch depend.
+
+    It is made of the seed of the order, which a state holds, or of ``seed`` where the order needs none.
+    """
+    if "seed" in sampler.identity():
+        seed = sampler.order_seed()
+    return int(keyed_rng(seed, epoch, TOKENS).integers(2**64, dtype=np.uint64))
+
+
 def check_rows(datasets: Datasets) -> None:
     """Raise ``ValueError`` if there are no rows."""
     if datasets.n_obs < 1:
@@ -105,10 +118,21 @@ def check_rows(datasets: Datasets) -> None:
 
 
 def read_batches(
-    requests: Iterator[LoadRequest], datasets: Datasets, delivery: Delivery, reading: Reading, *, budget: int
+    requests: Iterator[LoadRequest],
+    datasets: Datasets,
+    delivery: Delivery,
+    reading: Reading,
+    *,
+    budget: int,
+    seed: Callable[[int], int],
 ) -> Generator[LoaderOutput, None, None]:
-    """Yield the batches of requests, one window per request, with windows read ahead within ``budget`` bytes."""
-    windows = reading.windows(_plans(requests, datasets, delivery, reading.log), budget=budget)
+    """Yield the batches of requests, one window per request, with windows read ahead within ``budget`` bytes.
+
+    ``seed`` makes of the seed of tokens, where the loader was given one, the number of this pass.
+    """
+    encoded = datasets.encoded()
+    tokens = None if encoded is None else encoded.of_pass(seed(encoded.seed), reading.submit)
+    windows = reading.windows(_plans(requests, datasets, delivery, tokens, reading.log), budget=budget)
     log, annotations = reading.log, VarTables(datasets.var, datasets.modality_vars)
     last = time.perf_counter()
     try:
@@ -124,18 +148,23 @@ def read_batches(
 
 
 def _plans(
-    requests: Iterator[LoadRequest], datasets: Datasets, delivery: Delivery, log: WorkLog
+    requests: Iterator[LoadRequest], datasets: Datasets, delivery: Delivery, tokens: EncodingPass | None, log: WorkLog
 ) -> Generator[WindowPlan, None, None]:
     """Plan the windows."""
     n_obs, starts = datasets.n_obs, datasets.starts
     elements, tables = datasets.elements(), datasets.tables()
     labels = datasets.labels
-    presence = {key: datasets.presence(key) for key in (*elements, *tables)}
+    if tokens is not None and tokens.of.is_yielded:
+        elements.pop(tokens.of.key)
+    read = [*elements, *tables, *([] if tokens is None else [tokens.of.key])]
+    presence = {key: datasets.presence(key) for key in read}
     for number, request in enumerate(requests):
         rows = plan_window(request, n_obs)
         shares = rows_by_dataset(rows.rows, starts)
         of = {key: shares if there is None else there.shares(shares) for key, there in presence.items()}
         plans: dict[str, ElementPlan] = {key: element.plan(rows, of[key]) for key, element in elements.items()}
+        if tokens is not None:
+            plans["tokens"] = tokens.plan(rows, of[tokens.of.key])
         gather: dict[str, Callable[[], ObsWindow]] = {
             key: partial(delivery.gather, table, of[key], len(rows.rows)) for key, table in tables.items()
         }

@@ -16,9 +16,11 @@ from .window import LoadedWindow, WindowPlan, begin_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     import numpy as np
 
+    from .._arrays.array import Job
     from .._remote.loader_stores import RemoteStores
     from .stats import LoaderStats
 
@@ -84,6 +86,18 @@ class Reading:
             windows = ReadAhead(plans, begin, planner=planner, budget=budget)
             self._open.add(windows)
         return windows
+
+    def submit(self, job: Job) -> Future[None]:
+        """Run a job on a reading thread.
+
+        Raises
+        ------
+        RuntimeError
+            If the threads were stopped.
+        """
+        with self._lock:
+            workers, _ = self._start_threads()
+        return workers.submit(self.log.run, job)
 
     def end(self, windows: ReadAhead[WindowPlan, LoadedWindow]) -> None:
         """Stop reading these windows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
+from .._anndata.keys import has_var_axis, split_key
 from .._anndata.variables import Join
 from .._arguments import check_choice
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .._anndata.labels import LabelRequest
+    from .encoding import EncodingRequest
     from .neighbors import NeighborRequest
 
 
@@ -37,6 +39,8 @@ class Selection:
         Columns of ``obs`` that the sampler reads.
     neighbors
         Graph whose neighbours come with the rows.
+    encoding
+        Matrix that is encoded, and its encoder.
     """
 
     keys: tuple[str, ...] = ("X", "obs")
@@ -47,6 +51,7 @@ class Selection:
     labels: LabelRequest | None = None
     sampled_columns: tuple[str, ...] = ()
     neighbors: NeighborRequest | None = None
+    encoding: EncodingRequest | None = None
 
     def __post_init__(self) -> None:
         if not self.keys:
@@ -56,6 +61,17 @@ class Selection:
             raise ValueError(f"`keys` must name each element once, got {repeated} twice.")
         for name, join in (("var_join", self.var_join), ("obs_join", self.obs_join)):
             check_choice(name, join, get_args(Join))
+
+    @property
+    def keys_read(self) -> tuple[str, ...]:
+        """Keys of the elements that are read: those of batches, and the one that is encoded."""
+        if self.encoding is None or self.yields(self.encoding.key):
+            return self.keys
+        return (*self.keys, self.encoding.key)
+
+    def yields(self, key: str) -> bool:
+        """Return whether batches hold an element: under its key, or as that of every modality."""
+        return key in self.keys or (has_var_axis(key) and split_key(key)[1] in self.keys)
 
     @property
     def takes_every_column(self) -> bool:

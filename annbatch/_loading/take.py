@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .epoch import check_rows, read_batches, with_neighbors
+from .epoch import check_rows, read_batches, seed_of_tokens, with_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,7 +35,8 @@ def taken(
     numbers = _row_numbers(rows, datasets.n_obs)
     request: LoadRequest = {"requests": numbers, "splits": [np.arange(len(numbers))]}
     requests = with_neighbors(iter([request]), datasets, sampler, epoch)
-    return read_batches(requests, datasets, delivery, reading, budget=0)
+    seed = partial(seed_of_tokens, sampler, epoch)
+    return read_batches(requests, datasets, delivery, reading, budget=0, seed=seed)
 
 
 def _row_numbers(rows: Any, n_obs: int) -> np.ndarray:

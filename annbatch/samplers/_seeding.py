@@ -6,7 +6,7 @@ import numpy as np
 
 from .._arguments import as_generator
 
-ATTRIBUTES, WINDOWS, SAMPLERS, MIXES, NEIGHBORS = 0, 1, 2, 3, 5  # purposes of keyed generators
+ATTRIBUTES, WINDOWS, SAMPLERS, MIXES, TOKENS, NEIGHBORS = 0, 1, 2, 3, 4, 5  # purposes of keyed generators
 
 
 def keyed_rng(seed: int, *key: int) -> np.random.Generator:

@@ -19,6 +19,7 @@ from annbatch.batch import CSR
 from annbatch.errors import DeviceMemoryError, MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
+from annbatch.tokens import TopGenes
 from annbatch.transforms import NormalizeLog1p
 from annbatch_jax import JaxAdapter
 from annbatch_jax._adapter import expand
@@ -391,3 +392,25 @@ def test_without_jax(monkeypatch):
 def test_importing_the_package_imports_no_jax():
     code = "import annbatch_jax, sys; raise SystemExit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tokens_are_arrays_of_one_shape_for_a_jitted_step():
+    traces = []
+
+    @jax.jit
+    def step(x, tokens):
+        traces.append(tokens["ids"].shape)
+        return (jax.numpy.take_along_axis(x, tokens["ids"], axis=1) * tokens["mask"] == tokens["values"]).all()
+
+    x = np.arange(60, dtype=np.float32).reshape(10, 6) % 7
+    loader = Loader(encoder=TopGenes(4), to="jax", batch_size=2, chunk_size=2, preload_nchunks=2, obs_as="arrays")
+    for batch in loader.add_dataset(x):
+        tokens = batch["tokens"]
+        assert {name: str(array.dtype) for name, array in tokens.items()} == {
+            "ids": "int32",
+            "values": "float32",
+            "mask": "bool",
+            "length": "int32",
+        }
+        assert step(batch["X"], tokens)
+    assert traces == [(2, 4)]

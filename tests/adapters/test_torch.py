@@ -11,10 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from annbatch import Loader
 from annbatch.batch import CSR
 from annbatch.errors import DeviceMemoryError, MissingDependencyError
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
+from annbatch.tokens import TopGenes
 from annbatch_torch import TorchAdapter
 from annbatch_torch._adapter import expand
 
@@ -230,3 +232,19 @@ def test_warnings_are_shown_again_after_the_adapter_was_made():
     TorchAdapter()
     with pytest.warns(UserWarning, match="Sparse CSR tensor support is in beta"):
         warnings.warn("Sparse CSR tensor support is in beta", UserWarning, stacklevel=1)
+
+
+def test_tokens_are_tensors():
+    loader = Loader(encoder=TopGenes(4), to="torch", batch_size=5, chunk_size=5, preload_nchunks=1)
+    x = np.arange(60, dtype=np.float32).reshape(10, 6) % 7
+    for batch in loader.add_dataset(x):
+        tokens = batch["tokens"]
+        assert [(name, array.dtype) for name, array in tokens.items()] == [
+            ("ids", torch.int64),
+            ("values", torch.float32),
+            ("mask", torch.bool),
+            ("length", torch.int32),
+        ]
+        values = torch.gather(batch["X"], 1, tokens["ids"])
+        assert torch.equal(values * tokens["mask"], tokens["values"])
+        assert torch.equal(tokens["mask"].sum(dim=1), tokens["length"])

@@ -25,7 +25,7 @@ FLOORS = [
     ["abc"],
     ["_arrays"],
     ["batch", "_remote"],
-    ["samplers", "transforms", "_format"],
+    ["samplers", "transforms", "tokens", "_format"],
     ["_plan"],
     ["_kernels"],
     ["_runtime", "types", "_sizes", "_arguments", "_progress"],

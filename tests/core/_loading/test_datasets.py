@@ -44,19 +44,19 @@ def test_the_dtype_holds_the_values_of_all():
     held = datasets()
     held.add_all([matrix_dataset(CSR.astype("u2"), None, None)])
     held.add_all([matrix_dataset(CSR.astype("i4"), None, None)])
-    assert held.matrix().dtype == np.int32
+    assert held.elements()["X"].dtype == np.int32
     assert datasets(dtype=np.dtype("f8")).n_obs == 0
     chosen = datasets(dtype=np.dtype("f8"))
     chosen.add_all([matrix_dataset(CSR, None, None)])
-    assert chosen.matrix().dtype == np.float64
+    assert chosen.elements()["X"].dtype == np.float64
 
 
 def test_sparse_and_dense_elements():
     sparse, dense = datasets(), datasets()
     sparse.add_all([matrix_dataset(CSR, None, None)])
     dense.add_all([matrix_dataset(np.zeros((4, 3, 2)), None, None)])
-    assert isinstance(sparse.matrix(), CsrElement)
-    element = dense.matrix()
+    assert isinstance(sparse.elements()["X"], CsrElement)
+    element = dense.elements()["X"]
     assert isinstance(element, DenseElement)
     assert element.item == (3, 2)
 
