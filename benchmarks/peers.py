@@ -63,6 +63,13 @@ PEERS = (
         "__import__('importlib.util').util.find_spec('bionemo.scdl') is not None",
     ),
     Peer(
+        "cell-load",
+        "cell_load",
+        "cell-load",
+        ("cell-load>=0.10,<0.11", "torch"),
+        "__import__('importlib.util').util.find_spec('cell_load') is not None",
+    ),
+    Peer(
         "AnnLoader",
         "anndata_annloader",
         "anndata",
