@@ -22,7 +22,7 @@ from ._loading.datasets import Datasets
 from ._loading.delivery import Delivery
 from ._loading.described import DescribesItself
 from ._loading.encoding import EncodingRequest
-from ._loading.epoch import Epoch
+from ._loading.epoch import Epoch, check_rows
 from ._loading.mix import Mix as Mix
 from ._loading.neighbors import NeighborRequest
 from ._loading.progress import Progress
@@ -312,6 +312,7 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         ValueError
             If no dataset was added, or the sampler cannot sample from that many rows.
         """
+        check_rows(self._datasets)
         worker = this_worker()
         if not (self._ranks_repeat or self._reading.warned_of_ranks):
             self._reading.warned_of_ranks = not divides_epochs(self.batch_sampler)
@@ -377,7 +378,11 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         """Return a loader of the same data, sampler and threads, with a position of its own."""
         made = object.__new__(type(self))
         vars(made).update(
-            vars(self), _progress=Progress(), _datasets=copy(self._datasets), _worker_epochs=None, _bound=BoundSampler()
+            vars(self),
+            _progress=Progress(),
+            _datasets=copy(self._datasets),
+            _worker_epochs=None,
+            _bound=copy(self._bound),
         )
         return made
 

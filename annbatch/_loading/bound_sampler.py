@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 class BoundSampler:
-    """Lends samplers the columns of a loader's data; looked up once per sampler and number of datasets."""
+    """Lends samplers the columns of a loader's data; looked up once per sampler, its mask, and number of datasets."""
 
     def __init__(self) -> None:
-        self._last: tuple[Sampler, int, Sampler] | None = None
+        self._last: tuple[tuple[object, ...], Sampler] | None = None
 
     def of(self, sampler: Sampler, datasets: Datasets) -> Sampler:
         """Return the sampler itself, or a copy of it with the columns that it needs, once there are datasets."""
-        if not datasets.count:
+        names = list(dict.fromkeys(sampler.obs_columns())) if datasets.count else []
+        if not names:
             return sampler
-        if self._last is None or self._last[0] is not sampler or self._last[1] != datasets.count:
-            names = list(dict.fromkeys(sampler.obs_columns()))
-            bound = sampler.with_obs(datasets.obs_columns(names)) if names else sampler
-            self._last = sampler, datasets.count, bound
-        return self._last[2]
+        of = sampler, sampler.mask, sampler.rng, datasets.count  # a user may replace a mask at any time
+        if self._last is None or any(one is not other for one, other in zip(self._last[0], of, strict=True)):
+            self._last = of, sampler.with_obs(datasets.obs_columns(names))
+        return self._last[1]

@@ -80,7 +80,7 @@ class CovariateTables:
 
     def _by_group(self, name: str, groups: pd.DataFrame, drawn: np.ndarray) -> np.ndarray:
         table = self.tables[name]
-        columns = _columns(name, table.index, [str(column) for column in groups.columns])
+        columns = _columns(name, table.index, list(groups.columns))
         keys = (
             groups[columns[0]].tolist() if len(columns) == 1 else [*groups[columns].itertuples(index=False, name=None)]
         )
@@ -100,7 +100,7 @@ def _table(name: str, table: Any) -> pd.DataFrame | pd.Series[Any]:
         rows = {key: np.asarray(value) for key, value in table.items()}
         if len(shapes := {row.shape for row in rows.values()}) != 1 or len(next(iter(shapes))) > 1:
             raise ValueError(f"`covariates[{name!r}]` must have vectors of one length, got {shapes or None}.")
-        keys = pd.Index(list(rows), tupleize_cols=False)
+        keys = pd.Index(list(rows))  # of tuples, a MultiIndex
         values = np.stack(list(rows.values()))
         table = pd.Series(values, keys) if values.ndim == 1 else pd.DataFrame(values, keys)
     if not isinstance(table, pd.DataFrame | pd.Series):
@@ -113,14 +113,15 @@ def _table(name: str, table: Any) -> pd.DataFrame | pd.Series[Any]:
     return table
 
 
-def _columns(name: str, index: pd.Index, columns: list[str]) -> list[str]:
+def _columns(name: str, index: pd.Index, columns: list[Any]) -> list[Any]:
     """Return the columns of the groups whose values are the keys of a table."""
-    named = [str(column) for column in index.names if column is not None]
-    if named and all(column in columns for column in named):
-        return named
-    if index.nlevels == 1 and not named and (name in columns or len(columns) == 1):
-        return [name if name in columns else columns[0]]
+    if all(column in columns for column in index.names):
+        return list(index.names)
+    if index.nlevels == 1 and name in columns:
+        return [name]
+    if index.nlevels == len(columns) and not any(index.names):
+        return columns
     raise ValueError(
         f"`covariates[{name!r}]` must be keyed by columns of the groups, {columns}: those that its index names, or the "
-        f"one that the table is called as; got {named or 'no names'}."
+        f"one that the table is called as; got {list(index.names)}."
     )

@@ -15,7 +15,7 @@ from .._anndata.keys import has_var_axis, split_key
 from .._anndata.labels import Labels
 from .._anndata.table import ObsTable
 from .._anndata.variables import Variables, check_same_var, join_variables
-from .._arguments import did_you_mean
+from .._arguments import did_you_mean, unknown_names
 from .._arrays.rows import CsrSource, DenseSource
 from .._elements.matrix import MatrixSources
 from .._plan.window_rows import rows_by_dataset
@@ -64,8 +64,7 @@ class Datasets:
     """
 
     def __init__(self, selection: Selection, form: MatrixForm) -> None:
-        self._selection = selection
-        self._form = form
+        self._selection, self._form = selection, form
         self._opened: list[_Opened] = []
         self._variables: dict[str, Variables] = {}
         self._tables: dict[str, ObsTable] = {}
@@ -204,8 +203,8 @@ class Datasets:
         return found
 
     def _unknown(self, key: str, dataset: Dataset) -> KeyError:
-        there, mean = dataset.elements(), did_you_mean([key], dataset.elements())
-        name = "keys" if self._selection.yields(key) else "encoder_key"
+        there, name = dataset.elements(), "keys" if self._selection.yields(key) else "encoder_key"
+        mean = did_you_mean([key], there)
         return KeyError(f"`{name}` must be elements of the data, got {key!r}{mean}; dataset {self.count} has {there}.")
 
     def _check_alike(self, new: _Opened) -> None:
@@ -363,11 +362,13 @@ class Datasets:
 
     def obs_columns(self, names: list[str]) -> pd.DataFrame:
         """Return columns of ``obs`` of all rows, whichever columns batches have."""
-        frames = [one.obs for one in self._opened]
-        if any(frame is None for frame in frames):
-            raise ValueError(f"`groups` {names} must be columns of obs, got data without obs.")
+        frames, join = [one.obs for one in self._opened], self._selection.obs_join
+        every = set.union if join == "outer" else set.intersection
+        there = every(*(set() if frame is None else {*frame.columns} for frame in frames))
+        if unknown := [name for name in names if name not in there]:
+            raise unknown_names("groups", "columns of obs, as all that a sampler reads", unknown, there)
         shares = rows_by_dataset(np.arange(self.n_obs), self.starts)
-        return ObsTable(frames, names, key="obs").frame(shares, self.n_obs).frame
+        return ObsTable(frames, names, join=join).frame(shares, self.n_obs).frame
 
     def obs_frames(self) -> list[pd.DataFrame] | None:
         """Return the whole annotations of the rows of each dataset, as batches have them, or None."""

@@ -120,10 +120,13 @@ class Delivery:
         """Return an array of a sampler's; integers as labels are, which indexing and embedding layers take."""
         if name.endswith("/index"):  # of rows, as that of the batch
             return array if self.return_index else None
-        adapter = self.form.adapter
+        array, adapter = np.asarray(array), self.form.adapter
         if array.dtype.kind in "iu":
-            array = array.astype(np.int64 if adapter is None else adapter.labels_dtype)
-        return self.form.as_stored().convert(np.ascontiguousarray(array))
+            dtype = np.dtype(np.int64 if adapter is None else adapter.labels_dtype)
+            if array.size and not (np.iinfo(dtype).min <= array.min() and array.max() <= np.iinfo(dtype).max):
+                raise ValueError(f"`extras[{name!r}]` must be integers that {dtype} holds, got {array.max()}.")
+            array = array.astype(dtype)
+        return self.form.as_stored().convert(np.ascontiguousarray(array)) if array.dtype.kind in "biuf" else array
 
     def _convert_obs(self, key: str, obs: Any) -> Any:
         if isinstance(obs, pd.DataFrame):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ..types import LoadRequest
 
-_TAKEN = {"X", "obs", "var", "index", "labels", "tokens", "layers", "obsm", "mod", "source", "covariates"}  # in batches
+TAKEN = {"X", "obs", "var", "index", "labels", "tokens", "layers", "obsm", "mod", "source", "covariates"}
+"""Names of what batches hold anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def plan_window(request: LoadRequest, n_obs: int) -> WindowRows:
     splits, partners, extras = _parts(request)
     edges = np.zeros(len(splits) + 1, dtype=np.int64)
     np.cumsum([len(split) for split in splits], out=edges[1:])
-    order = np.concatenate(splits) if splits else np.empty(0, dtype=np.int64)
+    order = _concatenated(splits, "splits")
     if order.size and not (order.min() >= 0 and order.max() < requested.size):
         raise ValueError(
             f"`splits` must be positions within the {requested.size} requested rows, got {order.min()}..{order.max()}."
@@ -118,16 +119,33 @@ def _parts(request: LoadRequest) -> tuple[list[np.ndarray], tuple[str, ...], Map
     """Return the parts of all batches, one batch after the other, the names of partners, and the extras."""
     splits, partners, extras = request["splits"], request.get("partners", {}), request.get("extras", {})
     for kind, of_batches in (("partners", partners), ("extras", extras)):
+        if not hasattr(of_batches, "items"):
+            raise TypeError(f"`{kind}` must be a dict by name, got {type(of_batches).__name__}.")
         for name, arrays in of_batches.items():
-            if name in _TAKEN:
-                raise ValueError(f"`{kind}` must have other names than what batches hold anyway, got {name!r}.")
+            if not isinstance(name, str) or not name or name in TAKEN or (kind == "partners" and "/" in name):
+                raise ValueError(f"`{kind}` must have names, other than those of what batches hold, got {name!r}.")
             if len(arrays) != len(splits):
                 n = len(splits)
                 raise ValueError(f"`{kind}` must have an array per batch, {n} in all, got {len(arrays)} of {name!r}.")
+            if kind == "partners":
+                _concatenated(arrays, f"partners[{name!r}]")
     if both := partners.keys() & extras.keys():
         raise ValueError(f"`partners` and `extras` must have different names, got {min(both)!r} in both.")
     of_batch = zip(splits, *partners.values(), strict=True)
     return [part for parts in of_batch for part in parts], tuple(partners), extras
+
+
+def _concatenated(arrays: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """Return arrays of positions as one; of other kinds than a sampler may yield, none is taken for another."""
+    try:
+        joined = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be one-dimensional arrays of integers: {error}.") from None
+    if joined.ndim != 1 or (joined.size and joined.dtype.kind not in "iu"):
+        raise ValueError(
+            f"`{name}` must be one-dimensional arrays of integers, got {joined.dtype} of {joined.ndim} dimensions."
+        )
+    return joined.astype(np.int64, copy=False)
 
 
 def rows_by_dataset(rows: np.ndarray, dataset_starts: np.ndarray) -> list[DatasetRows]:

@@ -56,6 +56,11 @@ def _with_sets(request: LoadRequest, chosen: np.ndarray, n_sets: int) -> LoadReq
     """Return a request whose last batch, of ``n_sets`` sets, has the chosen ones of them."""
 
     def of_last(arrays: list[np.ndarray]) -> list[np.ndarray]:
+        if len(arrays[-1]) % n_sets:
+            raise ValueError(
+                "`partners` and `extras` of a short batch must have as many entries for each of its rows or sets, got "
+                f"{len(arrays[-1])} for {n_sets}: it cannot be filled up for ranks."
+            )
         return [*arrays[:-1], np.concatenate(arrays[-1].reshape(n_sets, -1, *arrays[-1].shape[1:])[chosen])]
 
     made: LoadRequest = {**request, "splits": of_last(request["splits"])}

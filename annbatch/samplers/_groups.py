@@ -109,8 +109,10 @@ def _categorical(column: Any) -> pd.Categorical:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return pd.Categorical(column)
     if column.dtype.kind in "fc":
-        raise TypeError(f"`groups` must be categories, strings, integers or booleans, got {column.dtype} in column "
-                        f"{column.name!r}.")  # fmt: skip
+        raise TypeError(
+            f"Column {column.name!r} of groups or matches must be categories, strings, integers or booleans, got "
+            f"{column.dtype}: make categories of it (`pandas.cut`)."
+        )
     return pd.Categorical(column)
 
 

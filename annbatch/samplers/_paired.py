@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 
-from .._arguments import check_choice
+from .._arguments import check_choice, kind_of
+from .._plan.window_rows import TAKEN
 from ._checks import check_positive, digest, whole
 from ._group_rows import GroupRows, keys_of, occurrences
 from ._groups import Groups, columns_of, row_set
@@ -52,6 +53,7 @@ class PairedSampler(SetSampler):
         Several partners, by the names under which they come: ``{"day_2": {"day": 2}, "day_7": {"day": 7}}``.
     targets
         Rows that sets are made of, in the same forms, within ``mask``. Default: rows that are in no pool of partners.
+        A row that is given as a target and in a pool, too, may be its own partner.
     match_on
         Columns in which target and partner have equal values, from the coarsest to the finest, ``["line", "batch"]``.
         Default: none, any row of the pool matches. With ``fallback``, or as a list of lists from the best match on,
@@ -151,8 +153,9 @@ class PairedSampler(SetSampler):
         size = super()._rows_read_per_set()
         return size + len(self._partners) * (self.control_size or size)
 
-    def _targets(self, n_obs: int) -> RowSet:
+    def _targets(self, groups: Groups) -> RowSet:
         """Return the rows that sets are made of, and find the pools of their partners."""
+        n_obs = groups.n_obs
         within = np.zeros(n_obs, dtype=bool)
         within[np.asarray(self._rows(n_obs))] = True
         levels = [self._level(names, n_obs) for names in self._levels]
@@ -172,7 +175,7 @@ class PairedSampler(SetSampler):
             chosen = np.zeros(n_obs, dtype=bool)
             chosen[np.asarray(row_set(self._given_targets, self._columns, n_obs, "targets"))] = True
             chosen &= within
-        return self._matched(chosen, levels)
+        return self._matched(chosen & (groups.codes >= 0), levels)
 
     def _level(self, names: list[str], n_obs: int) -> Groups:
         if names:
@@ -229,6 +232,7 @@ class PairedSampler(SetSampler):
             start = sum(map(len, drawn))
             keys = keys_of(self.order_seed(), epoch, MATCHES + number, first + of_set)
             least = self.control_size or self.set_size or 1
+            least = -(-least // one.chunk_size) * one.chunk_size  # as many chunks as are drawn
             drawn.append(pool.matches(targets, of_set, keys, one.chunk_size, least, again=self._replacement))
             partners[name] = [split + start for split in splits]
         return {**request, "requests": np.concatenate(drawn), "partners": partners}
@@ -294,6 +298,8 @@ class _Pool:
 
 
 def _partners(control: Any, partners: Any) -> dict[str, Any]:
+    if partners is not None and not isinstance(partners, Mapping):
+        raise TypeError(f"`partners` must be a dict of rows by name, got {kind_of(partners)}.")
     given = dict(partners or {})
     if control is not None:
         if "control" in given:
@@ -302,8 +308,8 @@ def _partners(control: Any, partners: Any) -> dict[str, Any]:
     if not given:
         raise ValueError("`control` or `partners` must be given: the rows that partners are drawn from.")
     for name in given:
-        if not isinstance(name, str) or name in ("group", "sets"):
-            raise ValueError(f"`partners` must have names other than 'group' and 'sets', got {name!r}.")
+        if not isinstance(name, str) or not name or "/" in name or name in TAKEN | {"group", "sets"}:
+            raise ValueError(f"`partners` must have names, other than those of what batches hold, got {name!r}.")
     return given
 
 

@@ -217,9 +217,10 @@ class SetSampler(WindowSampler):
         """Return a description that is equal for two samplers if they make the same batches."""
         one = self._sets(len(self._grouped().codes))
         weights = None if one.weights is None else digest(one.weights.astype("<f8"))
-        own = {"set_size": self.set_size, "n_sets": self._n_sets, "replacement": self._replacement}
-        more = {"small": self._small, "set_chunk_size": one.chunk_size, "groups": one.groups.digest()}
-        return super().identity() | own | more | {"group_weights": weights, "seed": self.order_seed()}
+        own: dict[str, Any] = {"set_size": self.set_size, "sets_per_batch": self.sets_per_batch, "n_sets": self._n_sets}
+        own |= {"chunk_size": one.chunk_size, "small": self._small, "replacement": self._replacement}
+        more = {"groups": one.groups.digest(), "group_weights": weights, "seed": self.order_seed()}
+        return super().identity() | own | more
 
     def for_ranks(self, n_ranks: int) -> Self:
         if self._n_sets is None:
@@ -259,13 +260,13 @@ class SetSampler(WindowSampler):
             groups = self._grouped()
             if groups.n_obs != n_obs:
                 raise ValueError(f"`groups` must have one row per row of the loader ({n_obs}), got {groups.n_obs}.")
-            self._ready = self._prepared(groups, self._targets(n_obs))
+            self._ready = self._prepared(groups, self._targets(groups))
             _log.info("%s: %s", type(self).__name__, self._told())
         return self._ready
 
-    def _targets(self, n_obs: int) -> RowSet:
-        """Return the rows that sets are made of."""
-        return self._rows(n_obs)
+    def _targets(self, groups: Groups) -> RowSet:
+        """Return the rows that sets are made of, some of which may have no group."""
+        return self._rows(groups.n_obs)
 
     def _prepared(self, groups: Groups, rows: RowSet) -> _Sets:
         drawn = GroupRows(rows, groups.codes, len(groups))

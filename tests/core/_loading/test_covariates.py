@@ -70,3 +70,18 @@ def test_tables_that_do_not_fit_are_refused(covariates, error, text):
 def test_covariates_need_sets():
     with pytest.raises(ValueError, match="`covariates` need a sampler of sets, such as a SetSampler"):
         iter(Loader(covariates={"a": {"x": 1}}).add_dataset(np.zeros((4, 1))))
+
+
+def test_keys_may_be_tuples_or_have_a_name_of_their_own():
+    of_both = {(drug, dose): dose for drug, dose in [("x", 1), ("y", 2), ("x", 3)]}
+    of_drug = pd.Series([5, 6], index=pd.Index(["x", "y"], name="compound"))
+    made = loader({"both": of_both, "drug": of_drug})
+    for batch in made:
+        groups = made.groups.iloc[batch["group"]]
+        assert batch["covariates"]["both"].tolist() == groups["dose"].tolist()
+        assert batch["covariates"]["drug"].tolist() == [{"x": 5, "y": 6}[drug] for drug in groups["drug"]]
+
+
+def test_without_data_there_is_nothing_to_iterate_over():
+    with pytest.raises(ValueError, match="must have rows to iterate over"):
+        iter(Loader(batch_sampler=SetSampler("drug"), covariates={"drug": {"x": 1}}))

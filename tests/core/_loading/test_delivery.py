@@ -96,10 +96,18 @@ def test_ranks_fill_a_short_batch_up_with_whole_sets(remainder):
     [
         (
             {"partners": {"X": [np.arange(2)]}},
-            "`partners` must have other names than .*, got 'X'",
+            "`partners` must have names, other than .*, got 'X'",
         ),
         ({"extras": {"group": []}}, "`extras` must have an array per batch, 1 in all, got 0 of 'group'"),
         ({"partners": {"a": [np.arange(2)]}, "extras": {"a": [np.arange(2)]}}, "different names, got 'a' in both"),
+        (
+            {"partners": {"a": [np.array([True, False])]}},
+            r"`partners\['a'\]` must be one-dimensional arrays of integers",
+        ),
+        ({"partners": {"a": [np.zeros((2, 1), int)]}}, r"`partners\['a'\]` must be one-dimensional .* 2 dimensions"),
+        ({"splits": [np.array([0.0, 1.0])]}, "`splits` must be one-dimensional arrays of integers, got float64"),
+        ({"partners": {3: [np.arange(2)]}}, "`partners` must have names, other than .*, got 3"),
+        ({"extras": {"": [np.arange(2)]}}, "`extras` must have names, other than .*, got ''"),
         ({"partners": {"a": [np.array([2])]}}, "`splits` must be positions within the 2 requested rows"),
     ],
 )
@@ -110,3 +118,16 @@ def test_requests_of_wrong_parts_are_refused(more, error):
 
     with pytest.raises(ValueError, match=error):
         next(iter(Loader(batch_sampler=Wrong()).add_dataset(DENSE)))
+
+
+@pytest.mark.parametrize(("to", "value"), [(None, 2**63), ("jax", 2**40), ("torch", 2**63)])
+def test_integers_of_extras_are_never_cut(to, value):
+    if to is not None:
+        pytest.importorskip(to, reason=f"{to} is not installed")
+
+    class Wide(Mirrored):
+        def _sample(self, n_obs):
+            yield {"requests": np.arange(2), "splits": [np.arange(2)], "extras": {"big": [np.array([value])]}}
+
+    with pytest.raises(ValueError, match=rf"`extras\['big'\]` must be integers that int(32|64) holds, got {value}"):
+        next(iter(Loader(batch_sampler=Wide(), to=to).add_dataset(DENSE)))

@@ -29,7 +29,11 @@ def test_rows_have_the_group_of_their_values(rows):
 @pytest.mark.parametrize(
     ("groups", "error", "text"),
     [
-        (pd.DataFrame({"a": [0.5]}), TypeError, "must be categories, strings, integers or booleans, got float64 in"),
+        (
+            pd.DataFrame({"a": [0.5]}),
+            TypeError,
+            "Column 'a' of groups or matches must be categories, strings, integers or booleans",
+        ),
         ([], ValueError, "`groups` must name at least one column of obs, got none"),
         (3, TypeError, "`groups` must be columns of obs or their names, got builtins.int"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "columns of different names, got \\['a', 'a'\\]"),

@@ -234,7 +234,10 @@ def test_what_falls_back_and_what_has_no_match_is_told():
     [
         ({"control": None}, "`control` or `partners` must be given"),
         ({"partners": {"control": [1]}}, "`control` must be left out where `partners` has 'control'"),
-        ({"partners": {"group": [1]}}, "`partners` must have names other than 'group' and 'sets', got 'group'"),
+        (
+            {"partners": {"group": [1]}},
+            "`partners` must have names, other than those of what batches hold, got 'group'",
+        ),
         ({"control": {"drug": "DMS0"}}, r"`control` must have values of column 'drug', got \['DMS0'\]; it has"),
         ({"control": {}}, "`control` must name at least one column, got none"),
         ({"control": [N_OBS]}, "`control` must name rows of the loader's 0..240, got 240"),
@@ -250,3 +253,18 @@ def test_what_falls_back_and_what_has_no_match_is_told():
 def test_arguments_out_of_range_are_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
         PairedSampler(OBS, **SETTINGS | arguments)
+
+
+def test_chunks_of_partners_do_not_repeat_while_others_are_left():
+    obs = pd.DataFrame({"kind": ["t"] * 64 + ["c"] * 7})
+    sampler = PairedSampler(
+        obs, control={"kind": "c"}, set_size=8, chunk_size=4, control_size=6, sets_per_batch=1, rng=0
+    )
+    for _, partners in pairs(sampler, 71):
+        assert len(set(partners)) == 6
+
+
+def test_rows_without_a_group_need_no_match():
+    obs = pd.DataFrame({"drug": ["x", "x", None, "DMSO"], "line": ["A", "A", "B", "A"]})
+    sampler = PairedSampler(obs, control={"drug": "DMSO"}, match_on="line", set_size=1, rng=0)
+    assert sorted(row for targets, _ in pairs(sampler, 4) for row in targets.tolist()) == [0, 1]

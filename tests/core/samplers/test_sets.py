@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,8 +138,8 @@ def test_sets_of_a_grouped_store_are_runs_of_rows():
     for one in sets(sampler, np.sort(CODES)):
         around = np.flatnonzero(np.diff(one) != 1)
         assert len(around) <= 1  # from the last row of a group on to its first
-    assert sampler.identity()["set_chunk_size"] == 4
-    assert SetSampler(SHUFFLED, set_size=4).identity()["set_chunk_size"] == 1
+    assert sampler.identity()["chunk_size"] == 4
+    assert SetSampler(SHUFFLED, set_size=4).identity()["chunk_size"] == 1
 
 
 def test_bags_are_all_rows_of_a_group():
@@ -274,7 +276,44 @@ def test_columns_that_are_not_there_are_named():
     obs = pd.DataFrame({"kind": SHUFFLED}, index=[f"{row}" for row in range(N_OBS)])
     with pytest.raises(KeyError, match=r"'kin'.*did you mean 'kind'"):
         iter(Loader(batch_sampler=SetSampler("kin")).add_dataset(np.zeros((N_OBS, 1)), obs=obs))
-    with pytest.raises(ValueError, match=r"`groups` \['kind'\] must be columns of obs, got data without obs"):
+    with pytest.raises(KeyError, match=r"`groups` must be columns of obs, .*, got \['kind'\]. There are none"):
         iter(Loader(batch_sampler=SetSampler("kind")).add_dataset(np.zeros((N_OBS, 1))))
     with pytest.raises(AttributeError, match="`groups` are known of a loader whose sampler draws sets"):
         _ = Loader().groups
+
+
+def test_a_mask_that_is_replaced_counts_for_the_next_pass():
+    obs = pd.DataFrame({"kind": SHUFFLED}, index=[f"{row}" for row in range(N_OBS)])
+    sampler = SetSampler("kind", set_size=1, sets_per_batch=4, rng=0)
+    loader = Loader(batch_sampler=sampler, return_index=True).add_dataset(np.zeros((N_OBS, 1)), obs=obs)
+
+    def rows(loader):
+        return {row for batch in loader for row in batch["index"].tolist()}
+
+    assert rows(loader) == set(range(N_OBS))
+    sampler.mask = slice(0, 50)
+    assert rows(loader) == rows(copy(loader)) == set(range(50))
+    loader.batch_sampler.mask = slice(50, 60)
+    assert rows(loader) == rows(copy(loader)) == set(range(50, 60))
+
+
+def test_copies_of_a_loader_without_a_seed_agree():
+    obs = pd.DataFrame({"kind": SHUFFLED}, index=[f"{row}" for row in range(N_OBS)])
+    loader = Loader(batch_sampler=SetSampler("kind", set_size=2), return_index=True)
+    loader.add_dataset(np.zeros((N_OBS, 1)), obs=obs)
+    other = copy(loader)
+    for one, two in zip(loader, other, strict=True):
+        assert one["index"].tolist() == two["index"].tolist()
+    _, state = list(loader), loader.state_dict()
+    other.load_state_dict(state)
+    assert [b["index"].tolist() for b in loader] == [b["index"].tolist() for b in other]
+
+
+def test_columns_that_some_datasets_lack_are_missing_values():
+    parts = [pd.DataFrame({"kind": ["a", "b"]}), pd.DataFrame({"other": [1, 2]}), pd.DataFrame({"kind": ["c", "a"]})]
+    loader = Loader(batch_sampler=SetSampler("kind", set_size=1, rng=0), obs_join="outer", return_index=True)
+    for number, obs in enumerate(parts):
+        obs.index = [f"{number} {row}" for row in obs.index]
+        loader.add_dataset(np.zeros((2, 1)), obs=obs)
+    assert loader.groups["kind"].tolist() == ["a", "b", "c"]
+    assert sorted(row for batch in loader for row in batch["index"].tolist()) == [0, 1, 4, 5]
