@@ -100,6 +100,7 @@ class NormalizeLog1p:
     def __post_init__(self) -> None:
         if not (self.target_sum > 0 and math.isfinite(self.target_sum)):
             raise ValueError(f"`target_sum` must be positive and finite, got {self.target_sum}.")
+        object.__setattr__(self, "target_sum", float(self.target_sum))  # kernels are compiled for each type
 
     def dtype(self, dtype: np.dtype) -> np.dtype:
         """Return float64 for float64, else float32.

@@ -117,6 +117,11 @@ class TestNormalizeLog1p:
         with pytest.raises(ValueError, match=rf"`target_sum` must be positive and finite, got {target_sum}"):
             NormalizeLog1p(target_sum)
 
+    @pytest.mark.parametrize("target_sum", [10, np.float32(10), True])
+    def test_a_target_sum_of_another_type_needs_no_kernels_of_its_own(self, target_sum):
+        assert type(NormalizeLog1p(target_sum).target_sum) is float
+        assert NormalizeLog1p(target_sum).target_sum == target_sum
+
     @pytest.mark.parametrize("dtype", ["float16", "complex64"])
     def test_dtypes_that_it_lacks(self, dtype):
         loader = Loader(transform=NormalizeLog1p(), dtype=dtype).add_dataset(np.ones((3, 2), np.uint8))
