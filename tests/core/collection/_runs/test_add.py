@@ -29,7 +29,7 @@ def convert(path: Path, sources: list[object], seed: int = 3, **kwargs: object) 
 
 
 def test_adding_leaves_old_datasets_alone(tmp_path: Path, write: Write) -> None:
-    cells = [make_cells(i, n) for i, n in enumerate([20, 12, 30])]
+    cells = [make_counts(i, n) for i, n in enumerate([20, 12, 30])]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
     collection = convert(tmp_path / "c.zarr", paths[:2], dataset_size=20)
     before = {name: content for name, content in files(tmp_path / "c.zarr").items() if name.startswith("dataset_")}
@@ -44,7 +44,7 @@ def test_adding_leaves_old_datasets_alone(tmp_path: Path, write: Write) -> None:
 
 
 def test_new_rows_have_the_genes_of_the_collection(tmp_path: Path, write: Write) -> None:
-    first, second = make_cells(0, 10, genes=GENES[:10]), make_cells(1, 10, genes=["x", *GENES[5:12][::-1], "y"])
+    first, second = make_counts(0, 10, genes=GENES[:10]), make_counts(1, 10, genes=["x", *GENES[5:12][::-1], "y"])
     paths = [write(first, "0.h5ad"), write(second, "1.h5ad")]
     collection = convert(tmp_path / "c.zarr", paths[:1])
     with pytest.warns(UserWarning, match=r"Dropping 4 variables of the inputs .*: \['gene10', 'gene11'"):
@@ -58,7 +58,7 @@ def test_new_rows_have_the_genes_of_the_collection(tmp_path: Path, write: Write)
 
 
 def test_names_stay_unique_when_adding(tmp_path: Path, write: Write) -> None:
-    path = write(make_cells(0, 4), "0.h5ad")
+    path = write(make_counts(0, 4), "0.h5ad")
     collection = convert(tmp_path / "c.zarr", [path])
     convert(tmp_path / "c.zarr", [path], seed=4, shuffle=False, if_present="add")
     assert sorted(collection.obs().index[4:]) == [f"f0_r{i}-1" for i in range(4)]
@@ -156,7 +156,7 @@ def test_a_reshuffle_keeps_the_size_of_datasets(tmp_path: Path, write: Write) ->
 def test_reshuffle_refuses(tmp_path: Path, write: Write) -> None:
     with pytest.raises(ValueError, match=r"c\.zarr must have rows to shuffle, and is empty"):
         DatasetCollection(tmp_path / "c.zarr").reshuffle()
-    convert(tmp_path / "c.zarr", [write(make_cells(0, 3), "0.h5ad")])
+    convert(tmp_path / "c.zarr", [write(make_counts(0, 3), "0.h5ad")])
     with pytest.raises(ValueError, match="was opened with `mode` 'r'"):
         DatasetCollection(tmp_path / "c.zarr", mode="r").reshuffle()
 
@@ -166,7 +166,7 @@ def test_more_memory_or_less_gives_the_same_bytes(tmp_path: Path, write: Write) 
     cells[2].X.data[0] = 1000
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
     for limit in ("4GB", "200kB", "1MB"):
-        convert(tmp_path / f"{limit}.zarr", paths, dataset_size=200, memory_limit=limit)
+        convert(tmp_path / f"{limit}.zarr", paths, dataset_size=300, memory_limit=limit)
     assert files(tmp_path / "200kB.zarr") == files(tmp_path / "4GB.zarr") == files(tmp_path / "1MB.zarr")
     assert_holds(DatasetCollection(tmp_path / "200kB.zarr"), dict(zip(paths, cells, strict=True)))
 
@@ -211,7 +211,7 @@ def test_groupby_needs_its_columns(tmp_path: Path, write: Write) -> None:
 
 
 def test_two_writers_at_once(tmp_path: Path, write: Write) -> None:
-    path = write(make_cells(0, 3), "0.h5ad")
+    path = write(make_counts(0, 3), "0.h5ad")
     convert(tmp_path / "c.zarr", [path])
     with (
         working(tmp_path / "c.zarr"),
@@ -225,7 +225,7 @@ def test_two_writers_at_once(tmp_path: Path, write: Write) -> None:
 def test_too_little_disk_space_is_an_error_before_any_work(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(make_cells(0, 300), "0.h5ad")
+    path = write(make_counts(0, 300), "0.h5ad")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(StoreError, match=r"c\.zarr needs about .*kB of free disk space, got 1\.0 kB"):
@@ -233,7 +233,7 @@ def test_too_little_disk_space_is_an_error_before_any_work(
 
 
 def test_an_input_that_is_truncated_during_the_call(tmp_path: Path, write: Write) -> None:
-    good, bad = write(make_cells(0, 5), "good.h5ad"), Path(write(make_cells(1, 4000), "bad.h5ad"))
+    good, bad = write(make_counts(0, 5), "good.h5ad"), Path(write(make_counts(1, 4000), "bad.h5ad"))
     collection = convert(tmp_path / "c.zarr", [good])
     before = files(tmp_path / "c.zarr")
     content = bad.read_bytes()
@@ -249,7 +249,7 @@ def test_an_input_that_is_truncated_during_the_call(tmp_path: Path, write: Write
 
 
 def test_an_input_that_changes_during_the_call(tmp_path: Path, write: Write) -> None:
-    path = Path(write(make_cells(0, 5), "0.h5ad"))
+    path = Path(write(make_counts(0, 5), "0.h5ad"))
     calls = []
 
     def load(given: str) -> ad.AnnData:
@@ -266,7 +266,9 @@ def test_an_input_that_changes_during_the_call(tmp_path: Path, write: Write) -> 
 
 def test_verify_finds_any_flipped_byte(tmp_path: Path, write: Write) -> None:
     store = tmp_path / "c.zarr"
-    collection = convert(store, [write(make_cells(0, 30), "0.h5ad")], dataset_size=20)
+    cells = make_counts(0, 30, ill=pd.array([True, None] * 15, dtype="boolean"))
+    cells.obsm["pca"] = cells.X.toarray()
+    collection = convert(store, [write(cells, "0.h5ad")], dataset_size=20)
     report = collection.verify()
     assert report
     assert (report.n_obs, report.n_datasets) == (30, 2)
@@ -287,7 +289,7 @@ def test_verify_finds_any_flipped_byte(tmp_path: Path, write: Write) -> None:
 
 def test_verify_finds_missing_longer_and_additional_files(tmp_path: Path, write: Write) -> None:
     store = tmp_path / "c.zarr"
-    collection = convert(store, [write(make_cells(0, 30), "0.h5ad")])
+    collection = convert(store, [write(make_counts(0, 30), "0.h5ad")])
     name = store / "dataset_0" / "X" / "data" / "c" / "0"
     content = name.read_bytes()
     name.write_bytes(content + b"x")

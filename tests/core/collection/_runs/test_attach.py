@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 
 import anndata as ad
 import h5py
@@ -32,16 +33,24 @@ def cells(number: int, n: int, genes=GENES, **more) -> ad.AnnData:
     return ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=list(genes)))
 
 
-@pytest.fixture
-def stores(tmp_path):
-    """An h5ad file, a zarr store and a collection; and their cells in the order in which they are stored."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An h5ad file, a zarr store and a collection, which every test has a copy of."""
+    folder = tmp_path_factory.mktemp("stores")
     every = [cells(0, 90), cells(1, 60), cells(2, 50)]
-    every[0].write_h5ad(tmp_path / "a.h5ad", compression="gzip")
-    write_sharded(zarr.open_group(tmp_path / "b.zarr", mode="w"), every[1])
-    every[2].write_h5ad(tmp_path / "c.h5ad")
-    converted = DatasetCollection(tmp_path / "c.zarr")
-    converted.add_adatas([tmp_path / "c.h5ad"], shuffle=False, dataset_size=30, progress=False)
-    return [tmp_path / "a.h5ad", tmp_path / "b.zarr", tmp_path / "c.zarr"], every
+    every[0].write_h5ad(folder / "a.h5ad", compression="gzip")
+    write_sharded(zarr.open_group(folder / "b.zarr", mode="w"), every[1])
+    every[2].write_h5ad(folder / "c.h5ad")
+    converted = DatasetCollection(folder / "c.zarr")
+    converted.add_adatas([folder / "c.h5ad"], shuffle=False, dataset_size=30, progress=False)
+    return folder, every
+
+
+@pytest.fixture
+def stores(made, tmp_path):
+    """An h5ad file, a zarr store and a collection; and their cells in the order in which they are stored."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
+    return [tmp_path / "a.h5ad", tmp_path / "b.zarr", tmp_path / "c.zarr"], made[1]
 
 
 @pytest.fixture

@@ -28,6 +28,23 @@ def convert(path: Path, sources: list[object], seed: int = 3, **kwargs: object) 
     return DatasetCollection(path).add_adatas(sources, rng=np.random.default_rng(seed), progress=False, **kwargs)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of 20 rows and two collections of it, in zarr and in h5ad files."""
+    folder = tmp_path_factory.mktemp("made")
+    make_counts(0, 20).write_h5ad(folder / "0.h5ad")
+    convert(folder / "c.zarr", [folder / "0.h5ad"])
+    DatasetCollection(folder / "files", is_collection_h5ad=True).add_adatas([folder / "0.h5ad"], progress=False)
+    return folder
+
+
+@pytest.fixture
+def collection(made: Path, tmp_path: Path) -> DatasetCollection:
+    """A collection of a test's own, in ``c.zarr``."""
+    shutil.copytree(made / "c.zarr", tmp_path / "c.zarr")
+    return DatasetCollection(tmp_path / "c.zarr")
+
+
 def test_a_dataset_that_was_copied_is_not_taken_for_a_new_one(tmp_path: Path, write: Write) -> None:
     cells = [make_counts(i, 20) for i in range(2)]
     paths = [write(one, f"{i}.h5ad") for i, one in enumerate(cells)]
@@ -125,9 +142,10 @@ LINKS = {
 
 @pytest.mark.parametrize("place", LINKS)
 @pytest.mark.parametrize("target", ["folder", "file"])
-def test_links_in_the_work_folder_are_not_followed(tmp_path: Path, write: Write, place: str, target: str) -> None:
-    path, store = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
-    collection = convert(store, [path])
+def test_links_in_the_work_folder_are_not_followed(
+    tmp_path: Path, collection: DatasetCollection, place: str, target: str
+) -> None:
+    store = tmp_path / "c.zarr"
     before, outside = files(store), tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("data")
@@ -165,8 +183,7 @@ def test_a_new_file_does_not_empty_what_its_name_leads_to(tmp_path: Path, link: 
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders on this platform")
-def test_a_pipe_in_the_work_folder_is_not_waited_for(tmp_path: Path, write: Write) -> None:
-    collection = convert(tmp_path / "c.zarr", [write(make_counts(0, 20), "0.h5ad")])
+def test_a_pipe_in_the_work_folder_is_not_waited_for(tmp_path: Path, collection: DatasetCollection) -> None:
     work = tmp_path / "c.zarr" / ".annbatch-work"
     work.mkdir()
     os.mkfifo(work / "call.json")
@@ -176,8 +193,7 @@ def test_a_pipe_in_the_work_folder_is_not_waited_for(tmp_path: Path, write: Writ
     assert collection.verify().ok
 
 
-def test_the_note_of_a_call_for_h5ad_files_is_of_another_call(tmp_path: Path, write: Write) -> None:
-    collection = convert(tmp_path / "c.zarr", [write(make_counts(0, 20), "0.h5ad")])
+def test_the_note_of_a_call_for_h5ad_files_is_of_another_call(tmp_path: Path, collection: DatasetCollection) -> None:
     work = tmp_path / "c.zarr" / ".annbatch-work"
     work.mkdir()
     (work / "call.json").write_text(json.dumps({"call": {}, "seed": 0, "files": ["dataset_0.h5ad"]}))
@@ -186,9 +202,8 @@ def test_the_note_of_a_call_for_h5ad_files_is_of_another_call(tmp_path: Path, wr
     assert not work.exists()
 
 
-def test_a_link_at_the_new_root_metadata_is_replaced(tmp_path: Path, write: Write) -> None:
-    path, store = write(make_counts(0, 20), "0.h5ad"), tmp_path / "c.zarr"
-    collection = convert(store, [path])
+def test_a_link_at_the_new_root_metadata_is_replaced(tmp_path: Path, collection: DatasetCollection) -> None:
+    store = tmp_path / "c.zarr"
     (tmp_path / "precious").write_text("data")
     (store / ".zarr.json.new").symlink_to(tmp_path / "precious")
     collection.reshuffle(np.random.default_rng(1), progress=False)
@@ -210,19 +225,18 @@ def test_a_link_at_the_new_root_metadata_is_replaced(tmp_path: Path, write: Writ
         {},
     ],
 )
-def test_a_note_that_names_other_files_is_refused(tmp_path: Path, write: Write, note: dict[str, Any]) -> None:
-    path = write(make_counts(0, 20), "0.h5ad")
+def test_a_note_that_names_other_files_is_refused(tmp_path: Path, made: Path, note: dict[str, Any]) -> None:
     precious = tmp_path / "precious.h5ad"
     precious.write_text("data")
     for store in (tmp_path / "c.zarr", tmp_path / "files"):
+        shutil.copytree(made / store.name, store)
         collection = DatasetCollection(store, is_collection_h5ad=store.name == "files")
-        collection.add_adatas([path], progress=False)
         before = files(store)
         work = store / ".annbatch-work"
         work.mkdir()
         (work / "call.json").write_text(json.dumps({"call": {}, "seed": 0} | note))
         with pytest.raises(CorruptDataError, match=r"call\.json must be the note of a call.* delete .*\.annbatch-work"):
-            collection.add_adatas([path], progress=False)
+            collection.add_adatas([made / "0.h5ad"], progress=False)
         shutil.rmtree(work)
         assert files(store) == before
     assert precious.read_text() == "data"
@@ -246,22 +260,32 @@ def as_an_earlier_version_leaves_it(store: Path) -> None:
         index.write_bytes(b"cannbatch.collection._shuffle\nPart\n.")  # a pickle that names a class that has moved
 
 
+def convert_through_files(store: Path, path: Path) -> None:
+    convert(store, [path], dataset_size=2000, memory_limit="100kB")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of 3,000 rows and its collection, shuffled through files."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    make_counts(0, 3000).write_h5ad(folder / "0.h5ad")
+    convert_through_files(folder / "c.zarr", folder / "0.h5ad")
+    return folder
+
+
 @pytest.mark.parametrize("renamed", ["/partial-0", "/partial-1", "/ready-1"])
 def test_what_another_version_left_is_discarded(
-    tmp_path: Path, write: Write, before_step: BeforeStep, renamed: str
+    tmp_path: Path, undisturbed: Path, before_step: BeforeStep, renamed: str
 ) -> None:
-    path = write(make_counts(0, 3000), "0.h5ad")
-    how = {"dataset_size": 2000, "memory_limit": "100kB"}
-    store, calm = tmp_path / "c.zarr", tmp_path / "calm.zarr"
-    convert(calm, [path], **how)
+    store, path = tmp_path / "c.zarr", undisturbed / "0.h5ad"
     before_step("os.rename", renamed)
     with pytest.raises(KeyboardInterrupt):
-        convert(store, [path], **how)
+        convert_through_files(store, path)
     as_an_earlier_version_leaves_it(store)
     assert (store / ".annbatch-work" / "spill" / "part-0.index").exists()
     with pytest.warns(UserWarning, match="was interrupted under another version of annbatch; starting it over"):
-        convert(store, [path], **how)
-    assert files(store) == files(calm)
+        convert_through_files(store, path)
+    assert files(store) == files(undisturbed / "c.zarr")
 
 
 def test_what_another_version_carried_out_is_not_repeated(
