@@ -15,7 +15,7 @@ import zarr
 from annbatch import DatasetCollection, Loader
 from annbatch.errors import CorruptDataError, StoreError
 
-N = 400
+N = 200
 
 
 def collect(folder, seed: int) -> DatasetCollection:

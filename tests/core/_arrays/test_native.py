@@ -307,6 +307,7 @@ def test_a_flipped_byte_in_the_index(damaged: tuple[zarr.Array, Path]) -> None:
         read(native(array), [0], [100])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["lz4 shuffle", "lz4hc shuffle", "zstd bitshuffle", "small blocks"])
 @pytest.mark.parametrize("at", range(16))
 def test_a_flipped_bit_in_a_chunk_header_is_an_error_or_harmless(tmp_path: Path, codec: str, at: int) -> None:

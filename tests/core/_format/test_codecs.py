@@ -74,7 +74,10 @@ def values_of(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 @pytest.mark.parametrize("codec", [*V3, *OF_NUMCODECS])
 def test_codecs_of_v3(tmp_path: Path, codec: str, shape: tuple[int, ...], sharded: bool) -> None:
     compressors = V3[codec] if codec in V3 else [getattr(in_v3, codec)()]
-    for endian, dtype in (("little", "f4"), ("big", "i2"), ("big", "f4"), ("big", "u8"), ("little", "u1")):
+    # All of them in one shape per codec, another one for the next codec; two in the others.
+    every = [("little", "f4"), ("big", "i2"), ("big", "f4"), ("big", "u8"), ("little", "u1")]
+    whole = list(SHAPES.values())[[*V3, *OF_NUMCODECS].index(codec) % 3] == shape
+    for endian, dtype in every if whole else every[3:]:
         inner = [BytesCodec(endian=endian), *compressors]
         chunk, shard = (50, *shape[1:]), (150, *shape[1:])
         array = zarr.create_array(
