@@ -1,6 +1,7 @@
 """Random set-ups: samplers, ranks, workers, resumed and broken-off epochs.
 
-40 of them, by seed; for more, ``ANNBATCH_SETUPS=750 pytest tests/core/loader/test_setups.py``.
+40 of them, by seed, and 10 with ``--hypothesis-profile=brief``; for more,
+``ANNBATCH_SETUPS=750 pytest tests/core/loader/test_setups.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from annbatch import Loader
 from annbatch._plan.position import Position
@@ -32,7 +34,7 @@ from annbatch.samplers import (
 )
 
 Batches = list[tuple[int, ...]]
-SEEDS = range(int(os.environ.get("ANNBATCH_SETUPS", "40")))
+SEEDS = range(int(os.environ.get("ANNBATCH_SETUPS", min(40, settings().max_examples))))
 
 
 class Own(Sampler):

@@ -21,6 +21,7 @@ from .conftest import batches, flat
 pytestmark = pytest.mark.filterwarnings("ignore:A batch of . rows instead of 5 is yielded")  # by `Old`, as it is
 
 RANKS = [1, 2, 3, 4, 7, 8, 64]
+FEW = settings(max_examples=max(2, settings().max_examples // 4))  # of each number of ranks
 
 
 class Old(Sampler):
@@ -65,7 +66,7 @@ def shares(samplers, n_obs, epoch=0, **where):
 
 @pytest.mark.parametrize("n_ranks", RANKS)
 @pytest.mark.parametrize("make", [SAMPLERS["random"], SAMPLERS["single rows"], SAMPLERS["sequential"]])
-@settings(max_examples=15)
+@FEW
 @given(n_obs=st.integers(320, 1_500), epoch=st.integers(0, 3))
 def test_every_row_is_on_one_rank_but_for_a_remainder(make, n_ranks, n_obs, epoch):
     found = shares(ranks_of(make, n_ranks), n_obs, epoch)
@@ -80,7 +81,7 @@ def test_every_row_is_on_one_rank_but_for_a_remainder(make, n_ranks, n_obs, epoc
 @pytest.mark.parametrize("n_ranks", RANKS)
 @pytest.mark.parametrize("remainder", ["pad", "wrap"])
 @pytest.mark.parametrize("make", [SAMPLERS["random"], SAMPLERS["sequential"]])
-@settings(max_examples=15)
+@FEW
 @given(n_obs=st.integers(1, 800), epoch=st.integers(0, 3))
 def test_a_remainder_is_filled_up(make, remainder, n_ranks, n_obs, epoch):
     found = shares(ranks_of(make, n_ranks, remainder=remainder), n_obs, epoch)
@@ -102,7 +103,7 @@ def test_a_remainder_is_filled_up(make, remainder, n_ranks, n_obs, epoch):
 
 
 @pytest.mark.parametrize("n_ranks", RANKS)
-@settings(max_examples=15)
+@FEW
 @given(n_obs=st.integers(1, 800))
 def test_batches_may_be_left_as_they_are(n_ranks, n_obs):
     found = shares(ranks_of(SAMPLERS["random"], n_ranks, enforce_equal_batches=False), n_obs)
@@ -135,7 +136,7 @@ WORLDS = [1, 2, 3, 4, 8]
 
 @pytest.mark.parametrize("before", WORLDS)
 @pytest.mark.parametrize("after", WORLDS)
-@settings(max_examples=12)
+@FEW
 @given(name=st.sampled_from(sorted(SAMPLERS)), data=st.data())
 def test_other_ranks_take_up_the_rest_of_an_epoch(before, after, name, data):
     n_obs = data.draw(st.integers(200, 600))
