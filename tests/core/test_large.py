@@ -80,6 +80,7 @@ def billion(tmp_path: Path) -> Path:
     return tmp_path / "cells.zarr"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="measures memory by getrusage, which Windows lacks")
 def test_opening_a_billion_rows_takes_little_memory(billion: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", MEASURE, str(billion)]

@@ -108,7 +108,7 @@ def circle(edges: dict[str, set[str]]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def edges() -> dict[str, set[str]]:
+def edges(repository: Path) -> dict[str, set[str]]:  # the wheel has the same modules
     named = modules(PACKAGE)
     # The package's own __init__ exports lazily what users name; it stands above everything and imports no stage.
     return {name: imports(name, path, set(named)) - {""} for name, path in named.items() if name}

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from annbatch._kernels import jit
 
 CALLEE = """
@@ -27,6 +29,7 @@ print(twice(), sum(twice.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.slow
 def test_a_changed_function_is_compiled_into_its_callers_again(tmp_path: Path) -> None:
     package = tmp_path / "kernels"
     package.mkdir()

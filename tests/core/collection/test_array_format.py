@@ -49,6 +49,7 @@ def test_a_checksum_follows_every_chunk(store):
         assert {str(array.compressors[-1].to_dict()["name"]) for array in arrays.values()} == {"crc32c"}
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_table_or_an_annotation_is_an_error(store):
     keys = ("X", "obs", "obsm/scores")
     for path in sorted(path for path in store.rglob("c/*") if path.is_file() and "X" not in path.parts):

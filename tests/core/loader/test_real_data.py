@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from annbatch import DatasetCollection, Loader
 
 # anndata's own, whenever it reads a file with repeated gene names, as one of these is.
-pytestmark = pytest.mark.filterwarnings("ignore:Variable names are not unique")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Variable names are not unique")]
 
 FILES = ["pbmc68k_reduced.h5ad", "tenx_10k_subset.h5ad"]
 
