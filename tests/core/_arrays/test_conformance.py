@@ -184,6 +184,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3:UserWarning")
 @pytest.mark.parametrize(("codec", "form", "place"), CASES.values(), ids=CASES)
 def test_kernels_read_what_anndata_reads_and_refuse_what_is_damaged(tmp_path, codec, form, place):

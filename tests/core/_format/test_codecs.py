@@ -69,6 +69,7 @@ def values_of(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return np.random.default_rng(0).poisson(3, shape).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True], ids=["chunks", "shards"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("codec", [*V3, *OF_NUMCODECS])
@@ -92,6 +93,7 @@ def test_codecs_of_v3(tmp_path: Path, codec: str, shape: tuple[int, ...], sharde
         check(array, values_of(shape, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("codec", V2)
 def test_codecs_of_v2(tmp_path: Path, codec: str, shape: tuple[int, ...]) -> None:

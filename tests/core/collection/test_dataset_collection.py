@@ -31,7 +31,7 @@ def convert(path: Path, sources: list[object], **kwargs: object) -> DatasetColle
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_rows_of_every_kind(tmp_path: Path, write: Write, kind: str, suffix: str) -> None:
-    cells = [make_cells(i, n, kind=kind) for i, n in enumerate([40, 1, 23])]
+    cells = [make_cells(i, n, kind=kind) for i, n in enumerate([40, 24])]
     paths = [write(one, f"{i}.{suffix}") for i, one in enumerate(cells)]
     collection = convert(tmp_path / "c.zarr", paths, dataset_size=40 if kind == "csr" else "20GB")
     assert_holds(collection, dict(zip(paths, cells, strict=True)))
@@ -454,8 +454,10 @@ def test_raw_of_files_is_dropped_with_a_warning_and_load_adata_converts_it(tmp_p
     assert np.array_equal(part.X.toarray(), counts.X.toarray())
 
 
-@pytest.mark.parametrize("kind", ["csr", "dense"])
-@pytest.mark.parametrize("how", ["files", "loaded", "lazy", "h5ad"])
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("files", "csr"), ("files", "dense"), ("loaded", "csr"), ("lazy", "dense"), ("h5ad", "csr"), ("h5ad", "dense")],
+)
 def test_raw_is_shuffled_with_its_rows_and_has_variables_of_its_own(
     tmp_path: Path, write: Write, kind: str, how: str
 ) -> None:

@@ -222,7 +222,7 @@ def test_ten_labels_of_real_cells_are_learned(framework, shared_data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("framework", ["numpy", *FRAMEWORKS])
+@pytest.mark.parametrize("framework", ["numpy", *FRAMEWORKS[:1]])
 def test_rows_without_a_label_are_left_out(framework, tmp_path):
     rng = np.random.default_rng(0)
     types = rng.choice(["a", "b", None], 200, p=[0.4, 0.4, 0.2])

@@ -15,6 +15,7 @@ CODES = np.random.default_rng(3).choice(3, N_OBS, p=[0.6, 0.3, 0.1])
 SHUFFLED, GROUPED = (pd.Categorical.from_codes(codes, ["a", "b", "c"]) for codes in (CODES, np.sort(CODES)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [SHUFFLED, GROUPED], ids=["shuffled", "grouped"])
 @pytest.mark.parametrize("weights", [None, [1, 5, 2], [3, -1, 1]])
 @pytest.mark.parametrize("chunk_size", [1, 4, 100])
