@@ -104,18 +104,22 @@ class NativeArray(StoredArray):
 
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
         """Return the work of copying ``pieces`` to ``out``; see :class:`StoredArray`."""
+        from .._kernels.copy import copy_address
         from .._kernels.decode import read_pieces
         from .._kernels.scatter import kernels_cast
 
-        if out.dtype != self.dtype and not kernels_cast(self.dtype, out.dtype):
+        size, as_bytes = out.dtype.itemsize, out.view(np.uint8)
+        if out.dtype == self.dtype:
+            copier, items = copy_address(as_bytes.dtype, as_bytes.dtype), size
+        elif kernels_cast(self.dtype, out.dtype):
+            copier, items = copy_address(self.dtype, out.dtype), 1
+        else:
             return self._fallback.jobs(pieces, out, n_jobs=n_jobs)
-        stored, target = self.dtype, out
-        if out.dtype == self.dtype and self._limit < 0:  # copied as bytes, by one kernel for all dtypes
-            stored, target = np.dtype(np.uint8), out.view(np.uint8)
-        return self.kernel_jobs(read_pieces, pieces.in_elements(self.layout.item), stored, target, n_jobs=n_jobs)
+        elements = pieces.in_elements(self.layout.item)
+        return self.kernel_jobs(read_pieces, elements, as_bytes.dtype, copier, items, size, as_bytes, n_jobs=n_jobs)
 
     def kernel_jobs(
-        self, kernel: Kernel, pieces: Pieces, stored: np.dtype, *arguments: np.ndarray, n_jobs: int
+        self, kernel: Kernel, pieces: Pieces, stored: np.dtype, *arguments: np.ndarray | int, n_jobs: int
     ) -> list[Job]:
         """Return the work of running a kernel on the stretches that hold pieces.
 
@@ -179,45 +183,53 @@ class NativeArray(StoredArray):
         reads, pieces, located
             The stretches, the pieces in them, and where their chunks lie, opened.
         stored
-            Dtype by which kernels know the values: the array's, or uint8 to copy them as they are.
+            Dtype by which kernels know the values: the array's, or uint8 where they need only their address.
         scratch
             Name of the thread's memory to decode into: two arrays that are read together need two.
         """
-        from .._kernels.chunk_readers import ChunkDecoder, reader_address
+        from .._kernels.chunk_readers import ChunkDecoder, reader_address, rearranger_address
         from .._kernels.contexts import NUMBERS, context
-        from .._kernels.decode import StoredChunks
+        from .._kernels.decode import StoredChunks, stretch_address, within_address
         from .._kernels.differences import add_up_address
 
-        layout, size = self.layout, self.dtype.itemsize
+        layout, size, limit = self.layout, self.dtype.itemsize, self._limit
         codecs = layout.codecs
         codec = NUMBERS[codecs.compressor]
         longest = layout.chunk if codecs.whole else int((reads.stop - reads.start).max(initial=1))
         decoded = _scratch(scratch, longest * size + 1024)  # Blosc decodes up to four of its items more, of 255 bytes
+        room = 0 if codecs.plain else -(-(located.largest + 64) // 64) * 64
+        encoded = _scratch("encoded", room + (decoded.nbytes if codecs.transposed else 0))
+        reader, rearranged = reader_address(codec, whole=codecs.whole), codecs.big_endian or codecs.transposed
         decoder = ChunkDecoder(
-            reader=reader_address(whole=codecs.whole, rearranged=codecs.big_endian or codecs.transposed),
-            codec=codec,
+            stretch=stretch_address(),
+            reader=rearranger_address() if rearranged else reader,
+            as_stored=reader,
             context=context(codec),
-            whole=codecs.whole,
-            checksum=codecs.checksum,
-            big_endian=codecs.big_endian,
+            checksum=int(codecs.checksum),
+            big_endian=int(codecs.big_endian),
             transposed=layout.chunk // layout.item if codecs.transposed else 0,
             size=size,
             chunk_bytes=layout.chunk * size,
-            encoded=_scratch("encoded", 0 if codecs.plain else located.largest + 64),
-            decoded=decoded,
-            stored_order=_scratch("stored order", longest * size) if codecs.transposed else decoded,
+            encoded=encoded.ctypes.data,
+            room=room,
+            stored=encoded.ctypes.data + room,
+            decoded=decoded.ctypes.data,
+            capacity=decoded.nbytes,
+            fill=self._fill.ctypes.data if limit < 0 or 0 <= layout.fill_value < limit else 0,
+            fill_bytes=self._fill.nbytes,
+            add_up=add_up_address(size) if codecs.differences else 0,
+            within=within_address(self.dtype) if limit >= 0 and not codecs.differences else 0,
+            limit=limit,
         )
         return StoredChunks(
             decoder=decoder,
             fd=located.fd,
             offset=located.offset,
             nbytes=located.nbytes,
-            chunk=layout.chunk,
-            fill=self._fill,
-            values=decoded.view(stored),
-            add_up=add_up_address(size) if codecs.differences else 0,
             before=self._before(reads, pieces),
-            limit=self._limit,
+            chunk=layout.chunk,
+            encoded=encoded,
+            values=decoded.view(stored),
         )
 
     def _before(self, reads: Reads, pieces: Pieces) -> np.ndarray:
@@ -236,7 +248,7 @@ class NativeArray(StoredArray):
         pieces: Pieces,
         located: ChunkLocations,
         stored: np.dtype,
-        *arguments: np.ndarray,
+        *arguments: np.ndarray | int,
     ) -> int:
         from .._kernels.fetch import DONE
 

@@ -1,8 +1,9 @@
 """All compiled code: numba kernels, and the C functions that they call.
 
 Reading
-    ``decode`` copies rows out of stretches of chunks, which ``chunk_readers`` read, compiled once for all dtypes: they
-    ``fetch`` a chunk, or what is needed of it, and ``decompress`` zstd, gzip, zlib and LZ4.
+    ``decode`` copies rows out of stretches of chunks, which ``chunk_readers`` read: they ``fetch`` a chunk, or what is
+    needed of it, and ``decompress`` zstd, gzip, zlib and LZ4. ``differences`` are added up. All of these are compiled
+    once, and call what depends on dtypes and codecs by its address.
     ``contexts`` knows which decoders there are; ``inflate`` reads the gzip chunks of HDF5.
     ``csr`` makes stored CSR rows dense, or selects columns, while they are decoded; it uses ``lookup`` and ``sort``.
     ``scatter`` copies rows that are in memory. ``normalize`` transforms values, once ``repeats`` has added up those of
@@ -13,6 +14,7 @@ Tokens
 Conversion
     ``encode`` writes Blosc chunks; ``transpose`` turns CSC into CSR; ``narrow`` casts floats that hold integers.
 Shared
-    ``jit``: how functions are compiled and cached. ``copy``: non-temporal stores. ``blosc_header``: the format of a
-    chunk. ``clib``: functions of the C library and of libraries in wheels. ``intrinsics``: what numba lacks.
+    ``jit``: how functions are compiled and cached. ``copy``: casts, and non-temporal stores. ``blosc_header``: the
+    format of a chunk. ``clib``: functions of the C library and of libraries in wheels. ``intrinsics``: what numba
+    lacks.
 """

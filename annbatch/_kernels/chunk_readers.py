@@ -1,175 +1,245 @@
 """Read a stretch of a chunk to scratch memory: compiled once, for all dtypes.
 
 Kernels that copy values are compiled per dtype. What they share, fetching and decoding, is no part of them: they call
-it by its address, which costs nothing beside a ``pread``. A reader is compiled when an array first needs it.
+it by its address, which costs nothing beside a ``pread``. The reader of each codec is compiled when an array first
+needs it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
-from llvmlite import ir
 from numba import types
 
 from .blosc_header import HEADER
 from .clib import crc32c, memcpy
-from .contexts import BLOSC_CHUNK, PLAIN
-from .decompress import decompress
+from .contexts import BLOSC_CHUNK, GZIP, LZ4, PLAIN, ZLIB, ZSTD
+from .decompress import decompress_gzip, decompress_lz4, decompress_zlib, decompress_zstd
 from .fetch import DONE, NOT_THE_CHECKSUM, NOT_THE_CHUNK, UNDECODABLE, decode_blosc, fetch, fetch_blocks, is_blosc_chunk
-from .intrinsics import call_at, intrinsic
-from .jit import inner
-
-if TYPE_CHECKING:
-    from typing import Any
+from .intrinsics import array_at, caller, load
+from .jit import address_of, inner
 
 
 class ChunkDecoder(NamedTuple):
-    """How the chunks of one array are decoded, on one thread.
+    """How the chunks of one array are decoded, on one thread: numbers alone, so that kernels compile quickly.
 
     Attributes
     ----------
+    stretch
+        Address of the function that reads a stretch; see :mod:`~annbatch._kernels.decode`.
     reader
-        Address of the function that reads a stretch; see :func:`reader_address`.
-    codec
-        Number of the compressor; see :mod:`~annbatch._kernels.contexts`.
+        Address of the reader that it calls; see :func:`reader_address`.
+    as_stored
+        Address of the reader that ``reader`` rearranges the values of; 0 if it rearranges none.
     context
-        Address of the thread's working memory for it.
-    whole
-        Whether a chunk is decoded from its beginning.
+        Address of the thread's working memory for the compressor.
     checksum
-        Whether a CRC-32C follows each chunk.
+        Whether a CRC-32C follows each chunk; 0 or 1.
     big_endian
-        Whether values are big-endian.
+        Whether values are big-endian; 0 or 1.
     transposed
         Items per chunk if the chunk's first axis is stored last; 0 otherwise.
     size
         Bytes per value.
     chunk_bytes
         Bytes of a decoded chunk.
-    encoded, decoded
-        Scratch memory, in bytes.
-    stored_order
-        Scratch memory for a transposed chunk, in bytes.
+    encoded, room
+        Address of scratch memory for encoded chunks, and its bytes.
+    stored
+        Address behind it, of scratch memory for a transposed chunk.
+    decoded, capacity
+        Address of the memory to decode into, and its bytes.
+    fill, fill_bytes
+        Address of the fill value, and its bytes; 0 if it is no allowed value.
+    add_up
+        Address of the function that adds up differences; 0 unless values are stored as such.
+    within
+        Address of the function that compares values with the limit; 0 unless ``limit`` is one.
+    limit
+        Bound that values must be below; -1 for none.
     """
 
+    stretch: int
     reader: int
-    codec: int
+    as_stored: int
     context: int
-    whole: bool
-    checksum: bool
-    big_endian: bool
+    checksum: int
+    big_endian: int
     transposed: int
     size: int
     chunk_bytes: int
-    encoded: np.ndarray
-    decoded: np.ndarray
-    stored_order: np.ndarray
+    encoded: int
+    room: int
+    stored: int
+    decoded: int
+    capacity: int
+    fill: int
+    fill_bytes: int
+    add_up: int
+    within: int
+    limit: int
 
 
-@inner
-def read_part(decoder: ChunkDecoder, fd: int, offset: int, nbytes: int, low: int, high: int) -> tuple[int, int]:
-    """Read the bytes ``low:high`` of an uncompressed or a Blosc chunk, and little else.
+DECODER: Any = types.NamedUniTuple(types.int64, len(ChunkDecoder._fields), ChunkDecoder)
+"""The decoder's type in kernels."""
 
-    Parameters
-    ----------
-    decoder
-        How to decode it.
-    fd, offset, nbytes
-        Where the chunk lies, as in :class:`~annbatch._kernels.decode.StoredChunks`.
-    low, high
-        Bytes of the decoded chunk.
+_SIGNATURE = types.UniTuple(types.int64, 2)(DECODER, *[types.int64] * 6)
 
-    Returns
-    -------
-    tuple of int
-        Where in ``decoder.decoded`` the bytes begin, or an error; the number of bytes fetched.
-    """
-    chunk_bytes = decoder.chunk_bytes
-    if decoder.codec == PLAIN:
-        if nbytes != chunk_bytes:
-            return NOT_THE_CHUNK, 0
-        return fetch(fd, decoder.decoded, 0, high - low, offset + low), high - low
-    fetched = fetch_blocks(fd, offset, nbytes, low, high, chunk_bytes, decoder.encoded)
+
+read_by_address = caller(_SIGNATURE)
+"""Call the reader at an address: ``read_by_address(address, decoder, to, fd, offset, nbytes, low, high)``.
+
+Each reader reads the bytes ``low:high`` of a decoded chunk, and maybe more.
+
+Parameters
+----------
+decoder
+    How to decode the chunk.
+to
+    Address of the memory to decode into, of ``decoder.capacity`` bytes.
+fd, offset, nbytes
+    Where the chunk lies, as in :class:`~annbatch._kernels.decode.StoredChunks`.
+low, high
+    Bytes of the decoded chunk.
+
+Returns
+-------
+tuple of int
+    Where behind ``to`` the bytes begin, or an error; the number of bytes fetched.
+"""
+
+
+def _read_part(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    """Read a part of an uncompressed chunk, and nothing else."""
+    if nbytes != decoder.chunk_bytes:
+        return NOT_THE_CHUNK, 0
+    return fetch(fd, to, high - low, offset + low), high - low
+
+
+def _read_blosc_part(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    """Read the blocks of a Blosc chunk that are needed, and little else."""
+    fetched = fetch_blocks(fd, offset, nbytes, low, high, decoder.chunk_bytes, decoder.encoded, decoder.room)
     if fetched < 0:
         return fetched, 0
-    return decode_blosc(decoder.context, decoder.encoded, nbytes, low, high, decoder.decoded), fetched
+    return decode_blosc(decoder.context, decoder.encoded, nbytes, low, high, to, decoder.capacity), fetched
 
 
-@inner
-def read_whole(decoder: ChunkDecoder, fd: int, offset: int, nbytes: int, low: int, high: int) -> tuple[int, int]:
-    """Fetch a chunk, check it and decode it, at least its bytes ``low:high``; as :func:`read_part`."""
-    return decode_whole(decoder, decoder.decoded, fd, offset, nbytes, low, high), nbytes
+def _read_whole(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    """Read an uncompressed chunk with a checksum."""
+    n = _fetch_whole(decoder, fd, offset, nbytes)
+    if n >= 0 and n != decoder.chunk_bytes:
+        n = NOT_THE_CHUNK
+    if n < 0:
+        return n, nbytes
+    memcpy(to, decoder.encoded + low, high - low)
+    return 0, nbytes
 
 
-@inner
-def read_rearranged(decoder: ChunkDecoder, fd: int, offset: int, nbytes: int, low: int, high: int) -> tuple[int, int]:
-    """Read values that are big-endian, or whose first axis is stored last; as :func:`read_part`."""
-    fetched, size, decoded = nbytes, decoder.size, decoder.decoded
+def _read_blosc(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    n = _fetch_whole(decoder, fd, offset, nbytes)
+    if n >= 0 and (n < HEADER or not is_blosc_chunk(decoder.encoded, n, decoder.chunk_bytes)):
+        n = NOT_THE_CHUNK
+    if n < 0:
+        return n, nbytes
+    return decode_blosc(decoder.context, decoder.encoded, n, low, high, to, decoder.capacity), nbytes
+
+
+def _read_zstd(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    n, size = _fetch_whole(decoder, fd, offset, nbytes), decoder.chunk_bytes
+    if n >= 0:
+        n = low if decompress_zstd(decoder.context, decoder.encoded, n, high, size, to) else UNDECODABLE
+    return n, nbytes
+
+
+def _read_zlib(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    n, size = _fetch_whole(decoder, fd, offset, nbytes), decoder.chunk_bytes
+    if n >= 0:
+        n = low if decompress_zlib(decoder.context, decoder.encoded, n, high, size, to) else UNDECODABLE
+    return n, nbytes
+
+
+def _read_gzip(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    n, size = _fetch_whole(decoder, fd, offset, nbytes), decoder.chunk_bytes
+    if n >= 0:
+        n = low if decompress_gzip(decoder.context, decoder.encoded, n, high, size, to) else UNDECODABLE
+    return n, nbytes
+
+
+def _read_lz4(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    n, size = _fetch_whole(decoder, fd, offset, nbytes), decoder.chunk_bytes
+    if n >= 0:
+        n = low if decompress_lz4(decoder.context, decoder.encoded, n, high, size, to) else UNDECODABLE
+    return n, nbytes
+
+
+def _read_rearranged(
+    decoder: ChunkDecoder, to: int, fd: int, offset: int, nbytes: int, low: int, high: int
+) -> tuple[int, int]:
+    """Read values that are big-endian, or whose first axis is stored last."""
+    size = decoder.size
     if decoder.transposed:
-        stored = decoder.stored_order
-        begin = decode_whole(decoder, stored, fd, offset, nbytes, 0, decoder.chunk_bytes)
+        n = decoder.chunk_bytes
+        begin, fetched = read_by_address(decoder.as_stored, decoder, decoder.stored, fd, offset, nbytes, 0, n)
         if begin > 0:
             begin = NOT_THE_CHUNK
         if begin == 0:
-            stored, out = stored[: decoder.chunk_bytes], decoded[: high - low]
-            copy_transposed(stored, decoder.transposed, low // size, size, out)
-    elif decoder.whole:
-        begin = decode_whole(decoder, decoded, fd, offset, nbytes, low, high)
+            copy_transposed(decoder.stored, n, decoder.transposed, low, high, size, to)
     else:
-        begin, fetched = read_part(decoder, fd, offset, nbytes, low, high)
+        begin, fetched = read_by_address(decoder.as_stored, decoder, to, fd, offset, nbytes, low, high)
     if decoder.big_endian and begin >= 0 and begin % size == 0:
-        swap_bytes(decoded[begin : begin + high - low], size)
+        swap_bytes(to + begin, high - low, size)
     return begin, fetched
 
 
 @inner
-def decode_whole(decoder: ChunkDecoder, out: np.ndarray, fd: int, offset: int, nbytes: int, low: int, high: int) -> int:
-    """Fetch a chunk, check it and decode it to ``out``; return where its bytes ``low:high`` begin, or an error."""
-    encoded, chunk_bytes = decoder.encoded, decoder.chunk_bytes
-    if nbytes > encoded.size:
+def _fetch_whole(decoder: ChunkDecoder, fd: int, offset: int, nbytes: int) -> int:
+    """Fetch a chunk to ``decoder.encoded`` and check it; return its bytes without the checksum, or an error."""
+    if nbytes > decoder.room or decoder.chunk_bytes > decoder.capacity:
         return NOT_THE_CHUNK
-    status = fetch(fd, encoded, 0, nbytes, offset)
+    status = fetch(fd, decoder.encoded, nbytes, offset)
     if status != DONE:
         return status
     if decoder.checksum:
         nbytes -= 4
         if nbytes < 0:
             return NOT_THE_CHUNK
-        stated = np.uint32(0)
-        for i in range(4):
-            stated |= np.uint32(encoded[nbytes + i]) << np.uint32(8 * i)
-        if crc32c(np.uint64(encoded.ctypes.data), np.uint64(nbytes)) != stated:
+        if crc32c(decoder.encoded, nbytes) != load(np.uint32, decoder.encoded + nbytes):
             return NOT_THE_CHECKSUM
-    if decoder.codec == PLAIN:
-        if nbytes != chunk_bytes:
-            return NOT_THE_CHUNK
-        memcpy(np.uint64(out.ctypes.data), np.uint64(encoded.ctypes.data + low), np.uint64(high - low))
-        return 0
-    if decoder.codec == BLOSC_CHUNK:
-        if nbytes < HEADER or not is_blosc_chunk(encoded, nbytes, chunk_bytes):
-            return NOT_THE_CHUNK
-        return decode_blosc(decoder.context, encoded, nbytes, low, high, out)
-    if not decompress(decoder.codec, decoder.context, encoded, nbytes, high, chunk_bytes, out):
-        return UNDECODABLE
-    return low
+    return nbytes
 
 
 @inner
-def copy_transposed(stored: np.ndarray, n_items: int, first: int, size: int, out: np.ndarray) -> None:
-    """Copy values of ``size`` bytes from number ``first`` of a chunk to ``out``; its first axis is stored last.
+def copy_transposed(stored: int, n_bytes: int, n_items: int, low: int, high: int, size: int, to: int) -> None:
+    """Copy the bytes ``low:high``, of values of ``size`` bytes, of a chunk whose first axis is stored last.
 
     ``n_items`` is the length of that axis.
     """
+    n, first, n_out = n_bytes // size, low // size, (high - low) // size
     if size == 1:
-        _copy_transposed(stored, n_items, first, out)
+        _copy_transposed(array_at(np.uint8, stored, n), n_items, first, array_at(np.uint8, to, n_out))
     elif size == 2:
-        _copy_transposed(stored.view(np.uint16), n_items, first, out.view(np.uint16))
+        _copy_transposed(array_at(np.uint16, stored, n), n_items, first, array_at(np.uint16, to, n_out))
     elif size == 4:
-        _copy_transposed(stored.view(np.uint32), n_items, first, out.view(np.uint32))
+        _copy_transposed(array_at(np.uint32, stored, n), n_items, first, array_at(np.uint32, to, n_out))
     else:
-        _copy_transposed(stored.view(np.uint64), n_items, first, out.view(np.uint64))
+        _copy_transposed(array_at(np.uint64, stored, n), n_items, first, array_at(np.uint64, to, n_out))
 
 
 @inner
@@ -186,19 +256,19 @@ def _copy_transposed(stored: np.ndarray, n_items: int, first: int, out: np.ndarr
 
 
 @inner
-def swap_bytes(values: np.ndarray, size: int) -> None:
+def swap_bytes(to: int, n_bytes: int, size: int) -> None:
     """Reverse the bytes of each value of ``size`` bytes."""
     if size == 2:
-        two = values.view(np.uint16)
+        two = array_at(np.uint16, to, n_bytes // size)
         for i in range(two.size):
             two[i] = (two[i] >> 8) | (two[i] << 8)
     elif size == 4:
-        four = values.view(np.uint32)
+        four = array_at(np.uint32, to, n_bytes // size)
         for i in range(four.size):
             x = four[i]
             four[i] = (x >> 24) | ((x >> 8) & 0xFF00) | ((x << 8) & 0xFF0000) | (x << 24)
     elif size == 8:
-        eight = values.view(np.uint64)
+        eight = array_at(np.uint64, to, n_bytes // size)
         for i in range(eight.size):
             x = eight[i]
             mask, other = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
@@ -207,37 +277,31 @@ def swap_bytes(values: np.ndarray, size: int) -> None:
             eight[i] = (x >> np.uint64(32)) | (x << np.uint64(32))
 
 
-@intrinsic
-def read_by_address(typing: Any, decoder: Any, fd: Any, offset: Any, nbytes: Any, low: Any, high: Any) -> Any:
-    """Call ``decoder.reader``, which takes these arguments."""
-    if decoder != _SIGNATURE.args[0]:
-        raise nb.TypingError(f"a reader takes {_SIGNATURE.args[0]}, got {decoder}")
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return call_at(context, builder, _SIGNATURE, builder.extract_value(arguments[0], 0), arguments)
-
-    return _SIGNATURE, generate
-
-
-_no_bytes = np.empty(0, np.uint8)
-_SIGNATURE = types.UniTuple(types.int64, 2)(
-    nb.typeof(ChunkDecoder(0, 0, 0, False, False, False, 0, 0, 0, _no_bytes, _no_bytes, _no_bytes)),
-    *[types.int64] * 5,
-)
-_compiled: dict[Any, Any] = {}
+_READERS: dict[Any, Any] = {
+    (PLAIN, False): _read_part,
+    (BLOSC_CHUNK, False): _read_blosc_part,
+    (PLAIN, True): _read_whole,
+    (BLOSC_CHUNK, True): _read_blosc,
+    (ZSTD, True): _read_zstd,
+    (ZLIB, True): _read_zlib,
+    (GZIP, True): _read_gzip,
+    (LZ4, True): _read_lz4,
+}
 
 
-def reader_address(*, whole: bool, rearranged: bool) -> int:
-    """Return the address of the function that reads stretches, compiled if need be.
+def reader_address(codec: int, *, whole: bool) -> int:
+    """Return the address of the reader of stretches of a codec's chunks, compiled if need be.
 
     Parameters
     ----------
+    codec
+        Number of the compressor; see :mod:`~annbatch._kernels.contexts`.
     whole
         Whether a chunk is decoded from its beginning.
-    rearranged
-        Whether values are big-endian or transposed.
     """
-    reader: Any = read_rearranged if rearranged else read_whole if whole else read_part
-    if reader not in _compiled:  # threads that come together find it in numba's cache, behind numba's own lock
-        _compiled[reader] = nb.cfunc(_SIGNATURE, cache=True)(reader.py_func)
-    return int(_compiled[reader].address)
+    return address_of(_READERS[codec, whole], _SIGNATURE)
+
+
+def rearranger_address() -> int:
+    """Return the address of the reader that rearranges what ``decoder.as_stored`` reads, compiled if need be."""
+    return address_of(_read_rearranged, _SIGNATURE)

@@ -91,21 +91,21 @@ if BLOSC is None:
 else:
     BLOSC.blosc2_init()
 
-pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
+pread = types.ExternalFunction("pread", types.intp(types.intc, types.intp, types.intp, types.int64))
 """``pread(fd, buffer, count, offset)``; -1 on error."""
 
-memcpy = types.ExternalFunction("memcpy", types.uintp(types.uintp, types.uintp, types.uintp))
+memcpy = types.ExternalFunction("memcpy", types.intp(types.intp, types.intp, types.intp))
 """``memcpy(to, from, count)``."""
 
 blosc_getitem = function(
     BLOSC,
     "blosc2_getitem_ctx",
-    types.intc(types.uintp, types.uintp, types.int32, types.intc, types.intc, types.uintp, types.int32),
+    types.intc(types.intp, types.intp, types.int32, types.intc, types.intc, types.intp, types.int32),
 )
 """``blosc2_getitem_ctx(context, chunk, chunk_size, first_item, n_items, out, out_size)``: bytes written, or negative.
 
 Decodes only the blocks that hold the items. Measured as fast as ``blosc2_decompress_ctx`` on whole chunks.
 """
 
-crc32c = function(CRC32C, "crc32c_value", types.uint32(types.uintp, types.uintp))
+crc32c = function(CRC32C, "crc32c_value", types.uint32(types.intp, types.intp))
 """``crc32c_value(data, size)``."""

@@ -8,12 +8,18 @@ while the fragment before them is copied.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba import extending, types
+from numba import types
+from numba.core import cgutils
 
-from .intrinsics import intrinsic
+from .intrinsics import array_at, caller, intrinsic
+from .jit import address_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LINE = 64
 """Bytes of a cache line."""
@@ -27,78 +33,85 @@ LONG = 2048
 _PREFETCHED = 4 * LINE  # the hardware prefetcher recognizes the rest
 
 
-def copy(source: Any, target: Any, non_temporal: bool) -> None:
-    """Copy ``source`` to ``target``, casting. For use in kernels.
+@intrinsic
+def copy(typing: Any, source: Any, target: Any, non_temporal: Any) -> Any:
+    """Copy ``source`` to ``target``, casting.
+
+    Written in LLVM's terms, of which a cast takes a third of the time to compile that numba takes for a loop in Python.
 
     Parameters
     ----------
     source, target
-        ``(n,)`` arrays of any numeric dtypes.
+        ``(n,)`` contiguous arrays of any numeric dtypes.
     non_temporal
         Whether to write around the caches. :func:`fence` must be called before another thread reads.
     """
-    raise NotImplementedError("for use in kernels")
-
-
-@extending.overload(copy)
-def _copy(source: Any, target: Any, non_temporal: Any) -> Any:  # numba requires the signature of what it returns
-    def plain(source: Any, target: Any, non_temporal: Any) -> Any:
-        for j in range(target.size):
-            target[j] = source[j]
-
-    def lines(source: Any, target: Any, non_temporal: Any) -> Any:
-        n, j = target.size, 0
-        if non_temporal:
-            per_line = LINE // target.itemsize
-            head = min(n, -target.ctypes.data % LINE // target.itemsize)
-            while j < head:
-                target[j] = source[j]
-                j += 1
-            while j + per_line <= n:
-                _store_line(source, target, j)
-                j += per_line
-        to, rest = target[j:], source[j:]
-        for k in range(n - j):
-            to[k] = rest[k]
-
-    # Floats beyond an integer type become what the processor makes of them: vectors may differ from scalars.
     old, new = source.dtype, target.dtype
+    # Floats beyond an integer type become what the processor makes of them: vectors may differ from scalars.
     exact = isinstance(old, types.Integer) and isinstance(new, types.Integer | types.Float)
-    return lines if exact or (isinstance(old, types.Float) and isinstance(new, types.Float)) else plain
-
-
-@intrinsic
-def _store_line(typing: Any, source: Any, target: Any, at: Any) -> Any:
-    """Copy ``source[at:]`` to one aligned line ``target[at:]`` with a non-temporal store, casting."""
+    in_lines = exact or (isinstance(old, types.Float) and isinstance(new, types.Float))
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        n = LINE * 8 // target.dtype.bitwidth
-        values = builder.load(_vector(context, builder, source, arguments[0], arguments[2], n), align=1)
-        pointer = _vector(context, builder, target, arguments[1], arguments[2], n)
-        line = builder.store(_cast(builder, values, source.dtype, target.dtype, pointer.type.pointee), pointer, LINE)
-        line.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        values, to = (
+            context.make_array(kind)(context, builder, arguments[i]) for i, kind in enumerate(signature.args[:2])
+        )
+        n, word = to.nitems, to.nitems.type
+
+        def copy_each(first: Any, count: Any) -> None:
+            from_first, to_first = (builder.gep(data, [first], inbounds=True) for data in (values.data, to.data))
+            with cgutils.for_range(builder, count) as loop:
+                value = context.unpack_value(builder, old, builder.gep(from_first, [loop.index], inbounds=True))
+                value = context.cast(builder, value, old, new)
+                context.pack_value(builder, new, value, builder.gep(to_first, [loop.index], inbounds=True))
+
+        done = cgutils.alloca_once_value(builder, word(0))
+        if in_lines:
+            with builder.if_then(arguments[2]):
+                per_line, address = LINE * 8 // new.bitwidth, builder.ptrtoint(to.data, word)
+                head = builder.udiv(builder.and_(builder.neg(address), word(LINE - 1)), word(new.bitwidth // 8))
+                head = builder.select(builder.icmp_signed("<", head, n), head, n)
+                copy_each(word(0), head)
+                lines = builder.sub(n, builder.urem(builder.sub(n, head), word(per_line)))
+                with cgutils.for_range_slice(builder, head, lines, word(per_line)) as (at, _):
+                    source_at, target_at = (builder.gep(data, [at]) for data in (values.data, to.data))
+                    _store_line(context, builder, source_at, target_at, old, new, per_line)
+                builder.store(lines, done)
+        first = builder.load(done)
+        copy_each(first, builder.sub(n, first))
         return context.get_dummy_value()
 
-    return types.void(source, target, at), generate
+    return types.void(source, target, types.boolean), generate
+
+
+def _store_line(
+    context: Any, builder: ir.IRBuilder, source: Any, target: Any, old: Any, new: Any, per_line: int
+) -> None:
+    """Copy values to an aligned line with a non-temporal store, casting."""
+    vectors = [ir.VectorType(context.get_data_type(kind), per_line) for kind in (old, new)]
+    source, target = (
+        builder.bitcast(at, kind.as_pointer()) for at, kind in zip((source, target), vectors, strict=True)
+    )
+    values = _cast(builder, builder.load(source, align=1), old, new, vectors[1])
+    line = builder.store(values, target, LINE)
+    line.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
 
 
 @intrinsic
-def prefetch(typing: Any, array: Any, at: Any) -> Any:
-    """Prefetch the first lines of ``array[at:]`` for writing; ``at`` may be out of bounds."""
+def prefetch(typing: Any, address: Any) -> Any:
+    """Prefetch the first lines at an address for writing; it may be any."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = builder.module.declare_intrinsic(
             "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         )
-        data = context.make_array(array)(context, builder, arguments[0]).data
-        first = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        first = builder.inttoptr(arguments[0], byte)
         for offset in range(0, _PREFETCHED, LINE):
             pointer = builder.gep(first, [ir.Constant(ir.IntType(64), offset)])
             builder.call(function, [pointer, word(1), word(3), word(1)])  # for writing; into all caches; data
         return context.get_dummy_value()
 
-    return types.void(array, at), generate
+    return types.void(types.int64), generate
 
 
 @intrinsic
@@ -112,10 +125,21 @@ def fence(typing: Any) -> Any:
     return types.void(), generate
 
 
-def _vector(context: Any, builder: ir.IRBuilder, array: Any, value: Any, at: Any, n: int) -> Any:
-    data = context.make_array(array)(context, builder, value).data
-    kind = ir.VectorType(context.get_data_type(array.dtype), n)
-    return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
+_SIGNATURE = types.void(types.int64, types.int64, types.int64, types.int64)
+
+copy_by_address = caller(_SIGNATURE)
+"""Call a function of :func:`copy_address`: ``copy_by_address(address, source, target, n, non_temporal)``."""
+
+
+@functools.cache
+def copy_address(source: np.dtype, target: np.dtype) -> int:
+    """Return the address of :func:`copy` of ``n`` values at one address to another, compiled if need be."""
+    old, new = source.type, target.type
+
+    def copy_at(source: int, target: int, n: int, non_temporal: int) -> None:
+        copy(array_at(old, source, n), array_at(new, target, n), non_temporal != 0)
+
+    return address_of(copy_at, _SIGNATURE)
 
 
 def _cast(builder: ir.IRBuilder, values: Any, old: Any, new: Any, kind: ir.Type) -> Any:

@@ -2,6 +2,19 @@
 
 A chunk is decoded from its beginning, up to the last value that is needed where the library can stop there. What a
 frame says about its size is compared with the chunk's before anything is decoded, and no memory is allocated for it.
+
+All take the same arguments and return whether the chunk was decoded, and has, as far as it is known, the right size:
+
+context
+    Address of the decoder's working memory.
+source, n_bytes
+    Address of the encoded chunk, and its size.
+stop
+    Bytes that are needed; more may be decoded.
+chunk_bytes
+    Bytes of the decoded chunk.
+to
+    Address of memory for all of it.
 """
 
 from __future__ import annotations
@@ -10,13 +23,13 @@ import numpy as np
 from numba import types
 
 from .clib import BLOSC, DEFLATE, function
-from .contexts import GZIP, ZLIB, ZSTD
+from .intrinsics import load
 from .jit import inner
 
 _BLOCK_BYTES = 128 << 10
 """Most bytes of a block of zstd."""
 
-_size, _address = types.intp, types.uintp
+_size = _address = types.intp
 _zstd_whole = function(BLOSC, "ZSTD_decompressDCtx", _size(_address, _address, _size, _address, _size))
 _zstd_begin = function(BLOSC, "ZSTD_decompressBegin", _size(_address))
 _zstd_next = function(BLOSC, "ZSTD_nextSrcSizeToDecompress", _size(_address))
@@ -37,66 +50,21 @@ _gzip = function(
 
 
 @inner
-def decompress(
-    codec: int, context: int, source: np.ndarray, n_bytes: int, stop: int, chunk_bytes: int, out: np.ndarray
-) -> bool:
-    """Decode the bytes ``:stop`` of a chunk, and perhaps more.
-
-    Parameters
-    ----------
-    codec
-        Number of the compressor.
-    context
-        Address of the decoder's working memory.
-    source, n_bytes
-        Memory that begins with the encoded chunk, and its size.
-    stop
-        Bytes that are needed.
-    chunk_bytes
-        Bytes of the decoded chunk.
-    out
-        Memory for the decoded bytes.
-
-    Returns
-    -------
-    bool
-        Whether they were decoded, and the chunk, as far as it is known, has the right size.
-    """
-    if chunk_bytes > out.size:
-        return False
-    if codec == ZSTD:
-        return _decompress_zstd(context, source, n_bytes, stop, chunk_bytes, out)
-    at, to, working = np.uint64(source.ctypes.data), np.uint64(out.ctypes.data), np.uint64(context)
-    if codec == ZLIB:
-        return _zlib(working, at, n_bytes, to, chunk_bytes, np.uint64(0)) == 0
-    if codec == GZIP:
-        return _decompress_gzip(context, source, n_bytes, chunk_bytes, out)
-    if n_bytes < 4 or np.int64(source[:4].view(np.int32)[0]) != chunk_bytes:
-        return False
-    size, room = np.int32(n_bytes - 4), np.int32(chunk_bytes)
-    if stop == chunk_bytes:
-        return _lz4_whole(at + np.uint64(4), to, size, room) == chunk_bytes
-    return _lz4_part(at + np.uint64(4), to, size, np.int32(stop), room) >= stop
-
-
-@inner
-def _decompress_zstd(
-    context: int, source: np.ndarray, n_bytes: int, stop: int, chunk_bytes: int, out: np.ndarray
-) -> bool:
-    at, to, working = np.uint64(source.ctypes.data), np.uint64(out.ctypes.data), np.uint64(context)
-    content = _zstd_content(at, n_bytes)
+def decompress_zstd(context: int, source: int, n_bytes: int, stop: int, chunk_bytes: int, to: int) -> bool:
+    """Decode a chunk of zstd, a block at a time where blocks behind ``stop`` can be left out."""
+    content = _zstd_content(source, n_bytes)
     if content > chunk_bytes or content == -2:  # an error; -1 is unknown
         return False
-    has_checksum = n_bytes > 4 and source[4] & 4
+    has_checksum = n_bytes > 4 and load(np.uint8, source + 4) & 4
     if content != chunk_bytes or has_checksum or stop > chunk_bytes - _BLOCK_BYTES:
-        return _zstd_whole(working, to, chunk_bytes, at, n_bytes) == chunk_bytes
-    _zstd_begin(working)
-    read, done = np.int64(0), np.int64(0)
+        return _zstd_whole(context, to, chunk_bytes, source, n_bytes) == chunk_bytes
+    _zstd_begin(context)
+    read = done = 0
     while done < stop:
-        step = _zstd_next(working)
+        step = _zstd_next(context)
         if step <= 0 or step > n_bytes - read:
             return False
-        got = _zstd_step(working, to + np.uint64(done), chunk_bytes - done, at + np.uint64(read), step)
+        got = _zstd_step(context, to + done, chunk_bytes - done, source + read, step)
         if got < 0 or got > chunk_bytes - done:
             return False
         read += step
@@ -105,16 +73,31 @@ def _decompress_zstd(
 
 
 @inner
-def _decompress_gzip(context: int, source: np.ndarray, n_bytes: int, chunk_bytes: int, out: np.ndarray) -> bool:
+def decompress_zlib(context: int, source: int, n_bytes: int, stop: int, chunk_bytes: int, to: int) -> bool:
+    """Decode a chunk of zlib."""
+    return bool(_zlib(context, source, n_bytes, to, chunk_bytes, 0) == 0)
+
+
+@inner
+def decompress_gzip(context: int, source: int, n_bytes: int, stop: int, chunk_bytes: int, to: int) -> bool:
     """Decode the members of a gzip file, one after the other."""
-    at, to, working = np.uint64(source.ctypes.data), np.uint64(out.ctypes.data), np.uint64(context)
     taken = np.zeros(2, np.int64)
-    first, second = np.uint64(taken.ctypes.data), np.uint64(taken.ctypes.data + 8)
-    read, done = np.int64(0), np.int64(0)
+    read = done = 0
     while read < n_bytes:
-        room = chunk_bytes - done
-        if _gzip(working, at + np.uint64(read), n_bytes - read, to + np.uint64(done), room, first, second):
+        first = taken.ctypes.data
+        if _gzip(context, source + read, n_bytes - read, to + done, chunk_bytes - done, first, first + 8):
             return False
         read += taken[0]
         done += taken[1]
     return done == chunk_bytes
+
+
+@inner
+def decompress_lz4(context: int, source: int, n_bytes: int, stop: int, chunk_bytes: int, to: int) -> bool:
+    """Decode a chunk of LZ4, whose size is in front of it."""
+    if n_bytes < 4 or load(np.int32, source) != chunk_bytes:
+        return False
+    size, room = np.int32(n_bytes - 4), np.int32(chunk_bytes)
+    if stop == chunk_bytes:
+        return bool(_lz4_whole(source + 4, to, size, room) == chunk_bytes)
+    return bool(_lz4_part(source + 4, to, size, np.int32(stop), room) >= stop)

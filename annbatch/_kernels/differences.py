@@ -5,42 +5,19 @@ Sums wrap around as the dtype does, so that a difference may be negative: where 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .intrinsics import call_at, intrinsic
-from .jit import inner
+from .intrinsics import array_at, caller, intrinsic
+from .jit import address_of
 
 _BITS = 256
 """Bits of a vector: as many as AVX2 has, which halves what 128 take; 512 gain nothing more."""
-
-
-@inner
-def add_up(values: np.ndarray, before: np.unsignedinteger, limit: int) -> bool:
-    """Replace differences by the values; return whether these are below ``limit``.
-
-    Parameters
-    ----------
-    values
-        Differences of unsigned integers.
-    before
-        Value before the first one.
-    limit
-        Exclusive upper bound.
-    """
-    done = values.size - values.size % (_BITS // 8 // values.itemsize)
-    largest = add_up_vectors(values, done, before)
-    last = values[done - 1] if done else before
-    for j in range(done, values.size):
-        values[j] += last
-        last = values[j]
-        largest = max(largest, last)
-    return bool(largest < np.uint64(limit))
 
 
 @intrinsic
@@ -86,27 +63,37 @@ def add_up_vectors(typing: Any, values: Any, n: Any, before: Any) -> Any:
     return values.dtype(values, types.intp, values.dtype), generate
 
 
-@intrinsic
-def add_up_by_address(typing: Any, address: Any, values: Any, before: Any, limit: Any) -> Any:
-    """Call :func:`add_up` of bytes by its address, so that it is compiled once and not into each kernel."""
+_SIGNATURE = types.boolean(types.int64, types.int64, types.int64, types.int64)
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return call_at(context, builder, _SIGNATURE, arguments[0], arguments[1:])
-
-    return _SIGNATURE.return_type(types.int64, *_SIGNATURE.args), generate
+add_up_by_address = caller(_SIGNATURE)
+"""Call a function of :func:`add_up_address`: ``add_up_by_address(address, values, n_bytes, before, limit)``."""
 
 
-_SIGNATURE = types.boolean(types.uint8[::1], types.int64, types.int64)
-_compiled: dict[int, Any] = {}
-
-
+@functools.cache
 def add_up_address(size: int) -> int:
-    """Return the address of :func:`add_up` for bytes of values of ``size`` bytes each, compiled if need be."""
-    if size not in _compiled:  # threads that come together find it in numba's cache, behind numba's own lock
-        kind: Any = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[size]
+    """Return the address of a function that replaces differences by the values, compiled if need be.
 
-        def add_up_bytes(values: np.ndarray, before: int, limit: int) -> bool:
-            return add_up(values.view(kind), kind(before), limit)
+    It takes the address of the differences, their bytes, the value before the first one and a limit; and returns
+    whether the values are below the limit.
 
-        _compiled[size] = nb.cfunc(_SIGNATURE, cache=True)(add_up_bytes)
-    return int(_compiled[size].address)
+    Parameters
+    ----------
+    size
+        Bytes per value, an unsigned integer.
+    """
+    kind: Any = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[size]
+    per_vector = _BITS // 8 // size
+
+    def add_up(address: int, n_bytes: int, before: int, limit: int) -> bool:
+        values = array_at(kind, address, n_bytes // size)
+        done = values.size - values.size % per_vector
+        largest = add_up_vectors(values, done, kind(before))
+        last = values[done - 1] if done else kind(before)
+        for j in range(done, values.size):
+            values[j] += last
+            last = values[j]
+            if last > largest:
+                largest = last
+        return bool(largest < np.uint64(limit))
+
+    return address_of(add_up, _SIGNATURE)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .clib import DEFLATE, pread
 from .contexts import ZLIB, context
-from .decompress import decompress
+from .decompress import decompress_zlib
 from .jit import kernel
 
 _local = threading.local()
@@ -27,11 +27,9 @@ def _inflate_chunks(
     """Fill ``out`` with chunks one after the other; return the number of the first damaged one, -1 for none."""
     length = out.size // offsets.size
     for i in range(offsets.size):
-        got = pread(np.int32(file), np.uint64(raw.ctypes.data), np.uint64(sizes[i]), np.int64(offsets[i]))
-        if got != sizes[i]:
+        if pread(np.int32(file), raw.ctypes.data, sizes[i], offsets[i]) != sizes[i]:
             return i
-        room = out[i * length : (i + 1) * length]
-        if not decompress(ZLIB, decompressor, raw, sizes[i], length, length, room):
+        if not decompress_zlib(decompressor, raw.ctypes.data, sizes[i], length, length, out.ctypes.data + i * length):
             return i
     return -1
 

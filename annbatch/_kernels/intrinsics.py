@@ -1,11 +1,13 @@
-"""Arrays that kernels slice by the million without reference counting."""
+"""What kernels do with addresses, and arrays that they slice by the million without reference counting."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba import extending
+from numba import extending, types
+from numba.core import cgutils
+from numba.np.arrayobj import populate_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +33,51 @@ def borrowed(typing: Any, array: Any) -> Any:
     return array(array), generate
 
 
-def call_at(context: Any, builder: ir.IRBuilder, signature: Any, address: Any, arguments: Any) -> Any:
-    """Emit a call of the compiled function at an address, which takes and returns what ``signature`` says.
+@intrinsic
+def load(typing: Any, kind: Any, address: Any) -> Any:
+    """Return the value of a dtype at an address, which need not be aligned."""
 
-    A function that kernels of many dtypes call in this way is compiled once, and not into each of them.
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        pointer = context.get_data_type(kind.dtype).as_pointer()
+        return builder.load(builder.inttoptr(arguments[1], pointer), align=1)
+
+    return kind.dtype(kind, types.intp), generate
+
+
+@intrinsic
+def array_at(typing: Any, kind: Any, address: Any, n: Any) -> Any:
+    """Return ``n`` values of a dtype at an address as an array, whose memory the kernel's caller keeps alive.
+
+    A tenth of the time that ``view`` of an array takes to compile.
     """
-    kinds = [context.get_value_type(kind) for kind in signature.args]
-    function = ir.FunctionType(context.get_value_type(signature.return_type), kinds)
-    return builder.call(builder.inttoptr(address, function.as_pointer()), arguments)
+    array = types.Array(kind.dtype, 1, "C")
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(array)(context, builder)
+        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        pointer = context.get_data_type(kind.dtype).as_pointer()
+        data = builder.inttoptr(arguments[1], pointer)
+        populate_array(made, data=data, shape=[arguments[2]], strides=[size], itemsize=size, meminfo=None)
+        return made._getvalue()
+
+    return array(kind, types.intp, types.intp), generate
+
+
+def caller(signature: Any) -> Any:
+    """Return a function for kernels that calls a compiled function by its address, which it takes first.
+
+    What is called in this way is compiled once, and not into each kernel that needs it.
+    """
+
+    @intrinsic
+    def call(typing: Any, address: Any, *arguments: Any) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, given: Any, values: Any) -> Any:
+            parts = zip(cgutils.unpack_tuple(builder, values[1]), given.args[1], signature.args, strict=True)
+            cast = [context.cast(builder, value, old, new) for value, old, new in parts]
+            kinds = [context.get_value_type(kind) for kind in signature.args]
+            function = ir.FunctionType(context.get_value_type(signature.return_type), kinds)
+            return builder.call(builder.inttoptr(values[0], function.as_pointer()), cast)
+
+        return signature.return_type(types.int64, types.BaseTuple.from_types(arguments)), generate
+
+    return call

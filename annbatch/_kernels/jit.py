@@ -39,6 +39,21 @@ def inner(function: Function) -> Function:
 
 
 @functools.cache
+def address_of(function: Callable[..., Any], signature: Any) -> int:
+    """Return the address of a compiled function, for :func:`~annbatch._kernels.intrinsics.caller`; compiled if need be.
+
+    Threads that come together find it in numba's cache, behind numba's own lock.
+    """
+    compiled: Any = nb.cfunc(signature, cache=True)(function)
+    _kept.append(compiled)
+    return int(compiled.address)
+
+
+_kept: list[Any] = []
+"""Functions whose addresses are in use."""
+
+
+@functools.cache
 def content_of_kernels() -> bytes:
     """Return a digest of all files of this folder."""
     digest = hashlib.sha256()

@@ -170,6 +170,6 @@ def _together(fd, begin, end):
 def read_ranges(fd, offset, size, buffer):
     """Read ranges one after the other; return -1 where the disk fails."""
     for i in range(fd.size):
-        if pread(np.int32(fd[i]), np.uint64(buffer.ctypes.data), np.uint64(size[i]), offset[i]) <= 0:
+        if pread(np.int32(fd[i]), buffer.ctypes.data, size[i], offset[i]) <= 0:
             return -1
     return 0

@@ -219,12 +219,12 @@ def decode_and_write(context, encoded, plain, where, reads, blosc, scratch, out)
             continue
         if blosc:
             got = blosc_getitem(
-                np.uint64(context),
-                np.uint64(encoded.ctypes.data + at[c]),
+                context,
+                encoded.ctypes.data + at[c],
                 np.int32(sizes[c]),
                 np.int32(first),
                 np.int32(stop - first),
-                np.uint64(scratch.ctypes.data),
+                scratch.ctypes.data,
                 np.int32(scratch.nbytes),
             )
             if got < 0:

@@ -24,6 +24,7 @@ from annbatch._arrays.library import ZarrLibraryArray
 from annbatch._arrays.native import NativeArray
 from annbatch._arrays.read_plan import plan_reads
 from annbatch._format.layout import chunk_layout
+from annbatch._kernels.copy import copy_address
 from annbatch._kernels.decode import read_pieces
 from annbatch._plan.pieces import Pieces
 from annbatch.errors import CorruptDataError
@@ -435,8 +436,11 @@ def test_an_uncompressed_file_cut_short_while_it_is_read(tmp_path: Path) -> None
     fields = whole.start, whole.length, whole.dest
     with source.locate(reads).opened() as there:
         os.truncate(path, 2_000)
-        kernel_input = source.kernel_input(reads, whole, there, stored=values.dtype, scratch="decoded")
-        status, number, _ = read_pieces(kernel_input, reads.fields, fields, np.empty(1_000, "int32"))
+        kernel_input = source.kernel_input(reads, whole, there, stored=np.dtype("u1"), scratch="decoded")
+        out = np.empty(4_000, "u1")
+        status, number, _ = read_pieces(
+            kernel_input, reads.fields, fields, copy_address(out.dtype, out.dtype), 4, 4, out
+        )
     assert str(source.error(status, number)).startswith(f"{path} is shorter than its index says (truncated?): chunk 0 ")
 
 

@@ -14,7 +14,7 @@ from annbatch._kernels.copy import LARGE, LINE, copy, fence, prefetch
 
 @nb.njit
 def copy_all(source, target, non_temporal):
-    prefetch(target, 0)
+    prefetch(target.ctypes.data)
     copy(source, target, non_temporal)
     fence()
 

@@ -19,7 +19,9 @@ def first_wrong(blosc: int, encoded: np.ndarray, nbytes: int, values: np.ndarray
     expected = values.view(np.uint8)
     for start in range(n):
         for stop in range(start + 1, n + 1):
-            begin = decode_blosc(blosc, encoded, nbytes, start * size, stop * size, out)
+            begin = decode_blosc(
+                blosc, encoded.ctypes.data, nbytes, start * size, stop * size, out.ctypes.data, out.nbytes
+            )
             if begin < 0 or not np.array_equal(
                 out[begin : begin + (stop - start) * size], expected[start * size : stop * size]
             ):
