@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._arrays.byte_count import count_bytes
 from .._arrays.library import check_complete
+from .._arrays.node_folder import NodeFolder
 from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
 from .._format.attributes import encoding_of, text, where
 from .._format.codecs import quiet_codecs
@@ -63,6 +64,7 @@ class StoredStrings:
         check_complete(array)
         self.dtype = np.dtype(object)
         self._array = bounded(array)
+        self._folder = NodeFolder.of(array)
         self._held: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,6 +100,8 @@ class StoredStrings:
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         strings = read_strings(self._array, start, stop)
+        if self._folder is not None:
+            self._folder.check()
         count_bytes(sum(map(len, strings)))
         return strings
 

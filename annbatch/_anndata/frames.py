@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._arrays.bounded import check_backed
 from .._arrays.dask import stored_behind
+from .._arrays.node_folder import NodeFolder
 from .._arrays.open import open_array
 from .._arrays.values import StoredValues
 from .._format.attributes import encoding_of, text, where
@@ -113,6 +114,7 @@ class StoredFrame:
 
     def __init__(self, group: Any, open_values: Callable[[Any], Values] | None = None) -> None:
         self._group = group
+        self._folder = NodeFolder.of(group)
         self._open_values = open_values  # as for `stored_column`
         with reading(where(group)):
             order = group.attrs["column-order"]
@@ -130,6 +132,8 @@ class StoredFrame:
 
     def column(self, name: str) -> Column:
         """Open a column."""
+        if self._folder is not None:
+            self._folder.check()
         return stored_column(self._group, name, self.n_rows, self._open_values)
 
     def names(self) -> Column:

@@ -7,7 +7,6 @@ import itertools
 import os
 import weakref
 from collections import OrderedDict
-from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from .._format.shard_index import ABSENT, parse_index
 from .._runtime.fork import fork_safe_lock
 from .._runtime.open_files import most_kept_open
 from ..errors import CorruptDataError
+from .node_folder import NodeFolder, identity_of
 
 if TYPE_CHECKING:
     from .._format.layout import ChunkLayout
@@ -65,7 +65,7 @@ class ChunkFile:
             raise CorruptDataError(f"{self.path} is not a regular file.")
         if hasattr(os, "posix_fadvise"):  # what is needed is known, and announced: nothing else is to be read ahead
             os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)
-        self.identity = _identity(stat)
+        self.identity = identity_of(stat)
         if layout.sharded:
             self._read_index(layout, number, stat.st_size)
         else:
@@ -77,7 +77,7 @@ class ChunkFile:
         if self.fd < 0:
             return
         try:
-            now = _identity(self.path.stat())
+            now = identity_of(self.path.stat())
         except FileNotFoundError:
             raise CorruptDataError(
                 f"{self.path} was removed while it was being read, as when a collection is shuffled again: "
@@ -108,21 +108,14 @@ class ChunkFiles:
 
     Attributes
     ----------
-    opened
-        Size in bytes and time of modification in ns of the array's metadata; None if there are none. One that was
-        opened in another process is given what it was there.
+    folder
+        The array's folder, which may have been opened in another process.
     """
 
-    def __init__(self, layout: ChunkLayout, opened: tuple[int, int] | None = None) -> None:
+    def __init__(self, layout: ChunkLayout, folder: NodeFolder | None = None) -> None:
         self._layout = layout
         self._known: dict[int, int] = {}  # identity of each file, also after it was closed
-        stat = _metadata_stat(layout)
-        self._metadata = stat and _identity(stat)
-        self.opened = stat and (stat.st_size, stat.st_mtime_ns)
-        if opened not in (None, self.opened):
-            raise CorruptDataError(
-                f"{layout.folder} was replaced, changed or removed since the loader was pickled: open it again."
-            )
+        self.folder = folder or NodeFolder(Path(layout.folder))
         self._number = next(_numbers)
         weakref.finalize(self, _drop, self._number).atexit = False
 
@@ -145,12 +138,7 @@ class ChunkFiles:
         try:
             file = ChunkFile(self._layout, number)
         finally:  # a missing file means another thing where the array is gone
-            stat = _metadata_stat(self._layout)
-            if (stat and _identity(stat)) != self._metadata:
-                raise CorruptDataError(
-                    f"{self._layout.folder} was replaced, changed or removed since it was opened, as when a collection "
-                    "is shuffled again: open it again."
-                )
+            self.folder.check()
         with _lock:
             if self._known.setdefault(number, file.identity) != file.identity:
                 raise _replaced(file.path)
@@ -165,19 +153,6 @@ def _drop(array: int) -> None:
         for key in list(_open):
             if key[0] == array:
                 _open.pop(key, None)
-
-
-def _identity(stat: os.stat_result) -> int:
-    """Return a number that identifies this file with this content: 8 bytes, as there may be a million files."""
-    return hash((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-
-
-def _metadata_stat(layout: ChunkLayout) -> os.stat_result | None:
-    """Return the state of an array's metadata; None if there are none."""
-    for name in ("zarr.json", ".zarray"):
-        with suppress(OSError):
-            return Path(layout.folder, name).stat()
-    return None
 
 
 def _replaced(path: Path) -> CorruptDataError:

@@ -17,6 +17,7 @@ from .._format.attributes import COMPLETE_ATTRIBUTE, where
 from .._plan.ranges import item_size
 from ..errors import CorruptDataError, reading
 from .array import Job, StoredArray
+from .node_folder import NodeFolder
 
 if TYPE_CHECKING:
     import zarr
@@ -132,6 +133,7 @@ class ZarrLibraryArray(LibraryArray):
         super().__init__(array.shape, array.dtype.newbyteorder("="), chunk=array.chunks[0], limit=limit)
         self._array = array
         self._bounded: zarr.Array[Any] | None = None
+        self._folder = NodeFolder.of(array)
         self.place = where(array)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -145,7 +147,10 @@ class ZarrLibraryArray(LibraryArray):
                 check_complete(self._array)
                 self._bounded = bounded(self._array)
             check_backed(self._array, stop - start)
-            return np.asarray(self._bounded[start:stop], dtype=self.dtype)
+            read = np.asarray(self._bounded[start:stop], dtype=self.dtype)
+            if self._folder is not None:  # afterwards: missing chunks of an array that is gone would be fill values
+                self._folder.check()
+            return read
 
     def check_bytes(self, n_bytes: int) -> None:
         """Raise if hardly any of ``n_bytes`` to read are stored."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .._kernels.decode import StoredChunks
     from .._plan.pieces import Pieces
     from .chunk_locations import Files
+    from .node_folder import NodeFolder
     from .read_plan import Reads
 
     Kernel = Callable[..., tuple[int, int, int]]
@@ -58,8 +59,8 @@ class NativeArray(StoredArray):
         Exclusive upper bound of the values, for column numbers: kernels use them as addresses.
     files
         Files of chunks, if not those that the layout names.
-    opened
-        State of the array's metadata when it was opened in another process, by :class:`ChunkFiles`.
+    folder
+        The array's folder, where it was opened in another process.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class NativeArray(StoredArray):
         fallback: StoredArray,
         limit: int | None = None,
         files: Files | None = None,
-        opened: tuple[int, int] | None = None,
+        folder: NodeFolder | None = None,
     ) -> None:
         self.shape = layout.shape
         self.dtype = layout.dtype
@@ -77,14 +78,14 @@ class NativeArray(StoredArray):
         self._fallback = fallback
         self._limit = -1 if limit is None else limit
         self._given_files = files
-        self._files: Files = ChunkFiles(layout, opened) if files is None else files
+        self._files: Files = ChunkFiles(layout, folder) if files is None else files
         self._block: int | None = None
         self._fill = np.frombuffer(np.array(layout.fill_value, dtype=layout.dtype).tobytes(), dtype=np.uint8)
 
     def __getstate__(self) -> dict[str, Any]:
-        opened = self._files.opened if isinstance(self._files, ChunkFiles) else None
+        folder = self._files.folder if isinstance(self._files, ChunkFiles) else None
         state = {"layout": self.layout, "fallback": self._fallback, "limit": self._limit, "files": self._given_files}
-        return state | {"opened": opened}
+        return state | {"folder": folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # open files stay with their process
