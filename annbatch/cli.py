@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = make_parser(_COMMANDS).parse_args(argv)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings():  # of the whole program: no other thread of it changes filters
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = lambda message, *_: print(
                 f"annbatch: warning: {_as_flags(str(message), arguments)}", file=sys.stderr

@@ -229,9 +229,9 @@ def _consume_beta_warning() -> None:
     import torch
 
     nothing = torch.zeros(1, dtype=torch.int32, device="cpu")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        _sparse(nothing, nothing[:0], nothing[:0], (0, 0))
+    # The filter stays: `catch_warnings` would restore filters that another thread changed meanwhile.
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+    _sparse(nothing, nothing[:0], nothing[:0], (0, 0))
 
 
 def _remake(cls: type[TorchAdapter], device: torch.device, stages: bool) -> TorchAdapter:

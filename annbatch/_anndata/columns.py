@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -16,6 +15,7 @@ from .._arrays.node_folder import NodeFolder
 from .._arrays.values import HELD_BYTES, HeldValues, StoredValues, cut_at_gaps
 from .._format.attributes import encoding_of, text, where
 from .._format.codecs import quiet_codecs
+from .._warn import ignore_warnings
 from ..errors import CorruptDataError, reading
 
 if TYPE_CHECKING:
@@ -307,14 +307,12 @@ def read_element(element: Any) -> Any:
     """Return a stored element as anndata reads it; errors name it, and old encodings are read without a warning."""
     from .._arrays.bounded import bounded_whole
 
-    with reading(where(element)), quiet_codecs(), warnings.catch_warnings():
+    with reading(where(element)), quiet_codecs(), ignore_warnings(".* was written (without encoding|with a very old)"):
         if _is_vector(element):  # without anndata, which takes 0.8 s to import
             array = bounded_whole(element)
             return read_strings(array, 0, element.shape[0]) if element.dtype.kind in "OSUT" else np.asarray(array[()])
-        from anndata import OldFormatWarning
         from anndata.experimental import read_dispatched
 
-        warnings.simplefilter("ignore", OldFormatWarning)
         return read_dispatched(element, lambda read, _, part, *, iospec: read(bounded_whole(part)))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .._warn import ignore_warnings
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
 
@@ -18,16 +19,11 @@ _COMPRESSORS = {"blosc": "Blosc", "zstd": "zstd", "gzip": "gzip", "zlib": "zlib"
 _BLOSC_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
 
 
-@contextmanager
-def quiet_codecs() -> Iterator[None]:
+def quiet_codecs() -> AbstractContextManager[None]:
     """Ignore warnings about codecs of numcodecs: of zarr before 3.2, and of zarrs where it is configured globally."""
-    with warnings.catch_warnings():
-        for message in (
-            "Numcodecs codecs are not in the Zarr version 3 spec",
-            "Array is unsupported by ZarrsCodecPipe",
-        ):
-            warnings.filterwarnings("ignore", message)
-        yield
+    return ignore_warnings(
+        "Numcodecs codecs are not in the Zarr version 3 spec", "Array is unsupported by ZarrsCodecPipe"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
+from .._warn import ignore_warnings
 from .threads import claim_threads
 
 if TYPE_CHECKING:
@@ -34,11 +34,9 @@ def through_zarrs(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
         return None
     claim_threads("zarrs")
     own = type(given)(given.metadata, given.store_path, given.config)
-    with warnings.catch_warnings():
-        # zarrs warns when it leaves an array to zarr's own pipeline, as it does without help
-        warnings.simplefilter("ignore", UserWarning)
-        # obstore warns that zarrs opens another client, with its own connections, for an object store
-        warnings.simplefilter("ignore", RuntimeWarning)
+    # zarrs warns when it leaves an array to zarr's own pipeline, as it does without help; and obstore, that zarrs opens
+    # another client, with its own connections, for an object store.
+    with ignore_warnings(""):
         try:
             pipeline = ZarrsCodecPipeline.from_array_metadata_and_store(given.metadata, given.store_path.store)
         except NotImplementedError:  # by the store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.registry import get_codec_class
 
 from .._arguments import check_choice
+from .._runtime.fork import fork_safe_lock
 from .._sizes import rows_for
+from .._warn import ignore_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,14 +109,33 @@ class Format:
         return max(1, rows_for(self.shard_size, bytes_per_row, name="shard_size") // self.n_obs_per_chunk)
 
 
+_lock = fork_safe_lock()
+_writers = 0
+_restored: Any = None
+
+
 @contextmanager
 def quiet_writing() -> Iterator[None]:
-    """Let anndata write strings that may be missing, and zarr strings without a warning about other readers."""
+    """Let anndata write strings that may be missing, and zarr strings without a warning about other readers.
+
+    The setting is that of all threads: the first to write changes it, and the last restores it.
+    """
+    global _writers, _restored
     import anndata as ad
 
-    with ad.settings.override(allow_write_nullable_strings=True), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    with _lock:
+        if not _writers:
+            _restored = ad.settings.allow_write_nullable_strings
+            ad.settings.allow_write_nullable_strings = True
+        _writers += 1
+    try:
+        with ignore_warnings(""):
+            yield
+    finally:
+        with _lock:
+            _writers -= 1
+            if not _writers:
+                ad.settings.allow_write_nullable_strings = _restored
 
 
 def write_annotations(group: zarr.Group, path: str, element: Any, **dataset_kwargs: Any) -> None:

@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from zarr.core.sync import sync
 
 import annbatch
 from annbatch import DatasetCollection, Loader
+from annbatch._warn import _Ignored, ignore_warnings
+from annbatch.collection._array_format import quiet_writing
 
 
 @pytest.fixture
@@ -103,3 +107,81 @@ def test_no_module_warns_in_another_way():
     ]
 
     assert found == []
+
+
+def test_only_what_is_asked_for_is_ignored():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with ignore_warnings("one", "t(w|x)o"):
+            for text in ("one", "one and more", "two", "not one", "three"):
+                warnings.warn(text, stacklevel=1)
+            with ignore_warnings("three"):
+                warnings.warn("three inside", stacklevel=1)
+            warnings.warn("three outside", stacklevel=1)
+        warnings.warn("one again", stacklevel=1)
+    assert [str(one.message) for one in told] == ["not one", "three", "three outside", "one again"]
+
+
+def test_filters_that_come_later_give_way():
+    with warnings.catch_warnings():
+        for _ in range(3):
+            warnings.simplefilter("error")
+            with ignore_warnings(""):
+                warnings.warn("nothing", stacklevel=1)
+            with pytest.raises(UserWarning, match="something"):
+                warnings.warn("something", stacklevel=1)
+        assert sum(isinstance(one[1], _Ignored) for one in warnings.filters) == 1
+
+
+def test_threads_that_overlap_leave_the_filters_as_they_were():
+    def other():
+        with ignore_warnings(""):
+            entered.set()
+            left.wait()
+            warnings.warn("in the thread", stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with ignore_warnings(""):
+            before = list(warnings.filters)
+            entered, left = threading.Event(), threading.Event()
+            thread = threading.Thread(target=other)
+            thread.start()
+            entered.wait()
+        warnings.warn("outside, while the thread is inside", stacklevel=1)
+        left.set()
+        thread.join()
+        assert warnings.filters == before
+        warnings.warn("afterwards", stacklevel=1)
+    assert [str(one.message) for one in told] == ["outside, while the thread is inside", "afterwards"]
+
+
+def test_coroutines_on_the_thread_of_zarr_are_asked_too():
+    async def warn() -> None:
+        warnings.warn("in a coroutine", stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with ignore_warnings("in a"):
+            sync(warn())
+        assert not told
+        sync(warn())
+    assert len(told) == 1
+
+
+def test_writers_that_overlap_restore_the_setting_of_anndata():
+    before = ad.settings.allow_write_nullable_strings
+    first, second = quiet_writing(), quiet_writing()
+    with first:
+        second.__enter__()
+        assert ad.settings.allow_write_nullable_strings
+    assert ad.settings.allow_write_nullable_strings
+    second.__exit__(None, None, None)
+    assert ad.settings.allow_write_nullable_strings == before
+
+
+def test_no_module_replaces_the_filters_of_all_threads():
+    package = Path(annbatch.__file__).parent
+    folders = [package, *(package.parent / "adapters").glob("annbatch_*")]
+    found = {path.name for folder in folders for path in folder.rglob("*.py") if "catch_warnings(" in path.read_text()}
+    assert found == {"cli.py"}  # around the whole program

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from ..._warn import warn
+from ..._warn import ignore_warnings, warn
 from .._inputs.annotations import Annotations, storable
 
 if TYPE_CHECKING:
@@ -99,8 +98,7 @@ def _refuse_repeats(index: pd.Index, name: str) -> None:
 def _merge(parts: Sequence[Annotations], merge: Merge) -> Annotations:
     import anndata as ad
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about repeated names, which were checked
+    with ignore_warnings(""):  # about repeated names, which were checked
         objects = []
         for part in parts:
             adata = ad.AnnData(obs=pd.DataFrame(index=pd.Index([], dtype=str)), var=part.var.copy(), uns=part.uns)
