@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
 
-from annbatch import DatasetCollection
+from annbatch import DatasetCollection, Loader
+from annbatch._format.metadata_files import parse_json
+from annbatch.collection._state import location
 from annbatch.errors import CorruptDataError
 
 
@@ -55,3 +60,27 @@ def test_other_programs_may_add_attributes_to_the_root_and_consolidate_metadata(
     collection = DatasetCollection(store, mode="r")
     assert collection.obs()["depth"].tolist() == list(range(8))
     assert next(iter(collection)).metadata.consolidated_metadata is None
+
+
+def test_the_root_metadata_are_parsed_once(store, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(location, "parse_json", lambda data: parsed.append(data) or parse_json(data))
+    collection = DatasetCollection(store, mode="r")
+    Loader().use_collection(collection)
+    assert (len(collection), collection.n_obs, bool(repr(collection))) == (1, 8, True)
+    assert parsed == [(store / "zarr.json").read_bytes()]
+
+
+def test_what_another_process_writes_meanwhile_is_seen(store):
+    path, collection = store / "zarr.json", DatasetCollection(store, mode="r")
+    content, times = path.read_bytes(), path.stat()
+    assert len(collection) == 1
+    for at in range(0, len(content), 41):
+        path.write_bytes(damaged(content, at))  # of the same size, and at the same time
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with suppress(CorruptDataError):
+            assert collection.obs()["depth"].tolist() == list(range(8))
+        path.write_bytes(content)
+        assert collection.obs()["depth"].tolist() == list(range(8))
+    DatasetCollection(store).add_adatas([store.parent / "cells.h5ad"], progress=False, if_present="add")
+    assert (len(collection), collection.n_obs) == (2, 16)
