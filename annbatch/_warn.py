@@ -33,11 +33,11 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
 class _Ignored:
     """In place of a pattern in ``warnings.filters``: matches what the code that warns is asked to ignore."""
 
-    asked: ContextVar[tuple[str, ...]] = ContextVar("ignored warnings", default=())
+    asked: ContextVar[tuple[tuple[str, ...], ...]] = ContextVar("ignored warnings", default=())
 
     def match(self, text: str) -> bool:
         """Return whether a warning of this text is ignored here and now."""
-        return any(re.match(pattern, text) for pattern in self.asked.get())
+        return any(re.match(pattern, text) for patterns in self.asked.get() for pattern in patterns)
 
 
 _FILTER = ("ignore", _Ignored(), Warning, None, 0)
@@ -56,8 +56,8 @@ def ignore_warnings(*messages: str) -> Iterator[None]:
         with suppress(ValueError):
             filters.remove(_FILTER)  # others came before it
         filters.insert(0, _FILTER)
-    token = _Ignored.asked.set((*_Ignored.asked.get(), *messages))
+    _Ignored.asked.set((*_Ignored.asked.get(), messages))
     try:
         yield
-    finally:
-        _Ignored.asked.reset(token)
+    finally:  # not those before: contexts of generators end in any order
+        _Ignored.asked.set(tuple(one for one in _Ignored.asked.get() if one is not messages))

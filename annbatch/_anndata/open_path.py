@@ -10,22 +10,31 @@ import zarr
 
 from .._arrays.hdf5_files import refuse_external_links
 from .._format.metadata_files import LocalStore
+from .._remote.urls import refuse_other_urls
 from ..errors import StoreError
 
 if TYPE_CHECKING:
     import os
 
 
-def open_path(source: str | os.PathLike[str]) -> h5py.File | zarr.Group:
+def open_path(source: str | os.PathLike[str], *, name: str = "adata") -> h5py.File | zarr.Group:
     """Open an h5ad file, which the caller closes, or a zarr store; for reading.
+
+    Parameters
+    ----------
+    source, name
+        The path, and the argument that it is.
 
     Raises
     ------
+    ValueError
+        If it is a URL.
     FileNotFoundError
         If there is nothing at the path.
     StoreError
         If it is neither, or an h5ad file that leads to other files.
     """
+    refuse_other_urls(source, name)
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"No such input: {path}.")

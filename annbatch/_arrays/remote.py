@@ -125,6 +125,7 @@ class RemoteArray(NativeArray):
             tag,
             nbytes,
             lambda: f"Reading {part} of {self.shard_url(shard)} ({self._chunk_names(*chunks)})",
+            self.layout.most_encoded if part == ByteRange() else None,
         )
 
     def responses(self, requests: list[Request]) -> list[np.ndarray | None]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _MOST_BYTES = 64 << 20
 """Bytes of the largest chunk that each reading thread decodes as a whole, into memory of its own."""
 
+_OVERHEAD = 1 << 16
+"""Bytes by which a small chunk may grow when it is encoded."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkLayout:
@@ -75,6 +78,11 @@ class ChunkLayout:
     def size(self) -> int:
         """Elements in the array."""
         return self.shape[0] * self.item
+
+    @property
+    def most_encoded(self) -> int:
+        """Most bytes that an encoded chunk may have: no codec that kernels decode makes one much larger."""
+        return 2 * self.chunk * self.dtype.itemsize + _OVERHEAD
 
     @property
     def index_bytes(self) -> int:

@@ -31,7 +31,8 @@ BELIEVED_BYTES = 256 << 20
 MOST_SHRUNK = 4096
 """Bytes beyond that, per byte stored: constant columns in chunks of 64,000 rows shrink to a 4,000th."""
 
-_NAMES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+"""Names of files of metadata."""
 
 
 def check_metadata(path: os.PathLike[str], size: int) -> None:
@@ -56,7 +57,7 @@ def check_file(path: Path, n_bytes: int | None = None) -> None:
         return
     if not (S_ISREG(stat.st_mode) or S_ISDIR(stat.st_mode)):  # reading a pipe would wait, a device never ends
         raise CorruptDataError(f"{path} is not a regular file.")
-    if path.name in _NAMES:
+    if path.name in METADATA:
         check_metadata(path, stat.st_size)
     stored = 512 * getattr(stat, "st_blocks", stat.st_size)
     wanted = stat.st_size if n_bytes is None else min(n_bytes, stat.st_size)

@@ -68,6 +68,11 @@ def parse_index(
     written = index[:, 0] != _STORED_ABSENT
     if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
         raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes (truncated?).")
+    if (index[written, 1] > layout.most_encoded).any():
+        raise CorruptDataError(
+            f"{where} must hold chunks of at most {layout.most_encoded:,} bytes, as encoded, got an index with one of "
+            f"{index[written, 1].max():,}: damaged."
+        )
     first, n_chunks = number * layout.per_file, -(-layout.size // layout.chunk)
     if layout.complete and not written[: n_chunks - first].all():
         lacking = first + int(np.argmin(written))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._runtime.threads import claim_threads
-from ..errors import RemoteError
+from ..errors import CorruptDataError, RemoteError
 from .faults import MISSING, OtherBytesError, ReplacedObjectError, TruncatedResponseError, fault_of
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ async def retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], po
     ------
     FileNotFoundError
         If there is no such object.
+    annbatch.errors.CorruptDataError
+        If the object is larger than it can be.
     annbatch.errors.RemoteError
         If the store refuses, or the deadline has passed.
     """
@@ -165,6 +167,9 @@ async def _retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], p
                 return await attempt()
         except ReplacedObjectError:
             raise
+        except CorruptDataError as error:
+            too_large = str(error)
+            break
         except Exception as error:
             fault = fault_of(error)
         # Raised outside the handler: the caught error quotes the URL, and would be shown as the context.
@@ -181,13 +186,18 @@ async def _retry(attempt: Callable[[], Awaitable[T]], what: Callable[[], str], p
         _log.info("%s failed, attempt %d, and is retried: %s.", what(), attempts, fault.reason)
         await asyncio.sleep(pause)
         bound = min(2 * bound, _LONGEST_PAUSE)
+    raise CorruptDataError(f"{what()} failed: the object {too_large}")
 
 
-async def get(store: ObjectStore, path: str, byte_range: ByteRange, tag: str | None) -> Response:
+async def get(
+    store: ObjectStore, path: str, byte_range: ByteRange, tag: str | None, most: int | None = None
+) -> Response:
     """Read bytes of an object, in one attempt.
 
     Raises
     ------
+    annbatch.errors.CorruptDataError
+        If there are more than ``most`` of them, which are not received.
     TruncatedResponseError
         If fewer bytes came than the response states.
     OtherBytesError
@@ -211,14 +221,16 @@ async def get(store: ObjectStore, path: str, byte_range: ByteRange, tag: str | N
         result = None
     if result is None:  # Azure has no suffix ranges: ask for the size first
         size = int((await obstore.head_async(store, path))["size"])
-        return await get(store, path, ByteRange(max(0, size - (byte_range.suffix or 0)), size), tag)
+        return await get(store, path, ByteRange(max(0, size - (byte_range.suffix or 0)), size), tag, most)
     meta = result.meta
     if tag is not None and meta["e_tag"] != tag:
         raise ReplacedObjectError(path)
-    data = await result.bytes_async()
     size, (first, stop) = int(meta["size"]), result.range
-    if (first, stop) != byte_range.within(size):
+    if (first, stop) != byte_range.within(size):  # before the bytes are received, which may be any number
         raise OtherBytesError(f"{first}..{stop} of {size}")
+    if most is not None and stop - first > most:
+        raise CorruptDataError(f"must have at most {most:,} bytes, got {stop - first:,}: damaged.")
+    data = await result.bytes_async()
     if len(data) != stop - first:
         raise TruncatedResponseError(f"{len(data)} bytes instead of {stop - first}")
     return Response(data, size, meta["e_tag"])

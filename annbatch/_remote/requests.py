@@ -39,6 +39,8 @@ class ObjectRange:
         Memory that the response is expected to take.
     what
         Returns what is done, for errors: "Reading bytes 0..9 of s3://bucket/key (chunk 0 of array s3://bucket/X)".
+    most
+        Most bytes that an object may have that is read whole; None for any number.
     """
 
     path: str
@@ -46,6 +48,7 @@ class ObjectRange:
     tag: str | None
     nbytes: int
     what: Callable[[], str]
+    most: int | None = None
 
 
 class Request:

@@ -11,6 +11,7 @@ import google_crc32c
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import ObjectStore
 
+from .._format.metadata_files import METADATA, MOST_BYTES
 from .._runtime.fork import fork_safe_lock
 from .._sizes import parse_size
 from ..errors import CorruptDataError, RemoteError
@@ -184,7 +185,7 @@ class RemoteStore(ObjectStore[Any]):
             self._requests.cancel()
 
     async def _fetch(self, requested: ObjectRange) -> Response | None:
-        attempt = partial(self._get, requested.path, requested.bytes, requested.tag)
+        attempt = partial(self._get, requested.path, requested.bytes, requested.tag, requested.most)
         try:
             response = await retry(attempt, requested.what, self._policy)
         except FileNotFoundError:
@@ -205,9 +206,9 @@ class RemoteStore(ObjectStore[Any]):
             if google_crc32c.value(bytes(response.data)) != stated:
                 raise CorruptDataError(f"{requested.what()} failed: the checksum does not match. {_CHANGED}")
 
-    async def _get(self, path: str, byte_range: ByteRange, tag: str | None) -> Response:
+    async def _get(self, path: str, byte_range: ByteRange, tag: str | None, most: int | None) -> Response:
         self._count(sent=1)
-        response = await get(self.store, path, byte_range, tag)
+        response = await get(self.store, path, byte_range, tag, most)
         self._count(received=len(response.data))
         return response
 
@@ -224,7 +225,8 @@ class RemoteStore(ObjectStore[Any]):
         """Return an object's bytes; None if there is no such object."""
         part = await self._part(key, byte_range)
         what = partial("Reading {} of {}".format, part, self._name(key))
-        response = await self._fetch(ObjectRange(key, part, None, 0, what))
+        most = MOST_BYTES if PurePosixPath(key).name in METADATA else None
+        response = await self._fetch(ObjectRange(key, part, None, 0, what, most))
         return None if response is None else prototype.buffer.from_bytes(response.data)
 
     async def _part(self, key: str, request: ByteRequest | None) -> ByteRange:

@@ -27,6 +27,14 @@ def is_url(location: object) -> bool:
     return bool(separator) and scheme.lower() in SCHEMES
 
 
+def refuse_other_urls(location: object, name: str) -> None:
+    """Raise ``ValueError`` if a location is a URL of another scheme: as a path, it would be shown with its password."""
+    if re.match(r"(?i)[a-z][a-z0-9+.-]+://", str(location)) and not is_url(location):
+        raise ValueError(
+            f"`{name}` must be a path, or a URL of {', '.join(SCHEMES)}, got {without_secrets(location)!r}."
+        )
+
+
 def open_object_store(url: str) -> ObjectStore:
     """Return obstore's store for a URL; obstore finds the credentials.
 
@@ -90,6 +98,8 @@ def url_of(store: ObjectStore) -> str:
 
 
 _URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]+)://(?!\w+[(])([^\n\"'<>]*)")
+_WHOLE = re.compile(r"(?i)([a-z][a-z0-9+.-]+)://([^\n]*)\n?")  # passwords may have quotes
+_HOST = re.compile(r"([^:\[\]]*|\[[^\[\]]*\])(:[0-9]*)?")
 
 
 def without_secrets(text: object) -> str:
@@ -101,12 +111,18 @@ def without_secrets(text: object) -> str:
     'https://example.com:8080/cells'
     >>> without_secrets('HTTPStore("http://me:pass@example.com/cells?sig=secret")')
     'HTTPStore("http://example.com/cells")'
+    >>> without_secrets("https://me:a/password@example.com/cells"), without_secrets("https://me:it's@example.com/cells")
+    ('https://...', 'https://example.com/cells')
     >>> without_secrets("cells.zarr")
     'cells.zarr'
     """
-    return _URL.sub(_host_and_path, str(text))
+    whole = _WHOLE.fullmatch(str(text))
+    return _URL.sub(_host_and_path, str(text)) if whole is None else _host_and_path(whole)
 
 
 def _host_and_path(url: re.Match[str]) -> str:
     host, slash, path = re.split(r"[?#]", url[2])[0].partition("/")
-    return f"{url[1]}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
+    host = host.rpartition("@")[2]
+    if not _HOST.fullmatch(host):  # the beginning of a password with one of "/?#", which no URL may have
+        return f"{url[1]}://..."
+    return f"{url[1]}://{host}{slash}{path}".rstrip("/")

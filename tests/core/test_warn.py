@@ -156,6 +156,20 @@ def test_threads_that_overlap_leave_the_filters_as_they_were():
     assert [str(one.message) for one in told] == ["outside, while the thread is inside", "afterwards"]
 
 
+def test_contexts_may_end_in_any_order():
+    first, second = ignore_warnings("a"), ignore_warnings("b")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        warnings.warn("a", stacklevel=1)
+        warnings.warn("b", stacklevel=1)
+        second.__exit__(None, None, None)
+        warnings.warn("b again", stacklevel=1)
+    assert [str(one.message) for one in told] == ["a", "b again"]
+
+
 def test_coroutines_on_the_thread_of_zarr_are_asked_too():
     async def warn() -> None:
         warnings.warn("in a coroutine", stacklevel=1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -26,6 +28,7 @@ class Answer:
             start = int(first) if first else max(0, stop - int(last))
             stop = min(stop, int(last) + 1) if first and last else stop
         self.status = 206 if asked else 200
+        self.more = 0
         self.body, self.start, self.stop, self.size = content[start:stop], start, stop, len(content)
 
 
@@ -111,17 +114,19 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         if answer.status == 206:
             self.send_header("Content-Range", f"bytes {answer.start}-{answer.stop - 1}/{answer.size}")
-        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Content-Length", str(len(answer.body) + answer.more))
         self.send_header("ETag", '"tag"')
         self.send_header("Last-Modified", "Sun, 22 Nov 2026 00:00:00 GMT")
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(answer.body)
+            self.server.flood(self, answer)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     one = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    one.flood = lambda handler, answer: None
     one.folder = tmp_path_factory.mktemp("served")
     group = zarr.open_group(one.folder, mode="w")
     form = {"shape": VALUES.shape, "dtype": "f4", "chunks": (50, 50)}
@@ -147,7 +152,7 @@ def read(server, tmp_path):
         store = RemoteStore(url, cache_dir=tmp_path if cached else None)
         array = zarr.open_group(store, mode="r")[name]
         server.concerns, server.lie = concerns, lie
-        array.store._policy = RetryPolicy(20, 0.2 if lie else 60)
+        array.store._policy = RetryPolicy(20, 1 if lie else 60)
         with Loader(batch_size=50, chunk_size=10, preload_nchunks=10).add_dataset(array) as loader:
             return np.concatenate([batch["X"] for batch in loader])
 
@@ -176,3 +181,75 @@ def test_a_shard_index_that_was_not_requested_is_an_error(read, lie):
 def test_a_chunk_file_of_another_size_is_damage(read, codec, lie):
     with pytest.raises(CorruptDataError, match=rf"/{codec}/single/c/[01]/0 .*damaged"):
         read(f"{codec}/single", lambda path, asked: "/c/" in path, lie)
+
+
+GIGABYTES = 8 << 30
+SENT = 1 << 28
+"""More bytes than sockets hold: so many are sent only if somebody takes them."""
+
+
+@pytest.fixture
+def flooding(server, monkeypatch):
+    """Let the server add gigabytes to its answers; return how many bytes the client took of each."""
+    taken = []
+
+    def flood(handler, answer):
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < min(answer.more, SENT):
+                handler.wfile.write(bytes(1 << 20))
+                sent += 1 << 20
+        taken.append(sent)
+
+    monkeypatch.setattr(server, "flood", flood)
+    return taken
+
+
+def larger(answer):
+    answer.more = GIGABYTES
+    answer.stop = answer.size = answer.start + len(answer.body) + GIGABYTES
+
+
+@pytest.mark.parametrize(
+    ("name", "concerned", "message"),
+    [
+        ("plain/sharded", "bytes=", "sent other bytes than were requested"),
+        ("blosc/single", "", "the object must have at most 85,536 bytes, got 8,5"),
+    ],
+)
+def test_more_bytes_than_were_requested_are_not_received(read, flooding, name, concerned, message):
+    def is_chunk(path, asked):
+        return "/c/" in path and asked.startswith(concerned) and not asked.startswith("bytes=-")
+
+    with pytest.raises((RemoteError, CorruptDataError), match=rf"^Reading .*/{name}/c/./0.* failed: .*{message}"):
+        read(name, is_chunk, larger)
+    assert max(flooding) < SENT
+
+
+def test_metadata_of_any_size_are_not_received(server, flooding):
+    server.concerns, server.lie = (lambda path, asked: path.endswith("zarr.json")), larger
+    with pytest.raises(
+        CorruptDataError, match=r"^Reading all bytes of .*/zarr.json failed: the object must have at most"
+    ):
+        zarr.open_group(RemoteStore(f"http://127.0.0.1:{server.server_port}"), mode="r")
+    assert max(flooding) < SENT
+
+
+def test_an_index_of_chunks_that_are_far_larger_than_values_is_damage(read, server):
+    path = server.folder / "blosc" / "sharded" / "c" / "0" / "0"
+    whole = path.read_bytes()
+    index = np.frombuffer(whole[-4 - 16 * 4 : -4], dtype="<u8").reshape(4, 2).copy()
+    index[1] = 0, 1 << 20
+    raw = index.tobytes()
+    try:
+        path.write_bytes(bytes(2 << 20) + raw + google_crc32c.value(raw).to_bytes(4, "little"))
+        with pytest.raises(
+            CorruptDataError, match=r"/blosc/sharded/c/0/0 must hold chunks of at most .* got .* 1,048,576"
+        ):
+            read("blosc/sharded", lambda *_: False, None)
+        with pytest.raises(
+            CorruptDataError, match=r"/blosc/sharded/c/0/0 must hold chunks of at most .* got .* 1,048,576"
+        ):
+            next(iter(Loader(batch_size=50).add_dataset(zarr.open_group(server.folder, mode="r")["blosc/sharded"])))
+    finally:
+        path.write_bytes(whole)

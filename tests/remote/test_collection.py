@@ -250,6 +250,7 @@ def test_urls_of_object_stores_are_distinguished_from_paths(place, url):
         ("gs://bucket/a", "gs://bucket/a"),
         ("az://box/a", "az://box/a"),
         ("https://me:pass@host/a?sig=pass", "https://host/a"),
+        ("https://me:it's'pass@[::1]:80/a", "https://[::1]:80/a"),
     ],
 )
 def test_a_store_is_named_by_its_url_without_secrets(url, name):
@@ -259,3 +260,26 @@ def test_a_store_is_named_by_its_url_without_secrets(url, name):
     store = pickle.loads(pickle.dumps(from_url(url, **account)))
     assert url_of(store) == name
     assert "pass" not in without_secrets(url)
+
+
+@pytest.mark.parametrize("url", ["https://me:a/pass@host/a", "https://me:a?pass@host", "https://me:a#pass@host/a"])
+def test_of_a_url_with_a_broken_password_nothing_is_shown(url):
+    assert without_secrets(url) == "https://..."
+
+
+@pytest.mark.parametrize("url", ["https://me:pass@host/a", "ftp://me:pass@host/a", "https://me:it's-pass@host/a"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda url, folder: DatasetCollection(folder / "c").add_adatas([url]),
+        lambda url, folder: DatasetCollection(folder / "c").attach([url]),
+        lambda url, folder: DatasetCollection(url.replace("https", "gopher")),
+        lambda url, folder: Loader().add_adata(url.replace("https", "gopher")),
+    ],
+    ids=["convert", "attach", "open", "load"],
+)
+def test_errors_about_urls_do_not_show_passwords(tmp_path, url, use):
+    with pytest.raises((ValueError, StoreError)) as caught:
+        use(url, tmp_path)
+    shown = [str(caught.value), repr(caught.value), *getattr(caught.value, "__notes__", ())]
+    assert not [text for text in shown if "pass" in text]

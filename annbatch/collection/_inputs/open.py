@@ -24,7 +24,7 @@ from ..._arrays.values import HeldValues
 from ..._format.attributes import FIRST_ROW_ATTRIBUTE, encoding_of, original_dtype, refuse_unfinished, where
 from ..._format.metadata_files import bounded_reads
 from ..._remote.open import open_group
-from ..._remote.urls import is_url, without_secrets
+from ..._remote.urls import is_url, refuse_other_urls, without_secrets
 from ...errors import StoreError, reading, reading_object
 from .annotations import RAW, Annotations, storable
 from .columns import ColumnReader, Group, RangeValues, strings
@@ -61,7 +61,7 @@ def name_of(source: Source) -> str:
         return f"{source.file.filename}{source.name}".rstrip("/")
     if isinstance(source, zarr.Group):
         return without_secrets(source.store_path)
-    return os.fspath(source)
+    return without_secrets(source) if is_url(source) else os.fspath(source)
 
 
 _AS_LIST = {
@@ -93,6 +93,8 @@ def as_sources(adata_paths: Any, *, name: str = "adata_paths") -> list[Source]:
         if not isinstance(source, str | os.PathLike | zarr.Group | h5py.Group):
             advice = {kind: how.replace("[", "").replace("]", "") for kind, how in _AS_LIST.items()}
             raise wrong_kind(name, "a list of paths or open groups", source, advice)
+        if isinstance(source, str):
+            refuse_other_urls(source, name)
     return sources
 
 

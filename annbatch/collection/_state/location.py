@@ -23,7 +23,7 @@ from ..._format.attributes import refuse_unfinished
 from ..._format.metadata_files import LocalStore as BoundedStore
 from ..._format.metadata_files import parse_json, read_metadata
 from ..._remote.loader_stores import add_checksums, in_remote_store, with_checksums
-from ..._remote.urls import SCHEMES, is_url, without_secrets
+from ..._remote.urls import is_url, refuse_other_urls, without_secrets
 from ...errors import CorruptDataError, MissingCollectionError, NotACollectionError, reading
 from .attached import NEW_ATTACHED, read_references
 from .files import LocalFiles, StoreFiles, directly_below
@@ -74,11 +74,8 @@ class Location:
 
             self._store = RemoteStore(str(group), read_only=mode == "r")
             self.refresh()
-        elif "://" in str(group):
-            raise ValueError(
-                f"`group` must be a path, or a URL of {', '.join(SCHEMES)}, got {without_secrets(group)!r}."
-            )
         else:
+            refuse_other_urls(group, "group")
             self._shown = str(Path(group))
             self.folder = Path(group).absolute()  # the caller may change the working directory
         if mode != "a" and not self.is_collection:
