@@ -347,9 +347,8 @@ def test_damaged_names_of_columns_name_their_array(tmp_path):
     (chunk,) = (path for path in (store / "var/_index").rglob("0") if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-5])
 
-    with pytest.raises(CorruptDataError, match=rf"`var` of {store} cannot be read") as caught:
+    with pytest.raises(CorruptDataError, match=rf"`var/_index` of {store} cannot be read(.|\n)*Chunk c/0"):
         Loader().add_adata(zarr.open_group(store, mode="r"))
-    assert "_index" in "".join(caught.value.__notes__)
 
 
 def test_attributes_that_hdf5_cannot_read_name_the_file(tmp_path):
