@@ -17,7 +17,7 @@ from annbatch import DatasetCollection
 from annbatch.demo import write_atlas
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-N_EPOCHS = 6
+N_EPOCHS = 10
 
 
 def load(example, *needs):
