@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._runtime.fork import fork_safe_lock
 from .._runtime.threads import usable_cores
 from ..batch import CSR
 from ..errors import CorruptDataError
@@ -175,7 +175,7 @@ class Turn:
     """Which window is next: its first batch is encoded once it is read and the one before is used up."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._next = 0
         self._read: dict[int, Callable[[], None]] = {}
 
