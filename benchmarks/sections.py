@@ -138,6 +138,16 @@ def take(setup: Setup) -> Cases:
         yield Case("take", f"windows of chunks of {chunk_size}", contenders, contenders[0].name)
 
 
+def tokens(setup: Setup) -> Cases:
+    """Compare tokens with the plain batches of the same rows that they are made of."""
+    rows = setup.sparse("this_package", "plain batches", setup.usual, _middle(setup), obs=False)
+    encoded = [
+        setup.sparse("this_package", name, setup.usual, _middle(setup), encoder=encoder, limit=rows.name)
+        for encoder, name in (("ranks", "Geneformer's ranks, 2,048"), ("bins", "scGPT's bins, 1,200"))
+    ]
+    yield Case("tokens", "of all genes", (rows, *encoded), rows.name)
+
+
 def threads(setup: Setup) -> Cases:
     """Compare loaders on one core."""
     if not hasattr(os, "sched_setaffinity"):
@@ -250,6 +260,7 @@ SECTIONS: dict[str, Callable[[Setup], Cases]] = {
     "panel": panel,
     "take": take,
     "sets": sets,
+    "tokens": tokens,
     "threads": threads,
     "cold": cold,
     "training": training,

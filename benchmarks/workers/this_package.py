@@ -11,6 +11,7 @@ from serve import serve
 from annbatch import DatasetCollection, Loader
 from annbatch.abc import Sampler
 from annbatch.samplers import PairedSampler, RandomSampler, SetSampler
+from annbatch.tokens import GeneformerRanks, ScGPTBins, Vocabulary
 
 
 def open_task(task):
@@ -23,6 +24,8 @@ def open_task(task):
         requests = loader.batch_sampler.sample(loader.n_obs)
         windows = [np.concatenate([np.r_[rows] for rows in request["requests"]]) for request in requests]
         return lambda: sum(loader.take(rows)["X"].shape[0] for rows in windows)
+    if "encoder" in task:
+        return lambda: sum(len(batch["tokens"]["ids"]) for batch in loader)
     step = task.get("step_seconds", 0.0)
 
     def sample():
@@ -54,11 +57,21 @@ def _open_loader(task):
     if "panel" in task:
         names = collection.var_names
         options["var_names"] = list(names[:: max(1, len(names) // task["panel"])][: task["panel"]])
+    if "encoder" in task:
+        encoder = _encoder(task["encoder"], collection.var_names)
+        return Loader(batch_sampler=sampler, encoder=encoder, keys="obs", obs_columns=[]).use_collection(collection)
     if task["obs"]:
         return Loader(batch_sampler=sampler, **options).use_collection(collection)
     if "var_names" not in options:
         return Loader(batch_sampler=sampler, **options).add_datasets([group["X"] for group in collection])
     return Loader(batch_sampler=sampler, obs_columns=[], obs_as="arrays", **options).use_collection(collection)
+
+
+def _encoder(name, genes):
+    vocabulary = Vocabulary(["<pad>", "<mask>", "<cls>", "<eos>", *genes])
+    if name == "ranks":
+        return GeneformerRanks(dict.fromkeys(genes, 2.0), vocabulary, max_len=2_048)
+    return ScGPTBins(vocabulary, max_len=1_200)
 
 
 def _open_sets(task):

@@ -38,6 +38,7 @@ def test_everything_was_measured_and_nothing_failed(result: dict[str, Any]) -> N
         "panel",
         "take",
         "sets",
+        "tokens",
         "training",
         "conversion",
         "memory",
