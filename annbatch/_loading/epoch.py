@@ -80,7 +80,7 @@ class Epoch:
 
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
         """Return the batches, with windows read ahead within ``budget`` bytes."""
-        seed = partial(seed_of_tokens, self.sampler, self.position.epoch)
+        seed = partial(seed_of_pass, self.sampler, self.position.epoch, TOKENS)
         return read_batches(self._requests(), self.datasets, self.delivery, reading, budget=budget, seed=seed)
 
     def _requests(self) -> Generator[LoadRequest, None, None]:
@@ -97,18 +97,17 @@ def with_neighbors(
     graph = datasets.neighbors()
     if graph is None:
         return requests
-    seed = sampler.order_seed() if "seed" in sampler.identity() else graph.request.seed
-    return graph.join(requests, int(keyed_rng(seed, epoch, NEIGHBORS).integers(2**64, dtype=np.uint64)))
+    return graph.join(requests, seed_of_pass(sampler, epoch, NEIGHBORS, graph.request.seed))
 
 
-def seed_of_tokens(sampler: Sampler, epoch: int, seed: int) -> int:
-    """Return the number on which the random tokens of an epoch depend.
+def seed_of_pass(sampler: Sampler, epoch: int, purpose: int, seed: int) -> int:
+    """Return the number on which what is random beside the order of an epoch depends, such as tokens.
 
     It is made of the seed of the order, which a state holds, or of ``seed`` where the order needs none.
     """
     if "seed" in sampler.identity():
         seed = sampler.order_seed()
-    return int(keyed_rng(seed, epoch, TOKENS).integers(2**64, dtype=np.uint64))
+    return int(keyed_rng(seed, epoch, purpose).integers(2**64, dtype=np.uint64))
 
 
 def check_rows(datasets: Datasets) -> None:

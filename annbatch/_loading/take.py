@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .epoch import check_rows, read_batches, seed_of_tokens, with_neighbors
+from ..samplers._seeding import TOKENS
+from .epoch import check_rows, read_batches, seed_of_pass, with_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,7 +36,7 @@ def taken(
     numbers = _row_numbers(rows, datasets.n_obs)
     request: LoadRequest = {"requests": numbers, "splits": [np.arange(len(numbers))]}
     requests = with_neighbors(iter([request]), datasets, sampler, epoch)
-    seed = partial(seed_of_tokens, sampler, epoch)
+    seed = partial(seed_of_pass, sampler, epoch, TOKENS)
     return read_batches(requests, datasets, delivery, reading, budget=0, seed=seed)
 
 
