@@ -86,3 +86,8 @@ def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
 def digest(array: np.ndarray) -> str:
     """Return a short hash of an array's values, the same in every process."""
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=12).hexdigest()
+
+
+def digest_of_codes(codes: np.ndarray) -> str:
+    """Return a short hash of integers from -1 on, at a byte each if they are few."""
+    return digest(codes.astype(np.min_scalar_type(-1 - int(codes.max(initial=0))).newbyteorder("<")))

@@ -52,36 +52,33 @@ class GroupRows:
         """Return the rows at ``positions`` among those of ``groups``, int64."""
         return self._runs.at(self._first[groups] + positions)
 
-    def drawn(
-        self, groups: np.ndarray, numbers: np.ndarray, keys: np.ndarray, *, chunk_size: int, least: int, overlap: bool
-    ) -> np.ndarray:
+    def drawn(self, groups: np.ndarray, numbers: np.ndarray, keys: np.ndarray, *, chunk_size: int) -> np.ndarray:
         """Return the row that comes at a place of a random order of each group's rows.
 
-        An order is made of chunks of ``chunk_size`` consecutive rows of the group, in random order, and begins again
-        where all have come. Chunks lie evenly among the rows, from one that is drawn.
+        The rows of a group form a ring, which is cut into chunks of ``chunk_size`` from a random row on. They come in
+        random order, except that the first chunk is the first and the rest, which fills no chunk, the last. So each
+        row comes once before any comes again, and what comes again follows the last rows in the ring.
 
         Parameters
         ----------
         groups
             ``(n,)`` groups, each of at least one row.
         numbers
-            ``(n,)`` int64 places in the orders.
+            ``(n,)`` int64 places in the orders, which begin again after the last row.
         keys
             ``(n,)`` uint64; equal keys of a group are one order.
         chunk_size
-            Rows per chunk.
-        least
-            A group of fewer rows than this has chunks of one row, so that all of its rows come equally often.
-        overlap
-            Whether there are as many chunks as hold every row, some of which overlap, or as many as do not overlap.
+            Rows per chunk; a smaller group is one chunk.
         """
         counts = self.counts[groups]
-        size = np.where(counts >= least, chunk_size, 1)
-        n_chunks = -(-counts // size) if overlap else counts // size
-        chunk, within = np.divmod(numbers, size)
-        chunk = entries_of_orders(chunk % n_chunks, n_chunks, keys)
+        size = np.minimum(chunk_size, counts)
+        chunk, within = np.divmod(numbers % counts, size)
+        n_others = counts // size - 1
+        is_other = (chunk > 0) & (chunk <= n_others)
+        others = entries_of_orders(np.where(is_other, chunk - 1, 0), np.maximum(n_others, 1), keys)
+        chunk = np.where(is_other, others + 1, chunk)
         first = hash_below(keys ^ _STEPS[1], counts.astype(np.uint64)).astype(np.int64)
-        return self.rows(groups, (first + chunk * counts // n_chunks + within) % counts)
+        return self.rows(groups, (first + chunk * size + within) % counts)
 
     def drawn_again(self, groups: np.ndarray, keys: np.ndarray, *, chunk_size: int, n_chunks: int) -> np.ndarray:
         """Return, for each group and key, ``n_chunks`` chunks that begin at rows drawn uniformly, with replacement."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._arguments import as_names, kind_of, unknown_names
-from ._checks import check_weights, digest
+from ._checks import check_weights, digest_of_codes
 from ._row_set import RowSet, RowsLike
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Groups:
 
     def digest(self) -> str:
         """Return a short text that identifies the groups of all rows, the same in every process."""
-        return digest(self.codes.astype("<i8"))
+        return digest_of_codes(self.codes)
 
     def label(self, code: int) -> str:
         """Return the values of a group as text.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from .._arguments import check_choice, kind_of
 from .._plan.window_rows import TAKEN
-from ._checks import check_positive, digest, whole
+from ._checks import check_positive, digest, digest_of_codes, whole
 from ._group_rows import GroupRows, keys_of, occurrences
 from ._groups import Groups, columns_of, row_set
 from ._row_set import RowSet
@@ -146,7 +147,7 @@ class PairedSampler(SetSampler):
     def identity(self) -> dict[str, Any]:
         """Return a description that is equal for two samplers if they make the same batches."""
         own = super().identity()
-        pools = {name: digest(np.concatenate(pool.parts())) for name, pool in self._pools.items()}
+        pools = {name: pool.digest for name, pool in self._pools.items()}
         return own | {"partners": pools, "match_on": self._levels, "control_size": self.control_size}
 
     def _rows_read_per_set(self) -> int:
@@ -231,14 +232,12 @@ class PairedSampler(SetSampler):
         for number, (name, pool) in enumerate(self._pools.items()):
             start = sum(map(len, drawn))
             keys = keys_of(self.order_seed(), epoch, MATCHES + number, first + of_set)
-            least = self.control_size or self.set_size or 1
-            least = -(-least // one.chunk_size) * one.chunk_size  # as many chunks as are drawn
-            drawn.append(pool.matches(targets, of_set, keys, one.chunk_size, least, again=self._replacement))
+            drawn.append(pool.matches(targets, of_set, keys, one.chunk_size, again=self._replacement))
             partners[name] = [split + start for split in splits]
         return {**request, "requests": np.concatenate(drawn), "partners": partners}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Pool:
     """Rows that partners are drawn from.
 
@@ -251,7 +250,7 @@ class _Pool:
     level
         ``(n_obs,)`` int8; best level in which the pool matches each row, -1 for none.
     pool
-        Digest of the rows.
+        The rows.
     """
 
     levels: list[Groups]
@@ -273,12 +272,14 @@ class _Pool:
         """Number of rows whose match is not the best."""
         return int((self.level > 0).sum())
 
-    def parts(self) -> list[np.ndarray]:
-        """Return what decides the matches."""
-        return [np.asarray(self.pool), self.level.astype("<i8"), *(level.codes for level in self.levels)]
+    @cached_property
+    def digest(self) -> str:
+        """What decides the matches; kept, as states are taken often."""
+        parts = [self.pool.digest(), digest_of_codes(self.level), *(level.digest() for level in self.levels)]
+        return digest(np.frombuffer(" ".join(parts).encode(), np.uint8))
 
     def matches(
-        self, targets: np.ndarray, of_set: np.ndarray, keys: np.ndarray, chunk_size: int, least: int, *, again: bool
+        self, targets: np.ndarray, of_set: np.ndarray, keys: np.ndarray, chunk_size: int, *, again: bool
     ) -> np.ndarray:
         """Return a row of the pool for each target: in each set none twice while others match, unless ``again``."""
         found = np.empty(len(targets), dtype=np.int64)
@@ -293,7 +294,7 @@ class _Pool:
             if again:
                 own, places = keys_of(number, own, places), np.zeros_like(places)
             size = chunk_size if rows.mean_run >= chunk_size and not again else 1
-            found[here] = rows.drawn(groups, places, own, chunk_size=size, least=least, overlap=False)
+            found[here] = rows.drawn(groups, places, own, chunk_size=size)
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -216,11 +216,9 @@ class SetSampler(WindowSampler):
     def identity(self) -> dict[str, Any]:
         """Return a description that is equal for two samplers if they make the same batches."""
         one = self._sets(len(self._grouped().codes))
-        weights = None if one.weights is None else digest(one.weights.astype("<f8"))
         own: dict[str, Any] = {"set_size": self.set_size, "sets_per_batch": self.sets_per_batch, "n_sets": self._n_sets}
         own |= {"chunk_size": one.chunk_size, "small": self._small, "replacement": self._replacement}
-        more = {"groups": one.groups.digest(), "group_weights": weights, "seed": self.order_seed()}
-        return super().identity() | own | more
+        return super().identity() | own | one.digests | {"seed": self.order_seed()}
 
     def for_ranks(self, n_ranks: int) -> Self:
         if self._n_sets is None:
@@ -340,8 +338,6 @@ class SetSampler(WindowSampler):
             np.repeat(within * size, size) + np.tile(np.arange(size), len(groups)),
             keys,
             chunk_size=one.chunk_size,
-            least=size,
-            overlap=self._small == "pad",
         )
         return rows, lengths
 
@@ -356,7 +352,7 @@ class SetSampler(WindowSampler):
         return {"requests": rows, "splits": splits, "extras": extras}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Sets:
     """What sets are made of.
 
@@ -384,6 +380,12 @@ class _Sets:
     def n_sets(self) -> int:
         """Sets that all rows fill."""
         return int(self.per_pass.sum())
+
+    @cached_property
+    def digests(self) -> dict[str, str | None]:
+        """What identifies groups and weights; kept, as states are taken often."""
+        weights = None if self.weights is None else digest(self.weights.astype("<f8"))
+        return {"groups": self.groups.digest(), "group_weights": weights}
 
 
 def _few_text(counts: np.ndarray, size: int, small: Small) -> str:

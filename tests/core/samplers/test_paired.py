@@ -268,3 +268,30 @@ def test_rows_without_a_group_need_no_match():
     obs = pd.DataFrame({"drug": ["x", "x", None, "DMSO"], "line": ["A", "A", "B", "A"]})
     sampler = PairedSampler(obs, control={"drug": "DMSO"}, match_on="line", set_size=1, rng=0)
     assert sorted(row for targets, _ in pairs(sampler, 4) for row in targets.tolist()) == [0, 1]
+
+
+def test_the_identity_follows_what_is_sampled_from():
+    parts = {
+        name: RowSet(np.flatnonzero(rows))
+        for name, rows in {"all": [True] * N_OBS, "half": RNG.random(N_OBS) < 0.5}.items()
+    }
+    made = {name: PairedSampler(OBS, match_on="line", mask=rows, **SETTINGS) for name, rows in parts.items()}
+    identity = {name: sampler.identity() for name, sampler in made.items()}
+    assert identity["all"]["partners"] != identity["half"]["partners"]
+    assert identity["all"]["groups"] == identity["half"]["groups"]
+    made["all"].mask = parts["half"]
+    assert made["all"].identity() == identity["half"] == made["half"].identity()
+    sampler = PairedSampler(["line", "drug"], match_on="line", **SETTINGS)
+    states = []
+    for changed in (
+        OBS,
+        OBS.assign(line=OBS["line"].to_numpy()[::-1]),
+        OBS.assign(drug=np.where(CONTROL, "DMSO", "x")),
+    ):
+        loader = Loader(batch_sampler=sampler).add_dataset(np.zeros((N_OBS, 1)), obs=changed)
+        states.append(loader.state_dict()["sampler"])
+    differ = [{name for name in states[0] if one[name] != states[0][name]} for one in states]
+    assert differ[0] == set()
+    assert differ[1] >= {"groups", "partners"}
+    assert "groups" in differ[2]
+    assert "partners" not in differ[2]

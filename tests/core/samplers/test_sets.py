@@ -7,7 +7,7 @@ from copy import copy
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from annbatch import Loader
@@ -41,6 +41,10 @@ def sets(sampler, codes, epoch=0):
     return found
 
 
+def divisors(number):
+    return [size for size in range(1, number + 1) if number % size == 0]
+
+
 class TestSets(SamplerTests):
     n_obs = (N_OBS,)
     refused_n_obs = (1, N_OBS + 1)
@@ -71,16 +75,16 @@ class TestBags(TestSets):
 
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=60),
-    st.integers(1, 6),
+    st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.sampled_from([None, *divisors(n)]))),
     st.integers(1, 4),
-    st.sampled_from([1, None, "size"]),
     st.integers(0, 3),
 )
-def test_without_replacement_every_row_comes(codes, set_size, sets_per_batch, chunk_size, epoch):
-    codes = np.array(codes)
+@example([0] * 5 + [1] * 9, (4, 2), 2, 0)
+@example([0] * 23 + [1] * 25, (12, 4), 2, 1)
+def test_without_replacement_every_row_comes(codes, sizes, sets_per_batch, epoch):
+    codes, (set_size, chunk_size) = np.array(codes), sizes
     groups = pd.Categorical.from_codes(codes, list("abcde"))
-    settings = {"set_size": set_size, "sets_per_batch": sets_per_batch, "rng": 3}
-    settings["chunk_size"] = set_size if chunk_size == "size" else chunk_size
+    settings = {"set_size": set_size, "sets_per_batch": sets_per_batch, "chunk_size": chunk_size, "rng": 3}
     there = np.unique(codes)
     codes = np.searchsorted(there, codes)  # groups are those that exist
     counts = np.bincount(codes)
