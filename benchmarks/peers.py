@@ -64,7 +64,7 @@ PEERS = (
     ),
     Peer(
         "cell-load",
-        "cell_load",
+        "cell_load_sets",
         "cell-load",
         ("cell-load>=0.10,<0.11", "torch"),
         "__import__('importlib.util').util.find_spec('cell_load') is not None",

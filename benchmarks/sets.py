@@ -33,8 +33,8 @@ def set_cases(
             for name, control in (("sets", None), ("pairs", CONTROL))
             for how in (", as plain batches", "")
         ]
-        if "cell_load" in peers and store is grouped:
+        if "cell_load_sets" in peers and store is grouped:
             few = {"least": min(2_048, n_obs), "most": min(2_048, n_obs)}
             peer = {"h5ad": [str(path) for path in h5ad], "control": CONTROL, **sets}
-            contenders.append(Contender("cell-load, pairs", "cell_load", peer, **few))
+            contenders.append(Contender("cell-load, pairs", "cell_load_sets", peer, **few))
         yield Case("sets", case, tuple(contenders), "pairs, as plain batches")

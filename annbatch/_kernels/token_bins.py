@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .jit import inner, kernel
 from .random_words import random_below
-from .token_order import N_BUCKETS, descending_keys, sort_by_key
+from .token_order import N_BUCKETS, position, sort_descending
 from .token_ranks import all_positive, longest_row
 from .token_rows import known_columns
 from .token_samples import choose
@@ -16,15 +14,34 @@ from .token_samples import choose
 _COUNTS = 4096
 """Rows of smaller counts are not sorted: how often each occurs gives the quantiles."""
 
+_LANES = 4
+
 
 @inner
-def largest_count(row: np.ndarray) -> int:
-    """Return the largest value if all are integers in ``0.._COUNTS``, else -1."""
-    largest, whole = row[0], True
-    for j in range(row.size):
-        largest = max(largest, row[j])
-        whole &= row[j] == np.floor(row[j])
-    return int(largest) if whole and largest < _COUNTS else -1
+def as_counts(values: np.ndarray, counts: np.ndarray) -> int:
+    """Write positive values as int32, and return the largest; -1 if not all are integers below ``_COUNTS``."""
+    wrong = False  # no branch, so that it vectorizes
+    for j in range(values.size):
+        wrong |= values[j] != np.floor(values[j])
+        wrong |= values[j] >= _COUNTS
+    if wrong:
+        return -1
+    largest = 0
+    for j in range(values.size):
+        counts[j] = np.int32(values[j])
+        largest = max(largest, counts[j])
+    return largest
+
+
+@inner
+def tally(counts: np.ndarray, largest: int, lanes: np.ndarray) -> None:
+    """Write how often each of ``0..largest`` occurs to the first lane; in one, equal counts would wait in turn."""
+    lanes[:, : largest + 1] = 0
+    for j in range(counts.size):
+        lanes[j % _LANES, counts[j]] += 1
+    for lane in range(1, _LANES):
+        for count in range(largest + 1):
+            lanes[0, count] += lanes[lane, count]
 
 
 @inner
@@ -60,12 +77,6 @@ def edges_of_sorted(descending: np.ndarray, quantiles: np.ndarray, edges: np.nda
         place = quantiles[e] * (n - 1)
         low = int(place)
         edges[e] = interpolate(descending[n - 1 - low], descending[max(0, n - 2 - low)], place - low)
-
-
-@inner
-def digit(low: int, high: int, seed: Any, column: int, spread: bool) -> Any:
-    """Return ``high``, or if ``spread`` a random one of ``low + 1..high``; ``high`` where they are equal."""
-    return high - random_below(seed, column, high - low) if spread and high - low > 1 else high
 
 
 @kernel
@@ -110,12 +121,12 @@ def bin_rows(
         A row with a value that cannot be binned, or -1.
     """
     size, room = longest_row(indptr), ids.shape[1] - specials.size
-    kept, descending = np.empty(size, np.float64), np.empty(size, np.float64)
-    keys, sorted_keys = np.empty(size, np.uint64), np.empty(size, np.uint64)
-    known, places, order = np.empty(size + 1, np.int32), np.arange(size).astype(np.int32), np.empty(size, np.int32)
-    chosen, buckets = np.empty(max(size, room) + 1, np.int32), np.empty(N_BUCKETS, np.int32)
-    how_often, edges = np.empty(_COUNTS + 1, np.int64), np.empty(quantiles.size, np.float64)
+    kept, descending, rounded = np.empty(size, np.float64), np.empty(size, np.float64), np.empty(size, np.float32)
+    packed, order, buckets = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(N_BUCKETS, np.int32)
+    known, chosen = np.empty(size + 1, np.int32), np.empty(max(size, room) + 1, np.int32)
+    slots, lanes, edges = np.empty(size, np.int32), np.empty((_LANES, _COUNTS + 1), np.int32), np.empty(quantiles.size)
     lows, highs = np.empty(max(size, _COUNTS), np.int32), np.empty(max(size, _COUNTS), np.int32)
+    first = specials.size
     for i in range(indptr.size - 1):
         row, at = data[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
         if not all_positive(row):
@@ -124,18 +135,16 @@ def bin_rows(
         for k in range(n):
             kept[k] = row[known[k]]
         out_ids, out_values = ids[i], values[i]
-        for k in range(specials.size):
+        for k in range(first):
             out_ids[k], out_values[k] = specials[k], special_value
-        length[i] = specials.size
+        length[i] = first
         if n == 0:
             continue
-        largest = largest_count(kept[:n])
+        largest = as_counts(kept[:n], slots)  # then a value's edges are found by its count, else by its position
+        low = high = 0
         if largest > 0:
-            how_often[: largest + 1] = 0
-            for k in range(n):
-                how_often[np.uint32(kept[k])] += 1
-            edges_of_counts(how_often, n, quantiles, edges)
-            low = high = 0
+            tally(slots[:n], largest, lanes)
+            edges_of_counts(lanes[0], n, quantiles, edges)
             for count in range(largest + 1):
                 while low < edges.size and edges[low] < count:
                     low += 1
@@ -143,28 +152,27 @@ def bin_rows(
                     high += 1
                 lows[count], highs[count] = low, high
         else:
-            descending_keys(kept[:n], keys)
-            sort_by_key(keys[:n], places[:n], n, buckets, sorted_keys[:n], order[:n])
+            sort_descending(kept[:n], n, rounded[:n], buckets, packed[:n], order[:n])
             for k in range(n):
-                descending[k] = kept[order[k]]
+                descending[k] = kept[position(order[k])]
             edges_of_sorted(descending[:n], quantiles, edges)
-            low = high = 0
             for k in range(n - 1, -1, -1):
                 while low < edges.size and edges[low] < descending[k]:
                     low += 1
                 while high < edges.size and edges[high] <= descending[k]:
                     high += 1
-                lows[order[k]], highs[order[k]] = low, high
+                j = position(order[k])
+                lows[j], highs[j], slots[j] = low, high, j
         if sampling:
             n = choose(seeds[i], n, room, chosen)
         else:
             n = min(n, room)
-            chosen[:n] = places[:n]
-        first = specials.size
+            for k in range(n):
+                chosen[k] = k
         for k in range(n):
-            j = chosen[k]
-            column, value = at[known[j]], np.intp(kept[j]) if largest > 0 else j
-            out_ids[first + k] = columns[column]
-            out_values[first + k] = digit(lows[value], highs[value], seeds[i], column, spread)
+            slot, column = slots[chosen[k]], at[known[chosen[k]]]
+            out_ids[first + k], out_values[first + k] = columns[column], highs[slot]
+            if spread:  # as likely in each of the bins between the edges that it equals
+                out_values[first + k] -= random_below(seeds[i], column, max(1, highs[slot] - lows[slot]))
         length[i] = first + n
     return -1
