@@ -53,12 +53,14 @@ class CovariateTables:
         TypeError
             If it is no dict of tables.
         ValueError
-            If a table has a key twice, or values that are no numbers.
+            If there are no tables, or one has a key twice, or values that are no numbers or too large.
         """
         if covariates is None:
             return None
-        if not isinstance(covariates, Mapping) or not covariates:
+        if not isinstance(covariates, Mapping):
             raise TypeError(f"`covariates` must be a dict of tables by name, got {kind_of(covariates)}.")
+        if not covariates:
+            raise ValueError("`covariates` must have at least one table, got none; None leaves them out.")
         return CovariateTables({name: _table(name, table) for name, table in covariates.items()})
 
     def by_group(self, groups: pd.DataFrame, drawn: np.ndarray) -> Covariates:
@@ -85,14 +87,14 @@ class CovariateTables:
             groups[columns[0]].tolist() if len(columns) == 1 else [*groups[columns].itertuples(index=False, name=None)]
         )
         rows = table.index.get_indexer(pd.Index(keys, tupleize_cols=len(columns) > 1))
-        lacking = [keys[number] for number in np.flatnonzero((rows < 0) & drawn)]
+        lacking = list(dict.fromkeys(keys[number] for number in np.flatnonzero((rows < 0) & drawn)))
         if lacking:
             raise ValueError(
                 f"`covariates[{name!r}]` must have a row for each value of {columns} of which sets are drawn, got none "
                 f"for {len(lacking)}: {lacking[:5]}."
             )
-        found: np.ndarray = table.to_numpy()[np.maximum(rows, 0)]
-        return found.astype(np.float32) if found.dtype.kind == "f" else found
+        found: np.ndarray = _narrowed(table.to_numpy())[np.maximum(rows, 0)]
+        return found
 
 
 def _table(name: str, table: Any) -> pd.DataFrame | pd.Series[Any]:
@@ -108,9 +110,19 @@ def _table(name: str, table: Any) -> pd.DataFrame | pd.Series[Any]:
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise ValueError(f"`covariates[{name!r}]` must have one row per key, got {twice!r} twice.")
-    if table.to_numpy().dtype.kind not in "biuf":
-        raise ValueError(f"`covariates[{name!r}]` must be numbers, got {table.to_numpy().dtype}.")
+    values = table.to_numpy()
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"`covariates[{name!r}]` must be numbers, got {values.dtype}.")
+    lost = np.isfinite(values) & ~np.isfinite(_narrowed(values))
+    if lost.any():
+        raise ValueError(f"`covariates[{name!r}]` must be numbers that float32 holds, got {values[lost][0]}.")
     return table
+
+
+def _narrowed(values: np.ndarray) -> np.ndarray:
+    """Return floats as float32, others as they are."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32) if values.dtype.kind == "f" else values
 
 
 def _columns(name: str, index: pd.Index, columns: list[Any]) -> list[Any]:

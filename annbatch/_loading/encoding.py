@@ -80,9 +80,9 @@ def encoded_element(
     KeyError
         If the data has no such matrix.
     TypeError
-        If its values are no real numbers.
+        If its values are no real numbers, or the encoder binds no function.
     ValueError
-        If its rows have more than one dimension, or the encoder refuses its columns.
+        If its rows have more than one dimension, the encoder refuses its columns, or padding is no id.
     """
     key, encoder = request.key, request.encoder
     if not sources.sources:
@@ -100,14 +100,21 @@ def encoded_element(
     is_same = form.transform is None and form.dense in ("no", "batch") and (form.dtype or stored) == dtype
     variables = variables_of(split_key(key)[0])
     names = pd.RangeIndex(variables.count).astype(str)
-    var = pd.DataFrame(index=names) if variables.var is None else variables.var
+    var = pd.DataFrame(index=names) if variables.var is None else variables.var.copy()  # not the user's own
+    ids_dtype = np.dtype("int64" if form.adapter is None else form.adapter.labels_dtype)
+    limits = np.iinfo(ids_dtype)
+    if not limits.min <= encoder.pad_id <= limits.max:
+        raise ValueError(f"`encoder.pad_id` must be an id that {ids_dtype} holds, got {encoder.pad_id}.")
+    encode = encoder.bind(var)
+    if not callable(encode):
+        raise TypeError(f"`encoder.bind` must return the function that encodes rows, got {encode!r} of {encoder!r}.")
     return EncodedElement(
         key=key,
         element=sources.element(variables, encoded),
         width=variables.count,
         encoder=encoder,
-        encode=encoder.bind(var),
-        ids_dtype=np.dtype("int64" if form.adapter is None else form.adapter.labels_dtype),
+        encode=encode,
+        ids_dtype=ids_dtype,
         seed=request.seed,
         is_yielded=is_same and is_wanted,
     )

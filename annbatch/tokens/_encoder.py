@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import numpy as np
 
-    import numpy as np
+if TYPE_CHECKING:
     import pandas as pd
 
 
@@ -129,7 +130,7 @@ def check_encoder(encoder: Any) -> Encoder | None:
     Raises
     ------
     TypeError
-        If it is no encoder, or the class of one.
+        If it is no encoder, or the class of one, or one of its attributes is of a wrong kind.
     ValueError
         If its widths are none.
     """
@@ -141,13 +142,23 @@ def check_encoder(encoder: Any) -> Encoder | None:
             f"TopGenes(512) has, got {encoder!r}."
         )
     check_widths("encoder.widths", encoder.widths)
+    if not is_whole(encoder.pad_id):
+        raise TypeError(f"`encoder.pad_id` must be an integer, got {encoder.pad_id!r}.")
+    if not isinstance(encoder.pad_value, int | float | np.number):
+        raise TypeError(f"`encoder.pad_value` must be a number, got {encoder.pad_value!r}.")
     return encoder
 
 
-def check_widths(name: str, widths: Sequence[int]) -> None:
-    """Raise ``ValueError`` unless widths are positive and ascend."""
-    ascend = all(low < high for low, high in zip((0, *widths), widths, strict=False))
-    if not len(widths) or not ascend:
+def is_whole(value: Any) -> bool:
+    """Return whether a value is an integer."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_widths(name: str, widths: Any) -> None:
+    """Raise ``TypeError`` unless widths are integers in a list, ``ValueError`` unless they are positive and ascend."""
+    if not isinstance(widths, Sequence | np.ndarray) or not all(map(is_whole, widths)):
+        raise TypeError(f"`{name}` must be a list or tuple of integers, got {widths!r}.")
+    if not len(widths) or not all(low < high for low, high in pairwise((0, *widths))):
         raise ValueError(f"`{name}` must be positive integers that ascend, got {tuple(widths)}.")
 
 
@@ -163,9 +174,10 @@ def widths_up_to(max_len: int, buckets: Sequence[int]) -> tuple[int, ...]:
 
 def check_sizes(max_len: int, buckets: Sequence[int], *, name: str = "max_len", at_least: int = 1) -> None:
     """Raise ``ValueError`` unless there is room for ``at_least`` tokens, and buckets ascend up to that size."""
-    if isinstance(max_len, bool) or not isinstance(max_len, int) or max_len < at_least:
+    if not is_whole(max_len) or max_len < at_least:
         raise ValueError(f"`{name}` must be an integer of at least {at_least}, got {max_len!r}.")
-    if len(tuple(buckets)):
-        check_widths("buckets", tuple(buckets))
-        if buckets[-1] > max_len:
-            raise ValueError(f"`buckets` must not exceed `{name}` ({max_len}), got {tuple(buckets)}.")
+    if isinstance(buckets, tuple | list) and not buckets:
+        return
+    check_widths("buckets", buckets)
+    if buckets[-1] > max_len:
+        raise ValueError(f"`buckets` must not exceed `{name}` ({max_len}), got {tuple(buckets)}.")

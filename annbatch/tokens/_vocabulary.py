@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -15,7 +16,6 @@ from .._warn import warn
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
 
     import pandas as pd
 
@@ -35,7 +35,7 @@ class Vocabulary:
     Parameters
     ----------
     ids
-        Ids by name, as models publish them; or names, whose positions are their ids.
+        Ids by name, as models publish them; or a list of names, whose positions are their ids.
     column
         Column of ``var`` that has the names of genes, such as ``"gene_ids"``. Default: its index.
     missing
@@ -46,6 +46,8 @@ class Vocabulary:
 
     Raises
     ------
+    TypeError
+        If it is neither, or a name is no string.
     ValueError
         If there are no names, or ids repeat or are not in ``0..2**31``.
 
@@ -72,15 +74,15 @@ class Vocabulary:
         pad: str = "<pad>",
     ) -> None:
         check_choice("missing", missing, get_args(Missing))
-        if isinstance(ids, str):
-            raise TypeError(f"`ids` must be a mapping of names to ids or a list of names, got {ids!r}.")
         names = ids if isinstance(ids, Mapping) else _numbered(ids)
+        wrong = [name for name in names if not isinstance(name, str)]
+        if wrong:
+            raise TypeError(f"`ids` must have names that are strings, got {wrong[0]!r}.")
         self._ids = {str(name): _checked(name, number) for name, number in names.items()}
         if not self._ids:
             raise ValueError("`ids` must have at least one name, got none.")
         if len(set(self._ids.values())) < len(self._ids):
-            numbers = list(self._ids.values())
-            again = next(number for number in numbers if numbers.count(number) > 1)
+            again = _repeated(self._ids.values())
             raise ValueError(f"`ids` must be different, got {again} for {self._names_of(again)}.")
         self.column = column
         self.missing = missing
@@ -96,8 +98,20 @@ class Vocabulary:
             File.
         **options
             Other arguments of the class.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a file, or names a gene twice.
         """
-        return cls(json.loads(Path(path).read_text()), **options)
+        what = f"`path` must be a JSON file of ids by name, or of a list of names, got {path}"
+        try:
+            ids = json.loads(Path(path).read_text("utf-8-sig"), object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{what}: {error}") from error
+        if not isinstance(ids, dict | list):
+            raise ValueError(f"{what}, which holds {ids!r:.80}.")
+        return cls(ids, **options)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -189,13 +203,23 @@ class Vocabulary:
         return _some([name for name, one in self._ids.items() if one == number][:3])
 
 
-def _numbered(names: Iterable[str]) -> dict[str, int]:
-    every = [str(name) for name in names]
-    numbered = {name: number for number, name in enumerate(every)}
-    if len(numbered) < len(every):
-        again = next(name for name in every if every.count(name) > 1)
-        raise ValueError(f"`ids` must have each name once, got {again!r} twice.")
-    return numbered
+def _numbered(ids: Any) -> dict[str, int]:
+    if isinstance(ids, str | bytes | Set) or not isinstance(ids, Iterable):
+        raise TypeError(f"`ids` must be a mapping of names to ids or a list of names, got {ids!r:.80}.")
+    return _once((name, number) for number, name in enumerate(ids))
+
+
+def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return a dict of pairs; raise ``ValueError`` if a name repeats."""
+    every = list(pairs)
+    if len(found := dict(every)) < len(every):
+        raise ValueError(f"`ids` must have each name once, got {_repeated(name for name, _ in every)!r} twice.")
+    return found
+
+
+def _repeated(values: Iterable[Any]) -> Any:
+    """Return the first value that comes again."""
+    return next(value for value, count in Counter(values).items() if count > 1)
 
 
 def _checked(name: str, number: Any) -> int:

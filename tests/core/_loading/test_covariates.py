@@ -59,6 +59,17 @@ def test_a_table_of_the_only_column_needs_no_names():
         ),
         ({"a": pd.Series([1, 2], index=["x", "x"])}, ValueError, "must have one row per key, got 'x' twice"),
         ({"a": pd.Series([1], index=["x"])}, ValueError, r"keyed by columns of the groups, \['drug', 'dose'\]"),
+        ({}, ValueError, "`covariates` must have at least one table, got none"),
+        (
+            {"drug": {"x": 1.0, "y": 1e39}},
+            ValueError,
+            r"`covariates\['drug'\]` must be numbers that float32 holds, got 1e",
+        ),
+        (
+            {"drug": {"y": 1}},
+            ValueError,
+            r"a row for each value of \['drug'\] .*, got none for 1: \['x'\]",
+        ),  # of 2 doses
         ({"drug": {"x": 1}}, ValueError, r"a row for each value of \['drug'\] .*, got none for 1: \['y'\]"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -23,6 +24,9 @@ class Wrong(TopGenes):
                 out.length[:1] = 9
             elif self.how == "other rows":
                 out.ids[1:, 0] = out.ids[:-1, 0]
+            elif self.how == "an id left out":
+                out.length[:] = 6
+                out.values[np.isnan(out.values)] = 0
             elif self.how == "its input":
                 rows.data[:] = 1
             elif self.how == "memory of others" and out.length.base is not None:
@@ -49,6 +53,7 @@ def failures(encoder: TopGenes) -> set[str]:
     [
         ("a length beyond the width", "test_lengths"),
         ("other rows", "test_each_row_alone"),
+        ("an id left out", "test_dtypes"),
         ("its input", "test_inputs_are_left_alone"),
         ("memory of others", "test_writes_where_it_should"),
     ],

@@ -84,8 +84,12 @@ def test_wrong_ids_are_refused(ids, error):
 
 
 def test_other_wrong_arguments_are_refused():
-    with pytest.raises(TypeError, match="`ids` must be a mapping of names to ids or a list of names, got 'abc'"):
-        Vocabulary("abc")
+    for ids in ("abc", b"abc", 3, None, {"a"}):
+        with pytest.raises(TypeError, match=f"`ids` must be a mapping of names to ids or a list of names, got {ids!r}"):
+            Vocabulary(ids)  # type: ignore[arg-type]
+    for ids in ({None: 1}, {7: 1}, ["a", None], pd.Series({"a": 7})):
+        with pytest.raises(TypeError, match=r"`ids` must have names that are strings, got (None|7)"):
+            Vocabulary(ids)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`missing` must be 'warn', 'ignore' or 'error', got 'warm'; did you mean"):
         Vocabulary(IDS, missing="warm")  # type: ignore[arg-type]
     with pytest.raises(KeyError, match=r"`vocabulary` must be names of the vocabulary, got .'<eos>'.; did you mean"):
@@ -98,3 +102,29 @@ def test_files_and_pickles(tmp_path):
     vocabulary = pickle.loads(pickle.dumps(Vocabulary.from_json(path, missing="ignore")))
     assert [vocabulary[name] for name in IDS] == list(IDS.values())
     assert vocabulary.missing == "ignore"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", "must be a JSON file of ids by name, or of a list of names, got .*vocab.json: Expecting value"),
+        (b"\xff\xfe", "got .*vocab.json: .*codec can't decode"),
+        (b"[" * 100_000, "got .*vocab.json: .*recursion"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "got .*vocab.json: Exceeds the limit"),
+        (b"3", "got .*vocab.json, which holds 3"),
+        (b'"abc"', "got .*vocab.json, which holds 'abc'"),
+        (b'{"a": 1, "a": 2}', "got .*vocab.json: `ids` must have each name once, got 'a' twice"),
+        (b'{"a": {"b": 1}}', "`ids` must be integers in 0..2147483647, got {'b': 1} for 'a'"),
+    ],
+)
+def test_files_that_hold_no_vocabulary_are_refused(tmp_path, content, error):
+    path = tmp_path / "vocab.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=error):
+        Vocabulary.from_json(path)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps(IDS), encoding="utf-8-sig")
+    assert len(Vocabulary.from_json(path)) == len(IDS)
