@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from annbatch import Loader
 from annbatch.batch import CSR
 from annbatch.errors import DeviceMemoryError, MissingDependencyError
+from annbatch.samplers import PairedSampler
 from annbatch.testing import AdapterTests
 from annbatch.testing._batches import compact_window, dense_batch, densified, expanded, sparse_batch
 from annbatch.tokens import TopGenes
@@ -414,3 +416,33 @@ def test_tokens_are_arrays_of_one_shape_for_a_jitted_step():
         }
         assert step(batch["X"], tokens)
     assert traces == [(2, 4)]
+
+    class Padded(TopGenes):
+        pad_id = 2**31
+
+    with pytest.raises(ValueError, match=r"`encoder.pad_id` must be an id that int32 holds, got 2147483648"):
+        next(iter(Loader(encoder=Padded(4), to="jax").add_dataset(x)))
+
+
+def test_pairs_with_tokens_and_covariates_have_one_shape_for_a_jitted_step():
+    traces = []
+
+    @jax.jit
+    def step(batch):
+        traces.append(jax.tree.map(jax.numpy.shape, batch))
+        return batch["control"]["tokens"]["values"].sum() + batch["covariates"]["drug"].sum() + batch["group"].sum()
+
+    obs = pd.DataFrame({"drug": ["none", "x", "y"] * 20}, index=map(str, range(60)))
+    sampler = PairedSampler("drug", control={"drug": "none"}, set_size=4, sets_per_batch=2, drop_last=True, rng=0)
+    loader = Loader(
+        batch_sampler=sampler,
+        encoder=TopGenes(3),
+        to="jax",
+        obs_as="arrays",
+        obs_columns=[],
+        covariates={"drug": {"x": [1.0, 2.0], "y": [3.0, 4.0]}},
+    ).add_dataset(np.arange(300, dtype=np.float32).reshape(60, 5), obs=obs)
+    batches = list(loader)
+    assert all(np.isfinite(step(batch)) for batch in batches)
+    assert len(batches) > 3
+    assert len(traces) == 1

@@ -9,9 +9,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from annbatch import DatasetCollection, Loader, mix
+from annbatch.samplers import PairedSampler
+from annbatch.tokens import RandomGenes
 from annbatch_torch import as_iterable_dataset
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
@@ -130,6 +133,31 @@ def test_a_worker_that_is_spawned_yields_the_same(make_loader):
     for one, other in zip(batches, loader_of(make_loader), strict=True):
         assert torch.equal(one["X"].to_dense(), other["X"].to_dense())
         assert one["obs"].equals(other["obs"])
+
+
+def pairs_with_tokens() -> Loader:
+    obs = pd.DataFrame(
+        {"line": ["A", "B", "B"] * 40, "drug": ["none", "none", "x", "x"] * 30}, index=map(str, range(120))
+    )
+    sampler = PairedSampler(
+        ["line", "drug"], control={"drug": "none"}, match_on="line", set_size=4, sets_per_batch=2, rng=0
+    )
+    doses = {"drug": {"none": 0.0, "x": 1.0}}
+    options = {"encoder": RandomGenes(3), "covariates": doses, "return_index": True, "to": "torch"}
+    return Loader(batch_sampler=sampler, **options).add_dataset(np.arange(1200, dtype="f4").reshape(120, 10), obs=obs)
+
+
+@forks
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_workers_share_pairs_with_tokens_and_covariates(context):
+    def facts(batches):
+        parts = [(b, b["control"], b["covariates"]["drug"].tolist(), b["group"].tolist()) for b in batches]
+        tokens = [(a["index"].tolist(), a["tokens"]["ids"].tolist()) for part in parts for a in part[:2]]
+        return sorted(tokens), sorted(part[2:] for part in parts)
+
+    workers = {"batch_size": None, "num_workers": 2, "multiprocessing_context": context}
+    found = facts(torch.utils.data.DataLoader(pairs_with_tokens(), **workers))
+    assert found == facts(pairs_with_tokens())
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata calls it

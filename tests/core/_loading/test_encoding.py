@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from annbatch import DatasetCollection, Loader
 from annbatch.errors import CorruptDataError
-from annbatch.samplers import DistributedSampler, RandomSampler
+from annbatch.samplers import DistributedSampler, PairedSampler, RandomSampler
 from annbatch.tokens import RandomGenes, TopGenes, Vocabulary
 from annbatch.transforms import NormalizeLog1p
 
@@ -259,6 +259,47 @@ def test_workers_and_copies():
     assert by_row(loader) == EXPECTED
 
 
+@pytest.mark.parametrize("kind", ["memory", "h5ad", "mudata", "joined"])
+def test_partners_and_neighbours_have_the_tokens_of_their_rows(tmp_path, kind):
+    adata = ADATA.copy()
+    adata.obs["drug"] = np.where(np.arange(N) % 3, "x", "none")
+    adata.obsp["near"] = sp.random(N, N, 0.05, format="csr", random_state=0)
+    sampler = PairedSampler("drug", control={"drug": "none"}, set_size=4, sets_per_batch=3, rng=0)
+    graph = {"neighbors": "near", "n_neighbors": 3} if kind != "mudata" else {}  # which is of one modality
+    options = {"batch_sampler": sampler, "keys": ["obs"], **graph}
+    encoder = TopGenes(GENES, Vocabulary(NAMES))
+    if kind == "memory":
+        loader = load(adata, encoder, **options)
+    elif kind == "mudata":
+        mudata = pytest.importorskip("mudata")
+        if hasattr(mudata, "set_options"):
+            mudata.set_options(pull_on_update=False)  # the default from 0.4 on
+        both = mudata.MuData(
+            {"rna": adata, "protein": ad.AnnData(np.ones((N, 2)), obs=pd.DataFrame(index=adata.obs_names))}
+        )
+        both.obs["drug"] = adata.obs["drug"]
+        loader = load(both, encoder, encoder_key="mod/rna/X", **options)
+    elif kind == "joined":
+        parts = adata[:50, :25].copy(), adata[50:, 5:].copy()
+        loader = make(encoder, var_join="outer", **options).add_adatas(list(parts))
+    else:
+        adata.write_h5ad(tmp_path / "cells.h5ad")
+        loader = load(tmp_path / "cells.h5ad", encoder, **options)
+    counts = COUNTS.copy()
+    if kind == "joined":
+        counts[:50, 25:] = counts[50:, :5] = 0
+    for batch in loader:
+        rows = [(batch, batch["index"]), (batch["control"], batch["control"]["index"])]
+        if graph:
+            index, near = batch["neighbors"]["index"], batch["neighbors"]
+            rows.append((near, np.where(near["mask"], index, batch["index"][:, None]).ravel()))
+        for part, numbers in rows:
+            found = np.zeros((len(numbers), GENES), np.float32)
+            at, place = np.nonzero(part["tokens"]["mask"])
+            found[at, part["tokens"]["ids"][at, place]] = part["tokens"]["values"][at, place]
+            np.testing.assert_array_equal(found, counts[numbers])
+
+
 def test_taken_rows():
     loader = load()
     rows = [7, 50, 3, 50]
@@ -327,6 +368,17 @@ def test_wrong_lengths_are_refused(length):
 
     with pytest.raises(ValueError, match=rf"`encoder` .* must write lengths in 0..3, got {length} for row \d+"):
         next(iter(load(encoder=Long(3))))
+
+
+def test_an_encoder_may_change_the_annotations_that_it_gets():
+    class Renames(TopGenes):
+        def bind(self, var):
+            encode = super().bind(var)
+            var.index = ["x"] * len(var)
+            return encode
+
+    batch = next(iter(load(encoder=Renames(3))))
+    assert batch["var"].index.tolist() == ADATA.var_names.tolist() == NAMES
 
 
 def test_wrong_matrices_are_refused():

@@ -7,13 +7,15 @@ import json
 from itertools import islice
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annbatch import Loader, mix
 from annbatch._loading.mix_position import MixPosition
-from annbatch.samplers import DistributedSampler, RandomSampler
+from annbatch.samplers import DistributedSampler, PairedSampler, RandomSampler
+from annbatch.tokens import TopGenes
 
 
 def loader_of(n_obs: int, *, seed: int | None = 0, ranks: tuple[int, int] | None = None, **arguments) -> Loader:
@@ -328,3 +330,23 @@ def test_what_is_no_position_is_refused(changes):
     for wrong in (stored | changes, None, [], {**stored, "epochs": []}):
         with pytest.raises(ValueError, match="`state` must have a position as `state_dict` writes it, got"):
             MixPosition.read(wrong, 2)
+
+
+def test_pairs_mix_with_plain_batches():
+    obs = pd.DataFrame({"drug": ["none", "x"] * 20}, index=map(str, range(40)))
+
+    def make():
+        sampler = PairedSampler("drug", control={"drug": "none"}, set_size=2, sets_per_batch=2, rng=0)
+        pairs = Loader(batch_sampler=sampler, return_index=True, encoder=TopGenes(2)).add_dataset(np.eye(40), obs=obs)
+        return mix([pairs, loader_of(33)], seed=0, stop="all")
+
+    def facts(batches):
+        return [(b["index"].tolist(), *[b[k]["index"].tolist() for k in ("control",) if k in b]) for b in batches]
+
+    expected = facts(make())
+    assert {len(one) for one in expected} == {1, 2}
+    for steps in range(0, len(expected), 3):
+        stopped, other = make(), make()
+        _ = [*zip(range(steps), stopped, strict=False)]
+        other.load_state_dict(stopped.state_dict())
+        assert facts(other) == expected[steps:]
