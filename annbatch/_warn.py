@@ -25,7 +25,7 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
         category,
         frame.f_code.co_filename,
         frame.f_lineno,
-        frame.f_globals.get("__name__"),
+        frame.f_globals.get("__name__") or "<string>",  # as of None, no warning would be shown
         frame.f_globals.setdefault("__warningregistry__", {}),
     )
 

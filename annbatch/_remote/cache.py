@@ -24,6 +24,7 @@ import numpy as np
 from .._runtime.fork import fork_safe_lock
 from .._runtime.open_files import most_kept_open
 from .._warn import warn
+from .urls import refuse_urls
 
 if TYPE_CHECKING:
     from .._format.shard_index import ShardIndex
@@ -126,6 +127,7 @@ class ChunkCache:
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int) -> None:
         if max_bytes < 1:
             raise ValueError(f"`cache_size` must be positive, got {max_bytes}.")
+        refuse_urls(folder, "cache_dir")
         self._folder = Path(folder)
         self._max_bytes = max_bytes
         self._refused = False

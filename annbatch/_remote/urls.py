@@ -28,11 +28,27 @@ def is_url(location: object) -> bool:
 
 
 def refuse_other_urls(location: object, name: str) -> None:
-    """Raise ``ValueError`` if a location is a URL of another scheme: as a path, it would be shown with its password."""
-    if re.match(r"(?i)[a-z][a-z0-9+.-]+://", str(location)) and not is_url(location):
-        raise ValueError(
-            f"`{name}` must be a path, or a URL of {', '.join(SCHEMES)}, got {without_secrets(location)!r}."
-        )
+    """Raise ``ValueError`` if a location is a URL of another scheme, or lacks a slash: it is not a path.
+
+    As a path, it would be shown with its password.
+    """
+    if is_url(location) or not _looks_like_url(location):
+        return
+    advice = "" if "://" in str(location) else ": a `pathlib.Path` of a URL loses a slash, so give it as a string"
+    raise ValueError(
+        f"`{name}` must be a path, or a URL of {', '.join(SCHEMES)}, got {without_secrets(location)!r}{advice}."
+    )
+
+
+def refuse_urls(location: object, name: str) -> None:
+    """Raise ``ValueError`` if a location that must be a local path is a URL."""
+    if _looks_like_url(location):
+        raise ValueError(f"`{name}` must be a local path, got {without_secrets(location)!r}.")
+
+
+def _looks_like_url(location: object) -> bool:
+    text = str(location).lstrip(_AROUND)
+    return bool(re.match(r"(?i)[a-z][a-z0-9+.-]+://", text) or _URL.match(text))
 
 
 def open_object_store(url: str) -> ObjectStore:
@@ -97,8 +113,15 @@ def url_of(store: ObjectStore) -> str:
     return f"{root}/{prefix}" if prefix else root
 
 
-_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]+)://(?!\w+[(])([^\n\"'<>]*)")
-_WHOLE = re.compile(r"(?i)([a-z][a-z0-9+.-]+)://([^\n]*)\n?")  # passwords may have quotes
+# The slashes of a URL; without both, of a known scheme, or with what may be a password.
+_SCHEME = (
+    r"(?i)\b(?:[a-z][a-z0-9+.-]+://"
+    rf"|(?:{'|'.join(SCHEMES)}):(?:[/\\]|(?=[^\s\"'<>]*@))"
+    r"|[a-z][a-z0-9+.-]+:[/\\](?=[^\s\"'<>]*@))[/\\]*+(?!\w+[(])"
+)
+_URL = re.compile(_SCHEME + r"(?P<rest>[^\n\"'<>]*)")
+_WHOLE = re.compile(_SCHEME + r"(?P<rest>[^\n]*)\n?")  # passwords may have quotes
+_AROUND = " \t\r\n\"'<"
 _HOST = re.compile(r"([^:\[\]]*|\[[^\[\]]*\])(:[0-9]*)?")
 
 
@@ -113,16 +136,21 @@ def without_secrets(text: object) -> str:
     'HTTPStore("http://example.com/cells")'
     >>> without_secrets("https://me:a/password@example.com/cells"), without_secrets("https://me:it's@example.com/cells")
     ('https://...', 'https://example.com/cells')
+    >>> without_secrets("https:/me:password@example.com/cells")
+    'https:/example.com/cells'
     >>> without_secrets("cells.zarr")
     'cells.zarr'
     """
-    whole = _WHOLE.fullmatch(str(text))
+    whole = _WHOLE.fullmatch(str(text).lstrip(_AROUND))
     return _URL.sub(_host_and_path, str(text)) if whole is None else _host_and_path(whole)
 
 
 def _host_and_path(url: re.Match[str]) -> str:
-    host, slash, path = re.split(r"[?#]", url[2])[0].partition("/")
+    begin, rest = url[0][: url.start("rest") - url.start()], url["rest"]
+    host, slash, path = re.split(r"[?#]", rest)[0].partition("/")
     host = host.rpartition("@")[2]
     if not _HOST.fullmatch(host):  # the beginning of a password with one of "/?#", which no URL may have
-        return f"{url[1]}://..."
-    return f"{url[1]}://{host}{slash}{path}".rstrip("/")
+        return f"{begin}..."
+    if ":/" in path and "@" in path:  # another URL, as of a proxy
+        return f"{begin}{host}/..."
+    return f"{begin}{host}{slash}{path}".rstrip("/")

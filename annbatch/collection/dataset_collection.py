@@ -14,6 +14,7 @@ import zarr
 from .._anndata.frames import stored_frame
 from .._arguments import as_names, check_choice, drawn_seed
 from .._arrays.hdf5_files import refuse_external_links
+from .._remote.urls import refuse_urls
 from .._sizes import parse_size
 from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
@@ -76,6 +77,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         if is_collection_h5ad:
             if isinstance(group, zarr.Group):
                 raise ValueError("`group` must be a path where `is_collection_h5ad` is True, got a zarr group.")
+            refuse_urls(group, "group")
             self._h5ad = Path(group).absolute()
             if mode != "a" and not files_of(self._h5ad):
                 kind = NotACollectionError if self._h5ad.exists() else MissingCollectionError

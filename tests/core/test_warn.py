@@ -74,6 +74,14 @@ def test_warnings_of_a_loader_point_at_its_line():
     assert [warning.filename for warning in told] == [__file__]
 
 
+@pytest.mark.parametrize("names", [{}, {"__name__": None}])
+def test_warnings_are_shown_where_the_program_has_no_name(names):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        exec(compile("loader(to_torch=False)", "a cell", "exec"), {"loader": Loader} | names)
+    assert [(one.filename, one.lineno) for one in told] == [("a cell", 1)]
+
+
 def test_warnings_while_a_module_is_imported_point_at_the_import(tmp_path):
     program = tmp_path / "program.py"
     program.write_text("# an adapter\nimport annbatch_cupy\n")

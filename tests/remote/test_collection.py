@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,7 +238,8 @@ def test_a_command_says_in_one_line_what_is_wrong(environment, capsys):
 
 
 @pytest.mark.parametrize(
-    ("place", "url"), [("s3://b/k", True), ("GS://b", True), ("a/b", False), ("C://x", False), ("file:///a", False)]
+    ("place", "url"),
+    [("s3://b/k", True), ("GS://b", True), ("a/b", False), ("C://x", False), ("file:///a", False), ("s3:/b", False)],
 )
 def test_urls_of_object_stores_are_distinguished_from_paths(place, url):
     assert is_url(place) == url
@@ -262,21 +264,45 @@ def test_a_store_is_named_by_its_url_without_secrets(url, name):
     assert "pass" not in without_secrets(url)
 
 
+def other(url):
+    """Return a URL of a scheme that no object store has, unless it is one that nothing can open."""
+    return url.replace("https://", "gopher://") if isinstance(url, str) else url
+
+
 @pytest.mark.parametrize("url", ["https://me:a/pass@host/a", "https://me:a?pass@host", "https://me:a#pass@host/a"])
 def test_of_a_url_with_a_broken_password_nothing_is_shown(url):
     assert without_secrets(url) == "https://..."
 
 
-@pytest.mark.parametrize("url", ["https://me:pass@host/a", "ftp://me:pass@host/a", "https://me:it's-pass@host/a"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:pass@host/a",
+        "ftp://me:pass@host/a",
+        "https://me:it's-pass@host/a",
+        "https:/me:pass@host/a",
+        "https:///me:pass@host/a",
+        "https:me:pass@host/a",
+        "ftp:/me:pass@host/a",
+        "https:/host/a?sig=pass",
+        " https://me:pass@host/a",
+        "https:\\\\me:pass@host\\a",
+        "https://proxy/https://me:pass@host",
+        "memory://HTTPStore(http://me:pass@host)",
+        Path("https://me:pass@host/a"),
+    ],
+)
 @pytest.mark.parametrize(
     "use",
     [
         lambda url, folder: DatasetCollection(folder / "c").add_adatas([url]),
         lambda url, folder: DatasetCollection(folder / "c").attach([url]),
-        lambda url, folder: DatasetCollection(url.replace("https", "gopher")),
-        lambda url, folder: Loader().add_adata(url.replace("https", "gopher")),
+        lambda url, folder: DatasetCollection(other(url)),
+        lambda url, folder: DatasetCollection(other(url), is_collection_h5ad=True),
+        lambda url, folder: Loader().add_adata(other(url)),
+        lambda url, folder: Loader(cache_dir=url),
     ],
-    ids=["convert", "attach", "open", "load"],
+    ids=["convert", "attach", "open", "h5ad", "load", "cache"],
 )
 def test_errors_about_urls_do_not_show_passwords(tmp_path, url, use):
     with pytest.raises((ValueError, StoreError)) as caught:

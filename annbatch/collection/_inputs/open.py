@@ -93,7 +93,7 @@ def as_sources(adata_paths: Any, *, name: str = "adata_paths") -> list[Source]:
         if not isinstance(source, str | os.PathLike | zarr.Group | h5py.Group):
             advice = {kind: how.replace("[", "").replace("]", "") for kind, how in _AS_LIST.items()}
             raise wrong_kind(name, "a list of paths or open groups", source, advice)
-        if isinstance(source, str):
+        if isinstance(source, str | os.PathLike):
             refuse_other_urls(source, name)
     return sources
 

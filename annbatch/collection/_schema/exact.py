@@ -32,29 +32,36 @@ _VALUES = 1 << 20
 """Values that are read at a time."""
 
 
-def refuse_rounded(schema: Schema, held: InputInfo, datasets: Sequence[Source]) -> None:
-    """Raise if new rows make floats of a matrix or column, and the collection holds integers that floats would round.
+def refuse_rounded(schema: Schema, held: Sequence[InputInfo], datasets: Sequence[Source]) -> None:
+    """Raise if new rows make floats of a matrix or column, and a dataset holds integers that floats would round.
 
     Only such matrices and columns are read, of 64-bit integers that were not narrowed.
+
+    Parameters
+    ----------
+    schema
+        Schema of the datasets and the new rows.
+    held
+        Descriptions of the datasets.
+    datasets
+        The datasets of the collection.
     """
-    columns = [
-        (path, name, column.dtype)
-        for path, element in schema.elements.items()
-        for name, column in (element.columns.items() if isinstance(element, TableSchema) else ())
-        if column.kind == "plain" and column.dtype.kind == "f" and _may_round(held, path, column.dtype, name)
-    ]
-    for dataset in datasets if columns else ():
-        _check_columns(columns, dataset)
-    for path, element in schema.elements.items():
-        if not isinstance(element, TableSchema) and _may_round(held, path, element.dtype):
-            for dataset in datasets:
+    for known, dataset in zip(held, datasets, strict=True):
+        columns: list[tuple[str, str, np.dtype]] = []
+        for path, element in schema.elements.items():
+            found = known.elements.get(path)
+            if isinstance(element, TableSchema) and isinstance(found, dict):
+                columns += [
+                    (path, name, column.dtype)
+                    for name, column in element.columns.items()
+                    if column.kind == "plain" and name in found and may_round(found[name].dtype, column.dtype)
+                ]
+            elif isinstance(element, TableSchema) or not isinstance(found, MatrixInfo):
+                continue
+            elif may_round(found.dtype, element.dtype):
                 _check_matrix(dataset, path, element.dtype)
-
-
-def _may_round(held: InputInfo, path: str, dtype: np.dtype, name: str | None = None) -> bool:
-    element = held.elements[path]
-    known = element if isinstance(element, MatrixInfo) else element.get(name or "")
-    return known is not None and may_round(known.dtype, dtype)
+        if columns:
+            _check_columns(columns, dataset)
 
 
 def _check_columns(columns: list[tuple[str, str, np.dtype]], dataset: Source) -> None:

@@ -143,7 +143,8 @@ def survey(
     with_rows = [i for i, one in enumerate(inputs) if one.n_obs] or list(range(len(inputs)))
     kept = [inputs[i] for i in with_rows]
     if datasets:
-        held, n_held, earlier = _held(datasets)
+        described, earlier = _held(datasets)
+        held, n_held = described[0], sum(one.n_obs for one in described)
         _require_overlap(kept, min_overlap, held)
         for one in kept:
             refuse_ambiguous(one.annotations, one.name, held.annotations, held.name)
@@ -153,9 +154,9 @@ def survey(
         with_source = isinstance(obs, dict) and SOURCE in obs  # not where another program made the collection
         names_of_sources = [one.name for one in kept] if with_source else None
         rows = n_held, n_held + sum(one.n_obs for one in kept)
-        schema = settle([held, *kept], held.annotations, sources=names_of_sources, rows=rows)
+        schema = settle([*described, *kept], held.annotations, sources=names_of_sources, rows=rows)
         _refuse_sparse_beside_dense(schema, held, kept)
-        refuse_rounded(schema, held, datasets)
+        refuse_rounded(schema, described, datasets)
     else:
         kept = _raw_of_all_or_none(kept)
         _require_overlap(kept, min_overlap, var_subset=var_subset)
@@ -216,16 +217,15 @@ def _require_overlap(
         require_overlap(parts, min_overlap, against, what="variables of raw")
 
 
-def _held(datasets: Sequence[Source]) -> tuple[InputInfo, int, np.ndarray]:
-    """Describe the collection's first dataset; return the number of all rows, too, and the hashes of their names."""
-    hashes, n_obs = [], 0
-    for number, dataset in enumerate(datasets):
+def _held(datasets: Sequence[Source]) -> tuple[list[InputInfo], np.ndarray]:
+    """Describe the collection's datasets, which have the same variables; hash the names of their rows, too."""
+    described: list[InputInfo] = []
+    hashes = []
+    for dataset in datasets:
         with open_input(dataset, None, HELD) as opened:
-            if number == 0:
-                held = describe(opened, opened.annotations())
-            n_obs += opened.n_obs
+            described.append(describe(opened, described[0].annotations if described else opened.annotations()))
             hashes += [hash_names(names) for _, names in _in_pieces(opened)]
-    return held, n_obs, np.concatenate([np.empty(0, np.uint64), *hashes])
+    return described, np.concatenate([np.empty(0, np.uint64), *hashes])
 
 
 def _raw_of_all_or_none(inputs: list[InputInfo]) -> list[InputInfo]:

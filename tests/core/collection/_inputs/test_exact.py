@@ -88,6 +88,38 @@ def test_floats_added_to_large_integers(tmp_path: Path, write: Write, kind: Call
     assert joined[2, 3] == 2**53
 
 
+@pytest.mark.parametrize(("where", "order"), [("X", "ilf"), ("obs", "ifl")])
+def test_every_dataset_is_compared_with_new_rows(tmp_path: Path, write: Write, where: str, order: str) -> None:
+    dtypes = {"i": np.int32, "l": np.int64, "f": np.float64}
+    for number, kind in enumerate(order):
+        cells = make_counts(number, 2)
+        values = np.array([0.5 if kind == "f" else 1, LARGE if kind == "l" else 2], dtypes[kind])
+        if where == "X":
+            cells.X = np.repeat(values[:, None], cells.n_vars, axis=1)
+        else:
+            cells.obs["n"] = values
+        path = write(cells, f"{number}.h5ad")
+        if number == 2:
+            with pytest.raises(StoreError, match=f"must hold integers .*exact in float64.*got {LARGE}: give"):
+                convert(tmp_path / "c.zarr", [path])
+        else:
+            convert(tmp_path / "c.zarr", [path])
+    (batch,) = Loader(batch_size=4, chunk_size=4).use_collection(DatasetCollection(tmp_path / "c.zarr"))
+    assert len(batch["obs"]) == 4
+
+
+def test_categories_of_every_dataset_are_compared_with_new_ones(tmp_path: Path, write: Write) -> None:
+    for number, categories in enumerate([[1, 2], [0.5, 1.0], [LARGE, 1]]):
+        cells = make_counts(number, 2)
+        cells.obs["c"] = pd.Categorical(categories)
+        path = write(cells, f"{number}.h5ad")
+        if number == 2:
+            with pytest.raises(TypeError, match=r"got categories \(integer\) in .* and categories \(floating\) in"):
+                convert(tmp_path / "c.zarr", [path])
+        else:
+            convert(tmp_path / "c.zarr", [path])
+
+
 def test_integers_that_one_input_lacks(tmp_path: Path, write: Write) -> None:
     cells = [make_counts(i, 4) for i in range(2)]
     cells[0].obsm["code"] = np.full((4, 2), LARGE)
