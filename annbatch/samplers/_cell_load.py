@@ -82,13 +82,18 @@ def read_holdout(
     """
     try:
         content = tomllib.loads(Path(path).read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`path` must be a TOML file, got {path}: {error}") from error
     # Values beside the sections are settings of cell-load's that have nothing to do with rows.
     others = [name for name, value in content.items() if isinstance(value, dict) and name not in _SECTIONS]
     if others:
         raise ValueError(f"{path} must have the sections {', '.join(_SECTIONS)}, got {others[0]!r}.")
     places, training, zeroshot, fewshot = (_section(path, content, name) for name in _SECTIONS)
+    for name, place in places.items():
+        if not isinstance(place, str):
+            raise ValueError(
+                f"`[datasets]` of {path} must have the place of each dataset, got {place!r:.80} of {name!r}."
+            )
 
     def rows_of(name: str) -> dict[str, list[Any]]:
         if name not in places:
@@ -143,6 +148,8 @@ def _refuse_leaks(path: Any, key: str, held: Mapping[str, Any]) -> None:
         if not isinstance(names, list):
             raise ValueError(f"{path} must list perturbations, got {names!r} for {part!r} of {key!r}.")
         for name in names:
+            if isinstance(name, list | dict):
+                raise ValueError(f"{path} must list perturbations, got {name!r:.80} for {part!r} of {key!r}.")
             if seen.setdefault(name, part) != part:
                 raise ValueError(
                     f"{path} must hold each perturbation out for one part, got {name!r} of {key!r} for both "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePath
@@ -23,6 +23,9 @@ TRAIN = "train"
 
 REST, CONTROL, NONE = -1, -2, -3
 """Numbers of rows that are not held out."""
+
+_MOST_PATTERNS = 10_000
+"""Patterns that one with alternatives in braces may stand for, as their number grows with each brace."""
 
 _Conditions = tuple[dict[str, list[Any]], ...]
 
@@ -159,6 +162,9 @@ def _condition(name: str, rows: Any) -> dict[str, list[Any]]:
     empty = [column for column, values in found.items() if not values]
     if empty:
         raise ValueError(f"`{name}` must name values of {empty[0]!r}, got none.")
+    for column, values in found.items():
+        if nested := [one for one in values if not isinstance(one, Hashable)]:
+            raise TypeError(f"`{name}` must name single values of {column!r}, got {nested[0]!r:.80}.")
     return found
 
 
@@ -189,7 +195,9 @@ def _rows_with(obs: pd.DataFrame, condition: Mapping[str, list[Any]], name: str,
         unknown = [value for value in values if not places.get(value)]
         if unknown and all_there:
             mean = did_you_mean(unknown, known)
-            raise ValueError(f"`{name}` must name values of {column!r} that rows have, got {unknown[:5]}{mean}.")
+            raise ValueError(
+                f"`{name}` must name values of {column!r} that rows have, got {unknown[:5]}{mean}{'?' if mean else '.'}"
+            )
         rows &= obs[column].isin([one for some in places.values() for one in some]).to_numpy()
     return rows
 
@@ -210,8 +218,17 @@ def is_at(path: str, place: str) -> bool:
 
 def _expanded(pattern: str) -> list[str]:
     """Return the patterns that one with alternatives in braces stands for."""
-    braces = re.search(r"\{([^{}]*)\}", pattern)
-    if braces is None:
-        return [pattern]
-    before, after = pattern[: braces.start()], pattern[braces.end() :]
-    return [one for part in braces[1].split(",") for one in _expanded(before + part.strip() + after)]
+    found, remaining = [], [pattern]
+    while remaining:
+        one = remaining.pop()
+        braces = re.search(r"\{([^{}]*)\}", one)
+        if braces is None:
+            found.append(one)
+        else:
+            before, after = one[: braces.start()], one[braces.end() :]
+            remaining += [before + part.strip() + after for part in braces[1].split(",")]
+        if len(found) + len(remaining) > _MOST_PATTERNS:
+            raise ValueError(
+                f"`holdout` must have places that stand for at most {_MOST_PATTERNS:,} patterns, got {pattern!r:.80}."
+            )
+    return found

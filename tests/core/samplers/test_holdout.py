@@ -128,6 +128,7 @@ def test_of_new_rows_without_all_that_was_held_out(tmp_path: Path) -> None:
         ({"holdout": {"test": {}}}, ValueError, r"`holdout\['test'\]` must name a column, got none"),
         ({"holdout": {"test": {"line": []}}}, ValueError, r"`holdout\['test'\]` must name values of 'line', got none"),
         ({"holdout": {"test": "A"}}, TypeError, r"`holdout\['test'\]` must be values of columns"),
+        ({"holdout": {"test": {"line": [["A"]]}}}, TypeError, r"name single values of 'line', got \['A'\]"),
         ({"holdout": {"test": {"lines": "A"}}}, KeyError, "columns of obs, got 'lines'; did you mean 'line'"),
         ({"holdout": {"test": {"line": ["A", "Z"]}}}, ValueError, r"values of 'line' that rows have, got \['Z'\]"),
         ({"holdout": {"test": {"line": "A"}}, "control": {"gene": "no"}}, ValueError, "`control` must name values of"),
@@ -209,6 +210,10 @@ def test_a_file_of_cell_load(tmp_path: Path, by: str) -> None:
         (('"one.A" = "test"', '"one.B" = "test"'), "in \\[zeroshot\\] or in \\[fewshot\\], got 'one.B' in both"),
         (('val = ["FOS"]', 'val = ["FOS", "MYC"]'), "got 'MYC' of 'one.B' for both 'val' and 'test'"),
         (('val = ["FOS"]', 'val = "FOS"'), "must list perturbations, got 'FOS' for 'val' of 'one.B'"),
+        (('val = ["FOS"]', 'val = [["FOS"]]'), r"must list perturbations, got \['FOS'\] for 'val' of 'one.B'"),
+        (('one = "', 'none = [1]\none = "'), r"must have the place of each dataset, got \[1\] of 'none'"),
+        (("[zeroshot]", "a = " + "[" * 5000 + "]" * 5000), "`path` must be a TOML file, got .*recursion"),
+        (("[zeroshot]", "a = " + "9" * 5000), "`path` must be a TOML file, got .*Exceeds the limit"),
         (("[fewshot]", '[fewshot]\n"one.C" = "test"'), "must have perturbations by part, got 'test' for 'one.C'"),
     ],
 )
@@ -238,7 +243,17 @@ def test_a_file_that_holds_nothing_out_or_control_twice(tmp_path: Path) -> None:
         ("data/a.h5ad", "data/{b,a}.h5*", True),
         ("data/a.h5ad", "data/{b,c}.h5ad", False),
         ("data_1/a.h5ad", "data_?", True),
+        ("data/ac.h5ad", "data/{a{b,c},d}.h5ad", True),
+        ("data/ab.h5ad", "data/{a{b,c},d}.h5ad", True),
+        ("data/ad.h5ad", "data/{a{b,c},d}.h5ad", False),
     ],
 )
 def test_places(path: str, place: str, there: bool) -> None:
     assert is_at(path, place) is there
+
+
+def test_a_place_that_stands_for_too_many_patterns_is_refused():
+    with pytest.raises(
+        ValueError, match=r"`holdout` must have places that stand for at most 10,000 patterns, got '/{a,b}"
+    ):
+        is_at("/a", "/" + "{a,b}" * 40)
