@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .._remote.loader_stores import RemoteStores
     from ..collection import DatasetCollection
     from ..samplers._base import Sampler
-    from ..samplers._row_set import RowSet
     from .datasets import Datasets
     from .resources import Reading
 
@@ -99,19 +98,6 @@ def _unchanging(collection: DatasetCollection, content: str | None) -> Iterator[
         raise StoreError(f"The collection changed while it was opened: open it again; got {collection!r}.")
 
 
-def _warn_of_range(mask: slice | RowSet, collection: DatasetCollection) -> None:
-    """Warn of a range of rows where it is no random sample of a collection."""
-    if not isinstance(mask, slice) or not (mask.start or mask.stop) or collection.is_shuffled is not False:
-        return  # nor is the number of rows looked up, which opens every dataset
-    n_obs = collection.n_obs
-    if 0 < (mask.stop or n_obs) - (mask.start or 0) < n_obs:
-        warn(
-            f"The rows {mask.start or 0}:{mask.stop or ''} are no random sample of a collection that is not shuffled "
-            "as a whole, but may be those of one study: `annbatch.samplers.split(collection, ...)` makes parts that "
-            "are, and `DatasetCollection.reshuffle` shuffles all rows. `RowSet(...)` takes a range on purpose."
-        )
-
-
 class AddsDatasets:
     """The part of a loader that adds datasets and describes them.
 
@@ -126,6 +112,7 @@ class AddsDatasets:
     """
 
     _batch_sampler: Sampler
+    _is_shuffled: bool | None = None  # the collection in use, as a whole
 
     if TYPE_CHECKING:
 
@@ -180,7 +167,6 @@ class AddsDatasets:
                 "`annbatch.mix([loader_a, loader_b], weights=[3, 1])`."
             )
         self._check_closed()
-        _warn_of_range(self._batch_sampler.mask, collection)
         content = collection.fingerprint
         groups = (self._remote.rebind(group) for group in _unchanging(collection, content))
         self._datasets.add_all(
@@ -189,8 +175,23 @@ class AddsDatasets:
         )
         self._collection_added = True
         self._is_attached = collection.is_attached
+        self._is_shuffled = collection.is_shuffled
         self._content = content
+        self._warn_of_range(self._batch_sampler)
         return self
+
+    def _warn_of_range(self, sampler: Sampler) -> None:
+        """Warn of a sampler of a range of rows where it is no random sample of the collection."""
+        mask = sampler.mask
+        if self._is_shuffled is not False or not isinstance(mask, slice):
+            return
+        start, stop, n_obs = mask.start or 0, mask.stop, self._datasets.n_obs
+        if 0 < (stop or n_obs) - start < n_obs:
+            warn(
+                f"The rows {start}:{stop or ''} are no random sample of a collection that is not shuffled as a whole, "
+                "but may be those of one study: `annbatch.samplers.split(collection, ...)` makes parts that are, and "
+                "`DatasetCollection.reshuffle` shuffles all rows. `RowSet(...)` takes a range on purpose."
+            )
 
     def add_adatas(self, adatas: Sequence[AnnData | MuData | zarr.Group | h5py.Group | str | os.PathLike[str]]) -> Self:
         """Append AnnData objects; none is added if one is refused. See :meth:`add_adata`."""

@@ -24,6 +24,10 @@ class ScverseNames:
     _datasets: Datasets
     _progress: Progress
 
+    if TYPE_CHECKING:
+
+        def _warn_of_range(self, sampler: Sampler) -> None: ...
+
     def __class_getitem__(cls, types: Any) -> GenericAlias:
         """Return the class for annotations such as ``Loader[zarr.Array, np.ndarray]``."""
         from types import GenericAlias
@@ -48,6 +52,7 @@ class ScverseNames:
         sampler.order_seed()  # drawn once, here: the copies in workers of a DataLoader must agree
         vars(self)["_batch_sampler"] = sampler
         self._progress.begin_anew()
+        self._warn_of_range(sampler)
 
 
 def framework_of(to: str | Adapter | None, to_torch: bool | None) -> str | Adapter | None:

@@ -50,13 +50,15 @@ def test_a_model_trains_two_epochs(name, paths, tmp_path):
 
 
 def test_the_lines_of_the_tutorial_run(repository, tmp_path, monkeypatch):
-    from annbatch.demo import write_atlas
-
     page = (repository / "docs" / "tutorials" / "scvi.md").read_text()
-    (lines,) = re.findall(r"(?ms)^```python\n(import scvi\n.*?)^```$", page)
+    begin, section = page.split("## Loaders")[0], page.split("## With scvi-tools")[1]
+    cells = re.findall(r"(?ms)^```{code-cell} ipython3\n(.*?)^```$", begin)
+    (lines,) = re.findall(r"(?ms)^```python\n(.*?)^```$", section)
+    code = "\n".join([*cells, lines]).replace("=1_000", "=100")
     monkeypatch.chdir(tmp_path)
-    names = {"files": write_atlas(".", cells_per_study=100, n_genes=100, n_studies=10)}
+    names = {}
 
-    exec(lines, names)
+    exec(code, names)
 
     assert names["latent"].shape == (1000, 10)
+    assert list(names["model"].get_var_names()) == list(names["shared"].var_names)
