@@ -38,15 +38,21 @@ def open_task(task):
         module.setup()
     loader = module.train_dataloader()
 
+    batches = endless(loader)
+
     def sample():
         n_rows = 0
-        for batch in loader:
+        while n_rows < task["rows"]:
+            batch = next(batches)
             n_rows += len(batch["pert_cell_emb"]) + len(batch["ctrl_cell_emb"])
-            if n_rows >= task["rows"]:
-                return n_rows
         return n_rows
 
     return sample
+
+
+def endless(loader):
+    while True:
+        yield from loader
 
 
 if __name__ == "__main__":
