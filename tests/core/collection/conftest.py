@@ -95,6 +95,12 @@ def write(tmp_path: Path) -> Callable[..., str]:
     return write_one
 
 
+def convert(path: Path, sources: list[object], **kwargs: object) -> DatasetCollection:
+    """Return a collection of sources in an order that is always the same."""
+    kwargs = {"rng": np.random.default_rng(3), "progress": False} | kwargs
+    return DatasetCollection(path).add_adatas(sources, **kwargs)
+
+
 def dense(matrix: object) -> np.ndarray:
     return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
 
