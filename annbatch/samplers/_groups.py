@@ -93,15 +93,17 @@ class Groups:
         array = np.asarray(weights)
         if array.shape != (len(self),):
             raise ValueError(f"`group_weights` must have one weight per group ({len(self)},), got {array.shape}.")
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"`group_weights` must be numbers, got {array.dtype}.")
         return check_weights(array, "group_weights")
 
-    def _weights_by_label(self, weights: Any) -> list[float]:
+    def _weights_by_label(self, weights: Any) -> list[Any]:
         rows = [row if len(row) > 1 else row[0] for row in self.table.itertuples(index=False, name=None)]
         missing = [row for row in rows if row not in weights]
         if missing:
             raise ValueError(f"`group_weights` must have a weight for each of the {len(rows)} groups, got none for "
                              f"{missing[:5]}.")  # fmt: skip
-        return [float(weights[row]) for row in rows]
+        return [weights[row] for row in rows]
 
 
 def _categorical(column: Any) -> pd.Categorical:
@@ -113,7 +115,12 @@ def _categorical(column: Any) -> pd.Categorical:
             f"Column {column.name!r} of groups or matches must be categories, strings, integers or booleans, got "
             f"{column.dtype}: make categories of it (`pandas.cut`)."
         )
-    return pd.Categorical(column)
+    try:
+        return pd.Categorical(column)
+    except TypeError as error:
+        raise TypeError(
+            f"Column {column.name!r} of groups or matches must have values that are hashable: {error}."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,6 +209,15 @@ def rows_where(rows: Any, columns: ObsColumns, argument: str) -> np.ndarray | No
     if not chosen.any():
         raise ValueError(f"`{argument}` must describe at least one row, got none with {dict(rows)}.")
     return chosen
+
+
+def check_described(rows: Any, argument: str) -> None:
+    """Raise ``TypeError`` for the value of a column without its name."""
+    if rows is None or isinstance(rows, str):
+        raise TypeError(
+            f"`{argument}` must be values of columns, as {{'drug': 'DMSO'}}, or a mask, row numbers or a RowSet, got "
+            f"{rows!r}."
+        )
 
 
 def columns_of(rows: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -15,7 +15,7 @@ from .._arguments import check_choice, kind_of
 from .._plan.window_rows import TAKEN
 from ._checks import check_positive, digest, digest_of_codes, whole
 from ._group_rows import GroupRows, keys_of, occurrences
-from ._groups import Groups, columns_of, row_set
+from ._groups import Groups, check_described, columns_of, row_set
 from ._row_set import RowSet
 from ._sets import MATCHES, SetSampler
 
@@ -117,6 +117,8 @@ class PairedSampler(SetSampler):
     ) -> None:
         self._partners = _partners(control, partners)
         self._given_targets = targets
+        if targets is not None:
+            check_described(targets, "targets")
         self._levels = _levels(match_on, fallback)
         check_choice("unmatched", unmatched, get_args(Unmatched))
         self._unmatched = unmatched
@@ -308,19 +310,22 @@ def _partners(control: Any, partners: Any) -> dict[str, Any]:
         given = {"control": control, **given}
     if not given:
         raise ValueError("`control` or `partners` must be given: the rows that partners are drawn from.")
-    for name in given:
+    for name, rows in given.items():
         if not isinstance(name, str) or not name or "/" in name or name in TAKEN | {"group", "sets"}:
             raise ValueError(f"`partners` must have names, other than those of what batches hold, got {name!r}.")
+        check_described(rows, name)
     return given
 
 
 def _levels(match_on: Any, fallback: bool) -> list[list[str]]:
     """Return the columns of each level of matches, the best first."""
-    given = [] if match_on is None else [match_on] if isinstance(match_on, str) else list(match_on)
+    given = [] if match_on is None else [match_on] if isinstance(match_on, str) else match_on
+    given = [*given] if isinstance(given, Iterable) else [given]
     if all(isinstance(name, str) for name in given):
         fewest = 1 if fallback else len(given)
         return [given[:n] for n in range(len(given), fewest - 1, -1)] or [[]]
-    if fallback or any(isinstance(names, str) for names in given):
+    are_lists = all(isinstance(names, list | tuple) and all(isinstance(n, str) for n in names) for names in given)
+    if fallback or not are_lists:
         raise ValueError(
             "`match_on` must be names of columns, or, without `fallback`, lists of them from the best match on, got "
             f"{match_on}."

@@ -36,6 +36,7 @@ def test_rows_have_the_group_of_their_values(rows):
         ),
         ([], ValueError, "`groups` must name at least one column of obs, got none"),
         (3, TypeError, "`groups` must be columns of obs or their names, got builtins.int"),
+        (pd.Series([[1], [2]], name="a"), TypeError, "Column 'a' of groups or matches must have values that are hash"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "columns of different names, got \\['a', 'a'\\]"),
         (pd.Series([None, None], dtype=object), ValueError, "must have a group with rows in the mask, got none of 0"),
     ],
@@ -59,5 +60,7 @@ def test_weights_by_label():
         Groups.of(groups).weights({("x", 1): 2})
     with pytest.raises(ValueError, match=r"one weight per group \(2,\), got \(3,\)"):
         Groups.of(groups).weights([1, 2, 3])
+    with pytest.raises(TypeError, match="`group_weights` must be numbers, got"):
+        Groups.of(groups).weights({("x", 1): "much", ("y", 2): 1})
     with pytest.raises(ValueError, match="must be None, 'uniform' or weights, got 'unform'"):
         Groups.of(groups).weights("unform")

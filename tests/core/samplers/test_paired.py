@@ -246,6 +246,8 @@ def test_what_falls_back_and_what_has_no_match_is_told():
             {"match_on": [["line"], "batch"]},
             "`match_on` must be names of columns, or, without `fallback`, lists of them",
         ),
+        ({"match_on": 3}, "`match_on` must be names of columns, .*, got 3"),
+        ({"match_on": [["line"], [3]]}, "`match_on` must be names of columns, .*, got"),
         ({"control_size": 0}, "`control_size` must be positive, got 0"),
         ({"unmatched": "keep"}, "`unmatched` must be 'error' or 'drop', got 'keep'"),
     ],
@@ -253,6 +255,19 @@ def test_what_falls_back_and_what_has_no_match_is_told():
 def test_arguments_out_of_range_are_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
         PairedSampler(OBS, **SETTINGS | arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"control": "DMSO"}, r"`control` must be values of columns, as {'drug': 'DMSO'}, or .*, got 'DMSO'"),
+        ({"partners": {"day": None}}, r"`day` must be values of columns, .*, got None"),
+        ({"targets": "x"}, r"`targets` must be values of columns, .*, got 'x'"),
+    ],
+)
+def test_a_value_without_its_column_is_refused(arguments, text):
+    with pytest.raises(TypeError, match=text):
+        PairedSampler(["line", "drug"], **SETTINGS | arguments)
 
 
 def test_chunks_of_partners_do_not_repeat_while_others_are_left():
