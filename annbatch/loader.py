@@ -147,16 +147,17 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
     neighbors
         Name of a graph in ``obsp``, such as ``"spatial_connectivities"``, or of one that a conversion kept. With each
         batch come neighbours of its rows, ``batch["neighbors"]``: a dict like a batch, of ``n_neighbors`` rows for each
-        row, one after the other; with ``mask`` and ``weights``, ``(n_rows, n_neighbors)``. Where a row has fewer
-        neighbours, it stands in for them itself: ``mask`` is False, and the weight 0.
+        row, one after the other; with ``mask`` (bool) and ``weights`` (float32), ``(n_rows, n_neighbors)``. Where a
+        row has fewer neighbours, it stands in for them itself: ``mask`` is False, and the weight 0.
     n_neighbors
         Neighbours per row.
     neighbor_choice
         Which of more neighbours: those of the ``"largest"`` weights, or of the ``"smallest"`` where weights are
         distances, in this order; or ``"random"`` ones, others in each epoch.
     encoder
-        Encoder that turns the rows of X into tokens, ``batch["tokens"]``: a dict of ``ids``, ``values`` and ``mask``,
-        ``(n_rows, width)``, and ``length``, ``(n_rows,)``. Ids are int64, in JAX int32. See :mod:`annbatch.tokens`.
+        Encoder that turns the rows of X into tokens, ``batch["tokens"]``: a dict of ``ids`` (int64, in JAX int32),
+        ``values`` (float32) and ``mask`` (bool), ``(n_rows, width)``, and ``length`` (int32), ``(n_rows,)``. See
+        :mod:`annbatch.tokens`.
     encoder_key
         Matrix that is encoded, such as ``"layers/counts"`` or ``"mod/rna/X"``, whether or not ``keys`` has it. Its
         columns are those of batches; ``dtype`` and ``transform`` do not change what an encoder sees.
@@ -173,6 +174,8 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
     ------
     ValueError
         If an argument is out of range or excludes another.
+    TypeError
+        If an argument is of the wrong kind.
     annbatch.errors.MissingDependencyError
         If the framework that ``to`` names is not installed.
 

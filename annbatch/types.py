@@ -97,8 +97,8 @@ class Statistics(Shown):
     key
         Key of the matrix.
     genes
-        One row per column of the matrix, under the names of ``var``: ``mean``, ``variance``, ``total`` and
-        ``n_nonzero``.
+        One row per column of the matrix, under the names of ``var``: ``mean``, ``variance`` and ``total``,
+        float64, and ``n_nonzero``, int64.
     cells
         One row per row of the matrix, under its row number: ``total`` and ``n_nonzero``.
     groups
@@ -131,15 +131,7 @@ class Statistics(Shown):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the variance of each column against its mean; counts that vary by chance alone lie on the line.
 
-        Parameters
-        ----------
-        ax
-            Axes of matplotlib; a new figure by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
+        Draws on ``ax``, or on a new figure of matplotlib, and returns the axes.
         """
         ax = axes_for(ax, rows=10)
         positive = self.genes[(self.genes["mean"] > 0) & (self.genes["variance"] > 0)]

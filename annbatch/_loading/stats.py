@@ -73,15 +73,7 @@ class LoaderStats(Shown):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot where the time went: waiting for data, and all else, such as training.
 
-        Parameters
-        ----------
-        ax
-            Axes of matplotlib; a new figure by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
+        Draws on ``ax``, or on a new figure of matplotlib, and returns the axes.
         """
         seconds = {"waiting for data": self.wait_seconds, "all else": max(0.0, self.seconds - self.wait_seconds)}
         title = f"{self.rows:,} rows, {self.rows / max(self.seconds, 1e-9):,.0f} per second"

@@ -52,7 +52,7 @@ class BoundClassSampler(ClassSampler):
     Raises
     ------
     TypeError
-        If classes are no categorical, or the inner sampler does not draw batches of one class.
+        If classes are not a Categorical, or the inner sampler does not draw batches of one class.
     ValueError
         If an argument is out of range, the inner sampler may draw a class that no row has, or rows have a class that
         the inner sampler does not know.

@@ -50,8 +50,10 @@ def read_holdout(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If it is no TOML, has another section, names a dataset without a place, or holds a perturbation of a cell type
+        If it is not TOML, has another section, names a dataset without a place, or holds a perturbation of a cell type
         out for two parts.
 
     Examples

@@ -42,8 +42,8 @@ class SetSampler(WindowSampler):
 
     What models of perturbations and of patients take: a set may be the cells of one cell line under one drug, or all
     cells of a donor. A batch holds its sets one after the other, so that ``X`` has the shape
-    ``(sets_per_batch * set_size, n_vars)``; ``batch["group"]`` has the number of each set's group, and
-    ``loader.groups`` their names.
+    ``(sets_per_batch * set_size, n_vars)``; ``batch["group"]``, int64 ``(n_sets,)``, has the number of each set's
+    group, and ``loader.groups`` their names.
 
     **Order.** Sets come in random order, and the rows of each group do. Without replacement, a group's rows are dealt
     to its sets, so that a row comes once per epoch; the last set of a group is filled up with others of its rows, and a
@@ -61,7 +61,7 @@ class SetSampler(WindowSampler):
         are in no group.
     set_size
         Rows per set. None: all rows of the group, in the order in which they are stored; ``batch["sets"]``,
-        ``(n_sets + 1,)``, then has the first row of each set in the batch, and the number of rows.
+        int64 ``(n_sets + 1,)``, then has the first row of each set in the batch, and the number of rows.
     sets_per_batch
         Sets per batch.
     group_weights
@@ -92,8 +92,10 @@ class SetSampler(WindowSampler):
     ------
     ValueError
         If an argument is out of range, or no group has rows.
+    KeyError
+        If ``obs`` lacks a column of ``groups``, when a loader gets its data.
     TypeError
-        If ``groups`` are floating-point numbers, or no columns.
+        If ``groups`` are floating-point numbers, or not columns.
 
     Examples
     --------

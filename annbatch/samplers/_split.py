@@ -248,9 +248,11 @@ def split(
     ------
     KeyError
         If ``obs`` lacks a column.
+    TypeError
+        If ``holdout`` is not a dict of such values.
     ValueError
         If fractions are not positive or add up to more than 1, rows or groups are too few for the parts, or a row lacks
-        a group or a label.
+        a group or a label; if no row has a value of ``holdout``, or one is held out for two parts.
 
     Examples
     --------

@@ -48,7 +48,10 @@ class Tokens(NamedTuple):
 
 
 class EncodeRows(Protocol):
-    """Function that writes the tokens of some rows; what :meth:`Encoder.bind` returns."""
+    """Function that writes the tokens of some rows; what :meth:`Encoder.bind` returns.
+
+    Rows and tokens are memory of annbatch: it changes the tokens alone, and keeps neither after the call.
+    """
 
     def __call__(self, rows: Rows, out: Tokens) -> None:
         """Write ids, values and lengths of all rows; called on several threads at once, for different rows."""
@@ -58,8 +61,9 @@ class EncodeRows(Protocol):
 class Encoder(Protocol):
     """Turns each row of a matrix into tokens: ids and values of fixed width.
 
-    Batches then have ``batch["tokens"]``: a dict of ``ids``, ``values``, ``mask`` (True for tokens, False for padding)
-    and ``length``, arrays of the framework. The encoder writes ids, values and lengths; annbatch adds padding and mask.
+    Batches then have ``batch["tokens"]``: a dict of ``ids``, ``values`` and ``mask`` (True for tokens, False for
+    padding), ``(n_rows, width)``, and ``length``, ``(n_rows,)``, arrays of the framework. The encoder writes ids,
+    values and lengths; annbatch adds padding and mask.
 
     **Threads.** Rows are encoded on annbatch's threads, many at once, so what :meth:`bind` returns has no state that a
     call changes. Tokens of a row depend on the row and its seed alone, and not on the rows that come with it. An

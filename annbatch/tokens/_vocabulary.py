@@ -47,7 +47,7 @@ class Vocabulary:
     Raises
     ------
     TypeError
-        If it is neither, or a name is no string.
+        If ``ids`` is neither, or a name is not a string.
     ValueError
         If there are no names, or ids repeat or are not in ``0..2**31``.
 
@@ -102,7 +102,7 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            If it is not such a file, or names a gene twice.
+            If it is not such a file, or a name repeats in it.
         """
         what = f"`path` must be a JSON file of ids by name, or of a list of names, got {path}"
         try:

@@ -70,15 +70,7 @@ class Diversity:
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot both figures in percent of those of uniform sampling.
 
-        Parameters
-        ----------
-        ax
-            Axes of matplotlib; a new figure by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
+        Draws on ``ax``, or on a new figure of matplotlib, and returns the axes.
         """
         shares = {f"labels of {self.column}": self.share_of_entropy, "source chunks": self.share_of_source_chunks}
         percent = {name: 100 * share for name, share in shares.items()}

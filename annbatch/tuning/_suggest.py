@@ -67,17 +67,9 @@ class Suggestion:
         return "\n".join(lines)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Plot the entropy of each column of labels in a batch, in percent of that of uniform sampling.
+        """Plot the entropy of each column of labels, in percent of that of uniform sampling.
 
-        Parameters
-        ----------
-        ax
-            Axes of matplotlib; a new figure by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
+        Draws on ``ax``, or on a new figure of matplotlib, and returns the axes.
         """
         percent = {one.column: 100 * one.share_of_entropy for one in self.diversity}
         title = f"chunk_size={self.chunk_size}, preload_nchunks={self.preload_nchunks}"

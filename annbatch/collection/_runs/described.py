@@ -79,24 +79,10 @@ class DescribesItself(Shown):
         )
 
     def plot(self, column: str, ax: Axes | None = None) -> Axes:
-        """Plot how many rows there are of each kind: the composition of the collection.
+        """Plot the number of rows of each kind in a column of ``obs``; of more than 30 kinds, the most frequent.
 
-        Parameters
-        ----------
-        column
-            Column of ``obs``; of more than 30 kinds, the most frequent are shown, and the rest together.
-        ax
-            Axes of matplotlib; a new figure by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            The axes.
-
-        Raises
-        ------
-        KeyError
-            If no dataset has such a column.
+        Draws on ``ax``, or on a new figure of matplotlib, and returns the axes. A column that no dataset has is a
+        ``KeyError``.
         """
         counts = self.obs(column)[column].value_counts(dropna=False)
         found = {str(kind): int(count) for kind, count in counts.head(_MOST_BARS).items()}
