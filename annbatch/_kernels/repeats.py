@@ -17,6 +17,15 @@ def ascends(row: np.ndarray) -> bool:
 
 
 @kernel
+def all_ascend(indices: np.ndarray, indptr: np.ndarray) -> bool:
+    """Return whether :func:`ascends` holds for each row of a CSR matrix."""
+    for i in range(indptr.size - 1):  # noqa: SIM110 - numba compiles no generators
+        if not ascends(indices[indptr[i] : indptr[i + 1]]):
+            return False
+    return True
+
+
+@kernel
 def add_repeats(indices: np.ndarray, indptr: np.ndarray, n_columns: int, values: np.ndarray | None) -> bool:
     """Add up the values of a column that a row repeats, in place: the first becomes the sum, the others 0.
 

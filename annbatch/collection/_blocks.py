@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from sys import getsizeof
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -61,11 +61,14 @@ class SparseRows:
         ``(nnz,)``, in the order in which they were stored.
     indptr
         ``(n_rows + 1,)`` int64, from 0 to ``nnz``.
+    ascending
+        Whether the column numbers of each row are known to ascend.
     """
 
     data: np.ndarray
     indices: np.ndarray
     indptr: np.ndarray
+    ascending: bool = field(default=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -77,12 +80,13 @@ class SparseRows:
 
     def astype(self, dtype: np.dtype) -> SparseRows:
         """Return the rows with values of another dtype; themselves if they have it already."""
-        return self if self.data.dtype == dtype else SparseRows(self.data.astype(dtype), self.indices, self.indptr)
+        return self if self.data.dtype == dtype else replace(self, data=self.data.astype(dtype))
 
     def part(self, start: int, stop: int) -> SparseRows:
         """Return rows ``start:stop``, sharing ``data`` and ``indices``."""
         first, last = int(self.indptr[start]), int(self.indptr[stop])
-        return SparseRows(self.data[first:last], self.indices[first:last], self.indptr[start : stop + 1] - first)
+        indptr = self.indptr[start : stop + 1] - first
+        return SparseRows(self.data[first:last], self.indices[first:last], indptr, ascending=self.ascending)
 
 
 Rows: TypeAlias = DenseRows | SparseRows
@@ -100,6 +104,10 @@ class Pick:
     def __post_init__(self) -> None:
         if self.block.shape != self.row.shape:
             raise ValueError(f"`block` and `row` must have one shape, got {self.block.shape} and {self.row.shape}.")
+
+    def part(self, start: int, stop: int) -> Pick:
+        """Return the sources of rows ``start:stop``."""
+        return Pick(self.block[start:stop], self.row[start:stop])
 
     def by_block(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield the number of each block that occurs, the positions that it fills, and its rows for them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,13 +12,16 @@ from scipy import sparse
 from ..._arrays.bounded import bounded, check_backed
 from ..._format.attributes import original_dtype, sparse_shape
 from ..._format.codecs import quiet_codecs
-from ..._kernels.repeats import add_repeats
+from ..._kernels.repeats import add_repeats, all_ascend
+from ..._runtime.threads import usable_cores
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
 from .flat_array import FlatArray
 from .narrow import InexactError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from .._blocks import Rows
     from .._resources.threads import Workers
     from .columns import Group
@@ -211,6 +215,13 @@ def sparsify(rows: DenseRows) -> SparseRows:
     indptr = np.zeros(len(values) + 1, np.int64)
     np.cumsum(np.bincount(row, minlength=len(values)), out=indptr[1:])
     return SparseRows(values[row, column], column.astype(np.int32), indptr)
+
+
+def ascending(rows: SparseRows, pool: Executor) -> bool:
+    """Return whether each column number of a row is larger than the one before, so that none repeats."""
+    edges = np.linspace(0, len(rows), usable_cores() + 1).astype(int).tolist()
+    parts = [rows.indptr[a : b + 1] for a, b in pairwise(edges)]
+    return all(pool.map(all_ascend, repeat(rows.indices), parts))
 
 
 def has_repeats(rows: SparseRows, n_columns: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import sparse
 from ...errors import StoreError, reading
 from .._blocks import DenseRows, SparseRows
 from .._inputs.columns import absent, convert
-from .._inputs.matrices import StoredCsr, has_repeats, sparsify, without_repeats
+from .._inputs.matrices import StoredCsr, ascending, has_repeats, sparsify, without_repeats
 from .._inputs.narrow import InexactError
 from .._inputs.text import read_within
 from .schema import NAMES, SOURCE, DenseSchema, SparseSchema, TableSchema, column_key
@@ -124,6 +125,8 @@ class Conformed:
         columns, reader, narrowing = self._columns[path], self._input.matrices[path], self._narrowing[path]
         if isinstance(reader, StoredCsr) and isinstance(element, SparseSchema) and columns is None:
             narrowed = reader.read_narrowed(start, stop, element.index_dtype, narrowing, self._workers)
+            if ascending(narrowed, self._workers.pool):
+                return replace(narrowed, ascending=True)
             if not has_repeats(narrowed, element.n_columns):
                 return narrowed
         rows = _conform(reader.read(start, stop, self._workers), element, columns)

@@ -37,14 +37,14 @@ def gather_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory, max_by
     """Yield the picked rows in order, in pieces of at most ``max_bytes``, or of one row."""
     n_bytes = min(_PIECE_BYTES, max_bytes)
     mean = dense_row_bytes(blocks)
-    start = 0
-    while start < len(pick.row):
-        step = max(1, min(int(n_bytes / mean), _PIECE_ROWS))
-        piece = Pick(pick.block[start : start + step], pick.row[start : start + step])
-        sizes = np.arange(1, len(piece.row) + 1) * mean + np.cumsum(sparse_row_bytes(blocks, piece))
-        step = max(1, int(np.searchsorted(sizes, n_bytes, side="right")))
-        yield gather(blocks, Pick(piece.block[:step], piece.row[:step]), memory)
-        start += step
+    for first in range(0, len(pick.row), _PIECE_ROWS):  # sizes of so many rows are looked at together
+        some = pick.part(first, first + _PIECE_ROWS)
+        ends = np.cumsum(mean + sparse_row_bytes(blocks, some))
+        start, before = 0, 0.0
+        while start < len(ends):
+            stop = max(start + 1, int(np.searchsorted(ends, before + n_bytes, side="right")))
+            yield gather(blocks, some.part(start, stop), memory)
+            start, before = stop, ends[stop - 1]
 
 
 def dense_row_bytes(blocks: Sequence[Block]) -> float:

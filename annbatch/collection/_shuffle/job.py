@@ -127,7 +127,8 @@ class Statistics:
             rows = block[path]
             assert isinstance(rows, SparseRows)
             self.nnz[path] += len(rows.data)
-            self.ascending[path] = self.ascending[path] and ascend(rows.indices, rows.indptr)
+            if self.ascending[path] and not rows.ascending:
+                self.ascending[path] = ascend(rows.indices, rows.indptr)
 
     @property
     def counted(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annbatch._kernels.repeats import add_repeats
+from annbatch._kernels.repeats import add_repeats, all_ascend
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int32"])
@@ -20,6 +20,7 @@ def test_sums_are_those_of_scipy(dtype: str, rows: list[list[int]]) -> None:
     expected = sp.csr_matrix((values.copy(), indices.astype(np.int32), indptr), shape=(len(rows), 7)).toarray()
     repeats = any(len(set(row)) < len(row) for row in rows)
 
+    assert all_ascend(indices, indptr) == all(row == sorted(set(row)) for row in rows)
     assert add_repeats(indices, indptr, 7, None) == repeats
     assert add_repeats(indices, indptr, 7, values) == repeats
 
