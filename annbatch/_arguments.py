@@ -54,7 +54,12 @@ def kind_of(value: Any) -> str:
 def wrong_kind(name: str, must: str, value: Any, advice: Mapping[str, str]) -> TypeError:
     """Return the error for an argument of a wrong kind, with the advice for that kind.
 
-    >>> wrong_kind("adata", "an AnnData object", ["a.h5ad"], {"a list": "`add_adatas` adds several"})
+    >>> wrong_kind(
+    ...     "adata",
+    ...     "an AnnData object",
+    ...     ["a.h5ad"],
+    ...     {"a list": "`add_adatas` adds several"},
+    ... )
     TypeError('`adata` must be an AnnData object, got a list: `add_adatas` adds several.')
     """
     kind = kind_of(value)
@@ -111,7 +116,11 @@ def check_choice(name: str, value: Any, choices: Iterable[str], *, others: Itera
 def unknown_names(argument: str, of: str, given: list[str], known: Iterable[str]) -> KeyError:
     """Return the error for names that do not exist, with those that do and what may be meant.
 
-    >>> print(unknown_names("columns", "columns of obs", ["dos"], ["dose", "donor"]).args[0])
+    >>> print(
+    ...     unknown_names("columns", "columns of obs", ["dos"], ["dose", "donor"]).args[
+    ...         0
+    ...     ]
+    ... )
     `columns` must be columns of obs, got ['dos']; did you mean 'dose'? There are 'donor', 'dose'.
     """
     names = sorted(map(str, known))
@@ -123,7 +132,9 @@ def unknown_names(argument: str, of: str, given: list[str], known: Iterable[str]
 def drawn_seed(rng: np.random.Generator | int | None, seed: int | None = None) -> int | None:
     """Return an integer drawn from a generator, or from that of a seed; None without either.
 
-    >>> drawn_seed(np.random.default_rng(7)) == drawn_seed(None, seed=7) == drawn_seed(7)
+    >>> drawn_seed(np.random.default_rng(7)) == drawn_seed(None, seed=7) == drawn_seed(
+    ...     7
+    ... )
     True
     """
     generator = as_generator(rng, seed)

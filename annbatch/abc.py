@@ -40,7 +40,7 @@ class Adapter(ABC):
     """Name for ``Loader(to=...)``; also used in error messages."""
 
     accelerator: ClassVar[Any] = None
-    """The ``device`` of ``Loader(preload_to_gpu=True)``; None: the default device."""
+    """The ``device`` of ``Loader(preload_to_gpu=True)``; the default device if None."""
 
     labels_dtype: ClassVar[str] = "int64"
     """Dtype of ``batch["labels"]``, as loss functions of the framework take it."""

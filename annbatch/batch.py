@@ -86,7 +86,10 @@ class CSR:
         --------
         >>> import numpy as np
         >>> from annbatch.batch import CSR
-        >>> indices, indptr = np.array([1, 1], dtype=np.int32), np.array([0, 2], dtype=np.int32)
+        >>> indices, indptr = (
+        ...     np.array([1, 1], dtype=np.int32),
+        ...     np.array([0, 2], dtype=np.int32),
+        ... )
         >>> CSR(np.array([3, 4], np.uint8), indices, indptr, (1, 2)).to_dense()
         array([[0, 7]], dtype=uint8)
         """
@@ -137,7 +140,11 @@ def split_rows(batch: Mapping[str, Any], n_rows: int, dense: Callable[[Any], Any
     >>> import numpy as np
     >>> from annbatch import Loader
     >>> from annbatch.batch import split_rows
-    >>> batch = Loader(return_index=True).add_dataset(np.arange(6).reshape(3, 2)).take([2, 0])
+    >>> batch = (
+    ...     Loader(return_index=True)
+    ...     .add_dataset(np.arange(6).reshape(3, 2))
+    ...     .take([2, 0])
+    ... )
     >>> split_rows(batch, 2, dense=np.asarray)[0]
     {'X': array([4, 5]), 'index': np.int64(2)}
     """

@@ -183,7 +183,7 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
     --------
     >>> import numpy as np
     >>> from annbatch import Loader
-    >>> loader = Loader(batch_size=4, chunk_size=2, preload_nchunks=4, shuffle=True, seed=0, return_index=True)
+    >>> loader = Loader(batch_size=4, shuffle=True, seed=0, return_index=True)
     >>> loader = loader.add_dataset(np.arange(20, dtype="float32").reshape(10, 2))
     >>> batches = list(loader)
     >>> [batch["X"].shape for batch in batches]
@@ -275,12 +275,12 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
 
     @property
     def batch_sampler(self) -> Sampler:
-        """The sampler: which rows, in which order."""
+        """The sampler, which decides which rows come in which order."""
         return self._bound.of(self._batch_sampler, self._datasets)
 
     @property
     def sampler(self) -> Self:
-        """The loader itself: Lightning looks here for ``set_epoch``."""
+        """The loader itself, as Lightning looks here for ``set_epoch``."""
         return self
 
     # Iteration --------------------------------------------------------------------------------------------------------

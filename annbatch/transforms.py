@@ -89,8 +89,12 @@ class NormalizeLog1p:
     >>> import numpy as np
     >>> from annbatch import Loader
     >>> from annbatch.transforms import NormalizeLog1p
-    >>> loader = Loader(batch_size=2, chunk_size=2, preload_nchunks=1, transform=NormalizeLog1p(10))
-    >>> next(iter(loader.add_dataset(np.array([[1, 4], [0, 0]], dtype="uint16"))))["X"].round(3)
+    >>> loader = Loader(
+    ...     batch_size=2, chunk_size=2, preload_nchunks=1, transform=NormalizeLog1p(10)
+    ... )
+    >>> next(iter(loader.add_dataset(np.array([[1, 4], [0, 0]], dtype="uint16"))))[
+    ...     "X"
+    ... ].round(3)
     array([[1.099, 2.197],
            [0.   , 0.   ]], dtype=float32)
     """

@@ -51,7 +51,9 @@ class CupyAdapter(Adapter):
 
         from annbatch_cupy import CupyAdapter
 
-        loader = Loader(batch_size=4096, to=CupyAdapter(device=1)).use_collection(collection)
+        loader = Loader(batch_size=4096, to=CupyAdapter(device=1)).use_collection(
+            collection
+        )
     """
 
     name = "cupy"

@@ -169,7 +169,7 @@ class JaxAdapter(Adapter):
 
     @property
     def densifies(self) -> bool:
-        """Whether dense batches are made by JAX: on a GPU or TPU, or with ``stages=True``."""
+        """Whether dense batches are made by JAX, on a GPU or TPU or with ``stages=True``."""
         return self._stages or not self._placement.on_cpu
 
     def densify(self, matrix: CSR) -> jax.Array:

@@ -37,7 +37,9 @@ class CheckpointableIterator:
     >>> from annbatch import Loader
     >>> from annbatch_jax import CheckpointableIterator
     >>> def make_iterator():
-    ...     loader = Loader(batch_size=4, shuffle=True, seed=0, chunk_size=4, return_index=True)
+    ...     loader = Loader(
+    ...         batch_size=4, shuffle=True, seed=0, chunk_size=4, return_index=True
+    ...     )
     ...     return CheckpointableIterator(loader.add_dataset(np.zeros((20, 2))))
     >>> batches = make_iterator()
     >>> for _ in range(8):

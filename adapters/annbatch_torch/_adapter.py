@@ -108,7 +108,7 @@ class TorchAdapter(Adapter):
 
     @property
     def densifies(self) -> bool:
-        """Whether dense batches are made by PyTorch: on a GPU, or with ``stages=True``."""
+        """Whether dense batches are made by PyTorch, on a GPU or with ``stages=True``."""
         return self.device.type == "cuda" or self._stages
 
     def densify(self, matrix: CSR) -> torch.Tensor:

@@ -43,7 +43,9 @@ def as_iterable_dataset(loader: Loader | Mix) -> IterableDataset[Any]:
     --------
     ::
 
-        dataset = as_iterable_dataset(Loader(batch_size=4096, to="torch").use_collection(collection))
+        dataset = as_iterable_dataset(
+            Loader(batch_size=4096, to="torch").use_collection(collection)
+        )
         for batch in torch.utils.data.DataLoader(dataset, batch_size=None):
             step(batch["X"])
     """
@@ -84,7 +86,9 @@ def as_map_dataset(loader: Loader) -> Dataset[Any]:
 
         dataset = as_map_dataset(Loader(to="torch").use_collection(collection))
         sampler = torch.utils.data.WeightedRandomSampler(weights, num_samples=100_000)
-        for batch in torch.utils.data.DataLoader(dataset, batch_size=4096, sampler=sampler):
+        for batch in torch.utils.data.DataLoader(
+            dataset, batch_size=4096, sampler=sampler
+        ):
             step(batch["X"])
     """
     require_torch()

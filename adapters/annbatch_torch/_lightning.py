@@ -59,8 +59,12 @@ class LightningDataModule(Base):
     --------
     ::
 
-        parts = annbatch.samplers.split(collection, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0)
-        data = LightningDataModule(collection, split=parts, labels="cell_type", batch_size=4096, densify=True)
+        parts = annbatch.samplers.split(
+            collection, {"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0
+        )
+        data = LightningDataModule(
+            collection, split=parts, labels="cell_type", batch_size=4096, densify=True
+        )
         trainer = lightning.Trainer(max_epochs=10)
         trainer.fit(model, datamodule=data, ckpt_path="last.ckpt")
     """

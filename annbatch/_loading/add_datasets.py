@@ -306,7 +306,7 @@ class AddsDatasets:
 
     @property
     def classes(self) -> pd.Index:
-        """Names of the classes of ``labels``: label ``i`` of a batch is ``classes[i]``."""
+        """Names of the classes of ``labels``; label ``i`` of a batch is ``classes[i]``."""
         labels = self._datasets.labels
         if labels is None:
             raise ValueError("`classes` are known of a loader with `labels` once a dataset has been added.")
@@ -314,7 +314,7 @@ class AddsDatasets:
 
     @property
     def groups(self) -> pd.DataFrame:
-        """Groups of a sampler of sets: set ``i`` of a batch is of group ``groups.iloc[batch["group"][i]]``."""
+        """Groups of a sampler of sets; set ``i`` of a batch is of group ``groups.iloc[batch["group"][i]]``."""
         if not hasattr(self.batch_sampler, "groups"):
             name = type(self.batch_sampler).__name__
             raise AttributeError(f"`groups` are known of a loader whose sampler draws sets of rows, got {name}.")

@@ -80,7 +80,7 @@ class Mix(TorchDataset):
 
     @property
     def sampler(self) -> Self:
-        """The mix itself: Lightning looks here for ``set_epoch``."""
+        """The mix itself, as Lightning looks here for ``set_epoch``."""
         return self
 
     @property
@@ -317,7 +317,9 @@ def mix(
     --------
     >>> import numpy as np
     >>> from annbatch import Loader, mix
-    >>> loaders = [Loader(batch_size=4).add_dataset(np.zeros((n, 2))) for n in (120, 80)]
+    >>> loaders = [
+    ...     Loader(batch_size=4).add_dataset(np.zeros((n, 2))) for n in (120, 80)
+    ... ]
     >>> batches = mix(loaders, weights=[3, 1], seed=0)
     >>> len(batches)
     40

@@ -54,7 +54,14 @@ class Resumes:
         >>> import numpy as np
         >>> from annbatch import Loader
         >>> def make_loader():
-        ...     loader = Loader(batch_size=4, chunk_size=2, preload_nchunks=4, shuffle=True, seed=0, return_index=True)
+        ...     loader = Loader(
+        ...         batch_size=4,
+        ...         chunk_size=2,
+        ...         preload_nchunks=4,
+        ...         shuffle=True,
+        ...         seed=0,
+        ...         return_index=True,
+        ...     )
         ...     return loader.add_dataset(np.zeros((20, 2)))
         >>> loader = make_loader()
         >>> batches = iter(loader)

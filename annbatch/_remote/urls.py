@@ -134,7 +134,10 @@ def without_secrets(text: object) -> str:
     'https://example.com:8080/cells'
     >>> without_secrets('HTTPStore("http://me:pass@example.com/cells?sig=secret")')
     'HTTPStore("http://example.com/cells")'
-    >>> without_secrets("https://me:a/password@example.com/cells"), without_secrets("https://me:it's@example.com/cells")
+    >>> (
+    ...     without_secrets("https://me:a/password@example.com/cells"),
+    ...     without_secrets("https://me:it's@example.com/cells"),
+    ... )
     ('https://...', 'https://example.com/cells')
     >>> without_secrets("https:/me:password@example.com/cells")
     'https:/example.com/cells'

@@ -363,7 +363,9 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         >>> import anndata, numpy
         >>> from annbatch import DatasetCollection
         >>> anndata.AnnData(numpy.eye(3)).write_h5ad("three.h5ad")
-        >>> collection = DatasetCollection("three.zarr").add_adatas(["three.h5ad"], progress=False)
+        >>> collection = DatasetCollection("three.zarr").add_adatas(
+        ...     ["three.h5ad"], progress=False
+        ... )
         >>> print(collection.verify())
         three.zarr: 3 rows in 1 dataset, ... files, no problem found
         """

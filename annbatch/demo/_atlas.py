@@ -70,7 +70,10 @@ def write_atlas(
     Examples
     --------
     >>> from annbatch.demo import write_atlas
-    >>> [path.name for path in write_atlas(".", cells_per_study=50, n_genes=100, n_studies=2)]
+    >>> [
+    ...     path.name
+    ...     for path in write_atlas(".", cells_per_study=50, n_genes=100, n_studies=2)
+    ... ]
     ['blood.h5ad', 'gut.h5ad']
     """
     if not 1 <= n_studies <= len(STUDIES):

@@ -65,10 +65,16 @@ class BoundClassSampler(ClassSampler):
     >>> perturbed = pd.Categorical(["A"] * 50 + ["B"] * 50)
     >>> control = pd.Categorical(["B"] * 20 + ["A"] * 20)
     >>> sampler = ClassSampler(5, 2, 10, classes=perturbed, num_samples=60, rng=0)
-    >>> bound = BoundClassSampler(copy(sampler), 5, 2, 10, classes_to_bind_on=control, rng=1)
+    >>> bound = BoundClassSampler(
+    ...     copy(sampler), 5, 2, 10, classes_to_bind_on=control, rng=1
+    ... )
     >>> def lines(sampler, classes):
     ...     requests = sampler.sample(len(classes))
-    ...     return [classes[part.start] for request in requests for part in request["requests"][:1]]
+    ...     return [
+    ...         classes[part.start]
+    ...         for request in requests
+    ...         for part in request["requests"][:1]
+    ...     ]
     >>> lines(sampler, perturbed) == lines(bound, control)
     True
     """

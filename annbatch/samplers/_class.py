@@ -67,7 +67,9 @@ class ClassSampler(WindowSampler):
     >>> import numpy as np, pandas as pd
     >>> from annbatch.samplers import ClassSampler
     >>> classes = pd.Categorical(["b"] * 30 + ["a"] * 70)
-    >>> sampler = ClassSampler(5, 4, 10, classes=classes, num_samples=40, rng=np.random.default_rng(0))
+    >>> sampler = ClassSampler(
+    ...     5, 4, 10, classes=classes, num_samples=40, rng=np.random.default_rng(0)
+    ... )
     >>> window = next(sampler.sample(100))
     >>> rows = np.r_[tuple(window["requests"])]
     >>> [set(classes[rows[batch]]) for batch in window["splits"]]
@@ -108,7 +110,7 @@ class ClassSampler(WindowSampler):
 
     @property
     def shuffle(self) -> bool:
-        """True: rows are drawn at random."""
+        """True, as rows are drawn at random."""
         return True
 
     def drawn_codes(self) -> np.ndarray:
@@ -200,7 +202,9 @@ class WeightedClassSampler(ClassSampler):
     >>> import numpy as np, pandas as pd
     >>> from annbatch.samplers import WeightedClassSampler
     >>> classes = pd.Categorical(["b"] * 30 + ["a"] * 70)
-    >>> sampler = WeightedClassSampler(5, 4, 10, classes=classes, num_samples=40, rng=np.random.default_rng(0))
+    >>> sampler = WeightedClassSampler(
+    ...     5, 4, 10, classes=classes, num_samples=40, rng=np.random.default_rng(0)
+    ... )
     >>> sampler.n_batches(100)
     4
     """

@@ -72,7 +72,12 @@ class DistributedSampler(Sampler):
     >>> def rows_of(rank):
     ...     sampler = RandomSampler(2, 4, 4, rng=np.random.default_rng(0))
     ...     sampler = DistributedSampler(sampler, dist_info=lambda: (rank, 2))
-    ...     return {row for request in sampler.sample(16) for part in request["requests"] for row in range(16)[part]}
+    ...     return {
+    ...         row
+    ...         for request in sampler.sample(16)
+    ...         for part in request["requests"]
+    ...         for row in range(16)[part]
+    ...     }
     >>> sorted(rows_of(0) | rows_of(1)) == list(range(16)), rows_of(0) & rows_of(1)
     (True, set())
     """

@@ -205,7 +205,10 @@ def _rows_with(obs: pd.DataFrame, condition: Mapping[str, list[Any]], name: str,
 def is_at(path: str, place: str) -> bool:
     """Return whether an input is at a place: a file, a folder that holds it, or a pattern.
 
-    >>> is_at("/data/rpe1/a.h5ad", "/data/rpe1/"), is_at("/data/k562.h5ad", "/data/{k562,rpe1}.h5*")
+    >>> (
+    ...     is_at("/data/rpe1/a.h5ad", "/data/rpe1/"),
+    ...     is_at("/data/k562.h5ad", "/data/{k562,rpe1}.h5*"),
+    ... )
     (True, True)
     """
     for one in _expanded(place):

@@ -62,7 +62,11 @@ def _chunks_of_whole_batches(chunk_size: Any, batch_size: Any) -> int:
 
     Examples
     --------
-    >>> _chunks_of_whole_batches(512, 4096), _chunks_of_whole_batches(512, 100), _chunks_of_whole_batches(1, 4096)
+    >>> (
+    ...     _chunks_of_whole_batches(512, 4096),
+    ...     _chunks_of_whole_batches(512, 100),
+    ...     _chunks_of_whole_batches(1, 4096),
+    ... )
     (32, 25, 4096)
     """
     default = int(_DEFAULTS["preload_nchunks"])

@@ -80,12 +80,21 @@ class PairedSampler(SetSampler):
     >>> import numpy as np, pandas as pd
     >>> from annbatch import Loader
     >>> from annbatch.samplers import PairedSampler
-    >>> obs = pd.DataFrame({"line": ["A", "B"] * 50, "drug": ["DMSO"] * 40 + ["x"] * 60})
+    >>> obs = pd.DataFrame(
+    ...     {"line": ["A", "B"] * 50, "drug": ["DMSO"] * 40 + ["x"] * 60}
+    ... )
     >>> obs.index = [f"cell {row}" for row in range(100)]
     >>> sampler = PairedSampler(
-    ...     ["line", "drug"], control={"drug": "DMSO"}, match_on=["line"], set_size=8, sets_per_batch=2, rng=0
+    ...     ["line", "drug"],
+    ...     control={"drug": "DMSO"},
+    ...     match_on=["line"],
+    ...     set_size=8,
+    ...     sets_per_batch=2,
+    ...     rng=0,
     ... )
-    >>> batch = next(iter(Loader(batch_sampler=sampler).add_dataset(np.zeros((100, 3)), obs=obs)))
+    >>> batch = next(
+    ...     iter(Loader(batch_sampler=sampler).add_dataset(np.zeros((100, 3)), obs=obs))
+    ... )
     >>> batch["X"].shape, batch["control"]["X"].shape
     ((16, 3), (16, 3))
     >>> list(batch["obs"]["line"]) == list(batch["control"]["obs"]["line"])

@@ -102,7 +102,9 @@ class SetSampler(WindowSampler):
     >>> import numpy as np, pandas as pd
     >>> from annbatch import Loader
     >>> from annbatch.samplers import SetSampler
-    >>> obs = pd.DataFrame({"drug": ["a", "b"] * 50}, index=[f"cell {row}" for row in range(100)])
+    >>> obs = pd.DataFrame(
+    ...     {"drug": ["a", "b"] * 50}, index=[f"cell {row}" for row in range(100)]
+    ... )
     >>> sampler = SetSampler("drug", set_size=8, sets_per_batch=2, rng=0)
     >>> loader = Loader(batch_sampler=sampler).add_dataset(np.zeros((100, 3)), obs=obs)
     >>> batch = next(iter(loader))
@@ -170,7 +172,7 @@ class SetSampler(WindowSampler):
 
     @property
     def shuffle(self) -> bool:
-        """True: sets come in random order."""
+        """True, as sets come in random order."""
         return True
 
     @property

@@ -262,11 +262,21 @@ def split(
     >>> parts = split(obs, {"train": 0.8, "test": 0.2}, groupby="donor")
     >>> parts
     Split of 1,000 rows: train 800, test 200, by 10 groups of donor
-    >>> set(obs["donor"].iloc[list(parts["train"])]) & set(obs["donor"].iloc[list(parts["test"])])
+    >>> donors = obs["donor"].to_numpy()
+    >>> set(donors[list(parts["train"])]) & set(donors[list(parts["test"])])
     set()
     >>> sampler = RandomSampler(16, 8, 32, mask=parts["train"])
-    >>> screen = pd.DataFrame({"line": ["A", "A", "B", "B", "B"], "gene": ["none", "MYC", "none", "MYC", "FOS"]})
-    >>> parts = split(screen, holdout={"test": {"line": "B", "gene": ["MYC"]}}, control={"gene": "none"})
+    >>> screen = pd.DataFrame(
+    ...     {
+    ...         "line": ["A", "A", "B", "B", "B"],
+    ...         "gene": ["none", "MYC", "none", "MYC", "FOS"],
+    ...     }
+    ... )
+    >>> parts = split(
+    ...     screen,
+    ...     holdout={"test": {"line": "B", "gene": ["MYC"]}},
+    ...     control={"gene": "none"},
+    ... )
     >>> {name: list(rows) for name, rows in parts.items()}
     {'train': [0, 1, 2, 4], 'test': [3]}
     """

@@ -19,7 +19,7 @@ class Rows(NamedTuple):
     """
 
     data: np.ndarray
-    """``(nnz,)`` values: float64 where the data is float64, else float32. Not transformed."""
+    """``(nnz,)`` values, float64 where the data is float64, else float32. Not transformed."""
 
     indices: np.ndarray
     """``(nnz,)`` column numbers."""
@@ -28,7 +28,7 @@ class Rows(NamedTuple):
     """``(n_rows + 1,)`` ints; row ``i`` is ``data[indptr[i]:indptr[i + 1]]``."""
 
     seeds: np.ndarray
-    """``(n_rows,)`` uint64: a random number of each row, a function of the loader's seed, the epoch and the row."""
+    """``(n_rows,)`` uint64, a random number of each row, a function of the loader's seed, the epoch and the row."""
 
     numbers: np.ndarray
     """``(n_rows,)`` int64 numbers of the rows, as in the ``index`` of a batch."""
@@ -86,11 +86,24 @@ class Encoder(Protocol):
     ...
     ...     def encode(self, rows, out):
     ...         for i in range(len(rows.seeds)):
-    ...             row = slice(rows.indptr[i], min(rows.indptr[i + 1], rows.indptr[i] + 3))
+    ...             row = slice(
+    ...                 rows.indptr[i], min(rows.indptr[i + 1], rows.indptr[i] + 3)
+    ...             )
     ...             out.length[i] = n = row.stop - row.start
-    ...             out.ids[i, :n], out.values[i, :n] = rows.indices[row], rows.data[row]
-    >>> loader = Loader(batch_size=2, chunk_size=2, preload_nchunks=1, encoder=FirstGenes())
-    >>> batch = next(iter(loader.add_dataset(np.array([[0, 4, 9, 0], [1, 2, 3, 4]], dtype="float32"))))
+    ...             out.ids[i, :n], out.values[i, :n] = (
+    ...                 rows.indices[row],
+    ...                 rows.data[row],
+    ...             )
+    >>> loader = Loader(
+    ...     batch_size=2, chunk_size=2, preload_nchunks=1, encoder=FirstGenes()
+    ... )
+    >>> batch = next(
+    ...     iter(
+    ...         loader.add_dataset(
+    ...             np.array([[0, 4, 9, 0], [1, 2, 3, 4]], dtype="float32")
+    ...         )
+    ...     )
+    ... )
     >>> batch["tokens"]["ids"]
     array([[ 1,  2, -1],
            [ 0,  1,  2]])
@@ -104,7 +117,7 @@ class Encoder(Protocol):
 
     @property
     def widths(self) -> Sequence[int]:
-        """Widths that batches may have, ascending: a batch has the first that holds its longest row.
+        """Widths that batches may have, ascending; a batch has the first that holds its longest row.
 
         One width gives all batches the same shape; a few, as in ``(512, 1024, 2048)``, save padding, and a framework
         that compiles for each shape compiles that often. Rows are written at the last, which bounds their length.

@@ -64,11 +64,15 @@ class GeneformerRanks:
     >>> from annbatch import Loader
     >>> from annbatch.tokens import GeneformerRanks, Vocabulary
     >>> counts = np.array([[8, 1, 1, 0], [0, 2, 0, 1]], dtype="float32")
-    >>> adata = ad.AnnData(counts, var=pd.DataFrame(index=["ACTB", "CD3E", "CD19", "GATA1"]))
+    >>> adata = ad.AnnData(
+    ...     counts, var=pd.DataFrame(index=["ACTB", "CD3E", "CD19", "GATA1"])
+    ... )
     >>> ids = {"<pad>": 0, "<mask>": 1, "ACTB": 2, "CD3E": 3, "CD19": 4, "GATA1": 5}
     >>> medians = {"ACTB": 20.0, "CD3E": 1.0, "CD19": 0.5, "GATA1": 1.0}
     >>> encoder = GeneformerRanks(medians, ids, max_len=4)
-    >>> loader = Loader(batch_size=2, chunk_size=2, preload_nchunks=1, encoder=encoder).add_adata(adata)
+    >>> loader = Loader(
+    ...     batch_size=2, chunk_size=2, preload_nchunks=1, encoder=encoder
+    ... ).add_adata(adata)
     >>> next(iter(loader))["tokens"]["ids"]
     array([[4, 3, 2, 0],
            [3, 5, 0, 0]])

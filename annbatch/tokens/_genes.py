@@ -75,8 +75,12 @@ class TopGenes(_Genes):
     >>> import numpy as np
     >>> from annbatch import Loader
     >>> from annbatch.tokens import TopGenes
-    >>> loader = Loader(encoder=TopGenes(3), batch_size=2, chunk_size=2, preload_nchunks=1)
-    >>> loader = loader.add_dataset(np.array([[2, 0, 9, 2], [0, 5, 0, 0]], dtype="float32"))
+    >>> loader = Loader(
+    ...     encoder=TopGenes(3), batch_size=2, chunk_size=2, preload_nchunks=1
+    ... )
+    >>> loader = loader.add_dataset(
+    ...     np.array([[2, 0, 9, 2], [0, 5, 0, 0]], dtype="float32")
+    ... )
     >>> tokens = next(iter(loader))["tokens"]
     >>> tokens["ids"], tokens["length"]
     (array([[2, 0, 3],
@@ -116,7 +120,12 @@ class RandomGenes(_Genes):
     >>> import numpy as np
     >>> from annbatch import Loader
     >>> from annbatch.tokens import RandomGenes
-    >>> loader = Loader(encoder=RandomGenes(3, unexpressed=True), chunk_size=1, preload_nchunks=1, seed=0)
+    >>> loader = Loader(
+    ...     encoder=RandomGenes(3, unexpressed=True),
+    ...     chunk_size=1,
+    ...     preload_nchunks=1,
+    ...     seed=0,
+    ... )
     >>> loader = loader.add_dataset(np.array([[0, 1, 2, 3, 0, 0]], dtype="float32"))
     >>> [next(iter(loader))["tokens"]["ids"].tolist() for epoch in range(3)]
     [[[0, 2, 3]], [[3, 4, 5]], [[1, 2, 3]]]

@@ -73,10 +73,22 @@ class ScGPTBins:
     >>> from annbatch import Loader
     >>> from annbatch.tokens import ScGPTBins
     >>> counts = np.array([[1, 0, 2, 7, 30]], dtype="float32")
-    >>> adata = ad.AnnData(counts, var=pd.DataFrame(index=["ACTB", "CD3E", "CD19", "GATA1", "LYZ"]))
-    >>> ids = {"<pad>": 0, "<cls>": 1, "ACTB": 2, "CD3E": 3, "CD19": 4, "GATA1": 5, "LYZ": 6}
+    >>> adata = ad.AnnData(
+    ...     counts, var=pd.DataFrame(index=["ACTB", "CD3E", "CD19", "GATA1", "LYZ"])
+    ... )
+    >>> ids = {
+    ...     "<pad>": 0,
+    ...     "<cls>": 1,
+    ...     "ACTB": 2,
+    ...     "CD3E": 3,
+    ...     "CD19": 4,
+    ...     "GATA1": 5,
+    ...     "LYZ": 6,
+    ... }
     >>> encoder = ScGPTBins(ids, n_bins=5, max_len=6)
-    >>> loader = Loader(encoder=encoder, chunk_size=1, preload_nchunks=1).add_adata(adata)
+    >>> loader = Loader(encoder=encoder, chunk_size=1, preload_nchunks=1).add_adata(
+    ...     adata
+    ... )
     >>> tokens = next(iter(loader))["tokens"]
     >>> tokens["ids"], tokens["values"]
     (array([[1, 2, 4, 5, 6, 0]]), array([[0., 1., 2., 3., 4., 0.]], dtype=float32))

@@ -55,7 +55,9 @@ class Vocabulary:
     --------
     >>> import pandas as pd
     >>> from annbatch.tokens import Vocabulary
-    >>> vocabulary = Vocabulary({"<pad>": 0, "<cls>": 1, "CD3E": 2, "CD19": 3}, missing="ignore")
+    >>> vocabulary = Vocabulary(
+    ...     {"<pad>": 0, "<cls>": 1, "CD3E": 2, "CD19": 3}, missing="ignore"
+    ... )
     >>> vocabulary
     Vocabulary(4 names: '<pad>', '<cls>', 'CD3E', 'CD19')
     >>> var = pd.DataFrame(index=["CD19", "MALAT1", "CD3E"])

@@ -129,7 +129,9 @@ def diversity(loader: Loader, column: str, *, n_batches: int = 100) -> Diversity
     --------
     >>> import numpy as np, pandas as pd
     >>> from annbatch import Loader, diversity
-    >>> obs = pd.DataFrame({"type": np.repeat(["a", "b", "c", "d"], 1000)})  # sorted: the worst case
+    >>> obs = pd.DataFrame(
+    ...     {"type": np.repeat(["a", "b", "c", "d"], 1000)}
+    ... )  # sorted: the worst case
     >>> def report(**settings):
     ...     loader = Loader(shuffle=True, seed=0, batch_size=100, **settings)
     ...     return diversity(loader.add_dataset(np.zeros((4000, 1)), obs), "type")

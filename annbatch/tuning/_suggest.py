@@ -50,7 +50,7 @@ class Suggestion:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The settings: ``Loader(**suggestion.arguments)``."""
+        """The settings, as in ``Loader(**suggestion.arguments)``."""
         return {
             "batch_size": self.batch_size,
             "chunk_size": self.chunk_size,

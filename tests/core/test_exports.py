@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from importlib import import_module
 
@@ -41,3 +42,16 @@ def test_the_reference_lists_every_public_name_and_no_private_one(repository):
 
     assert [name for name in annbatch.__all__ if not re.search(rf"annbatch\.{name}\b", reference)] == []
     assert re.findall(r"\S*\._\S*", reference) == []
+
+
+def test_descriptions_of_properties_are_no_types(repository):
+    names = re.findall(r"~(annbatch\.[\w.]+)\.(\w+)", (repository / "docs" / "api.md").read_text())
+    classes = [kind for module, name in names if isinstance(kind := getattr(import_module(module), name), type)]
+    lines = {
+        f"{kind.__name__}.{name}": (value.__doc__ or "").split("\n")[0]
+        for kind in classes
+        for name, value in inspect.getmembers(kind, lambda one: isinstance(one, property))
+    }
+    assert len(lines) > 50
+    # What is before a colon is shown as the type.
+    assert [name for name, line in lines.items() if ":" in re.sub("``.*?``|:[a-z]+:`.*?`", "", line)] == []

@@ -143,9 +143,13 @@ class ReadsBack:
         >>> import anndata, numpy, pandas
         >>> from annbatch import DatasetCollection
         >>> names = [f"cell{i}" for i in range(4)]
-        >>> cells = anndata.AnnData(numpy.eye(4), obs=pandas.DataFrame({"dose": [0, 1, 2, 3]}, index=names))
+        >>> cells = anndata.AnnData(
+        ...     numpy.eye(4), obs=pandas.DataFrame({"dose": [0, 1, 2, 3]}, index=names)
+        ... )
         >>> cells.write_h5ad("cells.h5ad")
-        >>> collection = DatasetCollection("cells.zarr").add_adatas(["cells.h5ad"], shuffle=False, progress=False)
+        >>> collection = DatasetCollection("cells.zarr").add_adatas(
+        ...     ["cells.h5ad"], shuffle=False, progress=False
+        ... )
         >>> collection.obs(["dose"])["dose"].tolist()
         [0, 1, 2, 3]
         """
