@@ -95,7 +95,7 @@ def new_inputs(
         repeat = present.get(tuple(content))
         if repeat is None:
             kept.append(number)
-            present[tuple(content)] = f"{name_of(source)} is named twice"
+            present[tuple(content)] = f"it has the content of {name_of(source)}, which is named before it"
         elif request.if_present == "error":
             raise ValueError(
                 f"`adata_paths` must name inputs that are not in the collection yet, got {name_of(source)}: {repeat}. "
