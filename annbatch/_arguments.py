@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ _KINDS = {
     ("scipy", "sparray"): "a matrix",
     ("dask", "Array"): "a matrix",
     ("pandas", "DataFrame"): "a DataFrame",
+    ("pandas", "Series"): "a Series",
     ("builtins", "list"): "a list",
     ("builtins", "tuple"): "a list",
     ("builtins", "dict"): "a dict",
@@ -74,13 +76,66 @@ def as_list(name: str, of: str, value: Any, advice: Mapping[str, str]) -> list[A
     return list(value)
 
 
-def as_names(value: str | Iterable[str]) -> list[str]:
-    """Return names; a single one may be given alone.
+def as_names(value: Any, name: str) -> list[str]:
+    """Return names, of Python's types; a single one may be given alone. A data frame in memory may have integers.
 
-    >>> as_names("cell_type"), as_names(("donor", "dose"))
+    >>> as_names("cell_type", "columns"), as_names(("donor", "dose"), "columns")
     (['cell_type'], ['donor', 'dose'])
+    >>> as_names(3, "columns")
+    Traceback (most recent call last):
+    TypeError: `columns` must be a name or a list of names, got 3.
     """
-    return [value] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [str(value)]
+    several = hasattr(value, "__iter__") and getattr(value, "shape", True) and not isinstance(value, bytes)
+    names: list[Any] = [one.item() if isinstance(one, np.generic) else one for one in value] if several else [None]
+    if not all(isinstance(one, str | int | tuple) for one in names):
+        raise TypeError(f"`{name}` must be a name or a list of names, got {shown(value)}.")
+    return names
+
+
+def shown(value: Any) -> str:
+    """Return an argument as an error shows it: what it is, in words, where that is shorter than its text."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else kind_of(value)
+
+
+def whole(value: Any, name: str, *, least: int | None = None) -> int:
+    """Return an integer of any type as a Python int; raise ``TypeError`` for anything else.
+
+    >>> whole(3, "n_batches", least=1)
+    3
+    >>> whole(0, "n_batches", least=1)
+    Traceback (most recent call last):
+    ValueError: `n_batches` must be positive, got 0.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, got {shown(value)}.") from None
+    if least is not None and number < least:
+        raise ValueError(f"`{name}` must {'be positive' if least == 1 else f'be at least {least}'}, got {number}.")
+    return number
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return True or False; raise ``TypeError`` for what is neither, such as ``"no"``, which Python takes for true.
+
+    >>> flag(1, "shuffle")
+    True
+    >>> flag("no", "shuffle")
+    Traceback (most recent call last):
+    TypeError: `shuffle` must be True or False, got 'no'.
+    """
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"`{name}` must be True or False, got {shown(value)}.")
+
+
+def check_callable(value: Any, name: str) -> None:
+    """Raise ``TypeError`` unless an argument is None, or a function."""
+    if value is not None and not callable(value):
+        raise TypeError(f"`{name}` must be a function or None, got {shown(value)}.")
 
 
 def did_you_mean(given: Iterable[Any], known: Iterable[Any]) -> str:

@@ -60,6 +60,18 @@ def rows_for(size: int | str, bytes_per_row: float, *, name: str) -> int:
     return max(1, int(parsed / max(1.0, bytes_per_row))) if isinstance(size, str) else parsed
 
 
+def plain_size(size: int | str, *, name: str) -> int | str:
+    """Return a number of rows, or a size in bytes, that is valid: as Python's own type, which JSON takes.
+
+    Examples
+    --------
+    >>> plain_size(7, name="shard_size"), plain_size("1GB", name="shard_size")
+    (7, '1GB')
+    """
+    parsed = parse_size(size, name=name, least=1)
+    return str(size) if isinstance(size, str) else parsed
+
+
 def size_on_disk(path: str | Path) -> int:
     """Return the bytes of a file, or of all files under a folder.
 

@@ -251,8 +251,8 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         form = MatrixForm.of(adapter, dtype=dtype, densify=densify, transform=check_transform(transform))
         self._delivery = Delivery(form, obs_as=obs_as, return_index=return_index)
         selection = Selection(
-            keys=tuple(as_names(keys)),
-            obs_columns=None if obs_columns is None else as_names(obs_columns),
+            keys=tuple(as_names(keys, "keys")),
+            obs_columns=None if obs_columns is None else as_names(obs_columns, "obs_columns"),
             obs_join=obs_join,
             var_names=var_names,
             var_join=var_join,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .._arguments import flag, shown
 from ..batch import CSR
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class MatrixForm:
         ValueError
             If ``dtype`` is bfloat16 and no device makes batches.
         """
-        if not densify:
+        if not flag(densify, "densify"):
             dense: Literal["no", "host", "batch", "window"] = "no"
         elif adapter is None or not adapter.densifies:
             dense = "host"
@@ -67,7 +68,7 @@ class MatrixForm:
                 "`densify=True`; on the CPU, too, if it was made with `stages=True`."
             )
         if name != "bfloat16" and dtype is not None:
-            dtype = np.dtype(dtype)
+            dtype = _numbers(dtype)
             name = dtype.name
         half = name if dense == "window" and name in HALVES else None
         return MatrixForm(adapter, np.dtype(np.float32) if half else dtype, dense, half, transform)
@@ -91,3 +92,13 @@ class MatrixForm:
         if adapter is None or not isinstance(value, np.ndarray):  # the adapter made it, of a whole window
             return value
         return adapter.dense(value)
+
+
+def _numbers(dtype: Any) -> np.dtype:
+    try:
+        found: np.dtype = np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = np.dtype(object)
+    if found.kind not in "biufc":
+        raise TypeError(f"`dtype` must be a dtype of numbers, got {shown(dtype)}.")
+    return found

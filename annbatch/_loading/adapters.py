@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from .._arguments import did_you_mean
+from .._arguments import did_you_mean, flag
 from ..abc import Adapter
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def find_adapter(to: str | Adapter | None, device: object, *, on_gpu: bool = Fal
     annbatch.errors.MissingDependencyError
         If the adapter's framework is not installed.
     """
-    if on_gpu and to is None:
+    if flag(on_gpu, "preload_to_gpu") and to is None:
         to = ON_GPU
     if isinstance(to, str):
         return _make(_entry_point(to), device, on_gpu=on_gpu)

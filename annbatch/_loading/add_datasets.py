@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .._anndata.dataset import dataset_of, matrix_dataset, stored_dataset
 from .._anndata.open_path import open_path
-from .._arguments import as_list, kind_of, wrong_kind
+from .._arguments import as_list, check_callable, kind_of, wrong_kind
 from .._format.attributes import encoding_of
 from .._remote.open import open_group
 from .._remote.urls import is_url
@@ -62,7 +62,9 @@ _TO_DATASETS = {
     "a zarr store": "open its arrays",
     "a dict": "give its values",
     "a DataFrame": "`.to_numpy()` makes a matrix",
+    "a Series": "`.to_numpy()` makes an array",
 }
+_TO_FRAMES = {"a DataFrame": "`add_dataset` adds one matrix with its DataFrame"}
 _TO_DATASET = _TO_DATASETS | {"a list": "`add_datasets` adds several"}
 _MATRICES = ("a matrix", "a group")
 
@@ -152,6 +154,7 @@ class AddsDatasets:
         RuntimeError
             If a collection is in use already.
         """
+        check_callable(load_adata, "load_adata")
         if isinstance(collection, str | os.PathLike):
             from ..collection import DatasetCollection
 
@@ -237,7 +240,7 @@ class AddsDatasets:
         """Append matrices; none is added if one is refused. See :meth:`add_dataset`."""
         datasets = as_list("datasets", "matrices", datasets, _TO_DATASETS)
         for name, frames in (("obs", obs), ("var", var)):
-            if frames is not None and len(frames) != len(datasets):
+            if frames is not None and len(as_list(name, "DataFrames", frames, _TO_FRAMES)) != len(datasets):
                 raise ValueError(f"`{name}` must have one DataFrame per dataset ({len(datasets)}), got {len(frames)}.")
         all_obs = [None] * len(datasets) if obs is None else obs
         all_var = [None] * len(datasets) if var is None else var

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._anndata.keys import has_var_axis, path_of
-from .._arguments import check_choice
+from .._arguments import check_choice, flag
 from .._elements.encoded import Encoded
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Delivery:
 
     def __post_init__(self) -> None:
         check_choice("obs_as", self.obs_as, get_args(ObsAs))
+        flag(self.return_index, "return_index")
 
     def with_covariates(self, tables: CovariateTables | None, sampler: Sampler) -> Delivery:
         """Return the form of batches that hold what tables have for a sampler's groups."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from .._arguments import check_choice, did_you_mean, drawn_seed
+from .._arguments import check_choice, did_you_mean, drawn_seed, whole
 from .._plan.window_rows import plan_window, rows_by_dataset
 
 if TYPE_CHECKING:
@@ -48,14 +48,13 @@ class NeighborRequest:
     @staticmethod
     def of(name: Any, count: int, choice: NeighborChoice, *, rng: Any, seed: int | None) -> NeighborRequest | None:
         """Return the request of a loader's arguments; None if no neighbours are wanted."""
-        if count < 1:
-            raise ValueError(f"`n_neighbors` must be positive, got {count}.")
+        count = whole(count, "n_neighbors", least=1)
         check_choice("neighbor_choice", choice, get_args(NeighborChoice))
         if name is not None and not isinstance(name, str):
             raise TypeError(f"`neighbors` must be the name of a graph in obsp, got {name!r}.")
         if name is None:
             return None
-        return NeighborRequest(name, int(count), choice, (drawn_seed(rng, seed) or 0) if choice == "random" else 0)
+        return NeighborRequest(name, count, choice, (drawn_seed(rng, seed) or 0) if choice == "random" else 0)
 
     def open(self, dataset: Dataset) -> RowGraph:
         """Open the graph of a dataset.

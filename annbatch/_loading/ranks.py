@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._arguments import flag
 from .._warn import warn
 from ..samplers._base import samplers_in
 from ..samplers._distributed import DistributedSampler
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 def for_ranks(sampler: Sampler, distributed: bool | None) -> Sampler:
     """Return the sampler, distributed if that was asked for."""
-    if distributed not in (None, True, False):
-        raise TypeError(f"`distributed` must be True, False or None, got {distributed!r}.")
+    distributed = None if distributed is None else flag(distributed, "distributed")
     held = _distributed_in(sampler)
     if distributed is False and held is not None:
         raise ValueError("`distributed` must not be False where `batch_sampler` is distributed, got False.")

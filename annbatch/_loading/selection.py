@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from .._anndata.keys import has_var_axis, split_key
 from .._anndata.variables import Join
-from .._arguments import check_choice
+from .._arguments import as_names, check_choice, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from .._anndata.labels import LabelRequest
     from .encoding import EncodingRequest
@@ -59,6 +60,11 @@ class Selection:
         repeated = sorted({key for key in self.keys if self.keys.count(key) > 1})
         if repeated:
             raise ValueError(f"`keys` must name each element once, got {repeated} twice.")
+        if not all(isinstance(key, str) for key in self.keys):
+            raise TypeError(f"`keys` must be names of elements, such as 'X', got {shown(self.keys)}.")
+        for names in self.var_names.values() if isinstance(self.var_names, Mapping) else [self.var_names]:
+            if names is not None:
+                as_names(names, "var_names")
         for name, join in (("var_join", self.var_join), ("obs_join", self.obs_join)):
             check_choice(name, join, get_args(Join))
 

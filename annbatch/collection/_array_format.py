@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.registry import get_codec_class
 
-from .._arguments import check_choice
+from .._arguments import check_choice, shown, whole
 from .._runtime.fork import fork_safe_lock
-from .._sizes import rows_for
+from .._sizes import plain_size, rows_for
 from .._warn import ignore_warnings
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _BLOCK_SIZES = {"compact": 16384, "portable": 8192}
 _INDEX_BYTES = 20  # per chunk: its place in the shard's index, and its checksum
 
 
-def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[Any, ...]:
+def codecs_for(dtype: np.dtype, layout: str, compressors: tuple[BytesBytesCodec, ...] | None) -> tuple[Any, ...]:
     """Return the codecs that compress an array's inner chunks; a checksum of each chunk comes last.
 
     Parameters
@@ -39,17 +40,34 @@ def codecs_for(dtype: np.dtype, layout: str, compressors: Any | None) -> tuple[A
     layout
         ``"compact"``, ``"portable"``: Blosc with small blocks. ``"random_access"``: none.
     compressors
-        zarr codecs, or their configurations, instead of the layout's; None for the layout's.
+        zarr codecs instead of the layout's; None for the layout's.
     """
     if compressors is not None:
-        several = isinstance(compressors, Iterable) and not isinstance(compressors, dict)
-        codecs = tuple(compressors) if several else (compressors,)
+        codecs = compressors
     elif layout == "random_access":
         codecs = ()
     else:
         size = dtype.itemsize
         codecs = (BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", blocksize=_BLOCK_SIZES[layout], typesize=size),)
     return (*(codec for codec in codecs if not isinstance(codec, Crc32cCodec)), Crc32cCodec())
+
+
+def _codecs(given: Any) -> tuple[BytesBytesCodec, ...]:
+    """Return the codecs that were given, alone or several, or as their configurations."""
+    several = isinstance(given, Iterable) and not isinstance(given, dict | str | bytes)
+    codecs = []
+    for one in given if several else [given]:
+        codec = one
+        if isinstance(one, dict):
+            with suppress(KeyError, TypeError, ValueError):  # zarr, of those it does not know
+                codec = get_codec_class(one["name"]).from_dict(one)
+        if not isinstance(codec, BytesBytesCodec):
+            raise TypeError(
+                "`zarr_compressor` and `compressors` must be codecs of zarr, such as `zarr.codecs.ZstdCodec()`, got "
+                f"{shown(one)}."
+            )
+        codecs.append(codec)
+    return tuple(codecs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +83,7 @@ class Format:
     layout
         ``"compact"``, ``"portable"`` or ``"random_access"``.
     compressors
-        zarr codecs instead of the layout's.
+        zarr codecs, or their configurations, instead of the layout's.
     """
 
     n_obs_per_chunk: int
@@ -74,10 +92,12 @@ class Format:
     compressors: Any | None = None
 
     def __post_init__(self) -> None:
-        if self.n_obs_per_chunk < 1:
-            raise ValueError(f"`n_obs_per_chunk` must be positive, got {self.n_obs_per_chunk}.")
+        # Python's own types, as they are recorded in JSON.
+        object.__setattr__(self, "n_obs_per_chunk", whole(self.n_obs_per_chunk, "n_obs_per_chunk", least=1))
+        object.__setattr__(self, "shard_size", plain_size(self.shard_size, name="shard_size"))
         check_choice("layout", self.layout, get_args(Layout))
-        rows_for(self.shard_size, 1, name="shard_size")
+        if self.compressors is not None:
+            object.__setattr__(self, "compressors", _codecs(self.compressors))
 
     @property
     def differences(self) -> bool:
@@ -87,20 +107,14 @@ class Format:
     @property
     def recorded(self) -> list[Any]:
         """The entry in a collection's history: JSON, which :meth:`of_record` reads."""
-        given = self.compressors
-        if given is not None:
-            several = given if isinstance(given, list | tuple) else [given]
-            given = [one if isinstance(one, dict) else one.to_dict() for one in several]
+        given = None if self.compressors is None else [one.to_dict() for one in self.compressors]
         return [self.n_obs_per_chunk, self.shard_size, self.layout, given]
 
     @classmethod
     def of_record(cls, recorded: list[Any]) -> Format:
         """Return the format that :attr:`recorded` describes."""
         n_obs_per_chunk, shard_size, layout, *rest = recorded  # older records have no compression
-        given = rest[0] if rest else None
-        if given is not None:
-            given = [get_codec_class(one["name"]).from_dict(one) for one in given]
-        return cls(n_obs_per_chunk, shard_size, layout, given)
+        return cls(n_obs_per_chunk, shard_size, layout, rest[0] if rest else None)
 
     def chunks_per_shard(self, bytes_per_row: float) -> int:
         """Return the number of inner chunks per shard for rows of ``bytes_per_row``; a size is that of files."""

@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 
 from .._anndata.frames import stored_frame
-from .._arguments import as_names, check_choice, drawn_seed
+from .._arguments import as_names, check_choice, drawn_seed, flag, shown, whole
 from .._arrays.hdf5_files import refuse_external_links
 from .._remote.urls import refuse_urls
 from .._sizes import parse_size
@@ -74,7 +74,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         check_place(group)
         self._mode = mode
         self._h5ad: Path | None = None
-        if is_collection_h5ad:
+        if flag(is_collection_h5ad, "is_collection_h5ad"):
             if isinstance(group, zarr.Group):
                 raise ValueError("`group` must be a path where `is_collection_h5ad` is True, got a zarr group.")
             refuse_urls(group, "group")
@@ -265,13 +265,12 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
             If the path holds something that is not a collection.
         """
         self._check_writable()
-        if shuffle_chunk_size < 1:
-            raise ValueError(f"`shuffle_chunk_size` must be positive, got {shuffle_chunk_size}.")
+        whole(shuffle_chunk_size, "shuffle_chunk_size", least=1)
         request = AddRequest(
             sources=as_sources(adata_paths),
             load_adata=load_adata,
-            groupby=None if groupby is None else as_names(groupby),
-            var_subset=None if var_subset is None else [str(name) for name in var_subset],
+            groupby=None if groupby is None else as_names(groupby, "groupby"),
+            var_subset=None if var_subset is None else [*map(str, as_names(var_subset, "var_subset"))],
             form=Format(n_obs_per_chunk, shard_size, layout, zarr_compressor),
             h5ad_compressor=h5ad_compressor,
             dataset_size=dataset_size,
@@ -285,7 +284,11 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
             if_present=if_present,
             min_overlap=min_overlap,
             choice=Choice(
-                raw, layer, var_names, None if obs_columns is None else as_names(obs_columns), as_names(obsp)
+                raw,
+                layer,
+                var_names,
+                None if obs_columns is None else as_names(obs_columns, "obs_columns"),
+                as_names(obsp, "obsp"),
             ),
             overwrite=overwrite,
             dry_run=dry_run,
@@ -301,6 +304,8 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         return self
 
     def _refuse_client(self, client: Any | None) -> None:
+        if client is not None and not hasattr(client, "scatter"):
+            raise TypeError(f"`client` must be a `dask.distributed.Client` or None, got {shown(client)}.")
         if client is not None and (self._h5ad is not None or self._location.folder is None):
             kind = "a folder of h5ad files" if self._h5ad is not None else "no local folder"
             got = f"{self._location}, {kind}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from math import gcd, isqrt
 from typing import Any
 
 import numpy as np
+
+from .._arguments import shown
+from .._arguments import whole as whole
 
 _MOST_TRIED = 1 << 20  # divisors, so that absurd sizes are refused at once; windows of 10^12 rows need no more
 
@@ -17,14 +19,6 @@ def check_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"`{name}` must be positive, got {value}.")
-
-
-def whole(value: Any, name: str) -> int:
-    """Return an integer of any type as a Python int; raise ``TypeError`` for anything else."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
 
 
 def epoch_number(value: Any) -> int:
@@ -71,7 +65,10 @@ def _fitting(chunk_size: int, preload_nchunks: int, batch_size: int) -> str:
 
 def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
     """Return weights as float64, the largest 1; raise ``ValueError`` unless finite, none negative and some positive."""
-    checked = np.array(weights, dtype=np.float64)  # a copy: later changes must not reach it
+    try:
+        checked = np.array(weights, dtype=np.float64)  # a copy: later changes must not reach it
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{name}` must be an array of numbers, got {shown(weights)}.") from error
     if checked.ndim != 1:
         raise ValueError(f"`{name}` must have one dimension, got {checked.ndim}.")
     wrong = ~(np.isfinite(checked) & (checked >= 0))

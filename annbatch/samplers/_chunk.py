@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from .._arguments import flag
 from .._plan.ranges import split_every
 from .._plan.window_rows import n_requested
 from ._permutation import Natural, Permutation, random_order
@@ -66,7 +67,7 @@ class ChunkSampler(WindowSampler):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         super().__init__(chunk_size, preload_nchunks, batch_size, drop_last=drop_last, mask=mask, rng=rng)
-        self._shuffle = bool(shuffle)
+        self._shuffle = flag(shuffle, "shuffle")
 
     @property
     def shuffle(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from .._arguments import check_choice
+from .._arguments import check_choice, flag
 from .._plan.position import BatchRanges, Position, cut, parts, remaining
 from .._warn import warn
 from ._base import Sampler
@@ -97,6 +97,7 @@ class DistributedSampler(Sampler):
                 f"`sampler` must be a Sampler that is not distributed already, got {type(sampler).__name__}."
             )
         check_choice("remainder", remainder, ("drop", "pad", "wrap"))
+        enforce_equal_batches = flag(enforce_equal_batches, "enforce_equal_batches")
         if remainder != "drop" and not enforce_equal_batches:
             raise ValueError(f"`remainder` must be left out where enforce_equal_batches is False, got {remainder!r}.")
         self._rank, self.n_ranks_of_epoch = find_rank(dist_info)

@@ -169,7 +169,7 @@ class ObsColumns:
     def of(groups: Any) -> tuple[ObsColumns, list[str]]:
         """Return the columns that an argument ``groups`` gives, and the names of those that make groups."""
         if isinstance(groups, str | list | tuple):
-            names = as_names(groups)
+            names = as_names(groups, "groups")
             if not names:
                 raise ValueError("`groups` must name at least one column of obs, got none.")
             return ObsColumns(pd.DataFrame()), names

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import as_generator
+from .._arguments import as_generator, flag
 from ._checks import chunks_of_whole_batches
 from ._random import RandomSampler
 from ._row_set import as_rows
@@ -43,7 +43,7 @@ def make_sampler(
     sizes = {**_DEFAULTS, **given}
     if "preload_nchunks" not in given:
         sizes["preload_nchunks"] = _chunks_of_whole_batches(sizes["chunk_size"], sizes["batch_size"])
-    if sizes.pop("shuffle", False):
+    if flag(sizes.pop("shuffle", False), "shuffle"):
         return RandomSampler(**sizes).of_rows(mask)
     sizes.pop("rng", None)
     return SequentialSampler(**sizes).of_rows(mask)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from .._arguments import flag
 from .._plan.ranges import as_slices, concatenated_ranges
 from ._checks import check_positive, check_weights, digest, whole
 from ._chunk import CHUNKS, ChunkSampler, chunk_lengths
@@ -86,7 +87,7 @@ class RandomSampler(ChunkSampler):
             check_positive(num_samples=self._num_samples)
         self._weights = None if weights is None else check_weights(weights, "weights")
         self._weights_digest = None if self._weights is None else digest(self._weights)
-        self._replacement = bool(replacement) or weights is not None
+        self._replacement = flag(replacement, "replacement") or weights is not None
 
     def validate(self, n_obs: int) -> None:
         """Raise ``ValueError`` if ``n_obs`` rows are too few, or not as many as there are weights."""

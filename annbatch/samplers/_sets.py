@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 
-from .._arguments import check_choice
+from .._arguments import check_choice, flag
 from .._plan.ranges import concatenated_ranges
 from ._checks import check_positive, digest, whole
 from ._group_rows import GroupRows, keys_of, occurrences
@@ -135,7 +135,7 @@ class SetSampler(WindowSampler):
         self.sets_per_batch = whole(sets_per_batch, "sets_per_batch")
         check_positive(sets_per_batch=self.sets_per_batch, set_size=1 if set_size is None else self.rows_per_set)
         check_choice("small", small, get_args(Small))
-        self._small, self._replacement = small, bool(replacement)
+        self._small, self._replacement = small, flag(replacement, "replacement")
         if set_size is None and replacement:
             raise ValueError("`replacement` must be False where set_size is None: a set has all rows of its group.")
         self._given_chunk_size = None if chunk_size is None else self._checked_chunk_size(chunk_size)

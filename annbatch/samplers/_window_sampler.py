@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
+from .._arguments import flag
 from ._base import Sampler
 from ._checks import check_window
 from ._row_set import RowSet, RowsLike, called, check_mask, mask_text
@@ -43,7 +44,7 @@ class WindowSampler(Sampler):
         self._chunk_size = int(chunk_size)
         self._preload_nchunks = int(preload_nchunks)
         self._batch_size = int(batch_size)
-        self._drop_last = bool(drop_last)
+        self._drop_last = flag(drop_last, "drop_last")
         self._mask = check_mask(mask)
         self._rng, seed = generator_and_seed(rng)
         self._order_seed, self.order_seed_is_given = (seed, self._rng), rng is not None

@@ -11,7 +11,7 @@ import pandas as pd
 from ..._anndata.columns import is_masked, read_element
 from ..._anndata.frames import stored_frame
 from ..._anndata.joined_column import unite_categories
-from ..._arguments import as_names, unknown_names
+from ..._arguments import as_names, unknown_names, whole
 from ..._arrays.values import first_rounded
 from ..._format.attributes import original_dtype, where
 from ...errors import reading
@@ -153,7 +153,7 @@ class ReadsBack:
         >>> collection.obs(["dose"])["dose"].tolist()
         [0, 1, 2, 3]
         """
-        names = None if columns is None else as_names(columns)
+        names = None if columns is None else as_names(columns, "columns")
         frames = list(self._tables("obs", partial(read_obs, columns=names)))
         unknown = [name for name in names or () if frames and not any(name in frame for frame in frames)]
         if unknown:
@@ -172,7 +172,7 @@ class ReadsBack:
         dataset
             Number of the dataset, below ``len(collection)``.
         """
-        groups = list(self)
+        dataset, groups = whole(dataset, "dataset"), list(self)
         if not 0 <= dataset < len(groups):
             raise ValueError(f"`dataset` must be below {len(groups)}, the number of datasets, got {dataset}.")
         return read_dataset(groups[dataset])

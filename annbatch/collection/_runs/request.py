@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from ..._arguments import check_choice
-from ..._sizes import rows_for
+from ..._arguments import check_callable, check_choice, flag
+from ..._sizes import plain_size
 from .._inputs.chosen import Choice
 from .._schema.overlap import check_min_overlap
 from .._schema.variables import MergeBy
@@ -57,4 +57,8 @@ class AddRequest:
         if self.groupby is not None and not 0 < len(self.groupby) == len(set(self.groupby)):
             raise ValueError(f"`groupby` must name columns of `obs`, each once, got {self.groupby}.")
         check_min_overlap(self.min_overlap)
-        rows_for(self.dataset_size, 1, name="dataset_size")
+        check_callable(self.load_adata, "load_adata")
+        # Python's own types, as they are recorded in JSON.
+        object.__setattr__(self, "dataset_size", plain_size(self.dataset_size, name="dataset_size"))
+        for name in ("shuffle", "narrow", "progress", "overwrite", "dry_run"):
+            object.__setattr__(self, name, flag(getattr(self, name), name))

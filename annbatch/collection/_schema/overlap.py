@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ class Named:
 
 def check_min_overlap(min_overlap: object) -> float:
     """Return the argument, or raise if it is no share."""
-    if isinstance(min_overlap, bool) or not isinstance(min_overlap, int | float) or not 0 <= min_overlap <= 1:
+    if (
+        isinstance(min_overlap, bool)
+        or not isinstance(min_overlap, int | float | np.floating)
+        or not 0 <= min_overlap <= 1
+    ):
         raise ValueError(f"`min_overlap` must be a share from 0 to 1, as 0.1 for 10 %, got {min_overlap!r}.")
     return float(min_overlap)
 

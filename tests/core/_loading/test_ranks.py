@@ -65,7 +65,7 @@ def test_ranks_that_join_later_are_refused(monkeypatch):
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(TypeError, match="`distributed` must be True, False or None, got 'torch'"):
+    with pytest.raises(TypeError, match="`distributed` must be True or False, got 'torch'"):
         Loader(distributed="torch")
     with pytest.raises(ValueError, match="`distributed` must not be False where"):
         Loader(batch_sampler=DistributedSampler(SequentialSampler(4, 1, 4)), distributed=False)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anndata as ad
@@ -402,10 +403,12 @@ def test_h5ad_files_that_are_not_there(tmp_path: Path) -> None:
 def test_a_client_needs_a_folder(tmp_path: Path, write: Write) -> None:
     path = write(make_counts(0, 3), "0.h5ad")
     with pytest.raises(ValueError, match=r"`client` needs a zarr store in a folder .*files, a folder of h5ad files"):
-        DatasetCollection(tmp_path / "files", is_collection_h5ad=True).add_adatas([path], client=object())
+        DatasetCollection(tmp_path / "files", is_collection_h5ad=True).add_adatas(
+            [path], client=SimpleNamespace(scatter=None)
+        )
     group = zarr.group(zarr.storage.MemoryStore(), zarr_format=3)
     with pytest.raises(ValueError, match=r"`client` needs a zarr store in a folder .*no local folder"):
-        DatasetCollection(group).add_adatas([path], client=object())
+        DatasetCollection(group).add_adatas([path], client=SimpleNamespace(scatter=None))
 
 
 def test_a_store_in_memory_is_shuffled_through_a_temporary_folder(
