@@ -11,7 +11,7 @@ from .._arrays.dask import is_dask, stored_behind, zarr_behind
 from .._arrays.hdf5_files import refuse_external_links
 from .._format.metadata_files import anchor, is_relative
 from ..errors import StoreError
-from .frames import stored_frame
+from .frames import is_lazy, stored_frame
 
 
 def anchor_backed(adata: Any) -> None:
@@ -26,7 +26,7 @@ def anchor_backed(adata: Any) -> None:
     file = getattr(adata, "file", None)
     if file is not None and file.is_open:
         refuse_external_links(file["/"])
-    if not hasattr(adata.obs, "true_index"):
+    if not is_lazy(adata.obs):
         return
     arrays = [adata.X, *adata.layers.values(), *adata.obsm.values()]
     nodes = [node for array in arrays if is_dask(array) for node in zarr_behind(array)]
@@ -34,8 +34,22 @@ def anchor_backed(adata: Any) -> None:
         _check_names(adata)
     anchor(nodes)  # first, as columns read categories from their store
     for frame in (adata.obs, adata.var, *arrays):
-        if hasattr(frame, "true_index"):
+        if is_lazy(frame):
             anchor(node for name in frame.columns for node in _nodes(frame.ds[name]))
+
+
+def zarr_nodes(adata: Any) -> list[Any]:
+    """Return the zarr arrays and groups that an AnnData reads when it is asked for values, as far as they are known."""
+    parts = [adata.obs, adata.var, adata.X, *([] if adata.raw is None else [adata.raw.X])]
+    for named in (adata.layers, adata.obsm, adata.obsp, adata.varm, adata.varp):
+        parts += named.values()
+    found: list[Any] = []
+    for part in parts:
+        if is_lazy(part):
+            found += (node for name in part.columns for node in _nodes(part.ds[name]))
+        else:
+            found += zarr_behind(part) if is_dask(part) else [getattr(part, "group", part)]
+    return [node for node in found if isinstance(node, zarr.Array | zarr.Group)]
 
 
 def _nodes(column: Any) -> list[Any]:

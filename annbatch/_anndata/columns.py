@@ -6,6 +6,7 @@ from functools import partial
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -294,7 +295,7 @@ def _open_column(
         _check_masked(element, "OSUT")
         as_nan = text(element.attrs.get("na-value")) == "NaN"
         return MaskedStrings(strings(element["values"]), numbers(element["mask"]), as_nan=as_nan)
-    if encoding == "string-array" or (encoding in ("", "array") and element.dtype.kind in "OSUT"):
+    if encoding == "string-array" or (encoding in ("", "array") and _holds_text(element)):
         return PlainColumn(strings(element))
     values = pd.Series(read_element(element))
     if len(values) != n_rows:  # its encoding may be another than its arrays
@@ -310,7 +311,9 @@ def read_element(element: Any) -> Any:
     with reading(where(element)), quiet_codecs(), ignore_warnings(".* was written (without encoding|with a very old)"):
         if _is_vector(element):  # without anndata, which takes 0.8 s to import
             array = bounded_whole(element)
-            return read_strings(array, 0, element.shape[0]) if element.dtype.kind in "OSUT" else np.asarray(array[()])
+            if _holds_text(element):
+                return read_strings(array, 0, element.shape[0])
+            return np.asarray(array[()]).astype(element.dtype.newbyteorder("="), copy=False)
         from anndata.experimental import read_dispatched
 
         return read_dispatched(element, lambda read, _, part, *, iospec: read(bounded_whole(part)))
@@ -320,7 +323,15 @@ def _is_vector(element: Any) -> bool:
     """Return whether a stored element is a plain array of numbers, booleans or strings."""
     if hasattr(element, "keys") or encoding_of(element) not in ("", "array", "string-array"):
         return False
-    return element.shape is not None and element.ndim == 1 and element.dtype.kind in "biufOSUT"
+    is_known = element.dtype.kind in "biuf" or _holds_text(element)
+    return element.shape is not None and element.ndim == 1 and is_known
+
+
+def _holds_text(array: Any) -> bool:
+    """Return whether a stored array holds strings; HDF5's references and arrays of any length are objects, too."""
+    if isinstance(array, h5py.Dataset) and array.dtype.kind == "O":
+        return h5py.check_string_dtype(array.dtype) is not None
+    return array.dtype.kind in "OSUT"
 
 
 def n_rows_of(element: Any) -> int:

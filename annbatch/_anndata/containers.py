@@ -14,7 +14,7 @@ from .._arrays.open import RowSource, open_rows
 from .._format.attributes import FIRST_ROW_ATTRIBUTE, encoding_of, where
 from ..errors import reading, reading_object
 from .backed import anchor_backed
-from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, read_var, stored_frame
+from .frames import LazyFrame, MemoryFrame, ObsFrame, in_memory, is_lazy, read_var, stored_frame
 from .graphs import RowGraph
 
 if TYPE_CHECKING:
@@ -144,10 +144,10 @@ class AnnDataObject:
         with reading_object(self._adata, f"`{key}` of {self.place or 'an AnnData object'}"):
             value = getattr(self._adata, attribute)
             if name:
-                value = value[name]
+                value = next(each for key, each in value.items() if str(key) == name)  # in memory a key may be a number
         if isinstance(value, pd.DataFrame):
             return MemoryFrame(value, f"`{key}`")
-        if hasattr(value, "true_index"):
+        if is_lazy(value):
             return LazyFrame(value)
         return open_rows(self._rebind(value), name=key)
 

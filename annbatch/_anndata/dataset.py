@@ -11,7 +11,7 @@ import pandas as pd
 from .._arrays.hdf5_files import refuse_external_links
 from .._arrays.open import open_array
 from .._arrays.values import HeldValues, StoredValues
-from .._format.attributes import encoding_of, refuse_unfinished, where
+from .._format.attributes import encoding_of, refuse_unfinished, text, where
 from ..errors import CorruptDataError, reading
 from .containers import AnnDataObject, BareMatrix, MuDataObject, StoredAnnData
 from .frames import stored_frame
@@ -103,10 +103,18 @@ def _multimodal(mdata: Any, rebind: Callable[[Any], Any]) -> Dataset:
     parts: dict[str, Container] = {"": MuDataObject(mdata, rebind)}
     rows: dict[str, Values] = {}
     for name, adata in mdata.mod.items():
+        if not name or "/" in name:
+            raise ValueError(f"Modalities of a MuData must have names without slashes, got {name!r}: rename it.")
         prefix = f"{MODALITIES}{name}/"
         parts[prefix] = AnnDataObject(adata, rebind)
         own = HeldValues(np.asarray(mdata.obsmap[name]).reshape(-1))
         rows[prefix] = _ObsMap(own, mdata.n_obs, adata.n_obs, f"`obsmap/{name}` of a MuData in memory")
+        at = rows[prefix].take(np.arange(mdata.n_obs))
+        if (mdata.obs_names[at >= 0] != adata.obs_names[at[at >= 0]]).any():
+            raise ValueError(
+                f"`obsmap/{name}` of a MuData in memory must lead to rows of the same names, got others, as after a "
+                "change of the modality: `mdata.update()` makes a new one."
+            )
     return Dataset(parts, rows)
 
 
@@ -116,7 +124,7 @@ def _stored_multimodal(group: Any) -> Dataset:
     parts: dict[str, Container] = {"": StoredAnnData(group)}
     rows: dict[str, Values] = {}
     modalities = group["mod"]
-    for name in map(str, modalities.attrs.get("mod-order", sorted(modalities))):
+    for name in map(text, modalities.attrs.get("mod-order", sorted(modalities))):
         prefix = f"{MODALITIES}{name}/"
         parts[prefix] = StoredAnnData(modalities[name])
         if "obsmap" in group and name in group["obsmap"]:

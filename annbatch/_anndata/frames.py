@@ -50,6 +50,11 @@ class MemoryFrame:
 
     def __init__(self, frame: pd.DataFrame, where: str = "A data frame") -> None:
         self.columns = list(frame.columns)
+        if frame.index.nlevels > 1:
+            raise ValueError(
+                f"{where} must have one name per row, got an index of {frame.index.nlevels} levels: `reset_index` "
+                "makes columns of them."
+            )
         if not frame.columns.is_unique:
             _check_unique(self.columns, where, ValueError)
         self.n_rows = len(frame)
@@ -92,6 +97,11 @@ class LazyFrame:
     def names(self) -> Column:
         """Open the names of the rows."""
         return memory_column(pd.Index(np.asarray(self._frame.true_index)).array)
+
+
+def is_lazy(value: Any) -> bool:
+    """Return whether anndata reads a data frame lazily; one of pandas has any column as an attribute."""
+    return hasattr(type(value), "true_index")
 
 
 def in_memory(table: Any) -> pd.DataFrame:
@@ -179,9 +189,11 @@ def stored_frame(element: Any, open_values: Callable[[Any], Values] | None = Non
     StoreError
         If it is not a group of columns, as anndata has written it since version 0.7.
     """
-    if encoding_of(element) != "dataframe" or not {"column-order", "_index"} <= set(element.attrs):
+    encoding, lacking = encoding_of(element), {"column-order", "_index"} - set(element.attrs)
+    if encoding != "dataframe" or lacking:
+        got = f"one without the attribute {min(lacking)!r}" if encoding == "dataframe" else repr(encoding)
         raise StoreError(
-            f"{where(element)} must be a data frame in anndata's encoding, got {encoding_of(element)!r}: rewrite the "
+            f"{where(element)} must be a data frame in anndata's encoding, got {got}: rewrite the "
             "file with a current anndata, or read it with `anndata.read_h5ad`: `Loader.add_adata` takes the object, "
             "`DatasetCollection.add_adatas` the function, as `load_adata`."
         )

@@ -105,7 +105,7 @@ def original_dtype(attributes: Mapping[str, Any], stored: np.dtype) -> np.dtype:
         If the attribute names no dtype of numbers.
     """
     dtype: np.dtype = np.dtype(attributes.get(DTYPE_ATTRIBUTE, stored))
-    if dtype.kind not in "biufc":
+    if dtype != stored and dtype.kind not in "biufc":
         raise TypeError(f"`{DTYPE_ATTRIBUTE}` must name a dtype of numbers, got {dtype}.")
     native: np.dtype = dtype.newbyteorder("=")
     return native

@@ -28,10 +28,12 @@ def is_url(location: object) -> bool:
 
 
 def refuse_other_urls(location: object, name: str) -> None:
-    """Raise ``ValueError`` if a location is a URL of another scheme, or lacks a slash: it is not a path.
+    """Raise ``ValueError`` if a location is no path, or a URL of another scheme or one that lacks a slash.
 
     As a path, it would be shown with its password.
     """
+    if not str(location) or "\0" in str(location):
+        raise ValueError(f"`{name}` must be a path or a URL, got {without_secrets(location)!r}.")
     if is_url(location) or not _looks_like_url(location):
         return
     advice = "" if "://" in str(location) else ": a `pathlib.Path` of a URL loses a slash, so give it as a string"

@@ -6,6 +6,7 @@ structured array of ``value`` and ``missing``, strings as objects (``None`` is m
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,9 +23,11 @@ from .narrow import cast
 from .text import SHORT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..._anndata.columns import Column
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 Group: TypeAlias = Any
 """An h5py or zarr group. Its contents depend on the file, so naming the types would check nothing."""
@@ -143,7 +146,8 @@ class ColumnReader:
             self.info = ColumnInfo("string", np.dtype(object), missing=True)
         elif isinstance(number, np.dtype) and number.kind in "biuf" and number.itemsize <= 8:  # no long double
             self.info = ColumnInfo("plain" if number is dtype or number.kind == "f" else "nullable", number)
-        elif isinstance(column, PlainColumn) and isinstance(column.values, NamedValues):  # of strings, none missing
+        elif dtype == np.dtype(object) and isinstance(column, PlainColumn) and isinstance(column.values, NamedValues):
+            # Strings of a file, none missing.
             self.info = ColumnInfo("string", np.dtype(object))
         else:
             values = strings(column.take(np.arange(n_rows)))
@@ -153,6 +157,7 @@ class ColumnReader:
                     f"{where} must hold numbers, booleans, strings or categories, "
                     f"got {type(wrong).__name__} in a column of dtype {dtype}: convert or remove it with `load_adata`."
                 )
+            check_text(values, where)
             self._column = PlainColumn(HeldValues(values))
             self.info = ColumnInfo("string", np.dtype(object), missing=any(value is None for value in values))
 
@@ -181,6 +186,14 @@ def _check_categories(categories: pd.Index, where: str) -> None:
             f"{where} must have categories of one kind, numbers, booleans or strings, got {_kind(categories)}: convert "
             "or remove it with `load_adata`."
         )
+    check_text(() if is_number else categories, where)
+
+
+def check_text(values: Iterable[str | None], where: str) -> None:
+    """Raise ``TypeError`` if strings cannot be stored: surrogates, which stand for bytes that are no text."""
+    wrong = next((value for value in values if value and not value.isascii() and _SURROGATES.search(value)), None)
+    if wrong is not None:
+        raise TypeError(f"{where} must hold text that UTF-8 has, got {wrong[:40]!r}: convert it with `load_adata`.")
 
 
 def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]) -> ColumnInfo:

@@ -15,7 +15,7 @@ import zarr
 
 from ..._anndata.backed import anchor_backed
 from ..._anndata.columns import PlainColumn, TextColumn, read_element
-from ..._anndata.frames import MemoryFrame, in_memory, read_var, stored_frame
+from ..._anndata.frames import MemoryFrame, in_memory, is_lazy, read_var, stored_frame
 from ..._anndata.open_path import open_path
 from ..._arguments import as_list, wrong_kind
 from ..._arrays.dask import is_dask, stored_behind
@@ -27,7 +27,7 @@ from ..._remote.open import open_group
 from ..._remote.urls import is_url, refuse_other_urls, without_secrets
 from ...errors import StoreError, reading, reading_object
 from .annotations import RAW, Annotations, storable
-from .columns import ColumnReader, Group, RangeValues, strings
+from .columns import ColumnReader, Group, RangeValues, check_text, strings
 from .csc import StoredCsc
 from .input import Input as Input
 from .matrices import NUMBERS, Sliceable, StoredCsr
@@ -56,12 +56,14 @@ _OTHERS = {
 
 
 def name_of(source: Source) -> str:
-    """Return the name of an input in ``src_path`` and in errors."""
+    """Return the name of an input in ``src_path`` and in errors, with escapes for bytes that are no text."""
     if isinstance(source, h5py.Group):
-        return f"{source.file.filename}{source.name}".rstrip("/")
-    if isinstance(source, zarr.Group):
-        return without_secrets(source.store_path)
-    return without_secrets(source) if is_url(source) else os.fspath(source)
+        name = f"{source.file.filename}{source.name}".rstrip("/")
+    elif isinstance(source, zarr.Group):
+        name = without_secrets(source.store_path)
+    else:
+        name = without_secrets(source) if is_url(source) else os.fspath(source)
+    return name.encode(errors="backslashreplace").decode()
 
 
 _AS_LIST = {
@@ -190,7 +192,7 @@ def _open_path(source: str | os.PathLike[str], stack: ExitStack) -> Group:
 
 def _from_group(group: Group, name: str, with_raw: bool) -> Input:
     frame, var = stored_frame(group["obs"], RangeValues), stored_frame(group["var"])
-    opened = Input(name, frame.n_rows, var.n_rows, partial(_annotations, group, with_raw), _names(frame))
+    opened = Input(name, frame.n_rows, var.n_rows, partial(_annotations, group, with_raw), _names(frame, name))
     _add_table(opened, "obs", frame)
     for path, elem in _elements(group, name):
         _add_element(opened, path, elem)
@@ -249,7 +251,13 @@ def _elements(group: Group, name: str) -> Iterator[tuple[str, Any]]:
         yield "X", group["X"]
     for parent in ("layers", "obsm"):
         with reading(f"`{parent}` of {name}"):
-            elements = {key: group[parent][key] for key in group[parent]} if parent in group else {}
+            part = group.get(parent, {})
+            if not hasattr(part, "keys"):
+                raise StoreError(
+                    f"`{parent}` of {name} must be a group of matrices, got an array, as of anndata before 0.7: read "
+                    "the file with `load_adata=anndata.read_h5ad`."
+                )
+            elements = {key: part[key] for key in part}
         for key, elem in elements.items():
             yield f"{parent}/{key}", elem
 
@@ -261,10 +269,12 @@ def _annotations(group: Group, with_raw: bool) -> Annotations:
         return Annotations(read_var(group["var"]), varm, varp, uns, raw)
 
 
-def _names(frame: ObsFrame) -> Callable[[int, int], np.ndarray]:
+def _names(frame: ObsFrame, where: str) -> Callable[[int, int], np.ndarray]:
     names = frame.names()
     if isinstance(frame, MemoryFrame):
-        names = PlainColumn(HeldValues(strings(TextColumn(names).take(np.arange(frame.n_rows)))))
+        every = strings(TextColumn(names).take(np.arange(frame.n_rows)))
+        check_text(every, f"The names of the rows of {where}")
+        names = PlainColumn(HeldValues(every))
     return lambda start, stop: names.take(np.arange(start, stop))
 
 
@@ -306,7 +316,7 @@ def from_anndata(adata: AnnData, name: str, with_raw: bool) -> Input:
     anchor_backed(adata)
     with_raw = with_raw and adata.raw is not None
     obs = MemoryFrame(in_memory(adata.obs), f"`obs` of {name}")
-    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, name, with_raw), _names(obs))
+    opened = Input(name, adata.n_obs, adata.n_vars, partial(_annotations_of, adata, name, with_raw), _names(obs, name))
     _add_table(opened, "obs", obs)
     with reading_object(adata, f"`X` of {name}"):  # a backed view reads it here
         if (x := adata.X) is not None:
@@ -315,7 +325,7 @@ def from_anndata(adata: AnnData, name: str, with_raw: bool) -> Input:
         for key, value in getattr(adata, parent).items():
             if key is None:  # since anndata 0.13, X is among the layers too
                 continue
-            if isinstance(value, pd.DataFrame) or hasattr(value, "true_index"):
+            if isinstance(value, pd.DataFrame) or is_lazy(value):
                 where = f"`{parent}/{key}` of {name}"
                 _add_table(opened, f"{parent}/{key}", MemoryFrame(in_memory(value), where))
             elif not hasattr(value, "dtype"):  # awkward arrays
@@ -331,7 +341,7 @@ def from_anndata(adata: AnnData, name: str, with_raw: bool) -> Input:
 
 
 def _loaded_value(value: Any) -> Any:
-    if hasattr(value, "true_index"):  # a data frame that was read lazily
+    if is_lazy(value):  # a data frame that was read lazily
         return in_memory(value)
     return value.compute() if hasattr(value, "compute") else value
 

@@ -15,7 +15,7 @@ from .._inputs.chosen import HELD
 from .._inputs.open import open_input
 from .._resources.limit import Memory
 from .._schema.survey import survey, survey_held
-from .._shuffle.grouping import ordered
+from .._shuffle.grouping import check_groupby, ordered
 from .._shuffle.job import ShuffleJob
 from .._shuffle.order import ShuffledOrder
 from .._shuffle.renumber import Renumbering
@@ -23,7 +23,7 @@ from .._state.manifest import Manifest, dataset_number
 from .._state.work import working
 from .build import run_local
 from .call_identity import call_key, fingerprint, unchanged
-from .repeats import describe_inputs, new_inputs
+from .repeats import check_places, describe_inputs, new_inputs
 from .upload import note_datasets, remove_noted, upload_datasets, working_on_store
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 def add(location: Location, request: AddRequest) -> None:
     """Add the rows of the inputs to the collection."""
+    check_places(request, location.folder)
     before = [fingerprint(source) for source in request.sources]
     opener = partial(open_input, load_adata=request.load_adata, choice=request.choice)
     form = request.form
@@ -56,6 +57,7 @@ def add(location: Location, request: AddRequest) -> None:
             warns_of_raw=request.choice.raw is None,
             min_overlap=request.min_overlap,
         )
+        check_groupby(found, request.groupby)
         tell(found.describe_variables(), progress=request.progress or request.dry_run)
         rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
 

@@ -21,7 +21,7 @@ from .._inputs.open import open_input
 from .._resources.pages import RowMemory
 from .._schema.schema import NAMES, DenseSchema, SparseSchema, TableSchema
 from .._schema.survey import survey
-from .._shuffle.grouping import ordered
+from .._shuffle.grouping import check_groupby, ordered
 from .._shuffle.job import ShuffleJob
 from .._shuffle.renumber import Renumbering
 from .._state.manifest import ATTRIBUTE, dataset_number, flush
@@ -29,7 +29,7 @@ from .._state.work import working
 from .._writing.tables import table_of
 from .build import shuffle_rows
 from .call_identity import call_key, fingerprint, unchanged
-from .repeats import describe_inputs, new_inputs
+from .repeats import check_places, describe_inputs, new_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,7 @@ def add_h5ad(folder: Path, request: AddRequest) -> None:
     before all files are written leaves the folder as it was, and resumes when it is made again; if it is killed while
     the files appear, the next call moves the remaining ones first.
     """
+    check_places(request, folder)
     before = [fingerprint(source) for source in request.sources]
     key = call_key(request, before) | {"h5ad_compressor": request.h5ad_compressor}
     with working(folder) as work:
@@ -86,6 +87,7 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
         warns_of_raw=request.choice.raw is None,
         min_overlap=request.min_overlap,
     )
+    check_groupby(found, request.groupby)
     tell(found.describe_variables(), progress=request.progress)
     rows_per_dataset = rows_for(request.dataset_size, found.bytes_per_row, name="dataset_size")
     seed = work.resume(len(present), key, request.seed)

@@ -11,6 +11,7 @@ import h5py
 import zarr
 from zarr.storage import LocalStore
 
+from ..._anndata.open_path import open_path
 from ...errors import reading
 from .._inputs.open import name_of
 from .call_identity import describe_function, describe_nodes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .._schema.survey import Survey
     from .request import AddRequest
 
+_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 _SAMPLES, _SAMPLE_BYTES = 32, 16 << 10
 """Parts of a file that are read, evenly spaced from its first byte to its last; and files of a store."""
 
@@ -32,14 +34,11 @@ def content_of(source: Source, load_adata: Any) -> list[int]:
     Inputs of one file differ if they are different groups of it, or read by other ``load_adata``: those that only hold
     other objects, such as a data frame, count as the same, as rows would be added twice without a word otherwise.
     """
-    inside = source.name if isinstance(source, h5py.Group) else ""
+    inside = str(source.name).strip("/") if isinstance(source, h5py.Group) else ""
     crc = google_crc32c.value(f"{inside} {describe_function(load_adata, opaque='an object')}".encode())
-    if isinstance(source, zarr.Group) and not isinstance(source.store, LocalStore):
-        return [0, google_crc32c.extend(crc, describe_nodes(source).encode())]
-    if isinstance(source, zarr.Group):
-        path = Path(cast("LocalStore", source.store).root) / source.path
-    else:
-        path = Path(source.file.filename if isinstance(source, h5py.Group) else os.fspath(source))
+    path = _path_of(source)
+    if path is None:
+        return [0, google_crc32c.extend(crc, describe_nodes(cast("zarr.Group", source)).encode())]
     if not path.exists():  # an input that only `load_adata` can open
         return [0, google_crc32c.extend(crc, str(path).encode())]
     if path.is_file():
@@ -51,6 +50,43 @@ def content_of(source: Source, load_adata: Any) -> list[int]:
     for file in files[:: max(1, len(files) // _SAMPLES)]:
         crc = _extend(crc, file)
     return [sum(sizes), crc]
+
+
+def _path_of(source: Source) -> Path | None:
+    """Return the path of a file or folder; None of a group in another store."""
+    if isinstance(source, zarr.Group):
+        return Path(source.store.root) / source.path if isinstance(source.store, LocalStore) else None
+    return Path(source.file.filename if isinstance(source, h5py.Group) else os.fspath(source))
+
+
+def check_places(request: AddRequest, collection: Path | None) -> None:
+    """Raise if an input cannot be one, or lies in the collection's folder, or the other way round; nothing is read.
+
+    Raises
+    ------
+    ValueError
+        If rows of the collection itself would be added to it, which ``overwrite`` or ``if_present="add"`` asks for; or
+        if a collection would be written into an input.
+    StoreError
+        If a folder is no zarr store: the files in it may be any number.
+    """
+    for source in request.sources:
+        path = _path_of(source)
+        if path is None:
+            continue
+        if request.load_adata is None and path.is_dir() and not any((path / name).exists() for name in _METADATA):
+            open_path(path, name="adata_paths")  # raises
+        if collection is None:
+            continue
+        real, home = Path(os.path.realpath(path)), Path(os.path.realpath(collection))
+        if real.is_relative_to(home) and not (request.overwrite or request.if_present == "add"):
+            raise ValueError(
+                "`adata_paths` must not name datasets of the collection that they are added to, got "
+                f"{name_of(source)}: `overwrite=True` replaces the collection by them, and `if_present='add'` adds "
+                "their rows once more."
+            )
+        if home.is_relative_to(real) and home != real and path.is_dir() and request.load_adata is None:
+            raise ValueError(f"`group` must not be in an input, got {collection} in {name_of(source)}.")
 
 
 def _extend(crc: int, path: Path) -> int:

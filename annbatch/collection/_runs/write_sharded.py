@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import nullcontext
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import zarr
@@ -12,6 +14,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, StorePath
 
+from ..._anndata.backed import zarr_nodes
 from ..._arguments import wrong_kind
 from ..._format.attributes import UNFINISHED_ENCODING
 from .._array_format import Format
@@ -60,18 +63,26 @@ def write_sharded(
         Path in the group; by default the group itself, whose contents are deleted first.
     layout
         ``"compact"``, ``"portable"`` or ``"random_access"``, as in :meth:`DatasetCollection.add_adatas`.
+
+    Raises
+    ------
+    ValueError
+        If the AnnData reads lazily what the group holds: it would be deleted before it is read.
     """
-    _check_kinds(group, adata)
+    _check_kinds(group, adata, key)
     if group.metadata.zarr_format != 3:
         raise ValueError(f"`group` must be of zarr format 3, got {group.metadata.zarr_format}.")
-    if isinstance(shard_size, int):  # whole chunks of the rows that there are, as in scverse annbatch
-        shard_size = min(shard_size, max(n_obs_per_chunk, adata.n_obs // max(1, n_obs_per_chunk) * n_obs_per_chunk))
     form = Format(n_obs_per_chunk, shard_size, layout, compressors)
+    if isinstance(form.shard_size, int):  # whole chunks of the rows that there are, as in scverse annbatch
+        chunk = form.n_obs_per_chunk
+        form = replace(form, shard_size=min(form.shard_size, max(chunk, adata.n_obs // chunk * chunk)))
     found = from_anndata(adata, "`adata`", with_raw=True)
     annotations = found.annotations()
     described = describe(found, annotations)
     rows = Survey([found.name], [described], settle([described], annotations), None, len(annotations.var))
-    into = _emptied(StorePath(group.store, _path(group, key)))
+    to = StorePath(group.store, _path(group, key))
+    _refuse_own(adata, to)
+    into = _emptied(to)
     folder = Path(into.store.root) / into.path if isinstance(into.store, LocalStore) else None
 
     job = ShuffleJob(
@@ -90,7 +101,26 @@ def _emptied(path: StorePath) -> zarr.Group:
     )
 
 
-def _check_kinds(group: Any, adata: Any) -> None:
+def _refuse_own(adata: AnnData, to: StorePath) -> None:
+    """Raise ``ValueError`` if an AnnData reads lazily what emptying a group would delete."""
+    store, path = _place(to)
+    for node in zarr_nodes(adata):
+        other, inside = _place(node.store_path)
+        if store == other and (inside.is_relative_to(path) or path.is_relative_to(inside)):
+            raise ValueError(
+                f"`group` must not hold what `adata` reads lazily, got {node.store_path}: write into another group, or "
+                "load it first, `adata.to_memory()`."
+            )
+
+
+def _place(of: StorePath) -> tuple[Any, PurePath]:
+    """Return a store and the path in it; of a local one, the path on disk."""
+    if isinstance(of.store, LocalStore):
+        return LocalStore, Path(os.path.realpath(Path(of.store.root) / of.path))
+    return of.store, PurePosixPath("/", of.path)
+
+
+def _check_kinds(group: Any, adata: Any, key: Any) -> None:
     from anndata import AnnData
 
     if not isinstance(group, zarr.Group):
@@ -99,6 +129,8 @@ def _check_kinds(group: Any, adata: Any) -> None:
     if not isinstance(adata, AnnData):
         advice = {"a path": "`anndata.read_h5ad(path)` reads it", "a MuData object": "write each modality into a group"}
         raise wrong_kind("adata", "an AnnData object", adata, advice)
+    if not isinstance(key, str | None):
+        raise wrong_kind("key", "the path of a group or None", key, {})
 
 
 def _path(group: zarr.Group, key: str | None) -> str:

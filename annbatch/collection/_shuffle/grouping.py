@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._resources.threads import workers
 from .._schema.conform import Conformed
-from .._schema.schema import NAMES, Schema, TableSchema, column_key
+from .._schema.schema import NAMES, SOURCE, Schema, TableSchema, column_key
 from .order import GivenOrder, InputOrder, ShuffledOrder
 
 if TYPE_CHECKING:
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from .order import Order
 
 _TEXT_BYTES = 64 << 20  # bytes of names of rows, which are read with the columns, in memory at a time
+
+
+def check_groupby(survey: Survey, groupby: Sequence[str] | None) -> None:
+    """Raise ``ValueError`` if ``obs`` lacks a column, in all inputs or in some."""
+    for name in groupby or ():
+        lacking = [one.name for one in survey.inputs if name not in one.elements["obs"]]  # type: ignore[operator]
+        if lacking and name != SOURCE:
+            raise ValueError(
+                f"`groupby` must name columns that `obs` has in all inputs, got {name!r}, not in {lacking[0]}."
+            )
 
 
 def ordered(
@@ -42,18 +52,7 @@ def grouped(
 
     Rows of one group keep their order. Categories sort in the order of the categories, other values in ascending order;
     missing values come last.
-
-    Raises
-    ------
-    ValueError
-        If ``obs`` lacks a column, in all inputs or in some.
     """
-    for name in groupby:
-        lacking = [one.name for one in survey.inputs if name not in one.elements["obs"]]  # type: ignore[operator]
-        if lacking and name != "src_path":
-            raise ValueError(
-                f"`groupby` must name columns that `obs` has in all inputs, got {name!r}, not in {lacking[0]}."
-            )
     n_obs = survey.n_obs
     ranked = order.arrange(order.keys(0, n_obs), np.arange(n_obs))
     position = np.empty(n_obs, np.int64)

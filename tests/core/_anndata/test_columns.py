@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 import zarr
 
-from annbatch._anndata.frames import StoredFrame
+from annbatch import Loader
+from annbatch._anndata.frames import StoredFrame, stored_frame
 from annbatch._format.attributes import COMPLETE_ATTRIBUTE
 from annbatch.collection._inputs.columns import RangeValues
-from annbatch.errors import CorruptDataError
+from annbatch.errors import CorruptDataError, StoreError
 
 FRAME = pd.DataFrame(
     {
@@ -216,3 +217,45 @@ def test_a_name_that_can_be_none_is_an_error(tmp_path: Path, open_values: Any, n
     frame.attrs["column-order"] = [name]
     with pytest.raises(CorruptDataError, match=r"`obs` of .*cannot be read"):
         read(frame, open_values)
+
+
+@KINDS
+@READERS
+def test_categories_and_names_of_other_machines(tmp_path: Path, kind: str, open_values: Any) -> None:
+    obs = store(tmp_path, kind)
+    for name, values in (("label/categories", np.array([3, 1], ">i4")), ("n", np.array([1, 2, 3], ">f8"))):
+        del obs[name]
+        place, _, last = name.rpartition("/")
+        holder = obs[place] if place else obs
+        holder.create_dataset(last, data=values) if kind == "h5" else holder.create_array(last, data=values)
+    read = StoredFrame(obs, open_values).read(["label", "n"])
+    expected = pd.Series(
+        pd.Categorical.from_codes([0, -1, 1], np.array([3, 1], np.int32)), index=FRAME.index, name="label"
+    )
+    pd.testing.assert_series_equal(read["label"], expected, check_index_type=False, check_categorical=True)
+    assert read["n"].tolist() == [1.0, 2.0, 3.0]
+    assert read["label"].cat.categories.dtype.isnative
+
+
+def test_a_frame_without_an_attribute_is_refused_by_that(tmp_path: Path) -> None:
+    obs = store(tmp_path, "h5")
+    for lacking in ("_index", "column-order"):
+        kept = obs.attrs[lacking]
+        del obs.attrs[lacking]
+        with pytest.raises(StoreError, match=f"`obs` of .* got one without the attribute '{lacking}'"):
+            stored_frame(obs)
+        obs.attrs[lacking] = kept
+
+
+def test_a_column_of_any_name_makes_no_frame_lazy() -> None:
+    adata = ad.AnnData(np.eye(3), obs=pd.DataFrame({"true_index": [1, 2, 3], "ds": 1}, index=list("abc")))
+    adata.obsm["frame"] = adata.obs.copy()
+    batch = next(iter(Loader(batch_size=3, keys=("X", "obs", "obsm/frame")).add_adata(adata)))
+    assert batch["obs"]["true_index"].tolist() == batch["obsm"]["frame"]["true_index"].tolist() == [1, 2, 3]
+
+
+def test_an_index_of_several_levels_is_refused() -> None:
+    adata = ad.AnnData(np.eye(3), obs=pd.DataFrame({"n": [1, 2, 3]}, index=list("abc")))
+    adata.obs.index = pd.MultiIndex.from_product([["a"], range(3)])
+    with pytest.raises(ValueError, match=r"`obs` must have one name per row, got an index of 2 levels"):
+        Loader(batch_size=3).add_adata(adata)

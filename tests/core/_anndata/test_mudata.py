@@ -203,3 +203,32 @@ def test_a_map_beyond_the_rows_of_a_modality_is_refused_when_it_is_opened(entry,
     place = f"of {tmp_path}/odd.zarr" if stored else "of a MuData in memory"
     with pytest.raises(CorruptDataError, match=rf"`obsmap/prot` {place} must .* of the {N - 9} rows .* got 0..{entry}"):
         Loader(**options()).add_adata(made)
+
+
+def test_a_map_that_leads_to_other_rows_is_refused():
+    made = multimodal(0)
+    made.mod["rna"] = made.mod["rna"][::-1].copy()  # without `update`
+    with pytest.raises(ValueError, match="`obsmap/rna` of a MuData in memory must lead to rows of the same names"):
+        Loader(**options()).add_adata(made)
+    made.update()
+    assert Loader(**options()).add_adata(made).n_obs == N
+
+
+@pytest.mark.parametrize("name", ["", "a/b"])
+def test_modalities_have_plain_names(name):
+    made = mudata.MuData({name: MDATA.mod["rna"].copy()})
+    with pytest.raises(ValueError, match=f"must have names without slashes, got {name!r}"):
+        Loader(**options()).add_adata(made)
+
+
+def test_the_order_of_modalities_may_be_bytes(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        MDATA.write(tmp_path / "m.h5mu")
+    with h5py.File(tmp_path / "m.h5mu", "r+") as file:
+        file["mod"].attrs["mod-order"] = np.array([b"prot", b"rna", b"atac"])
+    assert list(next(iter(Loader(keys="X", **options()).add_adata(tmp_path / "m.h5mu")))["mod"]) == [
+        "prot",
+        "rna",
+        "atac",
+    ]

@@ -13,6 +13,7 @@ import zarr
 
 from annbatch._anndata.frames import MemoryFrame, StoredFrame
 from annbatch.collection._inputs.columns import ColumnInfo, ColumnReader, RangeValues, unite
+from annbatch.errors import CorruptDataError
 
 COLUMNS = {
     "float": np.array([0.5, np.nan, -1], np.float32),
@@ -59,3 +60,34 @@ def test_categories_that_a_store_would_change_are_refused(categories: object) ->
     frame = pd.DataFrame({"c": pd.Categorical([None], categories=categories)})
     with pytest.raises(TypeError, match=r"Column 'c' of `obs` of a.h5ad must have categories of one kind"):
         ColumnReader(MemoryFrame(frame).column("c"), 1, "Column 'c' of `obs` of a.h5ad")
+
+
+ODD = {
+    "arrays of any length": np.array([np.arange(2), np.arange(1), np.arange(0)], dtype=object),
+    "references": None,
+    "long doubles": np.arange(3, dtype=np.longdouble),
+    "records": np.zeros(3, dtype=[("a", "i4")]),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_columns_of_hdf5_that_no_store_holds_are_refused_and_not_taken_for_strings(tmp_path: Path, what: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        with ad.settings.override(auto_shard_zarr_v3=False):
+            ad.io.write_elem(file, "obs", pd.DataFrame({"n": [1, 2, 3]}, index=list("pqr")))
+        values, dtype = ODD[what], None
+        if what == "references":
+            values, dtype = np.array([file["obs"].ref] * 3, dtype=object), h5py.ref_dtype
+        elif what == "arrays of any length":
+            dtype = h5py.vlen_dtype(np.int64)
+        del file["obs/n"]
+        file["obs"].create_dataset("n", data=values, dtype=dtype)
+        with pytest.raises((TypeError, CorruptDataError), match="Column 'n' of `obs`"):
+            ColumnReader(StoredFrame(file["obs"], RangeValues).column("n"), 3, "Column 'n' of `obs`")
+
+
+@pytest.mark.parametrize("values", [["a", "\udcff"], pd.Categorical(["\ud800", "a"])])
+def test_text_that_utf_8_has_not_is_refused_before_any_work(values: object) -> None:
+    frame = pd.DataFrame({"c": pd.Series(values, dtype=object if isinstance(values, list) else None)})
+    with pytest.raises(TypeError, match=r"Column 'c' of `obs` must hold text that UTF-8 has, got '\\ud"):
+        ColumnReader(MemoryFrame(frame).column("c"), 2, "Column 'c' of `obs`")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 import zarr
 from zarr.storage import MemoryStore
 
-from annbatch import DatasetCollection
+from annbatch import DatasetCollection, Loader
 from annbatch.collection._runs.repeats import content_of
-from annbatch.errors import CorruptDataError
+from annbatch.errors import CorruptDataError, StoreError
 
 from ..conftest import files, make_counts
 
@@ -109,3 +110,57 @@ def test_what_an_input_is_known_by(tmp_path: Path, write: Write) -> None:
     cells.write_zarr(tmp_path / "1.zarr")
     assert content_of(tmp_path / "1.zarr", None) != stored
     assert len(np.unique([content_of(p, None) for p in (tmp_path / "none", tmp_path / "other")], axis=0)) == 2
+
+
+def test_the_root_of_an_open_file_is_the_file(tmp_path: Path, write: Write) -> None:
+    path = write(make_counts(0, 5), "0.h5ad")
+    add(tmp_path / "c.zarr", [path])
+    with h5py.File(path) as file, pytest.raises(ValueError, match=r"5 rows of .*0\.h5ad are in .* already"):
+        add(tmp_path / "c.zarr", [file])
+
+
+def test_a_collection_is_no_input_of_its_own(tmp_path: Path, write: Write) -> None:
+    store = tmp_path / "c.zarr"
+    collection = add(store, [write(make_counts(0, 5), "0.h5ad")])
+    before = files(store)
+    (tmp_path / "link").symlink_to(store)
+    for own in (store / "dataset_0", tmp_path / "link/dataset_0", next(iter(collection))):
+        with pytest.raises(ValueError, match="must not name datasets of the collection that they are added to, got"):
+            add(store, [own])
+    assert files(store) == before
+    with pytest.warns(UserWarning, match="'src_path' of `obs` is replaced"):
+        assert add(store, [store / "dataset_0"], overwrite=True).n_obs == 5
+
+
+def test_no_collection_is_written_into_an_input(tmp_path: Path, write: Write) -> None:
+    path = write(make_counts(0, 5), "0.zarr")
+    before = files(Path(path))
+    with pytest.raises(ValueError, match=r"`group` must not be in an input, got .*0\.zarr/c in .*0\.zarr"):
+        add(Path(path) / "c", [path])
+    assert files(Path(path)) == before
+
+
+def test_a_folder_that_is_no_store_is_refused_before_its_files_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "home/deep").mkdir(parents=True)
+    (tmp_path / "home/deep").chmod(0)  # to list it would fail
+    with pytest.raises(StoreError, match="must be an h5ad file or a zarr store, got a folder without zarr metadata"):
+        add(tmp_path / "c.zarr", [tmp_path / "home"])
+    assert not (tmp_path / "c.zarr").exists()
+
+
+def test_the_name_of_a_file_may_hold_bytes_that_are_no_text(tmp_path: Path, write: Write) -> None:
+    odd = os.fsencode(tmp_path) + b"/\xff.h5ad"
+    Path(write(make_counts(0, 5), "0.h5ad")).rename(os.fsdecode(odd))
+    collection = add(tmp_path / "c.zarr", [os.fsdecode(odd)])
+    assert set(collection.obs("src_path")["src_path"]) == {f"{tmp_path}/\\udcff.h5ad"}
+
+
+@pytest.mark.parametrize("place", ["", "a\0b"])
+def test_what_is_no_path_is_refused(tmp_path: Path, place: str) -> None:
+    for call, name in (
+        (lambda: DatasetCollection(place), "group"),
+        (lambda: add(tmp_path / "c.zarr", [place]), "adata_paths"),
+        (lambda: Loader().add_adata(place), "adata"),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}` must be a path or a URL, got "):
+            call()

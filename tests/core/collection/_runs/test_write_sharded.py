@@ -168,3 +168,22 @@ def test_elements_of_an_unfinished_group(tmp_path: Path, kind: str) -> None:
     for add in adds:
         with pytest.raises(StoreError, match=r"`one/.*` of .*c\.zarr must be complete"):
             add()
+
+
+@pytest.mark.parametrize("key", [None, "layers", "X/inner"])
+def test_what_is_read_lazily_is_not_deleted_before_it_is_read(tmp_path: Path, key: str | None) -> None:
+    cells = make_cells(0, 10)
+    place = tmp_path / "c.zarr"
+    write_sharded(zarr.open_group(place, mode="w", zarr_format=3), cells)
+    before = files(place)
+    (tmp_path / "link.zarr").symlink_to(place)
+    for name in ("c.zarr", "link.zarr"):
+        lazy = ad.experimental.read_lazy(zarr.open_group(tmp_path / name, mode="r"))
+        with pytest.raises(ValueError, match=r"`group` must not hold what `adata` reads lazily, got .*to_memory"):
+            write_sharded(zarr.open_group(place, mode="r+"), lazy, key=key)
+    part = ad.AnnData(layers={"l": ad.io.sparse_dataset(zarr.open_group(place, mode="r")["X"])}, obs=cells.obs)
+    with pytest.raises(ValueError, match="`group` must not hold what `adata` reads lazily"):
+        write_sharded(zarr.open_group(place, mode="r+"), part)
+    assert files(place) == before
+    write_sharded(zarr.open_group(place, mode="r+"), ad.experimental.read_lazy(zarr.open_group(place)), key="other")
+    assert_same(ad.io.read_elem(zarr.open_group(place)["other"]), cells)
