@@ -7,6 +7,7 @@ that lies in one stretch is decoded once.
 from __future__ import annotations
 
 import itertools
+import pickle
 from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._format.attributes import COMPLETE_ATTRIBUTE, where
+from .._format.codecs import quiet_codecs
 from .._plan.ranges import item_size
 from ..errors import CorruptDataError, reading
 from .array import Job, StoredArray
@@ -137,7 +139,17 @@ class ZarrLibraryArray(LibraryArray):
         self.place = where(array)
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_bounded": None}
+        array = self._array.async_array
+        parts = pickle.dumps(array.metadata), array.store_path, array.config  # the store is shared with other arrays
+        return vars(self) | {"_bounded": None, "_array": parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import zarr
+
+        metadata, *parts = state["_array"]
+        with quiet_codecs():  # zarr makes the codecs of shards again
+            array = zarr.Array(zarr.AsyncArray(pickle.loads(metadata), *parts))
+        vars(self).update(state, _array=array)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         from .bounded import bounded, check_backed
