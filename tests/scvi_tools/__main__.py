@@ -1,6 +1,6 @@
 """Run scvi-tools' own tests of its data module, and those of ``tests/contract``: ``python -m tests.scvi_tools``.
 
-scvi-tools is installed in a temporary environment on top of this one, which needs PyTorch, Lightning and the extra
+scvi-tools is installed in a temporary environment on top of this one, which needs pip, PyTorch, Lightning and the extra
 ``test``; its tests come from its source distribution. Further arguments are pytest's.
 """
 
@@ -47,8 +47,8 @@ def main() -> int:
 
 
 def _environment(folder: Path) -> Path:
-    """Make an environment that has the packages of this one, too; return its interpreter."""
-    venv.create(folder, with_pip=True, symlinks=True)
+    """Make an environment that has the packages of this one, too, and so its pip; return its interpreter."""
+    venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     below = sysconfig.get_path("purelib")
     Path(_packages(python), "below.pth").write_text(f"import site; site.addsitedir({below!r})\n")
