@@ -121,11 +121,15 @@ def converted(parts: list[ad.AnnData], folder: Path, **how: Any) -> DatasetColle
     return DatasetCollection(folder / "c.zarr").add_adatas([folder / f"{i}.h5ad" for i in range(len(parts))], **how)
 
 
-@settings(max_examples=5, deadline=None)
-@given(seed=st.integers(0, 99), per_dataset=st.integers(20, 200), density=st.sampled_from([0.0, 0.02, 0.3]))
-@pytest.mark.parametrize("choice", ["largest", "smallest"])
+@settings(max_examples=settings().max_examples // 10)  # converting takes long
+@given(
+    choice=st.sampled_from(["largest", "smallest"]),
+    seed=st.integers(0, 99),
+    per_dataset=st.integers(20, 200),
+    density=st.sampled_from([0.0, 0.02, 0.3]),
+)
 def test_neighbours_of_collections(
-    choice: str, tmp_path_factory: pytest.TempPathFactory, seed: int, per_dataset: int, density: float
+    tmp_path_factory: pytest.TempPathFactory, choice: str, seed: int, per_dataset: int, density: float
 ) -> None:
     folder = tmp_path_factory.mktemp("neighbors")
     parts = [cells(0, density=density), cells(1, 50, density=density)]

@@ -119,7 +119,7 @@ def test_rows_that_are_added_later_leave_the_earlier_ones(tmp_path: Path, write:
     assert collection.verify()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 4)  # converting takes long
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=3),
     per_dataset=st.integers(5, 40),

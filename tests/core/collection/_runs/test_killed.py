@@ -49,7 +49,7 @@ def run(store, call, paths):
     if call == "reshuffle":
         DatasetCollection(store).reshuffle(rng, memory_limit=limit, progress=False)
     else:
-        DatasetCollection(store).add_adatas(paths, rng=rng, dataset_size=4000, memory_limit=limit, progress=False)
+        DatasetCollection(store).add_adatas(paths, rng=rng, dataset_size=1300, memory_limit=limit, progress=False)
 
 def child(writer, store, call, paths, kill_at):
     steps = []
@@ -98,7 +98,7 @@ class Calls:
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
     folder = tmp_path_factory.mktemp("warm")
-    make_counts(0, 800).write_h5ad(folder / "0.h5ad")
+    make_counts(0, 400).write_h5ad(folder / "0.h5ad")
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(folder / "c.zarr"), str(folder / "0.h5ad")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Calls(process)
@@ -107,9 +107,9 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
 @pytest.fixture
 def make(tmp_path: Path, write: Write) -> tuple[Callable[[str, str], Path], list[str]]:
     """Return a function that makes a collection for a call, and the files that the call adds to it."""
-    paths = [write(make_counts(i, n), f"{i}.h5ad") for i, n in enumerate([800, 5000, 1000])]
+    paths = [write(make_counts(i, n), f"{i}.h5ad") for i, n in enumerate([400, 1500, 500])]
     first = tmp_path / "first.zarr"
-    DatasetCollection(first).add_adatas(paths[:1], rng=np.random.default_rng(0), dataset_size=500, progress=False)
+    DatasetCollection(first).add_adatas(paths[:1], rng=np.random.default_rng(0), dataset_size=250, progress=False)
 
     def make_one(name: str, call: str) -> Path:
         store = tmp_path / name
