@@ -47,8 +47,9 @@ class SetSampler(WindowSampler):
 
     **Order.** Sets come in random order, and the rows of each group do. Without replacement, a group's rows are dealt
     to its sets, so that a row comes once per epoch; the last set of a group is filled up with others of its rows, and a
-    group that is smaller than a set repeats its own (``small="pad"``), or both are left out (``small="drop"``). All is
-    a function of seed and epoch: it resumes at any batch, and is the same on any number of ranks.
+    group that is smaller than a set repeats its own (``small="pad"``), or both are left out (``small="drop"``). So
+    only sets of such small groups have a row twice. All is a function of seed and epoch: it resumes at any batch, and
+    is the same on any number of ranks.
 
     **Reading.** On a collection that was made with ``groupby``, where the rows of a group lie together and were
     shuffled among each other, a set is one run of rows (``chunk_size=set_size``); on a shuffled one it is single rows.

@@ -310,3 +310,29 @@ def test_the_identity_follows_what_is_sampled_from():
     assert differ[1] >= {"groups", "partners"}
     assert "groups" in differ[2]
     assert "partners" not in differ[2]
+
+
+@pytest.mark.parametrize("sizes", [{"set_size": 4}, {"set_size": None, "control_size": 3}], ids=["sets", "bags"])
+def test_other_ranks_go_on_with_the_same_pairs(sizes):
+    obs = OBS.assign(donor=np.arange(N_OBS) % 23)
+
+    def of_rank(rank, n_ranks):
+        groups = "donor" if sizes["set_size"] is None else ["line", "drug"]
+        sampler = PairedSampler(groups, match_on="line", **SETTINGS | {"sets_per_batch": 2} | sizes)
+        sampler = DistributedSampler(sampler, dist_info=lambda: (rank, n_ranks), remainder="wrap")
+        return Loader(batch_sampler=sampler, return_index=True, keys=["X"]).add_dataset(np.zeros((N_OBS, 1)), obs=obs)
+
+    def facts(batch):
+        return tuple(tuple(part["index"].tolist()) for part in (batch, batch["control"])), tuple(
+            batch["group"].tolist()
+        )
+
+    whole = [facts(batch) for batch in of_rank(0, 1)]
+    stopped = [of_rank(rank, 2) for rank in range(2)]
+    seen = [facts(next(iter(loader))) for loader in stopped]
+    for rank in range(3):
+        loader = of_rank(rank, 3)
+        loader.load_state_dict(stopped[0].state_dict())
+        seen += map(facts, loader)
+    assert set(whole[:-1]) <= set(seen)
+    assert len(seen) - len(whole) < 3
