@@ -322,7 +322,7 @@ class SetSampler(WindowSampler):
         return self._request_of(groups, rows, lengths)
 
     def _rows_of_sets(
-        self, one: _Sets, epoch: int, groups: np.ndarray, numbers: np.ndarray, places: np.ndarray
+        self, one: _Sets, epoch: int, groups: np.ndarray, numbers: np.ndarray, of_epoch: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of sets, one set after the other, and the number of each set's rows."""
         size, seed = self.set_size, self.order_seed()
@@ -333,18 +333,13 @@ class SetSampler(WindowSampler):
             ), lengths
         lengths = np.full(len(groups), size)
         if self._replacement:
-            keys = keys_of(seed, epoch, ROWS, places)
+            keys = keys_of(seed, epoch, ROWS, of_epoch)
             n_chunks = size // one.chunk_size
             return one.rows.drawn_again(groups, keys, chunk_size=one.chunk_size, n_chunks=n_chunks), lengths
         passes, within = np.divmod(numbers, one.per_pass[groups])
         keys = np.repeat(keys_of(seed, epoch, ROWS, groups, passes), size)
-        rows = one.rows.drawn(
-            np.repeat(groups, size),
-            np.repeat(within * size, size) + np.tile(np.arange(size), len(groups)),
-            keys,
-            chunk_size=one.chunk_size,
-        )
-        return rows, lengths
+        places = np.repeat(within * size, size) + np.tile(np.arange(size), len(groups))
+        return one.rows.drawn(np.repeat(groups, size), places, keys, chunk_size=one.chunk_size), lengths
 
     def _request_of(self, groups: np.ndarray, rows: np.ndarray, lengths: np.ndarray) -> LoadRequest:
         edges = np.concatenate([[0], np.cumsum(lengths)])
