@@ -37,6 +37,7 @@ nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 400  # of a cell, on a machine that also runs tests
 nb_merge_streams = True
+suppress_warnings = ["myst-nb.lexer"]  # of a build that executes nothing
 # Inherited by the notebooks: their `!python` is this one, and threads of
 # PyTorch do not wait for each other where cores are busy.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
