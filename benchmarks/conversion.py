@@ -18,6 +18,8 @@ CONVERSION = "conversion"
 OURS, PEER = "annbatch", "scverse annbatch"
 LITTLE = "500MB"
 LITTLE_BYTES = 500 << 20
+STAGES = {"read": "limit: read the inputs", "encode": "limit: encode", "write": "limit: write the result"}
+TIMES = 5
 
 
 def compress(files: list[Path], folder: Path) -> list[Path]:
@@ -37,7 +39,7 @@ def compress(files: list[Path], folder: Path) -> list[Path]:
 def conversion_cases(
     h5ad: list[Path], gzip: list[Path], folder: Path, *, has_scverse: bool
 ) -> Generator[Case, Any, None]:
-    """Yield the cases: uncompressed files within the default memory limit and a small one, and compressed files.
+    """Yield the cases: files, within the usual and a small memory limit, and five times as many; gzip; a collection.
 
     Parameters
     ----------
@@ -48,18 +50,24 @@ def conversion_cases(
     has_scverse
         Whether scverse annbatch takes part, with its defaults.
     """
-    for case, files in (("h5ad files", h5ad), ("h5ad files, gzip", gzip)):
-        task: dict[str, Any] = {
-            "kind": "convert",
-            "h5ad": [str(path) for path in files],
-            "store": str(folder / "conversion.zarr"),
-        }
-        contenders = [Contender(PEER, "scverse_annbatch", task)] if has_scverse else []
-        contenders.append(Contender(OURS, "this_package", task))
-        if case == "h5ad files":
-            name = f"{OURS}, memory_limit={LITTLE!r}"
-            contenders.append(Contender(name, "this_package", task | {"memory_limit": LITTLE}))
-        yield Case(CONVERSION, case, tuple(contenders), PEER if has_scverse else None)
+    task: dict[str, Any] = {"kind": "convert", "store": str(folder / "conversion.zarr")}
+    files, compressed = (task | {"h5ad": [str(path) for path in paths]} for paths in (h5ad, gzip))
+    others = [
+        Contender(f"{OURS}, memory_limit={LITTLE!r}", "this_package", files | {"memory_limit": LITTLE}),
+        Contender(f"{OURS}, {TIMES} times as many", "this_package", files | {"h5ad": files["h5ad"] * TIMES}),
+        *(Contender(name, "conversion_stages", files | {"stage": stage}) for stage, name in STAGES.items()),
+    ]
+    for case, given, more in (("h5ad files", files, others), ("h5ad files, gzip", compressed, [])):
+        peers = [Contender(PEER, "scverse_annbatch", given)] if has_scverse else []
+        contenders = (*peers, Contender(OURS, "this_package", given), *more)
+        yield Case(CONVERSION, case, contenders, PEER if has_scverse else None)
+    existing = files | {"collection": str(folder / "converted.zarr")}
+    ways = {"its datasets converted again": {}, "reshuffle": {"reshuffle": True}}
+    yield Case(
+        CONVERSION,
+        "a collection",
+        tuple(Contender(f"{OURS}, {name}", "this_package", existing | how) for name, how in ways.items()),
+    )
 
 
 def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str, Any]:
@@ -76,7 +84,7 @@ def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str
         for one in case.contenders:
             store = Path(one.task["store"])
             shutil.rmtree(store, ignore_errors=True)
-            for path in one.task["h5ad"]:
+            for path in set(one.task["h5ad"]):
                 _read(Path(path))
             found[one.name].append(measure_once(one, workers))
             shutil.rmtree(store, ignore_errors=True)
@@ -97,6 +105,12 @@ def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str
         result["memory"] = median(b["peak_bytes"] / a["peak_bytes"] for a, b in pairs) if pairs else None
         result["within"] = LITTLE_BYTES / result["peak_bytes"] if "memory_limit" in one.task else None
         contenders.append(result)
+    stages = [one for one in contenders if one["name"] in STAGES.values() and "per_second" in one]
+    if stages:
+        slowest = min(stages, key=lambda one: one["per_second"])
+        for one in contenders:
+            if one not in stages and "per_second" in one:
+                one["limit"], one["of_limit"] = slowest["name"], one["per_second"] / slowest["per_second"]
     return {
         "section": case.section,
         "case": case.name,

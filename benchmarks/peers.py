@@ -70,6 +70,13 @@ PEERS = (
         "__import__('importlib.util').util.find_spec('cell_load') is not None",
     ),
     Peer(
+        "SLAF",
+        "slaf_tokens",
+        "slafdb",
+        ("slafdb>=0.5,<0.6", "torch", "psutil"),
+        "__import__('importlib.util').util.find_spec('slaf') is not None",
+    ),
+    Peer(
         "AnnLoader",
         "anndata_annloader",
         "anndata",

@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 from .page_memory import MemoryGroup
 
 ROOT = Path(__file__).parents[1]
-OURS = ("this_package", "limits", "in_place")  # workers that run in this environment
+OURS = ("this_package", "limits", "conversion_stages", "in_place")  # workers that run in this environment
 
 
 class WorkerError(Exception):

@@ -145,6 +145,19 @@ def tokens(setup: Setup) -> Cases:
         setup.sparse("this_package", name, setup.usual, _middle(setup), encoder=encoder, limit=rows.name)
         for encoder, name in (("ranks", "Geneformer's ranks, 2,048"), ("bins", "scGPT's bins, 1,200"))
     ]
+    if "slaf_tokens" in setup.peers and setup.stores.h5ad:
+        file = setup.stores.h5ad[0]
+        n_rows = min(rows_of(file), 2 * setup.window)  # it makes tokens of thousands of rows before it yields the first
+        encoded += [
+            Contender(
+                f"SLAF, {name}",
+                "slaf_tokens",
+                {"h5ad": [str(file)], "tokenizer": tokenizer, "max_len": max_len},
+                least=n_rows,
+                most=n_rows,
+            )
+            for tokenizer, name, max_len in (("geneformer", "ranks", 2_048), ("scgpt", "bins", 1_200))
+        ]
     yield Case("tokens", "of all genes", (rows, *encoded), rows.name)
 
 

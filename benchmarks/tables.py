@@ -106,12 +106,16 @@ def _conversion_table(case: dict[str, Any]) -> str:
         is_baseline = one["name"] == case["baseline"]
         name = f"**{one['name']}** (baseline)" if is_baseline else one["name"]
         if "error" in one:
-            rows.append([name, "failed", "", "", "", ""])
+            rows.append([name, "failed", *[""] * 5])
             continue
         rates = [_rate(one[key], "rows") for key in ("per_second", "per_cpu_second")]
+        of_limit = f"{one['of_limit']:.0%}" if one["of_limit"] else ""
         ratios = [f"{_number(one[key])}x" if one[key] and not is_baseline else "" for key in ("ratio", "memory")]
-        rows.append([name, *rates, ratios[0], f"{one['peak_bytes'] / 1e9:.2f} GB", ratios[1]])
-    return _table([case["case"], "rows/s", "rows/CPU s", "of the baseline", "most memory", "baseline's to it"], rows)
+        rows.append([name, *rates, of_limit, ratios[0], f"{one['peak_bytes'] / 1e9:.2f} GB", ratios[1]])
+    return _table(
+        [case["case"], "rows/s", "rows/CPU s", "of its limit", "of the baseline", "most memory", "baseline's to it"],
+        rows,
+    )
 
 
 def summary(result: dict[str, Any]) -> str:

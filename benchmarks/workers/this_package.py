@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
 
+import anndata as ad  # noqa: F401 - imports are not counted, and conversion imports it when it is needed
 import numpy as np
 import zarr
 from serve import serve
@@ -16,7 +19,7 @@ from annbatch.tokens import GeneformerRanks, ScGPTBins, Vocabulary
 
 def open_task(task):
     if task["kind"] == "convert":
-        return lambda: _convert(task)
+        return _open_conversion(task)
     loader = _open_sets(task) if task["kind"] == "sets" else _open_loader(task)
     if task["kind"] == "sets":
         return lambda: sum(_rows_of(batch) for batch in loader)
@@ -117,12 +120,18 @@ class Plain(Sampler):
             yield {"requests": request["requests"], "splits": [*request["splits"], *(s for of in partners for s in of)]}
 
 
-def _convert(task):
+def _open_conversion(task):
     options = {name: task[name] for name in ("layout", "memory_limit") if name in task}
-    collection = DatasetCollection(task["store"]).add_adatas(
-        task["h5ad"], rng=np.random.default_rng(0), progress=False, **options
-    )
-    return collection.n_obs
+    options |= {"rng": np.random.default_rng(0), "progress": False}
+    inputs = task["h5ad"]
+    if "collection" in task:
+        if not Path(task["collection"]).exists():
+            DatasetCollection(task["collection"]).add_adatas(inputs, **options)
+        inputs = sorted(Path(task["collection"]).glob("dataset_*"))
+    if task.get("reshuffle"):
+        shutil.copytree(task["collection"], task["store"])
+        return lambda: DatasetCollection(task["store"]).reshuffle(**options).n_obs
+    return lambda: DatasetCollection(task["store"]).add_adatas(inputs, if_present="add", **options).n_obs
 
 
 if __name__ == "__main__":

@@ -92,9 +92,15 @@ def test_targets_name_what_was_measured(result: dict[str, Any]) -> None:
 
 def test_each_conversion_is_measured_in_speed_and_memory(result: dict[str, Any]) -> None:
     cases = [case for case in result["cases"] if case["section"] == "conversion"]
-    assert [case["case"] for case in cases] == ["h5ad files", "h5ad files, gzip"]
-    assert [len(case["contenders"]) for case in cases] == [2, 1]
-    for one in (one for case in cases for one in case["contenders"]):
+    assert [case["case"] for case in cases] == ["h5ad files", "h5ad files, gzip", "a collection"]
+    assert [len(case["contenders"]) for case in cases] == [6, 1, 2]
+    files = {one["name"]: one for one in cases[0]["contenders"]}
+    assert files.pop("annbatch, 5 times as many")["samples"][0]["amount"] == 15_000
+    stages = [one for name, one in files.items() if name.startswith("limit")]
+    slowest = min(one["per_second"] for one in stages)
+    assert files["annbatch"]["of_limit"] == files["annbatch"]["per_second"] / slowest
+    whole = [one for one in (*files.values(), *cases[1]["contenders"], *cases[2]["contenders"]) if one not in stages]
+    for one in whole:
         assert all(sample["amount"] == 3_000 for sample in one["samples"])
         assert one["peak_bytes"] > 100e6
     held = [one for one in result["targets"] if one["field"] == "within"]
