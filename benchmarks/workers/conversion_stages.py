@@ -81,6 +81,7 @@ def _jobs(path):
     jobs = []
     for part, is_columns in ((_narrow(values), False), (_narrow(columns), True)):
         encode = encoder(codecs_for(part.dtype, "compact", None), high=not is_columns, differences=is_columns)
+        encode(part[:chunk])  # compiles it
         jobs += [(encode, part[first : first + chunk]) for first in range(0, len(part), chunk)]
     return jobs, n_rows
 
