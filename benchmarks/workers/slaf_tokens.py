@@ -14,20 +14,17 @@ def open_task(task):
     store = Path(task["h5ad"][0]).parent / "cells.slaf"
     if not store.exists():
         SLAFConverter().convert(task["h5ad"][0], str(store))
-    loader = SLAFDataLoader(
-        SLAFArray(str(store)),
-        tokenizer_type=task["tokenizer"],
-        max_genes=task["max_len"],
-        batch_size=512,
-        n_epochs=1_000,
-        verbose=False,
-    )
-    batches = iter(loader)
+    cells = SLAFArray(str(store))
 
     def sample():
         n_rows = 0
-        while n_rows < task["rows"]:
-            n_rows += len(next(batches)["input_ids"])
+        loader = SLAFDataLoader(  # a new one, as it reads ahead between samples, too
+            cells, tokenizer_type=task["tokenizer"], max_genes=task["max_len"], batch_size=512, verbose=False
+        )
+        for batch in loader:
+            n_rows += len(batch["input_ids"])
+            if n_rows >= task["rows"]:
+                break
         return n_rows
 
     return sample
