@@ -171,11 +171,8 @@ def check_choice(name: str, value: Any, choices: Iterable[str], *, others: Itera
 def unknown_names(argument: str, of: str, given: list[str], known: Iterable[str]) -> KeyError:
     """Return the error for names that do not exist, with those that do and what may be meant.
 
-    >>> print(
-    ...     unknown_names("columns", "columns of obs", ["dos"], ["dose", "donor"]).args[
-    ...         0
-    ...     ]
-    ... )
+    >>> names = ["dose", "donor"]
+    >>> print(unknown_names("columns", "columns of obs", ["dos"], names).args[0])
     `columns` must be columns of obs, got ['dos']; did you mean 'dose'? There are 'donor', 'dose'.
     """
     names = sorted(map(str, known))
@@ -187,9 +184,7 @@ def unknown_names(argument: str, of: str, given: list[str], known: Iterable[str]
 def drawn_seed(rng: np.random.Generator | int | None, seed: int | None = None) -> int | None:
     """Return an integer drawn from a generator, or from that of a seed; None without either.
 
-    >>> drawn_seed(np.random.default_rng(7)) == drawn_seed(None, seed=7) == drawn_seed(
-    ...     7
-    ... )
+    >>> drawn_seed(np.random.default_rng(7)) == drawn_seed(None, seed=7)
     True
     """
     generator = as_generator(rng, seed)
