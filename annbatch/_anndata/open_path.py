@@ -11,7 +11,7 @@ import zarr
 from .._arrays.hdf5_files import refuse_external_links
 from .._format.metadata_files import LocalStore
 from .._remote.urls import refuse_other_urls
-from ..errors import StoreError
+from ..errors import StoreError, reading
 
 if TYPE_CHECKING:
     import os
@@ -40,7 +40,8 @@ def open_path(source: str | os.PathLike[str], *, name: str = "adata") -> h5py.Fi
         raise FileNotFoundError(f"No such input: {path}.")
     if path.is_dir():
         try:
-            return zarr.open_group(LocalStore(path, read_only=True), mode="r")
+            with reading(str(path)):
+                return zarr.open_group(LocalStore(path, read_only=True), mode="r")
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
             raise StoreError(
                 f"{path} must be an h5ad file or a zarr store, got a folder without zarr metadata."

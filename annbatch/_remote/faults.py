@@ -28,6 +28,7 @@ _CONNECTION = (
     ("response body", "the response broke off"),
     ("IncompleteMessage", "the response broke off"),
     ("incomplete message", "the response broke off"),
+    ("Parse(", "the response is not HTTP"),
 )
 
 
@@ -89,6 +90,10 @@ def fault_of(error: BaseException) -> Fault:
         return Fault("the server does not support such a request", False)
     if "didn't return partial" in text or "NotPartial" in text:
         return Fault("the server ignores byte ranges, which are required", False)
+    if "MissingContentLength" in text:
+        return Fault("the server does not state the length of the object (Content-Length), which is required", False)
+    if "TooManyRedirects" in text or "BareRedirect" in text:
+        return Fault("the server redirects to nowhere, or without end", False)
     if any(phrase in text for phrase in _NO_ROUTE):
         return Fault("the host is unknown or unreachable", False)
     if "BadScheme" in text:

@@ -33,6 +33,10 @@ _SLOWEST = 1e6
 """Bytes per second that a link must carry for large objects to be written: a shard of 500 MB then takes 8 minutes.
 obstore itself gives up on a part that takes 30 s."""
 
+_LARGE = 64 << 20
+"""Bytes of a response for which obstore may take memory before it receives them; a server can claim any number, and
+Rust ends the process where there is no such memory."""
+
 _under_way: set[asyncio.Task[Any]] = set()  # on any loop
 
 
@@ -230,7 +234,10 @@ async def get(
         raise OtherBytesError(f"{first}..{stop} of {size}")
     if most is not None and stop - first > most:
         raise CorruptDataError(f"must have at most {most:,} bytes, got {stop - first:,}: damaged.")
-    data = await result.bytes_async()
+    data: Any = bytearray() if stop - first > _LARGE else await result.bytes_async()
+    if stop - first > _LARGE:
+        async for part in result.stream(min_chunk_size=_LARGE // 8):
+            data += part
     if len(data) != stop - first:
         raise TruncatedResponseError(f"{len(data)} bytes instead of {stop - first}")
     return Response(data, size, meta["e_tag"])

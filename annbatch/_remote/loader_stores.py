@@ -102,13 +102,13 @@ def with_checksums(group: zarr.Group, checksums: dict[str, int]) -> zarr.Group:
     if not checksums or not isinstance(group.store, RemoteStore):
         return group
     store = group.store.with_read_only(group.store.read_only)
-    store.checksums = {f"{group.path}/{name}".strip("/"): {"zarr.json": crc} for name, crc in checksums.items()}
+    store.stated = {f"{group.path}/{name}".strip("/"): {"zarr.json": (None, crc)} for name, crc in checksums.items()}
     metadata = replace(group.metadata, consolidated_metadata=None)
     return zarr.Group(AsyncGroup(metadata, StorePath(store, group.path)))
 
 
 def add_checksums(group: zarr.Group, files: dict[str, tuple[int, int]]) -> None:
     """Let the store of a group from :func:`with_checksums` compare files in it, given their sizes and CRC-32C."""
-    known = getattr(group.store, "checksums", {}).get(group.path)
+    known = getattr(group.store, "stated", {}).get(group.path)
     if known is not None:
-        known.update((str(name), int(crc)) for name, (_, crc) in files.items())
+        known.update((str(name), (int(size), int(crc))) for name, (size, crc) in files.items())

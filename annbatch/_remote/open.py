@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._sizes import size_on_disk
+from ..errors import reading
 from .urls import is_url, without_secrets
 
 if TYPE_CHECKING:
@@ -20,13 +21,17 @@ def open_group(url: str) -> zarr.Group:
     ------
     FileNotFoundError
         If there is no zarr group.
+    annbatch.errors.CorruptDataError
+        If its metadata are damaged.
     """
     import zarr
 
     from .store import RemoteStore
 
+    store = RemoteStore(url, read_only=True)
     try:
-        return zarr.open_group(RemoteStore(url, read_only=True), mode="r")
+        with reading(store.url):
+            return zarr.open_group(store, mode="r")
     except FileNotFoundError:
         pass
     hint = ": copy h5ad files to a disk first" if without_secrets(url).endswith(".h5ad") else ""

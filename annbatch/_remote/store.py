@@ -109,8 +109,8 @@ class RemoteStore(ObjectStore[Any]):
         self._policy = RetryPolicy(timeout, deadline)
         self._limits = (requests, request_bytes)
         self.cache = None if cache_dir is None else ChunkCache(cache_dir, parse_size(cache_size, name="cache_size"))
-        self.checksums: dict[str, dict[str, int]] = {}
-        """CRC-32C of objects that are compared when they are read whole: by folder, and by name in it."""
+        self.stated: dict[str, dict[str, tuple[int | None, int]]] = {}
+        """Size, if known, and CRC-32C of objects, compared when they are read whole: by folder, and by name in it."""
         self._set_up()
 
     def _set_up(self) -> None:
@@ -143,7 +143,7 @@ class RemoteStore(ObjectStore[Any]):
             requests=requests,
             request_bytes=request_bytes,
         )
-        other.cache, other.checksums = self.cache, self.checksums
+        other.cache, other.stated = self.cache, self.stated
         return other
 
     # Counts -----------------------------------------------------------------------------------------------------------
@@ -185,26 +185,24 @@ class RemoteStore(ObjectStore[Any]):
             self._requests.cancel()
 
     async def _fetch(self, requested: ObjectRange) -> Response | None:
-        attempt = partial(self._get, requested.path, requested.bytes, requested.tag, requested.most)
+        stated = self._stated_for(requested.path) if requested.bytes == ByteRange() else None
+        most = requested.most if stated is None or stated[0] is None else stated[0]
+        attempt = partial(self._get, requested.path, requested.bytes, requested.tag, most)
         try:
             response = await retry(attempt, requested.what, self._policy)
         except FileNotFoundError:
             response = None
-        if self.checksums and requested.bytes == ByteRange():
-            self._check(requested, response)
+        if stated is not None and response is None:
+            raise CorruptDataError(f"{requested.what()} failed: the object is missing. {_CHANGED}")
+        if stated is not None and response is not None and google_crc32c.value(bytes(response.data)) != stated[1]:
+            raise CorruptDataError(f"{requested.what()} failed: the checksum does not match. {_CHANGED}")
         return response
 
-    def _check(self, requested: ObjectRange, response: Response | None) -> None:
-        """Raise if an object that was read whole is not the one that its collection records, or is missing."""
-        path = PurePosixPath(requested.path)
-        for folder in path.parents:
-            stated = self.checksums.get(str(folder), {}).get(path.relative_to(folder).as_posix())
-            if stated is None:
-                continue
-            if response is None:
-                raise CorruptDataError(f"{requested.what()} failed: the object is missing. {_CHANGED}")
-            if google_crc32c.value(bytes(response.data)) != stated:
-                raise CorruptDataError(f"{requested.what()} failed: the checksum does not match. {_CHANGED}")
+    def _stated_for(self, key: str) -> tuple[int | None, int] | None:
+        """Return size and checksum that the object's collection records; None for neither."""
+        path = PurePosixPath(key)
+        found = (self.stated.get(str(folder), {}).get(str(path.relative_to(folder))) for folder in path.parents)
+        return next((one for one in found if one is not None), None) if self.stated else None
 
     async def _get(self, path: str, byte_range: ByteRange, tag: str | None, most: int | None) -> Response:
         self._count(sent=1)

@@ -24,7 +24,7 @@ from ..._format.metadata_files import LocalStore as BoundedStore
 from ..._format.metadata_files import parse_json, read_metadata
 from ..._remote.loader_stores import add_checksums, in_remote_store, with_checksums
 from ..._remote.urls import is_url, refuse_other_urls, without_secrets
-from ...errors import CorruptDataError, MissingCollectionError, NotACollectionError, reading
+from ...errors import CorruptDataError, MissingCollectionError, NotACollectionError, StoreError, reading
 from .attached import NEW_ATTACHED, read_references
 from .files import LocalFiles, StoreFiles, directly_below
 from .manifest import (
@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     from .attached import Reference
     from .files import CollectionFiles
 
+
+_OF_DAMAGE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What zarr raises of damaged metadata."""
+
+_MOST_FOUND = 1000
+"""Datasets that are looked for one by one, at 20 GB each."""
 
 _NOT_AS_WRITTEN = "does not match its checksum: it was damaged, or changed by another program."
 
@@ -112,7 +118,7 @@ class Location:
             found = zarr.open_group(path.store, path=path.path, mode=mode, zarr_format=3)
         except FileNotFoundError:
             found = None
-        except (ValueError, KeyError, TypeError) as error:  # zarr, of damaged metadata
+        except _OF_DAMAGE as error:
             found, self._damage = None, error
         if found is not None and self._group is not None:
             _replace_attributes(self._group, dict(found.attrs))  # the caller's handle sees it too
@@ -127,7 +133,7 @@ class Location:
             try:
                 store = BoundedStore(self.folder, read_only=mode == "r")
                 return zarr.open_group(store, mode=mode, use_consolidated=False)  # no checksum covers those
-            except (FileNotFoundError, KeyError, TypeError, ValueError):
+            except (FileNotFoundError, *_OF_DAMAGE):
                 self._refuse_damage()
                 raise
         if self._group is None:
@@ -145,13 +151,13 @@ class Location:
         try:
             written = read_metadata(self.folder / "zarr.json")
             if written != self._known[0]:
-                self._known = written, dict(parse_json(written).get("attributes", {}))
+                self._known = written, _attributes_in(written)
             return dict(self._known[1])
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as error:
             self._refuse_damage()
-            raise NotACollectionError(f"{self} must be a zarr group, got invalid JSON: {error}") from error
+            raise NotACollectionError(f"{self} must be a zarr group, got invalid metadata: {error}") from error
 
     @property
     def is_collection(self) -> bool:
@@ -192,6 +198,11 @@ class Location:
         found: list[str] = []  # web servers cannot list: only datasets that are numbered without a gap are found
         while sync((path / f"dataset_{len(found)}" / "zarr.json").exists()):
             found.append(f"dataset_{len(found)}")
+            if len(found) > _MOST_FOUND:
+                raise StoreError(
+                    f"{self} must have at most {_MOST_FOUND:,} datasets on a web server, unless annbatch wrote it, and "
+                    "has more: does the server have an answer to every request?"
+                )
         return found
 
     def _contents(self) -> str:
@@ -287,6 +298,15 @@ class Location:
             replace_json(self.folder / "zarr.json", content)
         if self._group is not None:
             _replace_attributes(self._group, attributes)  # the caller's handle sees it too
+
+
+def _attributes_in(written: bytes) -> dict[str, Any]:
+    """Return the attributes in the metadata of a group; raise ``ValueError`` if they are no metadata."""
+    content = parse_json(written)
+    attributes = content.get("attributes") if isinstance(content, dict) else 0
+    if not isinstance(attributes, dict | None):
+        raise ValueError("other JSON")
+    return attributes or {}
 
 
 def _root(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import zarr
 from annbatch import DatasetCollection, Loader
 from annbatch._format.metadata_files import parse_json
 from annbatch.collection._state import location
-from annbatch.errors import CorruptDataError
+from annbatch.errors import CorruptDataError, StoreError
 
 
 @pytest.fixture
@@ -84,3 +84,22 @@ def test_what_another_process_writes_meanwhile_is_seen(store):
         assert collection.obs()["depth"].tolist() == list(range(8))
     DatasetCollection(store).add_adatas([store.parent / "cells.h5ad"], progress=False, if_present="add")
     assert (len(collection), collection.n_obs) == (2, 16)
+
+
+NO_METADATA = [b"null", b"5", b"[]", b"[" * 100_000, b"<html>", b'{"attributes": 5}', b"\x1f\x8b\x08"]
+
+
+@pytest.mark.parametrize("written", NO_METADATA)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path: DatasetCollection(path, mode="r"),
+        lambda path: DatasetCollection(path).add_adatas([path], progress=False),
+        lambda path: Loader().add_adata(path),
+    ],
+    ids=["open", "convert", "load"],
+)
+def test_what_is_no_metadata_of_a_group_is_an_error_that_names_the_folder(tmp_path, written, use):
+    (tmp_path / "zarr.json").write_bytes(written)
+    with pytest.raises(StoreError, match=f"^{tmp_path} (must be a zarr group|cannot be read)"):
+        use(tmp_path)
