@@ -92,6 +92,7 @@ class RowSet:
     __slots__ = ("_digest", "_runs", "n_obs")
 
     def __init__(self, rows: RowsLike, n_obs: int | None = None) -> None:
+        n_obs = None if n_obs is None else whole(n_obs, "n_obs", least=0)
         self.n_obs: int | None = None
         self._digest: str | None = None
         self._runs: Runs

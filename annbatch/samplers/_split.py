@@ -375,8 +375,8 @@ def _check_rows(rows: Any) -> None:
 
 def _named(fractions: Mapping[str, float] | Sequence[float]) -> dict[str, float]:
     if not isinstance(fractions, Mapping):
-        if len(fractions) not in _NAMES:
-            raise ValueError(f"`fractions` must be two or three numbers, or named, got {len(fractions)}.")
+        if np.ndim(fractions) != 1 or len(fractions) not in _NAMES:
+            raise ValueError(f"`fractions` must be two or three numbers, or named, got {fractions!r}.")
         fractions = dict(zip(_NAMES[len(fractions)], fractions, strict=True))
     values = list(fractions.values())
     if not values or len(values) >= _IN_NONE or not all(value > 0 for value in values) or sum(values) > 1 + 1e-9:

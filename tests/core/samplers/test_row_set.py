@@ -130,3 +130,10 @@ def test_rows_that_the_loader_lacks_are_refused(mask, message):
 def test_an_open_slice_alone_is_no_set():
     with pytest.raises(ValueError, match=r"`rows.stop` must be given where n_obs is not, got slice"):
         RowSet(slice(3, None))
+
+
+@pytest.mark.parametrize("n_obs", ["x", 1.5, [3], np.array([1, 2])])
+def test_the_number_of_rows_is_an_integer(n_obs):
+    with pytest.raises(TypeError, match="`n_obs` must be an integer, got"):
+        RowSet([0, 1], n_obs)
+    assert RowSet([0, 1], np.int64(3)).n_obs == 3

@@ -154,7 +154,8 @@ OBS = pd.DataFrame({"donor": ["a", "b", "a"], "label": ["x", None, "y"]})
         ((10, {"a": 0.9, "b": 0}), ValueError, "`fractions` must be positive"),
         ((10, {"a": 0.9, "b": float("nan")}), ValueError, r"`fractions` must be positive .* got \[0.9, nan\]"),
         ((10, {}), ValueError, "`fractions` must be positive"),
-        ((10, [0.2] * 5), ValueError, "`fractions` must be two or three numbers, or named, got 5"),
+        ((10, [0.2] * 5), ValueError, "`fractions` must be two or three numbers, or named, got \\[0.2, 0.2"),
+        ((10, 0.5), ValueError, "`fractions` must be two or three numbers, or named, got 0.5"),
         ((2, THIRDS), ValueError, "`fractions` must give rows to every part, got none of 2"),
         (
             (100, THIRDS),
