@@ -92,7 +92,11 @@ class LazyFrame:
             if stored is not None and stored.dtype == values.dtype:  # of the open file: dask opens its path again
                 is_text = stored.dtype.kind in "OSUT"
                 return PlainColumn(StoredStrings(stored) if is_text else StoredValues(open_array(stored)))
-            return memory_column(self._frame[[name]].to_memory()[name].array)
+            array = self._frame[[name]].to_memory()[name].array
+            if isinstance(array, pd.Categorical):  # without the categories that no row has, which files keep
+                known = values.dtype.categories
+                array = array.set_categories(known) if array.categories.isin(known).all() else array
+            return memory_column(array)
 
     def names(self) -> Column:
         """Open the names of the rows."""

@@ -55,6 +55,8 @@ class ColumnInfo:
         Whether the categories are ordered.
     missing
         Whether strings may be missing.
+    as_nan
+        Whether missing strings are NaN, as those of pandas 3, and not ``pd.NA``.
     text
         About how many bytes a string takes in memory, with its pointer.
     """
@@ -64,6 +66,7 @@ class ColumnInfo:
     categories: pd.Index | None = None
     ordered: bool = False
     missing: bool = False
+    as_nan: bool = False
     text: float = SHORT
 
     @property
@@ -85,8 +88,14 @@ class ColumnInfo:
             array = pd.arrays.BooleanArray if self.dtype.kind == "b" else pd.arrays.IntegerArray
             return array(value, missing)
         if self.kind == "string":
-            return pd.array(values, dtype=pd.StringDtype()) if self.missing else values
+            make: Any = pd.array
+            return make(values, dtype=_text_dtype(self.as_nan)) if self.missing else values
         return values
+
+
+def _text_dtype(as_nan: bool) -> pd.StringDtype:
+    # Before pandas 3, anndata writes no strings whose missing values are NaN.
+    return pd.StringDtype(na_value=np.nan) if as_nan and not pd.__version__.startswith("2.") else pd.StringDtype()
 
 
 def strings(values: Any) -> np.ndarray:
@@ -143,7 +152,7 @@ class ColumnReader:
             _check_categories(dtype.categories, where)
             self.info = ColumnInfo("categorical", np.dtype(np.int32), dtype.categories, bool(dtype.ordered))
         elif isinstance(dtype, pd.StringDtype):
-            self.info = ColumnInfo("string", np.dtype(object), missing=True)
+            self.info = ColumnInfo("string", np.dtype(object), missing=True, as_nan=dtype.na_value is not pd.NA)
         elif isinstance(number, np.dtype) and number.kind in "biuf" and number.itemsize <= 8:  # no long double
             self.info = ColumnInfo("plain" if number is dtype or number.kind == "f" else "nullable", number)
         elif dtype == np.dtype(object) and isinstance(column, PlainColumn) and isinstance(column.values, NamedValues):
@@ -241,7 +250,9 @@ def unite(columns: Sequence[ColumnInfo | None], where: str, names: Sequence[str]
     )
     if strings_only:
         may_miss = missing or any(column.missing or column.kind == "categorical" for column in present)
-        return ColumnInfo("string", np.dtype(object), missing=may_miss, text=max(column.text for column in present))
+        as_nan = {column.as_nan for column in present if column.kind == "string" and column.missing} == {True}
+        longest = max(column.text for column in present)
+        return ColumnInfo("string", np.dtype(object), missing=may_miss, as_nan=as_nan, text=longest)
     if kinds <= {"plain", "nullable"}:
         dtype = np.result_type(*(column.dtype for column in present))
         if "nullable" not in kinds and (not missing or dtype.kind == "f"):

@@ -259,3 +259,14 @@ def test_an_index_of_several_levels_is_refused() -> None:
     adata.obs.index = pd.MultiIndex.from_product([["a"], range(3)])
     with pytest.raises(ValueError, match=r"`obs` must have one name per row, got an index of 2 levels"):
         Loader(batch_size=3).add_adata(adata)
+
+
+def test_a_frame_that_is_read_lazily_keeps_categories_that_no_row_has(tmp_path: Path) -> None:
+    label = pd.Categorical(["a", None, "b"], categories=["z", "b", "a"], ordered=True)
+    adata = ad.AnnData(np.eye(3), obs=pd.DataFrame({"label": label}, index=list("abc")))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    loader = Loader(batch_size=3).add_adata(ad.experimental.read_lazy(tmp_path / "a.h5ad"))
+    (batch,) = loader
+    assert batch["obs"]["label"].tolist() == adata.obs["label"].tolist()
+    assert batch["obs"]["label"].cat.categories.tolist() == ["z", "b", "a"]
+    assert batch["obs"]["label"].cat.ordered

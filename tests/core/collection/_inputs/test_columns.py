@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from annbatch import DatasetCollection
 from annbatch._anndata.frames import MemoryFrame, StoredFrame
 from annbatch.collection._inputs.columns import ColumnInfo, ColumnReader, RangeValues, unite
 from annbatch.errors import CorruptDataError
@@ -91,3 +92,21 @@ def test_text_that_utf_8_has_not_is_refused_before_any_work(values: object) -> N
     frame = pd.DataFrame({"c": pd.Series(values, dtype=object if isinstance(values, list) else None)})
     with pytest.raises(TypeError, match=r"Column 'c' of `obs` must hold text that UTF-8 has, got '\\ud"):
         ColumnReader(MemoryFrame(frame).column("c"), 2, "Column 'c' of `obs`")
+
+
+@pytest.mark.skipif(pd.__version__.startswith("2."), reason="before pandas 3, anndata writes no missing strings as NaN")
+def test_missing_strings_stay_nan_or_na(tmp_path: Path) -> None:
+    kinds = {"nan": pd.StringDtype(na_value=np.nan), "na": pd.StringDtype()}
+    for name, kind in kinds.items():
+        obs = pd.DataFrame({"s": pd.array(["a", None, "b"], dtype=kind)}, index=[f"{name}{i}" for i in range(3)])
+        with ad.settings.override(auto_shard_zarr_v3=False, allow_write_nullable_strings=True):
+            made = ad.AnnData(np.eye(3), obs=obs)
+            made.write_h5ad(tmp_path / f"{name}.h5ad", convert_strings_to_categoricals=False)
+    for names, kind in ((["nan"], kinds["nan"]), (["na"], kinds["na"]), (["nan", "na"], kinds["na"])):
+        for load_adata in (None, ad.read_h5ad):
+            collection = DatasetCollection(tmp_path / "c.zarr").add_adatas(
+                [tmp_path / f"{name}.h5ad" for name in names], progress=False, load_adata=load_adata, overwrite=True
+            )
+            read = collection.to_adata().obs["s"]
+            assert read.dtype == kind
+            assert read.isna().sum() == len(names)
