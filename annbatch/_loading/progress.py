@@ -137,9 +137,9 @@ def read_state(state: Mapping[str, Any], sampler: Sampler, data: Mapping[str, An
 
 def check_format(state: Any, name: str, version: int, parts: tuple[str, ...], *, of: str) -> None:
     """Raise ``ValueError`` unless a state has the name and version of a format, and all its parts."""
-    if not hasattr(state, "get") or state.get("format") != name:
+    if not hasattr(state, "get") or not _is_same(state.get("format"), name):
         raise ValueError(f"`state` must be what `state_dict` of {of} returned, got {shortened(state)}.")
-    if state.get("version") != version:
+    if not _is_same(state.get("version"), version):
         raise ValueError(
             f"`state` must be of format version {version}, which this annbatch reads, got version "
             f"{shortened(state.get('version'))}."
@@ -164,11 +164,12 @@ def position_in(stored: Any) -> Position:
     """Return the position in a state."""
     try:
         fields = dict(stored)
-        assigned = tuple((int(ranks), int(steps)) for ranks, steps in fields.pop("dealt"))
-        position = Position(**fields, assigned=assigned)
+        assigned = tuple((operator.index(ranks), operator.index(steps)) for ranks, steps in fields.pop("dealt"))
+        # Of Python's own type, so that the next state is JSON-able, too.
+        position = Position(**{name: operator.index(value) for name, value in fields.items()}, assigned=assigned)
         numbers = [position.epoch, position.steps, *(steps for _, steps in assigned)]
         readers = [position.ranks, position.workers, *(ranks for ranks, _ in assigned)]
-        right = min(map(operator.index, numbers)) >= 0 and min(map(operator.index, readers)) >= 1
+        right = min(numbers) >= 0 and min(readers) >= 1
         right = right and len(assigned) <= _MOST_PARTS and max(*numbers, *readers) <= LARGEST
     except (KeyError, TypeError, ValueError, OverflowError):
         right = False

@@ -450,6 +450,7 @@ def _small():
 @pytest.mark.parametrize("make", [_small, lambda: mix([_small(), _small()], [1, 2], seed=0)], ids=["loader", "mix"])
 def test_absurd_values_in_states_are_refused_in_few_words(make):
     absurd = (_nested(10**5), "x" * 10**6, [0] * 10**6, {str(i): i for i in range(10**5)}, 10**5000, 10**400, np.inf)
+    absurd += (pd.NA, np.int64(1), np.array(1))
     one = make()
     next(iter(one))
     whole = json.loads(json.dumps(one.state_dict()))
@@ -460,6 +461,8 @@ def test_absurd_values_in_states_are_refused_in_few_words(make):
             for part in path:
                 held, key = held[key], part
             held[key] = value
-            said = _refusal(make(), state[""])
+            other = make()
+            said = _refusal(other, state[""])
+            json.dumps(other.state_dict())
             assert not said or "`state`" in said, path
             assert len(said) < 8000, path
