@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ._loading.mix import mix
     from ._remote.store import RemoteStore
     from ._statistics import statistics
-    from .collection import DatasetCollection, write_sharded
+    from .collection import DatasetCollection
+    from .collection._runs.write_sharded import write_sharded
     from .loader import Loader
     from .tuning import diversity, suggest
 
@@ -52,7 +53,7 @@ _HOMES = {
     "mix": "._loading.mix",
     "statistics": "._statistics",
     "suggest": ".tuning",
-    "write_sharded": ".collection",
+    "write_sharded": ".collection._runs.write_sharded",
 }
 
 _MODULES = ("compat", "io", "loader", "utils")  # programs for scverse annbatch find them without importing them

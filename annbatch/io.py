@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .collection import DatasetCollection as DatasetCollection
-from .collection import write_sharded as write_sharded
+from .collection._runs.write_sharded import write_sharded as write_sharded
 
 V1_ENCODING = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
 """Attributes by which a collection is known."""

@@ -1,8 +1,7 @@
-"""Collections: convert, shuffle, add, verify."""
+"""Collections: convert, shuffle, add, verify. What converts is imported when it is called, not to read."""
 
 from __future__ import annotations
 
-from ._runs.write_sharded import write_sharded as write_sharded
 from .dataset_collection import DatasetCollection as DatasetCollection
 
-__all__ = ["DatasetCollection", "write_sharded"]
+__all__ = ["DatasetCollection"]

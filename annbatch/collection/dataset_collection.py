@@ -18,16 +18,12 @@ from .._remote.urls import refuse_urls
 from .._sizes import parse_size
 from ..errors import MissingCollectionError, NotACollectionError
 from ._array_format import Format
-from ._inputs.chosen import Choice
-from ._inputs.open import as_sources
 from ._resources.limit import Memory
-from ._runs.add import add, reshuffle
 from ._runs.attach import AttachesStores
 from ._runs.described import DescribesItself
-from ._runs.h5ad import add_h5ad, files_of
 from ._runs.read_back import ReadsBack, table_in
-from ._runs.request import AddRequest
 from ._state.location import Location, check_place
+from ._state.manifest import files_of
 from ._state.verify import Report, verify
 
 if TYPE_CHECKING:
@@ -266,6 +262,10 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         """
         self._check_writable()
         whole(shuffle_chunk_size, "shuffle_chunk_size", least=1)
+        from ._inputs.chosen import Choice
+        from ._inputs.open import as_sources
+        from ._runs.request import AddRequest
+
         request = AddRequest(
             sources=as_sources(adata_paths),
             load_adata=load_adata,
@@ -297,9 +297,13 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         if self._h5ad is not None:
             if overwrite or dry_run:
                 raise ValueError(f"`overwrite` and `dry_run` need a zarr store, and {self._location} holds h5ad files.")
+            from ._runs.h5ad import add_h5ad
+
             add_h5ad(self._h5ad, request)
         else:
             self._location.refuse_other_contents()
+            from ._runs.add import add
+
             add(self._location, request)
         return self
 
@@ -347,6 +351,8 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
         if self.is_empty:
             raise ValueError(f"{self._location} must have rows to shuffle, and is empty.")
         self._refuse_client(client)
+        from ._runs.add import reshuffle
+
         reshuffle(self._location, drawn_seed(rng), _memory_within(memory_limit), client, progress)
         return self
 

@@ -14,7 +14,6 @@ from ..._anndata.frames import stored_frame
 from ..._format.attributes import refuse_unfinished
 from ..._remote.urls import is_url, without_secrets
 from ...errors import reading
-from .._inputs.open import as_sources, name_of
 from .._state.attached import ATTACHED, Reference, write_references
 from .._state.location import Location
 
@@ -80,6 +79,8 @@ class AttachesStores:
         if location.is_collection:
             raise ValueError(f"{location} has datasets already: attach it, with the other stores, to a new collection.")
         location.refuse_other_contents()
+        from .._inputs.open import as_sources
+
         references: dict[str, Reference] = {}
         for source in as_sources(paths, name="paths"):
             for found in _references_of(source):
@@ -107,6 +108,8 @@ def _references_of(source: Source) -> list[Reference]:
         return [Reference(str(Path(source.file.filename).absolute()), str(source.name).strip("/"))]
     if isinstance(source, zarr.Group):
         if not isinstance(source.store, LocalStore):
+            from .._inputs.open import name_of
+
             raise ValueError(f"`paths` must name stores elsewhere by their URLs, got the group {name_of(source)}.")
         return [Reference(str(Path(source.store.root).absolute()), source.path)]
     place = os.fspath(source)

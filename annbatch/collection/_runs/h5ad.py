@@ -24,7 +24,7 @@ from .._schema.survey import survey
 from .._shuffle.grouping import check_groupby, ordered
 from .._shuffle.job import ShuffleJob
 from .._shuffle.renumber import Renumbering
-from .._state.manifest import ATTRIBUTE, dataset_number, flush
+from .._state.manifest import ATTRIBUTE, dataset_number, files_of, flush
 from .._state.work import working
 from .._writing.tables import table_of
 from .build import shuffle_rows
@@ -39,12 +39,6 @@ if TYPE_CHECKING:
     from .._shuffle.in_memory import ShuffledRows
     from .._state.work import Work
     from .request import AddRequest
-
-
-def files_of(folder: Path) -> list[Path]:
-    """Return the datasets in a folder, in numeric order."""
-    found = [path for path in folder.glob("dataset_*.h5ad") if dataset_number(path.stem) is not None]
-    return sorted(found, key=lambda path: dataset_number(path.stem) or 0)
 
 
 def add_h5ad(folder: Path, request: AddRequest) -> None:

@@ -15,7 +15,6 @@ from ..._arguments import as_names, unknown_names, whole
 from ..._arrays.values import first_rounded
 from ..._format.attributes import original_dtype, where
 from ...errors import reading
-from .._inputs.open import has_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +34,8 @@ def table_in(group: Any, name: str) -> Any:
 def read_dataset(group: zarr.Group) -> AnnData:
     """Return a dataset in memory; values that were narrowed for storage have the dtype of the inputs again."""
     from anndata import AnnData
+
+    from .._inputs.open import has_raw
 
     axes = ("layers", "obsm", "obsp", "varm", "varp", "uns")
     parts = {key: dict(read_element(group[key])) for key in axes if key in group}

@@ -16,7 +16,6 @@ import google_crc32c
 from ..._format.metadata_files import check_metadata, parse_json
 from ..._remote.urls import is_url
 from ...errors import CorruptDataError, RemoteError, StoreError
-from .._inputs.open import open_store
 from .files import open_regular
 from .manifest import replace_json
 
@@ -64,7 +63,7 @@ class Reference:
 
     def recorded(self) -> Reference:
         """Return the reference with the present identity of the store."""
-        return Reference(self.place, self.group, self._identity(open_store(self.place, within=self.group)))
+        return Reference(self.place, self.group, self._identity(self._opened()))
 
     def open(self) -> Group:
         """Open the store, for reading.
@@ -75,7 +74,7 @@ class Reference:
             If it is missing, or has changed since it was attached.
         """
         try:
-            group = open_store(self.place, within=self.group)
+            group = self._opened()
             identity = self._identity(group)
         except FileNotFoundError as error:
             raise StoreError(f"{self} is attached to a collection, and is missing: {error}") from error
@@ -89,6 +88,11 @@ class Reference:
                 "attach the stores again."
             )
         return group
+
+    def _opened(self) -> Group:
+        from .._inputs.open import open_store
+
+        return open_store(self.place, within=self.group)
 
     def _identity(self, group: Group) -> tuple[int, ...]:
         if is_url(self.place):

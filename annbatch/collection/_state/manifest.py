@@ -96,6 +96,12 @@ def dataset_number(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return the h5ad files of a collection of such files, in numeric order."""
+    found = [path for path in folder.glob("dataset_*.h5ad") if dataset_number(path.stem) is not None]
+    return sorted(found, key=lambda path: dataset_number(path.stem) or 0)
+
+
 def manifest_checksum(content: dict[str, Any]) -> int:
     """Return the CRC-32C of root metadata: of their canonical JSON, without the checksum itself."""
     attributes = dict(content["attributes"])
