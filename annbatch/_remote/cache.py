@@ -61,6 +61,7 @@ class Extent:
         self._first = first
         self._name = path.name
         self._verified = np.zeros(len(offset), dtype=np.uint64)
+        self._changed = 0  # time of the change before which chunks were verified
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
         weakref.finalize(self, os.close, self.fd)
         _check_own(self.fd)
@@ -85,6 +86,10 @@ class Extent:
         marks = np.zeros(len(self._nbytes), dtype="<u8")
         marks[: len(raw) // 8] = np.frombuffer(raw, dtype="<u8", count=len(raw) // 8)
         there = marks >= _MARK
+        changed = os.fstat(self.fd).st_mtime_ns
+        if changed != self._changed:  # written to, by whoever: also over what was verified before
+            self._verified[:] = 0
+            self._changed = changed
         for slot in np.unique(slots[there[slots] & (marks[slots] != self._verified[slots])]).tolist():
             data = os.pread(self.fd, int(self._nbytes[slot]), int(self._position[slot]))
             if self._mark(slot, data) == marks[slot]:

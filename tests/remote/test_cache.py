@@ -152,6 +152,21 @@ def test_a_chunk_without_its_mark_or_with_a_wrong_one_is_missing(tmp_path):
     assert (found(ChunkCache(tmp_path, 1 << 20), 3) == 3).all()
 
 
+def test_a_chunk_that_is_damaged_after_it_was_read_is_missing(tmp_path):
+    cache = ChunkCache(tmp_path, 1 << 20)
+    put(cache, 3)
+    assert (found(cache, 3) == 3).all()
+    (path,) = tmp_path.glob("*.chunks")
+    content = path.read_bytes()
+    with open(path, "r+b") as file:  # the same file, which stays open
+        file.seek(len(content) - 1)
+        file.write(bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(0, 0))  # whatever the resolution of its clock
+    assert found(cache, 3) is None
+    put(cache, 3)
+    assert (found(cache, 3) == 3).all()
+
+
 def test_a_chunk_of_another_extent_is_missing(tmp_path):
     """All that ends with its own CRC-32C has the same one, and so do chunks of the crc32c codec."""
 
