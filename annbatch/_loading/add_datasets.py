@@ -74,6 +74,8 @@ def _adata(value: Any) -> Any:
     kind = kind_of(value)
     if kind == "a path":
         value, kind = open_group(str(value)) if is_url(value) else open_path(value), "a group"
+    if type(value).__module__.startswith("h5py.") and not value:
+        raise ValueError("`adata` must be open, got an HDF5 file that was closed.")
     with reading(str(getattr(getattr(value, "file", None), "filename", "`adata`"))):
         is_one = hasattr(value, "obs") or hasattr(value, "attrs")
         encoding = encoding_of(value) if hasattr(value, "attrs") else ""

@@ -41,6 +41,8 @@ class Input:
         Paths of the ``matrices`` whose columns are rows: of this input, or of the collection that it is a dataset of.
     dropped
         Names of elements that are left out: ``obsp/...``, and ``raw`` if it is not to be kept.
+    is_made
+        Whether a function of the caller's made it, which may return something else the next time.
     """
 
     name: str
@@ -55,3 +57,4 @@ class Input:
     graphs: set[str] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
     n_raw_vars: int = 0
+    is_made: bool = False

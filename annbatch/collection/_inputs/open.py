@@ -95,6 +95,8 @@ def as_sources(adata_paths: Any, *, name: str = "adata_paths") -> list[Source]:
         if not isinstance(source, str | os.PathLike | zarr.Group | h5py.Group):
             advice = {kind: how.replace("[", "").replace("]", "") for kind, how in _AS_LIST.items()}
             raise wrong_kind(name, "a list of paths or open groups", source, advice)
+        if isinstance(source, h5py.Group) and not source:
+            raise ValueError(f"`{name}` must be open, got an HDF5 file that was closed.")
         if isinstance(source, str | os.PathLike):
             refuse_other_urls(source, name)
     return sources
@@ -153,7 +155,9 @@ def _loaded(adata: Any, name: str, with_raw: bool) -> Input:
     if not isinstance(adata, AnnData):
         advice = {"a MuData object": "return one of its modalities, as `mdata['rna']`"}
         raise wrong_kind(f"load_adata({name})", "an AnnData object", adata, advice)
-    return from_anndata(adata, name, with_raw)
+    made = from_anndata(adata, name, with_raw)
+    made.is_made = True
+    return made
 
 
 def _open_group(source: Source, name: str, stack: ExitStack) -> Group:

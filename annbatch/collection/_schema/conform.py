@@ -20,10 +20,47 @@ from .variables import columns_of
 if TYPE_CHECKING:
     from .._blocks import Block, Rows
     from .._inputs.annotations import Annotations
+    from .._inputs.columns import ColumnInfo
+    from .._inputs.matrices import MatrixInfo
     from .._inputs.narrow import Narrowing
     from .._inputs.open import Input
     from .._resources.threads import Workers
-    from .schema import Schema
+    from .schema import InputInfo, Schema
+
+
+def check_same(opened: Input, described: InputInfo) -> None:
+    """Raise :class:`StoreError` if ``load_adata`` returned something else than when the inputs were surveyed."""
+    if not opened.is_made:
+        return
+    different = [] if opened.n_obs == described.n_obs else ["rows"]
+    if not opened.annotations().var.index.equals(described.annotations.var.index):
+        different.append("variables")
+    for path, known in described.elements.items():
+        if isinstance(known, dict):
+            found = opened.tables.get(path, {})
+            different += (
+                f"{path}[{name!r}]"
+                for name, info in known.items()
+                if name not in found or not _is_alike(found[name].info, info)
+            )
+        elif path not in opened.matrices or _form(opened.matrices[path].info) != _form(known):
+            different.append(path)
+    if different:
+        raise StoreError(
+            f"`load_adata` must return the same whenever it is called for {opened.name}, got other "
+            f"{', '.join(different)} than before."
+        )
+
+
+def _is_alike(one: ColumnInfo, other: ColumnInfo) -> bool:
+    same = (one.kind, one.dtype, one.ordered) == (other.kind, other.dtype, other.ordered)
+    if not same or one.categories is None or other.categories is None:
+        return same
+    return one.categories.equals(other.categories)
+
+
+def _form(matrix: MatrixInfo) -> tuple[bool, np.dtype, tuple[int, ...]]:
+    return matrix.sparse, matrix.dtype, matrix.shape
 
 
 class Conformed:

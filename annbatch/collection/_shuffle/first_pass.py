@@ -8,7 +8,7 @@ import numpy as np
 
 from .._blocks import DenseRows
 from .._resources.threads import workers
-from .._schema.conform import Conformed
+from .._schema.conform import Conformed, check_same
 from .._schema.names import append_suffixes
 from .._schema.schema import NAMES
 
@@ -57,6 +57,7 @@ def read_rows(
             begin, end = max(start, first), min(stop, first + described.n_obs)
             if begin < end:
                 with job.open_source(source) as found:
+                    check_same(found, described)
                     new = job.renumbering
                     numbers = None if new is None else new.of_input(first, described.n_obs)
                     conformed = Conformed(

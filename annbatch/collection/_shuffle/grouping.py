@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._resources.threads import workers
-from .._schema.conform import Conformed
+from .._schema.conform import Conformed, check_same
 from .._schema.schema import NAMES, SOURCE, Schema, TableSchema, column_key
 from .order import GivenOrder, InputOrder, ShuffledOrder
 
@@ -72,6 +72,7 @@ def _columns(survey: Survey, open_source: Opener, groupby: Sequence[str]) -> lis
     with workers("group") as reading:
         for source, described in zip(survey.sources, survey.inputs, strict=True):
             with open_source(source) as opened:
+                check_same(opened, described)
                 conformed, start = Conformed(opened, described.annotations, schema, {}, reading), 0
                 while True:
                     block, _ = conformed.read(start, described.n_obs, _TEXT_BYTES)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
 
-from annbatch import DatasetCollection, write_sharded
+from annbatch import DatasetCollection, Loader, write_sharded
 from annbatch.collection._runs.request import AddRequest
+from annbatch.errors import StoreError
 
 # What stands for an argument of each kind of a wrong type.
 NO_NAMES = [0, 1.5, b"x", object(), np.array(1), Path("x"), [None], ad.AnnData(np.eye(2))]
@@ -103,3 +106,41 @@ def test_a_collection_of_files_is_so_or_not(tmp_path: Path) -> None:
 def test_every_flag_of_a_request_is_tried() -> None:
     flags = {name for name, kind in AddRequest.__annotations__.items() if kind == "bool"}
     assert flags <= set(WRONG)
+
+
+CHANGES: dict[str, Callable[[ad.AnnData], ad.AnnData | None]] = {
+    "rows": lambda adata: adata[:3],
+    "variables": lambda adata: adata[:, ::-1],
+    "X": lambda adata: setattr(adata, "X", adata.X.astype(np.int64)),
+    "layers/l": lambda adata: ad.AnnData(adata.X, obs=adata.obs, var=adata.var),
+    r"obs\['k'\]": lambda adata: setattr(adata, "obs", adata.obs[["n"]]),
+    r"obs\['n'\]": lambda adata: adata.obs.__setitem__("n", list("abcde")),
+    r"obs\['k'\] ": lambda adata: adata.obs.__setitem__("k", pd.Categorical(list("xyxyx"))),
+}
+
+
+@pytest.mark.parametrize(("what", "groupby"), [(what, None) for what in CHANGES] + [("rows", "n")])
+def test_a_function_that_returns_something_else_the_second_time_is_refused(
+    cells: Path, what: str, groupby: str | None
+) -> None:
+    calls = []
+
+    def load(path: str) -> ad.AnnData:
+        adata = ad.read_h5ad(path)
+        adata.obs["n"], adata.obs["k"] = np.arange(5), pd.Categorical(list("ababa"))
+        adata.layers["l"] = adata.X.copy()
+        calls.append(path)
+        return adata if len(calls) == 1 else CHANGES[what](adata) or adata
+
+    with pytest.raises(StoreError, match=rf"`load_adata` must return the same .* got other .*{what.strip()}.* before"):
+        DatasetCollection(cells.parent / "c.zarr").add_adatas([cells], load_adata=load, groupby=groupby, progress=False)
+    assert DatasetCollection(cells.parent / "c.zarr").is_empty
+
+
+def test_a_file_that_was_closed_is_refused(cells: Path) -> None:
+    file = h5py.File(cells)
+    file.close()
+    with pytest.raises(ValueError, match="`adata_paths` must be open, got an HDF5 file that was closed"):
+        DatasetCollection(cells.parent / "c.zarr").add_adatas([file], progress=False)
+    with pytest.raises(ValueError, match="`adata` must be open, got an HDF5 file that was closed"):
+        Loader().add_adata(file)
