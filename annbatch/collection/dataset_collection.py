@@ -177,8 +177,8 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
             h5ad files, zarr stores, open h5py or zarr groups. ``obs`` gains a column ``src_path`` with the input of
             each row. Names of rows are made unique across inputs.
         load_adata
-            Function that returns the AnnData object for a path: in memory, backed or lazily loaded. By default, files
-            are read by range, a block of rows at a time.
+            Function that returns the AnnData object for a path: in memory, backed or lazily loaded, and the same each
+            time it is called. By default, files are read by range, a block of rows at a time.
         groupby
             Columns of ``obs`` by which rows are sorted within each dataset.
         var_subset
