@@ -180,8 +180,13 @@ def _info(arguments: argparse.Namespace) -> None:
         _describe(collection)
     else:
         n_obs, n_vars = (stored_frame(group[axis]).n_rows for axis in ("obs", "var"))
-        print(f"  {n_obs:,} rows x {n_vars:,} variables; an AnnData, not a collection")
-        _describe_dataset(group)
+        modalities = sorted(group["mod"]) if "mod" in group else []
+        kind = f"a MuData of {', '.join(modalities)}" if modalities else "an AnnData"
+        print(f"  {n_obs:,} rows x {n_vars:,} variables; {kind}, not a collection")
+        for part in [group["mod"][name] for name in modalities] or [group]:
+            if modalities:
+                print(f"  {part.name.rpartition('/')[2]}:")
+            _describe_dataset(part)
 
 
 def _open_anndata(place: Path | str) -> Any:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,6 +140,18 @@ def test_info_of_something_else_names_it(tmp_path, capsys):
     (tmp_path / "text.h5ad").write_text("no HDF5")
     assert "text.h5ad" in fails(capsys, "info", tmp_path / "text.h5ad")
     assert str(tmp_path) in fails(capsys, "info", tmp_path)
+
+
+def test_info_of_a_mudata_names_its_modalities(h5ad, tmp_path, capsys):
+    with h5py.File(h5ad) as one, h5py.File(tmp_path / "two.h5mu", "w") as file:
+        for name in ("obs", "var"):
+            one.copy(name, file)
+        for name in ("rna", "atac"):
+            one.copy(one, file.require_group("mod"), name)
+    assert main(["info", str(tmp_path / "two.h5mu")]) == 0
+    told = capsys.readouterr().out
+    assert "30 rows x 4 variables; a MuData of atac, rna, not a collection" in told
+    assert told.count("X: csr_matrix float32, read as HDF5") == 2
 
 
 def test_info_tells_how_a_store_is_read_and_what_converting_it_would_gain(h5ad, tmp_path, capsys):
