@@ -81,11 +81,15 @@ def _pack(rounded: np.ndarray, packed: np.ndarray) -> None:
 
 @inner
 def _scatter(packed: np.ndarray, n_first: int, buckets: np.ndarray, order: np.ndarray) -> int:
-    """Write numbers in the order of their buckets; return where the bucket ends that has the ``n_first``-th."""
+    """Write numbers in the order of their buckets; return where the bucket ends that has the ``n_first``-th.
+
+    Values that are equal as float32 share a bucket, as it is their positions alone that differ.
+    """
     low = high = packed[0]
     for key in packed:
         low, high = min(low, key), max(high, key)
-    shift, n_buckets = np.uint64(0), np.uint64(N_BUCKETS)
+    low -= low & _POSITION
+    shift, n_buckets = _32, np.uint64(N_BUCKETS)
     while (high - low) >> shift >= n_buckets:
         shift += _ONE
     n_used = np.intp((high - low) >> shift) + 1

@@ -35,6 +35,13 @@ def test_many_values(spread):
         assert order_descending(values, n_first)[:n_first].tolist() == oracle(values)[:n_first].tolist()
 
 
+@pytest.mark.parametrize("far", [[], [2.0], [1e-3, 1e3]])
+def test_the_largest_of_values_that_only_float64_tells_apart(far):
+    values = np.concatenate([1 + np.random.default_rng(0).permutation(3000) * 1e-12, far])
+    for n_first in (1, 10, 1500, 2999):
+        assert order_descending(values, n_first)[:n_first].tolist() == oracle(values)[:n_first].tolist()
+
+
 def test_one_far_away_leaves_all_others_in_one_bucket():
     values = np.append(1 + np.random.default_rng(0).random(2000) * 1e-9, 1e308)
     assert order_descending(values, len(values)).tolist() == oracle(values).tolist()
