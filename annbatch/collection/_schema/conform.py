@@ -170,9 +170,10 @@ class Conformed:
         if isinstance(rows, DenseRows):
             return DenseRows(narrowing.narrow(rows.values))
         assert isinstance(element, SparseSchema)
-        if has_repeats(rows, element.n_columns):
+        is_ascending = ascending(rows, self._workers.pool)
+        if not is_ascending and has_repeats(rows, element.n_columns):
             rows = without_repeats(rows, element.dtype)
-        return SparseRows(narrowing.narrow(rows.data), rows.indices, rows.indptr)
+        return SparseRows(narrowing.narrow(rows.data), rows.indices, rows.indptr, ascending=is_ascending)
 
     def _column(self, path: str, name: str, element: TableSchema, start: int, stop: int) -> np.ndarray:
         column = element.columns[name]
