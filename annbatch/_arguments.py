@@ -90,11 +90,11 @@ def as_names(value: Any, name: str) -> list[str]:
     several = hasattr(value, "__iter__") and getattr(value, "shape", True) and not isinstance(value, bytes)
     names: list[Any] = [one.item() if isinstance(one, np.generic) else one for one in value] if several else [None]
     if not all(isinstance(one, str | int | tuple) for one in names):
-        raise TypeError(f"`{name}` must be a name or a list of names, got {shown(value)}.")
+        raise TypeError(f"`{name}` must be a name or a list of names, got {in_words(value)}.")
     return names
 
 
-def shown(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Return an argument as an error shows it: what it is, in words, where that is shorter than its text."""
     text = repr(value)
     return text if len(text) <= 60 and "\n" not in text else kind_of(value)
@@ -112,7 +112,7 @@ def whole(value: Any, name: str, *, least: int | None = None) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"`{name}` must be an integer, got {shown(value)}.") from None
+        raise TypeError(f"`{name}` must be an integer, got {in_words(value)}.") from None
     if least is not None and number < least:
         raise ValueError(f"`{name}` must {'be positive' if least == 1 else f'be at least {least}'}, got {number}.")
     return number
@@ -129,13 +129,13 @@ def flag(value: Any, name: str) -> bool:
     """
     if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
         return bool(value)
-    raise TypeError(f"`{name}` must be True or False, got {shown(value)}.")
+    raise TypeError(f"`{name}` must be True or False, got {in_words(value)}.")
 
 
 def check_callable(value: Any, name: str) -> None:
     """Raise ``TypeError`` unless an argument is None, or a function."""
     if value is not None and not callable(value):
-        raise TypeError(f"`{name}` must be a function or None, got {shown(value)}.")
+        raise TypeError(f"`{name}` must be a function or None, got {in_words(value)}.")
 
 
 def did_you_mean(given: Iterable[Any], known: Iterable[Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._arguments import flag, shown
+from .._arguments import flag, in_words
 from ..batch import CSR
 
 if TYPE_CHECKING:
@@ -100,5 +100,5 @@ def _numbers(dtype: Any) -> np.dtype:
     except (TypeError, ValueError):
         found = np.dtype(object)
     if found.kind not in "biufc":
-        raise TypeError(f"`dtype` must be a dtype of numbers, got {shown(dtype)}.")
+        raise TypeError(f"`dtype` must be a dtype of numbers, got {in_words(dtype)}.")
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from .._anndata.keys import has_var_axis, split_key
 from .._anndata.variables import Join
-from .._arguments import as_names, check_choice, shown
+from .._arguments import as_names, check_choice, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ class Selection:
         if repeated:
             raise ValueError(f"`keys` must name each element once, got {repeated} twice.")
         if not all(isinstance(key, str) for key in self.keys):
-            raise TypeError(f"`keys` must be names of elements, such as 'X', got {shown(self.keys)}.")
+            raise TypeError(f"`keys` must be names of elements, such as 'X', got {in_words(self.keys)}.")
         for names in self.var_names.values() if isinstance(self.var_names, Mapping) else [self.var_names]:
             if names is not None:
                 as_names(names, "var_names")

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .._arguments import shown
+from .._arguments import in_words
 from .._sizes import parse_size
 from .cache import ChunkCache
 
@@ -27,7 +27,7 @@ class RemoteStores:
 
     def __init__(self, *, cache_dir: str | os.PathLike[str] | None, cache_size: int | str) -> None:
         if not isinstance(cache_dir, str | os.PathLike | None):
-            raise TypeError(f"`cache_dir` must be a path or None, got {shown(cache_dir)}.")
+            raise TypeError(f"`cache_dir` must be a path or None, got {in_words(cache_dir)}.")
         max_bytes = parse_size(cache_size, name="cache_size")
         self._cache = None if cache_dir is None else ChunkCache(cache_dir, max_bytes)
         self._stores: list[tuple[Any, RemoteStore]] = []

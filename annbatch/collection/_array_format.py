@@ -11,7 +11,7 @@ from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.registry import get_codec_class
 
-from .._arguments import check_choice, shown, whole
+from .._arguments import check_choice, in_words, whole
 from .._runtime.fork import fork_safe_lock
 from .._sizes import plain_size, rows_for
 from .._warn import ignore_warnings
@@ -64,7 +64,7 @@ def _codecs(given: Any) -> tuple[BytesBytesCodec, ...]:
         if not isinstance(codec, BytesBytesCodec):
             raise TypeError(
                 "`zarr_compressor` and `compressors` must be codecs of zarr, such as `zarr.codecs.ZstdCodec()`, got "
-                f"{shown(one)}."
+                f"{in_words(one)}."
             )
         codecs.append(codec)
     return tuple(codecs)

@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 
 from .._anndata.frames import stored_frame
-from .._arguments import as_names, check_choice, drawn_seed, flag, shown, whole
+from .._arguments import as_names, check_choice, drawn_seed, flag, in_words, whole
 from .._arrays.hdf5_files import refuse_external_links
 from .._remote.urls import refuse_urls
 from .._sizes import parse_size
@@ -309,7 +309,7 @@ class DatasetCollection(AttachesStores, DescribesItself, ReadsBack):
 
     def _refuse_client(self, client: Any | None) -> None:
         if client is not None and not hasattr(client, "scatter"):
-            raise TypeError(f"`client` must be a `dask.distributed.Client` or None, got {shown(client)}.")
+            raise TypeError(f"`client` must be a `dask.distributed.Client` or None, got {in_words(client)}.")
         if client is not None and (self._h5ad is not None or self._location.folder is None):
             kind = "a folder of h5ad files" if self._h5ad is not None else "no local folder"
             got = f"{self._location}, {kind}"

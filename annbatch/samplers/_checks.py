@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import shown
+from .._arguments import in_words
 from .._arguments import whole as whole
 
 _MOST_TRIED = 1 << 20  # divisors, so that absurd sizes are refused at once; windows of 10^12 rows need no more
@@ -68,7 +68,7 @@ def check_weights(weights: np.ndarray, name: str) -> np.ndarray:
     try:
         checked = np.array(weights, dtype=np.float64)  # a copy: later changes must not reach it
     except (TypeError, ValueError) as error:
-        raise TypeError(f"`{name}` must be an array of numbers, got {shown(weights)}.") from error
+        raise TypeError(f"`{name}` must be an array of numbers, got {in_words(weights)}.") from error
     if checked.ndim != 1:
         raise ValueError(f"`{name}` must have one dimension, got {checked.ndim}.")
     wrong = ~(np.isfinite(checked) & (checked >= 0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from .._arguments import shown
+from .._arguments import in_words
 from .._plan.ranges import as_slices, concatenated_ranges, split_every
 from ._checks import check_positive, check_weights, digest, whole
 from ._chunk import chunk_lengths
@@ -255,7 +255,7 @@ def _class_weights(weights: Any, n_classes: int) -> np.ndarray:
     try:
         positive = np.maximum(np.asarray(weights, dtype=np.float64), 0.0)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"`class_weights` must be an array of numbers, got {shown(weights)}.") from error
+        raise TypeError(f"`class_weights` must be an array of numbers, got {in_words(weights)}.") from error
     if positive.shape != (n_classes,):
         raise ValueError(f"`class_weights` must have one weight per category ({n_classes},), got {positive.shape}.")
     return check_weights(positive, "class_weights")

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._arguments import check_choice, shown
+from .._arguments import check_choice, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def find_rank(dist_info: DistInfo) -> tuple[int, int]:
         check_choice("dist_info", dist_info, known, others=["a callable"])
     found = (dist_info if callable(dist_info) else known[dist_info])()
     if not isinstance(found, tuple | list) or len(found) != 2:
-        raise TypeError(f"`dist_info` must return a rank and the number of ranks, got {shown(found)}.")
+        raise TypeError(f"`dist_info` must return a rank and the number of ranks, got {in_words(found)}.")
     rank, world_size = found
     if not 0 <= rank < world_size:
         raise ValueError(f"`dist_info` must give a rank in 0..world_size, got {rank} and {world_size}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from ..._arguments import check_choice, did_you_mean, shown, unknown_names
+from ..._arguments import check_choice, did_you_mean, in_words, unknown_names
 from ...errors import StoreError
 from .annotations import RAW
 from .graphs import choose_graphs
@@ -38,7 +38,7 @@ class Choice:
             check_choice("raw", self.raw, get_args(Raw))
         check_choice("var_names", self.var_names, get_args(VarNames))
         if not isinstance(self.layer, str | None):
-            raise TypeError(f"`layer` must be the name of a layer or None, got {shown(self.layer)}.")
+            raise TypeError(f"`layer` must be the name of a layer or None, got {in_words(self.layer)}.")
         if self.raw == "use" and self.layer is not None:
             raise ValueError(
                 f"`layer` must be left out where raw is 'use': both take the place of X, got {self.layer!r}."
