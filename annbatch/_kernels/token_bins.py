@@ -6,7 +6,7 @@ import numpy as np
 
 from .jit import inner, kernel
 from .random_words import random_below
-from .token_order import N_BUCKETS, position, sort_descending
+from .token_order import N_BUCKETS, descending_keys, sort_by_key
 from .token_ranks import all_positive, longest_row
 from .token_rows import known_columns
 from .token_samples import choose
@@ -121,9 +121,10 @@ def bin_rows(
         A row with a value that cannot be binned, or -1.
     """
     size, room = longest_row(indptr), ids.shape[1] - specials.size
-    kept, descending, rounded = np.empty(size, np.float64), np.empty(size, np.float64), np.empty(size, np.float32)
-    packed, order, buckets = np.empty(size, np.uint64), np.empty(size, np.uint64), np.empty(N_BUCKETS, np.int32)
-    known, chosen = np.empty(size + 1, np.int32), np.empty(max(size, room) + 1, np.int32)
+    kept, descending = np.empty(size, np.float64), np.empty(size, np.float64)
+    keys, sorted_keys = np.empty(size, np.uint64), np.empty(size, np.uint64)
+    known, places, order = np.empty(size + 1, np.int32), np.arange(size).astype(np.int32), np.empty(size, np.int32)
+    chosen, buckets = np.empty(max(size, room) + 1, np.int32), np.empty(N_BUCKETS, np.int32)
     slots, lanes, edges = np.empty(size, np.int32), np.empty((_LANES, _COUNTS + 1), np.int32), np.empty(quantiles.size)
     lows, highs = np.empty(max(size, _COUNTS), np.int32), np.empty(max(size, _COUNTS), np.int32)
     first = specials.size
@@ -152,23 +153,23 @@ def bin_rows(
                     high += 1
                 lows[count], highs[count] = low, high
         else:
-            sort_descending(kept[:n], n, rounded[:n], buckets, packed[:n], order[:n])
+            descending_keys(kept[:n], keys)
+            sort_by_key(keys[:n], places[:n], n, buckets, sorted_keys[:n], order[:n])
             for k in range(n):
-                descending[k] = kept[position(order[k])]
+                descending[k] = kept[order[k]]
             edges_of_sorted(descending[:n], quantiles, edges)
             for k in range(n - 1, -1, -1):
                 while low < edges.size and edges[low] < descending[k]:
                     low += 1
                 while high < edges.size and edges[high] <= descending[k]:
                     high += 1
-                j = position(order[k])
+                j = order[k]
                 lows[j], highs[j], slots[j] = low, high, j
         if sampling:
             n = choose(seeds[i], n, room, chosen)
         else:
             n = min(n, room)
-            for k in range(n):
-                chosen[k] = k
+            chosen[:n] = places[:n]
         for k in range(n):
             slot, column = slots[chosen[k]], at[known[chosen[k]]]
             out_ids[first + k], out_values[first + k] = columns[column], highs[slot]

@@ -7,7 +7,7 @@ import numpy as np
 
 from .jit import inner, kernel
 from .normalize import row_total
-from .token_order import N_BUCKETS, position, sort_descending
+from .token_order import N_BUCKETS, descending_keys, sort_by_key
 
 
 @inner
@@ -28,7 +28,7 @@ def all_finite(row: np.ndarray) -> bool:
     return not wrong
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@nb.njit(nogil=True, cache=True, error_model="numpy")  # or each division is checked, and none vectorized
 def scale_by(values: np.ndarray, total: float, target_sum: float, divisors: np.ndarray) -> None:
     """Divide values by a total, multiply by another, and divide by a number of each, rounding each time."""
     for j in range(values.size):
@@ -81,8 +81,9 @@ def rank_rows(
     """
     size = longest_row(indptr)
     scaled, divisors = np.empty(size + 1, np.float64), np.empty(size + 1, np.float64)
-    known, rounded, buckets = np.empty(size + 1, np.int32), np.empty(size, np.float32), np.empty(N_BUCKETS, np.int32)
-    packed, order = np.empty(size, np.uint64), np.empty(size, np.uint64)
+    keys, sorted_keys = np.empty(size, np.uint64), np.empty(size, np.uint64)
+    known, places, order = np.empty(size + 1, np.int32), np.arange(size).astype(np.int32), np.empty(size, np.int32)
+    buckets = np.empty(N_BUCKETS, np.int32)
     room = ids.shape[1] - specials.size
     first = 1 if specials.size else 0
     for i in range(indptr.size - 1):
@@ -100,7 +101,8 @@ def rank_rows(
             scale_by(scaled[:n], row_total(row), target_sum, divisors[:n])
         if not all_finite(scaled[:n]):
             return i
-        sort_descending(scaled[:n], room, rounded[:n], buckets, packed[:n], order[:n])
+        descending_keys(scaled[:n], keys)
+        sort_by_key(keys[:n], places[:n], room, buckets, sorted_keys[:n], order[:n])
         n = min(n, room)
         out_ids, out_values = ids[i], values[i]
         if specials.size:
@@ -108,7 +110,6 @@ def rank_rows(
             out_ids[n + 1], out_values[n + 1] = specials[1], 0
         out_ids, out_values = out_ids[first : first + n], out_values[first : first + n]
         for k in range(n):
-            j = position(order[k])
-            out_ids[k], out_values[k] = known[j], rounded[j]
+            out_ids[k], out_values[k] = known[order[k]], scaled[order[k]]
         length[i] = n + specials.size
     return -1
