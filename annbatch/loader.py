@@ -13,6 +13,7 @@ import numpy as np
 
 from ._anndata.labels import LabelRequest
 from ._arguments import as_names
+from ._arrays.direct_io import DirectIO
 from ._elements.form import MatrixForm
 from ._loading.adapters import find_adapter
 from ._loading.add_datasets import AddsDatasets
@@ -155,9 +156,8 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         Which of more neighbours: those of the ``"largest"`` weights, or of the ``"smallest"`` where weights are
         distances, in this order; or ``"random"`` ones, others in each epoch.
     encoder
-        Encoder that turns the rows of X into tokens, ``batch["tokens"]``: a dict of ``ids`` (int64, in JAX int32),
-        ``values`` (float32) and ``mask`` (bool), ``(n_rows, width)``, and ``length`` (int32), ``(n_rows,)``. See
-        :mod:`annbatch.tokens`.
+        Encoder of :mod:`annbatch.tokens` that turns the rows of X into ``batch["tokens"]``: a dict of ``ids`` (int64,
+        in JAX int32), ``values`` (float32) and ``mask`` (bool), ``(n_rows, width)``, and ``length`` (int32).
     encoder_key
         Matrix that is encoded, such as ``"layers/counts"`` or ``"mod/rna/X"``, whether or not ``keys`` has it. Its
         columns are those of batches; ``dtype`` and ``transform`` do not change what an encoder sees.
@@ -169,6 +169,9 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         ``batch["covariates"][name]``, ``(n_sets, ...)``. A DataFrame, Series or dict of numbers or vectors, whose keys
         are the values of the column of ``groups`` that its index names, or that is called as the table; of several
         columns with a MultiIndex. Floats come as float32.
+    direct_io
+        Whether files are read around the page cache where it lacks them, which Linux can. Default: if the files of the
+        loader do not fit into the memory that is free.
 
     Raises
     ------
@@ -231,6 +234,7 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         encoder_key: str = "X",
         rows: RowsLike | None = None,
         covariates: Mapping[str, pd.DataFrame | pd.Series[Any] | Mapping[Any, ArrayLike]] | None = None,
+        direct_io: bool | None = None,
     ) -> None:
         self._progress = Progress()
         sampler = make_sampler(
@@ -268,7 +272,7 @@ class Loader(AddsDatasets, DescribesItself, Resumes, ScverseNames, TorchDataset)
         self._covariates = CovariateTables.of(covariates)
         self._prefetch = parse_size(prefetch, name="prefetch")
         remote = RemoteStores(cache_dir=cache_dir, cache_size=cache_size)
-        reading = Reading(None if adapter is None else adapter.allocate, remote)
+        reading = Reading(None if adapter is None else adapter.allocate, remote, DirectIO.of(direct_io))
         super().__init__(Datasets(selection, form), remote=remote, reading=reading)
         if collection is not None:
             self.use_collection(collection)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._plan.pieces import Pieces
+
+if TYPE_CHECKING:
+    from .direct_io import DirectIO
 
 Job = Callable[[], int]
 """Part of a read, run once on any thread; returns the bytes it fetched."""
@@ -32,6 +36,8 @@ class StoredArray(ABC):
     requested_bytes, decoded_bytes
         Bytes of the values requested so far, and of the chunks decoded for them; 0 where only what is requested is
         decoded, give or take a compression block.
+    direct_io
+        Reads what the page cache lacks of files on the local disk; None: the page cache does.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +45,7 @@ class StoredArray(ABC):
     items_per_fetch: int = 1
     requested_bytes: int = 0
     decoded_bytes: int = 0
+    direct_io: DirectIO | None = None
 
     @abstractmethod
     def jobs(self, pieces: Pieces, out: np.ndarray, *, n_jobs: int) -> list[Job]:
@@ -65,6 +72,10 @@ class StoredArray(ABC):
     def items_decoded(self) -> int:
         """Return about how many items are decoded for a single one."""
         return 1
+
+    def stored_bytes(self) -> int:
+        """Return about the size of the files that ``direct_io`` could read."""
+        return 0
 
     def read(
         self, start: np.ndarray, length: np.ndarray, dtype: np.dtype | None = None, *, before: np.ndarray | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from .._kernels.blosc_header import HEADER
 from ..errors import CorruptDataError
 from .array import Job, StoredArray, split_evenly
 from .chunk_files import ChunkFiles
+from .chunk_heads import ChunkHeads
 from .chunk_locations import ChunkLocations
 from .read_plan import plan_reads
+from .staged_chunks import StagedChunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import PurePath
 
     from .._format.layout import ChunkLayout
     from .._kernels.decode import StoredChunks
@@ -33,6 +37,8 @@ _STRETCH_BYTES = 512 << 10
 
 _GAP_BYTES = 4096
 """One more ``pread`` costs about as much as copying this many bytes in vain."""
+
+_SAMPLED_FILES = 64
 
 WHAT_FAILED = {
     -1: "could not be read",
@@ -61,6 +67,7 @@ class NativeArray(StoredArray):
         Files of chunks, if not those that the layout names.
     folder
         The array's folder, where it was opened in another process.
+
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class NativeArray(StoredArray):
         self._given_files = files
         self._files: Files = ChunkFiles(layout, folder) if files is None else files
         self._block: int | None = None
+        self._heads: ChunkHeads | None = None
         self._fill = np.frombuffer(np.array(layout.fill_value, dtype=layout.dtype).tobytes(), dtype=np.uint8)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,9 +178,27 @@ class NativeArray(StoredArray):
     def locate(self, reads: Reads) -> ChunkLocations:
         """Locate the chunks of reads, and announce the reads to a cold disk."""
         located = ChunkLocations(self.layout, self._files, reads)
-        if located.are_cold(reads):
-            located.announce(reads)
+        if not located.are_cold(reads):
+            return located
+        direct_io = self.direct_io
+        if direct_io is not None and not direct_io.refused:
+            return StagedChunks(self.layout, self._files, reads, self._known_heads(), direct_io)
+        located.announce(reads)
         return located
+
+    def _known_heads(self) -> ChunkHeads | None:
+        if self._heads is None and self.layout.codecs.compressor == "blosc" and not self.layout.codecs.whole:
+            self._heads = ChunkHeads(self.layout, self._block_elements() * self.dtype.itemsize)
+        return self._heads
+
+    def stored_bytes(self) -> int:
+        """Return the size of the array's files, of many of them as a sample tells."""
+        if self._given_files is not None:
+            return int(self._given_files.get(0).nbytes.sum())
+        n_files = -(-self.layout.size // (self.layout.chunk * self.layout.per_file))
+        sample = np.unique(np.linspace(0, n_files - 1, _SAMPLED_FILES, dtype=np.int64)).tolist()
+        sizes = [_file_size(self.layout.file(number)) for number in sample]
+        return sum(sizes) * n_files // len(sizes)
 
     def kernel_input(
         self, reads: Reads, pieces: Pieces, located: ChunkLocations, *, stored: np.dtype, scratch: str
@@ -286,6 +312,13 @@ class NativeArray(StoredArray):
             else:
                 self._block = 1
         return self._block
+
+
+def _file_size(path: PurePath) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
 
 
 def _scratch(name: str, nbytes: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._format.shard_index import ABSENT
+from .._kernels.fetch import IN_MEMORY
 from .._remote.cache import EXTENT_BYTES
 from .._remote.coalesce import plan_requests
 from .._remote.faults import ReplacedObjectError
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 _JOB_BYTES = 1 << 20
 """About the bytes that one job waits for. With jobs of four times as many, a link of 100 MB/s idled at times, as jobs
 decoded and no more responses could be held: 81 MB/s instead of 93."""
-
-IN_MEMORY = -1
-"""In place of a file descriptor: the offset is an address."""
 
 
 class RemoteArray(NativeArray):
@@ -65,6 +63,10 @@ class RemoteArray(NativeArray):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(RemoteArray, fallback=self._fallback, limit=self._limit), self._given
+
+    def stored_bytes(self) -> int:
+        """Return 0: its bytes are not on the local disk."""
+        return 0
 
     def describe(self) -> str:
         """Describe how the array is read."""

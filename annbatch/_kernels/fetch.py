@@ -20,13 +20,29 @@ FIRST_BYTES = 1024
 
 Where more than half is needed, all of it is fetched at once."""
 
+IN_MEMORY = -1
+"""In place of a file descriptor: the offset is an address."""
+
+STAGED_FIELDS = 7
+"""Fields of int64 that describe a chunk of which parts are in memory; minus their address stands for the descriptor.
+
+The file's descriptor; then of two ranges of the file, where they begin and end, and the address of what was read of
+them. What lies in neither is read from the file."""
+
 
 @inner
 def fetch(fd: int, to: int, n: int, offset: int) -> int:
-    """Read ``n`` bytes at ``offset`` of a file to memory; without a file (-1), ``offset`` is an address."""
+    """Read ``n`` bytes at ``offset`` of a file to memory; ``fd`` may be what stands for a descriptor."""
     if fd < 0:
-        memcpy(to, offset, n)
-        return DONE
+        if fd == IN_MEMORY:
+            memcpy(to, offset, n)
+            return DONE
+        for field in (1, 4):
+            begin, end = load(np.int64, 8 * field - fd), load(np.int64, 8 * field + 8 - fd)
+            if begin <= offset and offset + n <= end:
+                memcpy(to, load(np.int64, 8 * field + 16 - fd) + offset - begin, n)
+                return DONE
+        fd = load(np.int64, -fd)
     done = 0
     while done < n:
         got = pread(np.int32(fd), to + done, n - done, offset + done)
@@ -47,6 +63,16 @@ def is_blosc_chunk(encoded: int, nbytes: int, chunk_bytes: int) -> bool:
 
 
 @inner
+def _first_bytes(fd: int, offset: int, part: int, chunk_bytes: int) -> int:
+    """Return how many bytes of a Blosc chunk to fetch first where ``part`` of its decoded bytes are needed."""
+    if fd < IN_MEMORY:
+        begin, end = load(np.int64, 8 - fd), load(np.int64, 16 - fd)
+        if begin == offset and end - begin >= HEADER:
+            return end - begin
+    return FIRST_BYTES if 2 * part <= chunk_bytes else np.int64(1) << 40
+
+
+@inner
 def fetch_blocks(
     fd: int, offset: int, nbytes: int, low: int, high: int, chunk_bytes: int, encoded: int, room: int
 ) -> int:
@@ -56,7 +82,7 @@ def fetch_blocks(
     """
     if nbytes < HEADER or nbytes > room:
         return NOT_THE_CHUNK
-    head = nbytes if 2 * (high - low) > chunk_bytes else min(nbytes, FIRST_BYTES)
+    head = min(nbytes, _first_bytes(fd, offset, high - low, chunk_bytes))
     status = fetch(fd, encoded, head, offset)
     if status != DONE:
         return status

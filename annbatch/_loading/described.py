@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..samplers._base import Sampler
     from .datasets import Datasets
     from .delivery import Delivery
+    from .resources import Reading
     from .stats import LoaderStats
 
 
@@ -22,6 +23,7 @@ class DescribesItself(Shown):
     _datasets: Datasets
     _delivery: Delivery
     _batch_sampler: Sampler
+    _reading: Reading
 
     if TYPE_CHECKING:
 
@@ -36,7 +38,8 @@ class DescribesItself(Shown):
     def __repr__(self) -> str:
         adapter = self._delivery.form.adapter
         to = "NumPy" if adapter is None else adapter.name
-        return f"Loader({_data(self._datasets)}, sampler={type(self._batch_sampler).__name__}, to={to})"
+        disk = ", direct_io=True" if self._reading.direct_io.is_used else ""
+        return f"Loader({_data(self._datasets)}, sampler={type(self._batch_sampler).__name__}, to={to}{disk})"
 
     def _summary(self) -> Summary:
         stats = self.stats
@@ -81,6 +84,11 @@ class DescribesItself(Shown):
         if self._datasets.count:
             yield "batches per epoch", f"{len(self):,}"
         yield "next epoch", self.epoch
+        direct_io = self._reading.direct_io
+        if direct_io.refused:
+            yield "files", f"read through the page cache: {direct_io.refused}"
+        elif direct_io.is_used:
+            yield "files", "read around the page cache where it lacks them"
         yield from ((name, value) for name, value in (("dtype", form.dtype), ("transform", form.transform)) if value)
 
 

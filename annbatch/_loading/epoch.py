@@ -80,6 +80,7 @@ class Epoch:
 
     def batches(self, reading: Reading, *, budget: int) -> Generator[LoaderOutput, None, None]:
         """Return the batches, with windows read ahead within ``budget`` bytes."""
+        reading.direct_io.choose(self.datasets.sources())
         seed = partial(seed_of_pass, self.sampler, self.position.epoch, TOKENS)
         return read_batches(self._requests(), self.datasets, self.delivery, reading, budget=budget, seed=seed)
 

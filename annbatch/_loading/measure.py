@@ -89,6 +89,7 @@ def measure(
         groups.check_memory(element.width, memory_limit)
         measured = MeasuredGroups(element, groups.of_rows, len(groups.names) + 1)
     numbers, of_rows = [np.empty(0, np.int64)], [np.empty((0, 2))]
+    reading.direct_io.choose(datasets.sources())
     windows = reading.windows(_plans(datasets, key, measured.element, sampler, reading.log), budget=_AHEAD)
     try:
         for window in windows:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .._arrays.array import Job
+    from .._arrays.direct_io import DirectIO
     from .._remote.loader_stores import RemoteStores
     from .stats import LoaderStats
 
@@ -34,6 +35,8 @@ class Reading:
         Function that returns 64-byte aligned host memory of a given size; None: ordinary memory.
     remote
         Object stores that are read from.
+    direct_io
+        Reads files around the page cache.
 
     Attributes
     ----------
@@ -45,8 +48,9 @@ class Reading:
         Whether the warning about ranks that read the same rows was.
     """
 
-    def __init__(self, allocate: Callable[[int], np.ndarray] | None, remote: RemoteStores) -> None:
+    def __init__(self, allocate: Callable[[int], np.ndarray] | None, remote: RemoteStores, direct_io: DirectIO) -> None:
         self._remote = remote
+        self.direct_io = direct_io
         self._allocate = allocate
         self._pool = BufferPool(allocate or allocate_aligned)
         self._threads: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
@@ -56,7 +60,7 @@ class Reading:
         self.warned = self.warned_of_ranks = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._allocate, self._remote)
+        return type(self), (self._allocate, self._remote, self.direct_io)
 
     @property
     def is_open(self) -> bool:
@@ -67,7 +71,10 @@ class Reading:
     def stats(self) -> LoaderStats:
         """Counts so far."""
         return self.log.stats(
-            peak_buffer_bytes=self._pool.peak_bytes, requests=self._remote.sent, bytes_received=self._remote.received
+            peak_buffer_bytes=self._pool.peak_bytes + self.direct_io.peak_bytes,
+            requests=self._remote.sent,
+            bytes_received=self._remote.received,
+            direct=self.direct_io.counts,
         )
 
     def windows(self, plans: Iterator[WindowPlan], *, budget: int) -> ReadAhead[WindowPlan, LoadedWindow]:
@@ -121,6 +128,7 @@ class Reading:
             for executor in self._threads[1:]:
                 executor.shutdown(wait=True)
         self._threads = None
+        self.direct_io.close()
 
     def _start_threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
         """Return the reading threads and the planning thread; start them in the process that iterates first."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from .._arrays.array import Job
+    from .._arrays.direct_io import DirectCounts
     from .._arrays.open import RowSource
 
 T = TypeVar("T")
@@ -39,11 +40,18 @@ class LoaderStats(Shown):
     read_seconds
         Seconds that the reading threads worked, summed over threads.
     peak_buffer_bytes
-        Largest memory of windows at one time, read-ahead and kept batches included.
+        Largest memory of windows at one time, read-ahead and kept batches included, and of what was read for them
+        around the page cache.
     requests, bytes_received
         Requests sent to object stores, retries included, and bytes received.
     seconds
         Seconds that iterations took up to their last batch, those that the user worked included.
+    disk_requests, disk_bytes
+        Requests to the disk around the page cache, and bytes that they read; see ``direct_io`` of the loader.
+    disk_bytes_wanted
+        Bytes that were needed of them: ``disk_bytes / disk_bytes_wanted`` is the read amplification.
+    disk_in_flight
+        Requests in flight, on average, while there were any.
     """
 
     rows: int
@@ -55,6 +63,10 @@ class LoaderStats(Shown):
     requests: int
     bytes_received: int
     seconds: float = 0.0
+    disk_requests: int = 0
+    disk_bytes: int = 0
+    disk_bytes_wanted: int = 0
+    disk_in_flight: float = 0.0
 
     def facts(self) -> list[tuple[str, str]]:
         """Return the counts as text, by name."""
@@ -66,6 +78,15 @@ class LoaderStats(Shown):
             ("reading threads", f"{self.read_seconds:.1f} s of work"),
             ("windows", f"{format_bytes(self.peak_buffer_bytes)} of memory at most"),
         ]
+        if self.disk_requests:
+            amplification = self.disk_bytes / max(self.disk_bytes_wanted, 1)
+            facts.append(
+                (
+                    "around the page cache",
+                    f"{format_bytes(self.disk_bytes)}, {amplification:.2f} times what was needed, in "
+                    f"{self.disk_requests:,} requests, {self.disk_in_flight:.0f} in flight",
+                )
+            )
         if self.requests:
             facts.append(("object stores", f"{self.requests:,} requests, {format_bytes(self.bytes_received)}"))
         return facts
@@ -134,7 +155,7 @@ class WorkLog:
             self._seconds += seconds
             self._batches += 1
 
-    def stats(self, *, peak_buffer_bytes: int, requests: int, bytes_received: int) -> LoaderStats:
+    def stats(self, *, peak_buffer_bytes: int, requests: int, bytes_received: int, direct: DirectCounts) -> LoaderStats:
         """Return the counts so far, with those that are kept elsewhere."""
         return LoaderStats(
             rows=self._rows,
@@ -146,6 +167,10 @@ class WorkLog:
             requests=requests,
             bytes_received=bytes_received,
             seconds=self._seconds,
+            disk_requests=direct.requests,
+            disk_bytes=direct.bytes_read,
+            disk_bytes_wanted=direct.bytes_wanted,
+            disk_in_flight=direct.in_flight,
         )
 
 

@@ -28,10 +28,10 @@ _SLACK = 1.25
 """Size of a new block relative to the request, so that it fits the next windows, whose nnz differs by a few percent."""
 
 
-def allocate_aligned(nbytes: int, *, zeroed: bool = False) -> np.ndarray:
-    """Return ``(nbytes,)`` uint8 of ordinary memory on a 64-byte boundary, contents undefined unless ``zeroed``."""
-    block = (np.zeros if zeroed else np.empty)(nbytes + ALIGNMENT, dtype=np.uint8)
-    skip = -block.ctypes.data % ALIGNMENT
+def allocate_aligned(nbytes: int, *, zeroed: bool = False, alignment: int = ALIGNMENT) -> np.ndarray:
+    """Return ``(nbytes,)`` uint8 of ordinary memory at a multiple of ``alignment``, undefined unless ``zeroed``."""
+    block = (np.zeros if zeroed else np.empty)(nbytes + alignment, dtype=np.uint8)
+    skip = -block.ctypes.data % alignment
     return block[skip : skip + nbytes]
 
 

@@ -1,0 +1,289 @@
+"""Reading around the page cache: threads that keep a disk busy, and the decision to read so."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+
+from .._arguments import flag
+from .._runtime.buffers import BufferPool, allocate_aligned
+from .._runtime.fork import fork_safe_lock
+from .._runtime.memory import available_memory
+from .._runtime.threads import check_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from concurrent.futures import Future
+
+    from .._kernels.direct_io import Queue
+
+T = TypeVar("T")
+
+_THREADS, _DEPTH = 2, 64
+"""Queues, one per thread, and requests in flight in each: disks gave most single rows with 128 of them."""
+
+_TOGETHER = 16 << 10
+"""Ranges closer than this many bytes are read as one: a disk reads them in the time that one more request takes."""
+
+_SHARE_OF_MEMORY = 0.8
+"""Files are kept in memory if they fit into this share of what is free: windows and training take some."""
+
+_TRIED = 4096
+"""Requests after which a file system that had none in flight meanwhile is read through the page cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """What was read of ranges of files.
+
+    Attributes
+    ----------
+    address
+        ``(n,)`` int64 address of each range.
+    nbytes
+        ``(n,)`` int64 bytes that were read of it, from its beginning; fewer than asked for where the disk failed.
+    memory
+        The memory, which lives as long as this.
+    """
+
+    address: np.ndarray
+    nbytes: np.ndarray
+    memory: np.ndarray
+
+
+Read: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], Ranges]
+"""Reads ranges, given the descriptor of the file of each, and where it begins and ends: ``(n,)`` int64."""
+
+
+@dataclass(slots=True)
+class DirectCounts:
+    """What was read around the page cache.
+
+    Attributes
+    ----------
+    requests, bytes_read, bytes_wanted
+        Requests; bytes that they read; bytes that were needed of them.
+    seconds
+        Seconds in which a request was in flight.
+    request_seconds
+        Requests in flight, summed up over time.
+    """
+
+    requests: int = 0
+    bytes_read: int = 0
+    bytes_wanted: int = 0
+    seconds: float = 0.0
+    request_seconds: float = 0.0
+
+    @property
+    def in_flight(self) -> float:
+        """Requests in flight, on average."""
+        return self.request_seconds / self.seconds if self.seconds else 0.0
+
+
+class Array(Protocol):
+    """An array that may be read so; see :class:`~annbatch._arrays.array.StoredArray`."""
+
+    direct_io: DirectIO | None
+
+    def stored_bytes(self) -> int:
+        """Return about the size of its files."""
+
+
+class Source(Protocol):
+    """A matrix."""
+
+    @property
+    def arrays(self) -> Sequence[Array]:
+        """The arrays that hold it."""
+
+
+class DirectIO:
+    """Reads files around the page cache for one loader, with many requests in flight. Thread-safe.
+
+    The page cache would copy each byte once more, take memory for it, and lose it again before the next epoch where
+    files are larger than memory. Where they fit, the cache is better: later epochs come from memory.
+
+    Parameters
+    ----------
+    chosen
+        Whether to read so; None: where the files of a loader do not fit into the memory that is free.
+
+    Attributes
+    ----------
+    counts
+        What was read so.
+    is_used
+        Whether arrays are read so where the page cache lacks them.
+    refused
+        Why they cannot be; empty if they can.
+    """
+
+    def __init__(self, chosen: bool | None) -> None:
+        self._chosen = chosen
+        self._stored: tuple[int, int] = 0, 0  # number of arrays, and their bytes
+        self._lock = fork_safe_lock()
+        self._threads: tuple[int, ThreadPoolExecutor] | None = None
+        self._queues: queue.SimpleQueue[Queue] = queue.SimpleQueue()
+        self._pool = BufferPool(_allocate)
+        self._n_reading, self._since = 0, 0.0
+        self.counts, self.is_used, self.refused = DirectCounts(), False, ""
+
+    @classmethod
+    def of(cls, argument: Any) -> DirectIO:
+        """Return what the argument of a loader asks for; raise ``TypeError`` if it is neither None nor a flag."""
+        return cls(None if argument is None else flag(argument, "direct_io"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._chosen,)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Largest memory of encoded chunks at one time."""
+        return self._pool.peak_bytes
+
+    def choose(self, sources: Iterable[Source]) -> None:
+        """Decide how the arrays of a loader are read from now on, and tell them."""
+        if self._chosen is False:
+            return
+        arrays = [array for source in sources for array in source.arrays]
+        if self._stored[0] != len(arrays):  # a loader's arrays become more, and none changes
+            self._stored = len(arrays), sum(array.stored_bytes() for array in arrays)
+        self.is_used = self._is_chosen(self._stored[1]) and self._start()
+        for array in arrays:
+            array.direct_io = self if self.is_used else None
+
+    def _is_chosen(self, stored: int) -> bool:
+        if self._chosen or not stored:
+            return stored > 0
+        memory = available_memory()
+        return memory is not None and stored > _SHARE_OF_MEMORY * memory
+
+    def _start(self) -> bool:
+        with self._lock:
+            if self._threads is None and not self.refused:
+                from .._kernels.direct_io import Queue
+
+                try:
+                    queues = [Queue(_DEPTH) for _ in range(_THREADS)]
+                except OSError as error:
+                    self.refused = str(error)
+                    return False
+                for one in queues:
+                    weakref.finalize(self, one.close).atexit = False
+                    self._queues.put(one)
+                self._threads = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="annbatch-disk")
+            return not self.refused
+
+    def submit(self, work: Callable[[Read], T]) -> Future[T]:
+        """Run ``work`` on a thread that waits for the disk."""
+        with self._lock:
+            assert self._threads is not None, "arrays are told once threads have started"
+            owner, threads = self._threads
+        check_process(owner)
+        return threads.submit(self._run, work)
+
+    def _run(self, work: Callable[[Read], T]) -> T:
+        one = self._queues.get()
+        try:
+            return work(lambda fd, begin, end: self._read(one, fd, begin, end))
+        finally:
+            self._queues.put(one)
+
+    def _read(self, one: Queue, fd: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Ranges:
+        request, of = _requests(fd, begin, end)
+        size = request[2] - request[1]
+        position = np.cumsum(size) - size
+        memory = self._pool.lend(int(size.sum()))
+        got = np.zeros(len(size) + 1, np.int64)  # the last one is that of empty ranges
+        with ExitStack() as files:
+            try:
+                descriptor, file = np.unique(request[0], return_inverse=True)
+                directly = np.array([_open_directly(number, files) for number in descriptor.tolist()], np.int64)
+                got[:-1] = self._fill(one, directly[file], request[1], size, memory, int((end - begin).sum()))
+            except OSError as error:  # what was not read, kernels read through the page cache
+                self.refused = "the file system has no direct I/O" if error.errno == errno.EINVAL else str(error)
+        skip = begin - np.append(request[1], 0)[of]
+        address = memory.ctypes.data + np.append(position, 0)[of] + skip
+        return Ranges(address, np.clip(got[of] - skip, 0, end - begin), memory)
+
+    def _fill(
+        self, one: Queue, fd: np.ndarray, offset: np.ndarray, size: np.ndarray, memory: np.ndarray, wanted: int
+    ) -> np.ndarray:
+        """Fill memory with ranges one after the other, return how many bytes of each there are, and count."""
+        begun, counts = time.perf_counter(), self.counts
+        with self._lock:
+            self._since, self._n_reading = self._since if self._n_reading else begun, self._n_reading + 1
+        waits, in_flight = 0, 0
+        try:
+            got, waits, in_flight = one.read(fd, offset, size, memory.ctypes.data + np.cumsum(size) - size)
+        finally:
+            now = time.perf_counter()
+            with self._lock:
+                self._n_reading -= 1
+                counts.seconds += 0 if self._n_reading else now - self._since
+                counts.request_seconds += in_flight / max(waits, 1) * (now - begun)
+        with self._lock:
+            counts.requests += len(size)
+            counts.bytes_read += int(got.sum())
+            counts.bytes_wanted += wanted
+            if self._chosen is None and counts.requests > _TRIED and counts.request_seconds < 0.5 * counts.seconds:
+                self.refused = "the file system reads one range after the other"
+        return got
+
+    def close(self) -> None:
+        """Stop the threads; :meth:`choose` starts them again."""
+        with self._lock:
+            threads, self._threads = self._threads, None
+        if threads is not None and threads[0] == os.getpid():
+            threads[1].shutdown(wait=True, cancel_futures=True)
+            while not self._queues.empty():
+                self._queues.get().close()
+
+
+def _allocate(nbytes: int) -> np.ndarray:
+    from .._kernels.direct_io import UNIT
+
+    return allocate_aligned(nbytes, alignment=UNIT)
+
+
+def _open_directly(fd: int, opened: ExitStack) -> int:
+    """Return another descriptor of an open file, whatever its path means by now, for direct I/O."""
+    direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
+    opened.callback(os.close, direct)
+    return direct
+
+
+def _requests(fd: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Return requests for ranges: whole units of a disk, and ranges that lie close together as one.
+
+    Returns
+    -------
+    tuple
+        Descriptor, begin and end of each request; the request that holds each range, -1 of an empty range.
+    """
+    from .._kernels.direct_io import UNIT
+
+    of, filled, n = np.full(len(fd), -1), np.flatnonzero(end > begin), 0
+    begin, end = begin // UNIT * UNIT, -(-end // UNIT) * UNIT
+    fields: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64),) * 3]
+    for number in np.unique(fd[filled]):
+        here = filled[fd[filled] == number]
+        here = here[np.argsort(begin[here], kind="stable")]
+        reached = np.maximum.accumulate(end[here])  # ranges may lie within each other
+        first = np.flatnonzero(np.append(True, begin[here][1:] > reached[:-1] + _TOGETHER))
+        last = np.append(first[1:], len(here)) - 1
+        of[here] = n + np.repeat(np.arange(len(first)), last - first + 1)
+        fields.append((np.full(len(first), number, np.int64), begin[here][first], reached[last]))
+        n += len(first)
+    return tuple(np.concatenate(field) for field in zip(*fields, strict=True)), of
