@@ -30,6 +30,8 @@ class Contender:
         Rows of the largest sample.
     page_memory
         Bytes of memory that are left for pages of files, once it was opened; None: what the machine has.
+    cached
+        Whether its files are read into the page cache before each sample, in a cold case too.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Contender:
     least: int = 0
     most: int = 0
     page_memory: int | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Case:
     baseline
         Name of the contender that others are compared with; None: there is none.
     cold
-        Whether the files of the tasks are dropped from the page cache before each sample.
+        Whether the files of tasks are dropped from the page cache before each sample.
     """
 
     section: str

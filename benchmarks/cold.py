@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from .cases import Case, Contender
 from .page_memory import can_limit
 from .setup import OURS, PEER, Cases, Setup
 from .stores import SCVERSE
+
+WAYS: dict[str, dict[str, Any]] = {
+    OURS: {},
+    f"{OURS} with direct_io": {"direct_io": True},
+    f"{OURS} from memory": {"cached": True},
+}
+"""How this package reads: by default, around the page cache, and from it, as the other limit of what it can reach."""
 
 LARGER_THAN_MEMORY = 1.5
 """Size of a store over the memory that is left for its pages."""
@@ -30,9 +38,10 @@ def cold_cases(setup: Setup) -> Cases:
         size = {"window": window, "batch_size": min(setup.batch_size, window)}
         for store in setup.stores.sparse:
             disk = setup.sparse("limits", f"disk, {store} store", store, chunk_size, **size, kind="disk")
-            name = f"{OURS}, {store} store"
-            ours = setup.sparse("this_package", name, store, chunk_size, **size, limit=disk.name, obs=False)
-            contenders += [disk, ours]
+            contenders.append(disk)
+            for name, how in WAYS.items():
+                more = size | how | {"limit": disk.name, "obs": False}
+                contenders.append(setup.sparse("this_package", f"{name}, {store} store", store, chunk_size, **more))
             if store == SCVERSE and setup.has_scverse:
                 baseline = f"{PEER}, {store} store"
                 contenders.append(setup.sparse("scverse_annbatch", baseline, store, chunk_size, **size, obs=False))
@@ -43,9 +52,14 @@ def cold_cases(setup: Setup) -> Cases:
     for store, path in setup.stores.sparse.items() if can_limit() else ():
         whole = setup.sparse("this_package", f"{OURS}, {store} store", store, 64, obs=False)
         memory = max(LEAST_MEMORY, int(_size(path) / LARGER_THAN_MEMORY))
-        epoch = Contender(whole.name, whole.worker, whole.task, least=whole.most, most=whole.most, page_memory=memory)
+        fields = {"least": whole.most, "most": whole.most, "page_memory": memory}
+        cached = f"{OURS} through the page cache, {store} store"
+        epochs = (
+            Contender(whole.name, whole.worker, whole.task, **fields),
+            Contender(cached, whole.worker, whole.task | {"direct_io": False}, **fields),
+        )
         case = f"epochs of a store of {LARGER_THAN_MEMORY} times the memory for its pages, chunks of 64"
-        yield Case("cold", f"{store}: {case}", (epoch,))
+        yield Case("cold", f"{store}: {case}", epochs)
 
 
 def _sizes(setup: Setup) -> list[tuple[int, int]]:
@@ -58,7 +72,12 @@ def _sizes(setup: Setup) -> list[tuple[int, int]]:
 def _dense(kind: str, path: Path, setup: Setup) -> list[Contender]:
     task, size = setup.dense(kind, path, 64)
     disk = Contender("disk", "limits", task | {"kind": "disk"}, **size)
-    return [disk, Contender("annbatch", "this_package", task, limit=disk.name, **size)]
+    ours = []
+    for name, how in WAYS.items():
+        direct_io = {key: value for key, value in how.items() if key == "direct_io"}
+        cached = how.get("cached", False)
+        ours.append(Contender(name, "this_package", task | direct_io, limit=disk.name, cached=cached, **size))
+    return [disk, *ours]
 
 
 def _size(path: Path) -> int:

@@ -55,6 +55,8 @@ def measure(case: Case, workers: Workers, *, rounds: int, seconds: float, forget
         if case.cold:
             forget()
             drop_from_cache(_paths(contender))
+        if contender.cached:
+            read_into_cache(_paths(contender))
 
     opened = [_Opened(contender) for contender in case.contenders]
     for one in opened:
@@ -186,3 +188,13 @@ def drop_from_cache(paths: list[Path]) -> None:
                     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 finally:
                     os.close(fd)
+
+
+def read_into_cache(paths: list[Path]) -> None:
+    """Read files, and all files in folders, into the page cache."""
+    for path in paths:
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.is_file():
+                with file.open("rb", buffering=0) as opened:
+                    while opened.read(1 << 24):
+                        pass

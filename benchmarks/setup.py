@@ -73,7 +73,7 @@ class Setup:
             "window": self.window,
             "obs": True,
         }
-        fields = {key: more.pop(key) for key in ("limit", "threads") if key in more}
+        fields = {key: more.pop(key) for key in ("limit", "threads", "cached") if key in more}
         whole_windows = max(1, self.n_obs // self.window) * self.window
         most = min(whole_windows, self.n_obs)
         return Contender(name, worker, {**task, **more}, least=min(self.window, self.n_obs), most=most, **fields)

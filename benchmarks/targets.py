@@ -57,8 +57,17 @@ TARGETS = (
     Target("h5ad", "uncompressed", "annbatch", "ratio", 0.8),
     Target("h5ad", "gzip", "annbatch", "ratio", 0.8),
     *(Target("foreign", f"chunks of {n}", "annbatch", "ratio", 2.5) for n in (64, 1)),
-    *(Target("cold", f"chunks of {n}", "annbatch, compact store", "of_limit", 0.9) for n in (512, 64, 16)),
-    Target("cold", "chunks of 1 in windows of 1,000 of 200,000 rows", "annbatch, random_access store", "of_limit", 0.8),
+    *(
+        Target("cold", f"chunks of {n}", "annbatch with direct_io, compact store", "of_limit", 0.9)
+        for n in (512, 64, 16)
+    ),
+    Target(
+        "cold",
+        "chunks of 1 in windows of 1,000 of 200,000 rows",
+        "annbatch with direct_io, random_access store",
+        "of_limit",
+        0.8,
+    ),
     Target("training", "a step as long as a load", "overlapped", "ratio", 1.8),
     Target("others", "single rows, BioNeMo SCDL", "annbatch, random_access store", "ratio", 15),
     Target("conversion", "h5ad files", "annbatch", "ratio", 8),

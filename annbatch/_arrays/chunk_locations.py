@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _ANNOUNCED_TOGETHER = 16 << 10
 """Ranges closer than this many bytes are announced as one: a disk reads them in the time that one more range takes."""
 
+_ANNOUNCED_AT_ONCE = 128 << 10
+"""Bytes per call: of a longer range, Linux reads no more ahead than ``read_ahead_kb`` of the disk, 128 by default."""
 
 _SAMPLE = 32
 """Reads of which the page cache is asked, at 1 to 2 microseconds each."""
@@ -131,7 +133,9 @@ class ChunkLocations:
         first = np.flatnonzero(np.append(len(fd) > 0, far))
         last = np.append(first[1:], len(fd))[: len(first)] - 1
         for i, j in zip(first.tolist(), last.tolist(), strict=True):
-            os.posix_fadvise(int(fd[i]), int(begin[i]), int(end[j] - begin[i]), os.POSIX_FADV_WILLNEED)
+            for start in range(int(begin[i]), int(end[j]), _ANNOUNCED_AT_ONCE):
+                n = min(_ANNOUNCED_AT_ONCE, int(end[j]) - start)
+                os.posix_fadvise(int(fd[i]), start, n, os.POSIX_FADV_WILLNEED)
 
     def _encoded_range(self, reads: Reads) -> tuple[np.ndarray, np.ndarray]:
         """Return about which bytes of each encoded chunk are read for a stretch of it, as start and stop."""

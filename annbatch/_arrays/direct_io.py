@@ -237,6 +237,8 @@ class DirectIO:
             counts.requests += len(size)
             counts.bytes_read += int(got.sum())
             counts.bytes_wanted += wanted
+            if len(size) and not got.any():
+                self.refused = "the file system refuses such requests"
             if self._chosen is None and counts.requests > _TRIED and counts.request_seconds < 0.5 * counts.seconds:
                 self.refused = "the file system reads one range after the other"
         return got

@@ -78,7 +78,13 @@ def warmup(*, to: Any = None) -> Warmup:
 def _read(data: DatasetCollection | Path, *, chunk_size: int, **form: Any) -> None:
     keys = ("X", "obs") if "var_names" in form else ("X", "layers/few", "layers/log", "obsm/pca", "obs")
     loader = Loader(
-        batch_size=64, chunk_size=chunk_size, preload_nchunks=128 // chunk_size, keys=keys, shuffle=True, **form
+        batch_size=64,
+        chunk_size=chunk_size,
+        preload_nchunks=128 // chunk_size,
+        keys=keys,
+        shuffle=True,
+        direct_io=True,
+        **form,
     )
     for _ in loader.add_adata(data) if isinstance(data, Path) else loader.use_collection(data):
         pass

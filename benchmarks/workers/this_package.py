@@ -51,7 +51,7 @@ def _open_loader(task):
         num_samples=task["rows"],
         rng=np.random.default_rng(0),
     )
-    options = {name: task[name] for name in ("prefetch", "obs_columns", "obs_as") if name in task}
+    options = {name: task[name] for name in ("prefetch", "obs_columns", "obs_as", "direct_io") if name in task}
     if task["kind"] == "dense":
         return Loader(batch_sampler=sampler, **options).add_dataset(zarr.open_array(task["store"], mode="r"))
     if "matrix" in task:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pytest
 import scipy.sparse as sp
 import zarr
 
@@ -44,3 +46,25 @@ def test_parts_of_compressed_chunks_are_known_before_their_headers_are_read(tmp_
         start, stop = np.array(needed).T
         assert ((low <= start) & (stop <= high)).mean() > 0.9
         assert (high - low).sum() < 2 * (stop - start).sum() < 0.1 * there.nbytes.sum()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="nothing can be announced on this platform")
+def test_long_ranges_are_announced_in_parts_that_disks_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = zarr.open_group(tmp_path / "c.zarr", mode="w", zarr_format=3)
+    values = np.random.default_rng(0).integers(0, 255, (N_ROWS, 6_000)).astype("u1")
+    write_sharded(group, ad.AnnData(values), n_obs_per_chunk=PER_CHUNK, layout="random_access")
+    layout = chunk_layout(group["X"])
+    assert layout is not None
+    reads = Reads(
+        np.array([0, 1]), np.array([0, layout.chunk]), np.array([layout.chunk, 2 * layout.chunk]), np.arange(2)
+    )
+    announced: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, start, n, advice: announced.append((start, n)))
+    ChunkLocations(layout, ChunkFiles(layout), reads).announce(reads)
+    ranges = [(start, n) for start, n in announced if n]  # the file was opened with an advice of no length
+    assert max(n for _, n in ranges) <= 128 << 10
+    assert sorted(i for start, n in ranges for i in range(start // 1_000, (start + n) // 1_000)) == list(
+        range(2 * layout.chunk // 1_000)
+    )
