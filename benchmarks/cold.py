@@ -23,6 +23,9 @@ LARGER_THAN_MEMORY = 1.5
 LEAST_MEMORY = 64 << 20
 """Bytes that a process needs for itself."""
 
+BETWEEN = "portable"
+"""Layout that is left out."""
+
 SMALL_SHARE = 200
 """A small window has one of this many rows of the store, as the usual window has of an atlas."""
 
@@ -36,7 +39,7 @@ def cold_cases(setup: Setup) -> Cases:
     for chunk_size, window in _sizes(setup):
         contenders, baseline = [], None
         size = {"window": window, "batch_size": min(setup.batch_size, window)}
-        for store in setup.stores.sparse:
+        for store in _stores(setup):
             disk = setup.sparse("limits", f"disk, {store} store", store, chunk_size, **size, kind="disk")
             contenders.append(disk)
             for name, how in WAYS.items():
@@ -49,7 +52,7 @@ def cold_cases(setup: Setup) -> Cases:
         yield Case("cold", f"chunks of {chunk_size}{rows}", tuple(contenders), baseline, cold=True)
     for kind, paths in setup.stores.dense.items():
         yield Case("cold", f"{kind}, chunks of 64", tuple(_dense(kind, paths["compact"], setup)), cold=True)
-    for store, path in setup.stores.sparse.items() if can_limit() else ():
+    for store, path in _stores(setup).items() if can_limit() else ():
         whole = setup.sparse("this_package", f"{OURS}, {store} store", store, 64, obs=False)
         memory = max(LEAST_MEMORY, int(_size(path) / LARGER_THAN_MEMORY))
         fields = {"least": whole.most, "most": whole.most, "page_memory": memory}
@@ -60,6 +63,11 @@ def cold_cases(setup: Setup) -> Cases:
         )
         case = f"epochs of a store of {LARGER_THAN_MEMORY} times the memory for its pages, chunks of 64"
         yield Case("cold", f"{store}: {case}", epochs)
+
+
+def _stores(setup: Setup) -> dict[str, Path]:
+    """Return the stores that are read: all but the one that lies between the others in size and speed."""
+    return {name: path for name, path in setup.stores.sparse.items() if name != BETWEEN}
 
 
 def _sizes(setup: Setup) -> list[tuple[int, int]]:
