@@ -103,7 +103,7 @@ class StoredStrings:
         strings = read_strings(self._array, start, stop)
         if self._folder is not None:
             self._folder.check()
-        count_bytes(sum(map(len, strings)))
+        count_bytes(sum(map(len, strings.tolist())))
         return strings
 
 
@@ -111,7 +111,7 @@ def read_strings(array: Any, start: int, stop: int) -> np.ndarray:
     """Return strings of a stored array as objects; bytes of fixed length, which R and Julia write, become ``str``."""
     values = np.asarray(array[start:stop], dtype=object)
     if len(values) and isinstance(values[0], bytes):  # h5py returns all strings as bytes
-        return np.array([value.decode() for value in values], dtype=object)
+        return np.array(list(map(bytes.decode, values.tolist())), dtype=object)
     return values
 
 

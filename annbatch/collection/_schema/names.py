@@ -23,7 +23,7 @@ def hash_names(names: np.ndarray) -> np.ndarray:
 
 
 def suffixes(
-    hashes: np.ndarray, names_of: Callable[[np.ndarray], Iterable[str]], n_fixed: int = 0
+    hashes: np.ndarray, names_of: Callable[[np.ndarray], Iterable[np.ndarray]], n_fixed: int = 0
 ) -> np.ndarray | None:
     """Return the number to append to each name so that none repeats.
 
@@ -32,7 +32,7 @@ def suffixes(
     hashes
         ``(n_fixed + n_rows,)`` from :func:`hash_names`, in order of the rows.
     names_of
-        Returns the names of the given rows, which are ascending.
+        Returns the names of the given rows, which are ascending, in pieces.
     n_fixed
         Number of leading hashes that belong to existing names, which stay.
 
@@ -57,7 +57,7 @@ def suffixes(
         rows = rows[rows + start >= n_fixed]
         if len(rows):
             positions = rows + start - n_fixed
-            names = np.fromiter(names_of(positions), object, len(positions))
+            names = np.concatenate(list(names_of(positions)))
             numbers[positions] = _number(names, group[rows], last, ranked)
     return numbers
 

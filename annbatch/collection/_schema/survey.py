@@ -344,12 +344,12 @@ def _in_pieces(opened: Input) -> Iterator[tuple[int, np.ndarray]]:
 
 
 class _Names:
-    """Reads the names of given rows from the inputs."""
+    """Reads the names of given rows from the inputs, in pieces."""
 
     def __init__(self, sources: Sequence[Source], open_source: Opener, edges: np.ndarray) -> None:
         self._sources, self._open, self._edges = sources, open_source, edges
 
-    def __call__(self, rows: np.ndarray) -> Iterator[str]:
+    def __call__(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         for number, source in enumerate(self._sources):
             first, last = int(self._edges[number]), int(self._edges[number + 1])
             mine = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)] - first
@@ -358,6 +358,6 @@ class _Names:
                     yield from _names(opened, mine)
 
 
-def _names(opened: Input, rows: np.ndarray) -> Iterator[str]:
+def _names(opened: Input, rows: np.ndarray) -> Iterator[np.ndarray]:
     for start, names in _in_pieces(opened):
-        yield from names[rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(names))] - start]
+        yield names[rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(names))] - start]

@@ -27,7 +27,7 @@ def test_names_equal_those_of_anndata(at_once: int, names: list[str]) -> None:
         cells = ad.AnnData(obs=pd.DataFrame(index=pd.Index(names)))
         cells.obs_names_make_unique()
         patch.setattr(_names, "AT_ONCE", at_once)
-        numbers = suffixes(hash_names(values), lambda rows: iter(values[rows]))
+        numbers = suffixes(hash_names(values), lambda rows: [values[rows]])
     made = values if numbers is None else append_suffixes(values, numbers)
     assert made.tolist() == cells.obs_names.tolist()
 
@@ -37,8 +37,6 @@ def test_names_equal_those_of_anndata(at_once: int, names: list[str]) -> None:
 def test_existing_names_stay(before: list[str], names: list[str]) -> None:
     before = sorted(set(before))
     values = np.array(names, dtype=object)
-    numbers = suffixes(
-        hash_names(np.array([*before, *names], dtype=object)), lambda rows: iter(values[rows]), len(before)
-    )
+    numbers = suffixes(hash_names(np.array([*before, *names], dtype=object)), lambda rows: [values[rows]], len(before))
     made = values if numbers is None else append_suffixes(values, numbers)
     assert len({*before, *made}) == len(before) + len(names)
