@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,9 +28,10 @@ from .._runtime.buffers import allocate_aligned
 from .._warn import warn
 from .blosc_header import HEADER, LZ4, SHUFFLED, STORED, UNSPLIT, VERSION
 from .clib import BLOSC
-from .jit import kernel
+from .jit import inner, kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _HC_LEVEL = 2
@@ -54,10 +56,11 @@ if BLOSC is not None and not _AVAILABLE:
     )
 
 _local = threading.local()
+_fresh = partial(np.empty, dtype=np.uint8)
 
 
-@kernel
-def encode_chunk(
+@inner
+def _encode_chunk(
     chunk: np.ndarray, typesize: int, block_size: int, hc_state: np.ndarray, shuffled: np.ndarray, out: np.ndarray
 ) -> int:
     """Encode a chunk.
@@ -117,28 +120,67 @@ def encode_chunk(
     return at
 
 
-def encode(values: np.ndarray, *, block_size: int, high: bool) -> np.ndarray:
-    """Return values as a Blosc chunk, ``(n_bytes,)`` uint8 that owns its memory.
+@kernel
+def encode_chunks(
+    chunks: np.ndarray,
+    typesize: int,
+    block_size: int,
+    hc_state: np.ndarray,
+    shuffled: np.ndarray,
+    out: np.ndarray,
+    sizes: np.ndarray,
+) -> None:
+    """Encode chunks, each as :func:`_encode_chunk` does: a call from Python per chunk would mostly wait for the GIL.
 
     Parameters
     ----------
-    values
-        C-contiguous; not empty.
+    chunks
+        ``(n, n_bytes)`` bytes of the chunks.
+    typesize, block_size, hc_state, shuffled
+        As of :func:`_encode_chunk`.
+    out
+        ``(n, room)`` for the encoded chunks, aligned to int32; ``room`` is at least 80 bytes more than ``n_bytes``.
+    sizes
+        ``(n,)`` int64 for their sizes.
+    """
+    for i in range(len(chunks)):
+        sizes[i] = _encode_chunk(chunks[i], typesize, block_size, hc_state, shuffled, out[i])
+
+
+def encode(
+    chunks: np.ndarray,
+    *,
+    block_size: int,
+    high: bool,
+    gap: int = 0,
+    empty: Callable[[int], np.ndarray] = _fresh,
+) -> list[np.ndarray]:
+    """Return values as Blosc chunks, uint8.
+
+    Parameters
+    ----------
+    chunks
+        ``(n, ...)``, C-contiguous: the values of each chunk; not empty.
     block_size
         Bytes per block.
     high
         Whether to compress by LZ4HC.
+    gap
+        Undefined bytes behind each encoded chunk.
+    empty
+        Returns undefined bytes, which all encoded chunks share.
     """
     if not _AVAILABLE:
         from numcodecs.blosc import Blosc
 
         blosc = Blosc("lz4hc" if high else "lz4", _HC_LEVEL if high else 5, Blosc.SHUFFLE, block_size)
-        return np.frombuffer(blosc.encode(values.reshape(-1)), dtype=np.uint8)
-    chunk = values.reshape(-1).view(np.uint8)
-    out = np.empty(chunk.size + HEADER + 64, dtype=np.uint8)
+        return [np.frombuffer(bytearray(blosc.encode(chunk.reshape(-1))) + bytes(gap), np.uint8) for chunk in chunks]
+    flat = chunks.reshape(len(chunks), -1).view(np.uint8)
+    room = -(-(flat.shape[1] + HEADER + 64 + gap) // 64) * 64
+    out, sizes = empty(len(flat) * room).reshape(-1, room), np.empty(len(flat), np.int64)
     state, shuffled = _scratch(block_size)
-    size = encode_chunk(chunk, values.itemsize, block_size, state if high else state[:0], shuffled, out)
-    return out[:size]
+    encode_chunks(flat, chunks.itemsize, block_size, state if high else state[:0], shuffled, out, sizes)
+    return [line[: size + gap] for line, size in zip(out, sizes.tolist(), strict=True)]
 
 
 def _scratch(block_size: int) -> Any:

@@ -12,6 +12,7 @@ from serve import serve
 
 from annbatch.collection._array_format import codecs_for
 from annbatch.collection._resources.direct_io import NewFile
+from annbatch.collection._resources.pages import RowMemory
 from annbatch.collection._writing.arrays import encoder
 
 CHUNK_ROWS = 64
@@ -47,7 +48,7 @@ def _encode(task, pool):
     jobs, n_rows = _jobs(task["h5ad"][0])
 
     def sample():
-        for _ in pool.map(lambda job: len(job[0](job[1])), jobs):
+        for _ in pool.map(lambda job: len(job[0](job[1])[0]), jobs):
             pass
         return n_rows
 
@@ -57,7 +58,7 @@ def _encode(task, pool):
 def _write(task, pool):
     """Write the encoded rows of the first file to the disk, until they are there."""
     jobs, n_rows = _jobs(task["h5ad"][0])
-    encoded = [np.array(one) for one in pool.map(lambda job: job[0](job[1]), jobs)]
+    encoded = [np.array(one) for one in pool.map(lambda job: job[0](job[1])[0], jobs)]
     path = Path(task["store"]).with_name("written")
 
     def sample():
@@ -80,9 +81,10 @@ def _jobs(path):
     chunk = max(1, round(len(values) / max(1, n_rows) * CHUNK_ROWS))
     jobs = []
     for part, is_columns in ((_narrow(values), False), (_narrow(columns), True)):
-        encode = encoder(codecs_for(part.dtype, "compact", None), high=not is_columns, differences=is_columns)
-        encode(part[:chunk])  # compiles it
-        jobs += [(encode, part[first : first + chunk]) for first in range(0, len(part), chunk)]
+        codecs = codecs_for(part.dtype, "compact", None)
+        encode = encoder(codecs, high=not is_columns, memory=RowMemory(), differences=is_columns)
+        encode(part[None, :chunk])  # compiles it
+        jobs += [(encode, part[None, first : first + chunk]) for first in range(0, len(part), chunk)]
     return jobs, n_rows
 
 

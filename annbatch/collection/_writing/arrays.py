@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import google_crc32c
 import numpy as np
@@ -24,6 +24,7 @@ from ..._format.attributes import COMPLETE_ATTRIBUTE
 from ..._format.codecs import quiet_codecs
 from ..._format.shard_index import format_index
 from ..._kernels.encode import encode
+from ..._runtime.threads import usable_cores
 from ..._runtime.zarrs import through_zarrs
 from .._resources.direct_io import NewFile
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     import zarr
 
     from ..._format.checksums import Checksums
+    from .._resources.pages import RowMemory
+
+_TASK_BYTES = 1 << 20  # of values that a thread encodes at a time, in about 3 ms
+_TASKS = 2 * usable_cores()  # at most, encoded or waiting for a thread
 
 
 class ArrayWriter(Protocol):
@@ -135,48 +140,76 @@ class ZarrWriter:
         return self._array
 
 
-def encoder(codecs: tuple[Any, ...], *, high: bool, differences: bool = False) -> Callable[[np.ndarray], Any] | None:
-    """Return a function that encodes an inner chunk as ``codecs`` do, without the GIL; None for unknown codecs.
+Encode: TypeAlias = "Callable[[np.ndarray], list[np.ndarray]]"
+"""Encodes inner chunks, ``(n_chunks, *shape of a chunk)``; returns the bytes of each."""
 
-    zarr's own codecs wrap the same functions. Blosc with LZ4 and small blocks is encoded by a kernel of this package;
-    ``high`` selects the compressor LZ4HC, whose output every LZ4 decoder reads; with ``differences``, those of a
-    chunk's values are encoded.
+_CHECKSUM_BYTES = 4
+
+
+def encoder(codecs: tuple[Any, ...], *, high: bool, memory: RowMemory, differences: bool = False) -> Encode | None:
+    """Return a function that encodes inner chunks as ``codecs`` do, without the GIL; None for unknown codecs.
+
+    zarr's own codecs wrap the same functions. Blosc with LZ4 and small blocks is encoded by a kernel of this package.
+
+    Parameters
+    ----------
+    codecs
+        zarr codecs that compress chunks.
+    high
+        Whether to use the compressor LZ4HC, whose output every LZ4 decoder reads.
+    memory
+        Lends memory for encoded chunks.
+    differences
+        Whether to encode the differences of a chunk's values.
     """
-    if differences:
-        of_differences = encoder(codecs, high=high)
-        return None if of_differences is None else partial(_differences, of_differences)
-    if codecs and isinstance(codecs[-1], Crc32cCodec):
-        compress = encoder(codecs[:-1], high=high)
-        return None if compress is None else partial(_with_checksum, compress)
+    gap = _CHECKSUM_BYTES if codecs and isinstance(codecs[-1], Crc32cCodec) else 0
+    compress = _compressor(codecs[:-1] if gap else codecs, high, gap, memory)
+    if compress is None:
+        return None
+
+    def encode_chunks(chunks: np.ndarray) -> list[np.ndarray]:
+        encoded = compress(_differences(chunks, memory) if differences else chunks)
+        for one in encoded if gap else ():
+            one[-gap:].view("<u4")[0] = google_crc32c.value(one[:-gap])
+        return encoded
+
+    return encode_chunks
+
+
+def _compressor(codecs: tuple[Any, ...], high: bool, gap: int, memory: RowMemory) -> Encode | None:
+    """Return a function that compresses inner chunks, with ``gap`` undefined bytes behind each."""
+    codec, shuffles = codecs[0] if len(codecs) == 1 else None, {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+    compress: Callable[[np.ndarray], Any]
     if not codecs:
-        return lambda chunk: chunk.reshape(-1).view(np.uint8)
-    codec, shuffles = codecs[0], {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
-    if len(codecs) == 1 and isinstance(codec, BloscCodec):
+        compress = _as_bytes
+    elif isinstance(codec, BloscCodec):
         # Enums in older zarr, strings in newer. Blosc takes the size of items from the array.
         cname, shuffle = getattr(codec.cname, "value", codec.cname), getattr(codec.shuffle, "value", codec.shuffle)
         if cname == "lz4" and shuffle == "shuffle" and 0 < codec.blocksize < 1 << 16:
-            return partial(encode, block_size=codec.blocksize, high=high)
-        if shuffle in shuffles:
-            blosc = Blosc(cname, codec.clevel, shuffles[shuffle], codec.blocksize)
-            return lambda chunk: blosc.encode(chunk.reshape(-1))
-    if len(codecs) == 1 and isinstance(codec, ZstdCodec) and not codec.checksum:
-        zstd = Zstd(codec.level)
-        return lambda chunk: zstd.encode(chunk.reshape(-1))
-    return None
+            return partial(encode, block_size=codec.blocksize, high=high, gap=gap, empty=memory.lend)
+        if shuffle not in shuffles:
+            return None
+        compress = Blosc(cname, codec.clevel, shuffles[shuffle], codec.blocksize).encode
+    elif isinstance(codec, ZstdCodec) and not codec.checksum:
+        compress = Zstd(codec.level).encode
+    else:
+        return None
+    behind = np.zeros(gap, np.uint8)
+    return lambda chunks: [
+        np.concatenate([np.frombuffer(compress(chunk.reshape(-1)), np.uint8), behind]) for chunk in chunks
+    ]
 
 
-def _differences(compress: Callable[[np.ndarray], Any], chunk: np.ndarray) -> Any:
-    """Return the compressed differences of a chunk's unsigned integers, which wrap around, behind the first of them."""
-    differences = chunk.copy()
-    np.subtract(chunk[1:], chunk[:-1], out=differences[1:])
-    return compress(differences)
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    return values.view(np.uint8)
 
 
-def _with_checksum(compress: Callable[[np.ndarray], Any], chunk: np.ndarray) -> np.ndarray:
-    """Return a compressed chunk, followed by its CRC-32C."""
-    encoded = np.frombuffer(compress(chunk), dtype=np.uint8)
-    checksum = np.array([google_crc32c.value(encoded)], dtype="<u4")
-    return np.concatenate([encoded, checksum.view(np.uint8)])
+def _differences(chunks: np.ndarray, memory: RowMemory) -> np.ndarray:
+    """Return the differences of each chunk's unsigned integers, which wrap around, behind the first of them."""
+    differences = memory.empty(chunks.size, chunks.dtype).reshape(chunks.shape)
+    differences[:, :1] = chunks[:, :1]
+    np.subtract(chunks[:, 1:], chunks[:, :-1], out=differences[:, 1:])
+    return differences
 
 
 class LocalWriter:
@@ -188,8 +221,8 @@ class LocalWriter:
         Group of the dataset, and its folder.
     form
         The array.
-    encode_chunk
-        Compresses a chunk as the form's codecs do.
+    encode_chunks
+        Compresses chunks as the form's codecs do.
     pool
         Threads that encode.
     checksums
@@ -201,15 +234,17 @@ class LocalWriter:
         group: zarr.Group,
         folder: Path,
         form: ArrayForm,
-        encode_chunk: Callable[[np.ndarray], Any],
+        encode_chunks: Encode,
         pool: Executor,
         checksums: dict[str, tuple[int, Checksums]],
     ) -> None:
         self._group, self._folder, self._form, self._chunk = group, folder / form.name, form, form.chunk
-        self._encode, self._pool, self._checksums = encode_chunk, pool, checksums
+        self._encode, self._pool, self._checksums = encode_chunks, pool, checksums
+        chunk_bytes = form.chunk * int(np.prod(form.tail, dtype=np.int64)) * form.dtype.itemsize
+        self._together = form.chunk * max(1, _TASK_BYTES // max(1, chunk_bytes))
         self._rest: list[np.ndarray] = []
         self._n_rest = self._n = 0
-        self._encoded: deque[Future[Any]] = deque()
+        self._encoded: deque[Future[list[np.ndarray]]] = deque()
         self._file: NewFile | None = None
         self._index: list[tuple[int, int]] = []
         self._n_files = 0
@@ -226,20 +261,25 @@ class LocalWriter:
             self._n_rest += start
             if self._n_rest < self._chunk:
                 return
-            self._submit(np.concatenate(self._rest))
+            self._submit(np.concatenate(self._rest)[None])
             self._rest, self._n_rest = [], 0
         whole = start + (len(values) - start) // self._chunk * self._chunk
-        for first in range(start, whole, self._chunk):
-            self._submit(values[first : first + self._chunk])
+        for first in range(start, whole, self._together):
+            some = values[first : min(first + self._together, whole)]
+            self._submit(some.reshape(-1, self._chunk, *self._form.tail))
         if whole < len(values):
             self._rest, self._n_rest = [values[whole:].copy()], len(values) - whole
 
-    def _submit(self, chunk: np.ndarray) -> None:
-        self._encoded.append(self._pool.submit(self._encode, chunk))
-        while len(self._encoded) > 32:
-            self._write(self._encoded.popleft().result())
+    def _submit(self, chunks: np.ndarray) -> None:
+        self._encoded.append(self._pool.submit(self._encode, chunks))
+        while len(self._encoded) > _TASKS:
+            self._write_next()
 
-    def _write(self, encoded: Any) -> None:
+    def _write_next(self) -> None:
+        for encoded in self._encoded.popleft().result():
+            self._write(encoded)
+
+    def _write(self, encoded: np.ndarray) -> None:
         if self._file is None:
             path = self._shard_path(self._n_files)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -265,9 +305,9 @@ class LocalWriter:
         if self._n_rest:
             last = np.zeros((chunk, *self._form.tail), self._form.dtype)  # zarr fills a chunk that is cut short
             last[: self._n_rest] = np.concatenate(self._rest)
-            self._submit(last)
+            self._submit(last[None])
         while self._encoded:
-            self._write(self._encoded.popleft().result())
+            self._write_next()
         if self._file is not None:
             self._finish_shard(self._file, shard // chunk)
         return self._form.create(self._group, self._n, {COMPLETE_ATTRIBUTE: True})

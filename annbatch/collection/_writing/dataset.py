@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,14 @@ from .tables import TABLE_CHUNK, TableWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from pathlib import Path
 
     import zarr
 
     from ..._format.checksums import Checksums
     from .._blocks import Block
+    from .._resources.threads import Workers
     from .._shuffle.in_memory import ShuffledRows
     from .._shuffle.job import ShuffleJob, Statistics
     from .arrays import ArrayWriter
@@ -65,21 +66,22 @@ class DatasetWriter:
         The conversion: elements of the rows, how arrays are chunked and compressed.
     statistics
         Of all rows of the conversion; an inner chunk of a sparse matrix has ``n_obs_per_chunk`` rows of average length.
-    pool
-        Threads that encode.
+    encoding
+        Threads that encode and write, and memory for encoded chunks.
     start, stop
         Positions of the dataset's rows among those of the job.
     """
 
     def __init__(
-        self, target: Target, job: ShuffleJob, statistics: Statistics, pool: Executor, start: int, stop: int
+        self, target: Target, job: ShuffleJob, statistics: Statistics, encoding: Workers, start: int, stop: int
     ) -> None:
         n_rows = stop - start
-        self._target, self._schema, self._form, self._pool = target, job.survey.schema, job.form, pool
+        self._target, self._schema, self._form, self._encoding = target, job.survey.schema, job.form, encoding
         self._arrays: dict[str, ArrayWriter] = {}
         self._nnz: dict[str, int] = {}
         self._last: dict[str, int] = {}  # column number, where differences are stored
         self._tables: list[TableWriter] = []
+        self._tables_written: Future[None] | None = None
         self._dtypes, self._n_rows, self._start = statistics.dtypes, n_rows, start
         schema, form, dtypes = self._schema, self._form, self._dtypes
         for key in ("layers", "obsm"):
@@ -127,11 +129,12 @@ class DatasetWriter:
         target, form = self._target, form or self._form
         codecs = codecs_for(dtype, form.layout, form.compressors)
         # Column numbers gain little from the slower compression.
-        encode = encoder(codecs, high=not path.endswith(("/indices", "/indptr")), differences=differences)
+        high = not path.endswith(("/indices", "/indptr"))
+        encode = encoder(codecs, high=high, memory=self._encoding.memory, differences=differences)
         array = ArrayForm(path, dtype, tail, chunk, per_shard, codecs, differences)
         if target.folder is None or encode is None:
             return ZarrWriter(target.group, array)
-        return LocalWriter(target.group, target.folder, array, encode, self._pool, target.checksums)
+        return LocalWriter(target.group, target.folder, array, encode, self._encoding.pool, target.checksums)
 
     def append(self, block: Block) -> None:
         """Add rows at the end; the block's memory belongs to the writer until ``close``."""
@@ -145,8 +148,17 @@ class DatasetWriter:
                     self._append_before(key, rows)
             elif key in self._arrays:
                 self._arrays[key].append(np.ascontiguousarray(rows.values))
+        self._wait()
+        self._tables_written = self._encoding.coordinator.submit(self._append_to_tables, block)
+
+    def _append_to_tables(self, block: Block) -> None:
+        """Add rows to the tables, while their matrices are encoded."""
         for table in self._tables:
             table.append(block)
+
+    def _wait(self) -> None:
+        if self._tables_written is not None:
+            self._tables_written.result()
 
     def _append_before(self, key: str, rows: SparseRows) -> None:
         """Add the column number before each row."""
@@ -161,6 +173,7 @@ class DatasetWriter:
         """Write the remaining rows; the group's encoding comes last."""
         group, schema = self._target.group, self._schema
         arrays = {path: array.close() for path, array in self._arrays.items()}
+        self._wait()
         for table in self._tables:
             table.close()
         for path, element in schema.elements.items():
@@ -206,8 +219,9 @@ def write_dataset(
     """
     start, stop = job.rows_of(number)
     with workers("encode") as encoding:
-        writer = DatasetWriter(target, job, shuffled.statistics, encoding.pool, start, stop)
+        # The first rows are gathered while the dataset's arrays are made.
+        made = encoding.coordinator.submit(DatasetWriter, target, job, shuffled.statistics, encoding, start, stop)
         for block in ahead(shuffled.rows(start, stop)):
-            writer.append(block)
+            made.result().append(block)
             report(len(block[NAMES]))
-        writer.close()
+        made.result().close()

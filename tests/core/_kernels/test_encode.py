@@ -30,7 +30,7 @@ def values(kind: str, n: int, dtype: str) -> np.ndarray:
 )
 def test_decoded_by_blosc_1_and_2(kind: str, n: int, dtype: str, block_size: int, high: bool) -> None:
     array = values(kind, n, dtype)
-    chunk = encode(array, block_size=block_size, high=high)
+    (chunk,) = encode(array[None], block_size=block_size, high=high)
 
     assert bytes(Blosc().decode(bytes(chunk))) == array.tobytes()
     assert blosc2.decompress(bytes(chunk)) == array.tobytes()
@@ -38,17 +38,25 @@ def test_decoded_by_blosc_1_and_2(kind: str, n: int, dtype: str, block_size: int
 
 def test_a_chunk_that_does_not_shrink_grows_by_its_header_only() -> None:
     array = values("noise", 50_000, "uint8")
-    assert len(encode(array, block_size=8192, high=False)) == 50_000 + 16
+    assert [len(chunk) for chunk in encode(array[None], block_size=8192, high=False)] == [50_000 + 16]
+
+
+def test_chunks_encoded_together_are_those_encoded_alone() -> None:
+    chunks = np.stack([values(kind, 5_001, "uint16") for kind in ("counts", "noise", "zeros")])
+    alone = [bytes(encode(chunk[None], block_size=256, high=True)[0]) for chunk in chunks]
+    together = encode(chunks, block_size=256, high=True, gap=4)
+    assert [bytes(chunk[:-4]) for chunk in together] == alone
 
 
 @pytest.mark.parametrize("high", [False, True])
 def test_the_same_values_give_the_same_bytes(high: bool) -> None:
     array, other = values("counts", 30_000, "uint16"), values("noise", 30_000, "uint16")
-    first = bytes(encode(array, block_size=8192, high=high))
-    encode(other, block_size=8192, high=high)  # leaves traces in the thread's scratch memory
-    assert bytes(encode(array, block_size=8192, high=high)) == first
+    first = bytes(encode(array[None], block_size=8192, high=high)[0])
+    encode(other[None], block_size=8192, high=high)  # leaves traces in the thread's scratch memory
+    assert bytes(encode(array[None], block_size=8192, high=high)[0]) == first
 
 
 def test_blocks_are_as_small_as_asked_for() -> None:
-    header = np.frombuffer(encode(values("counts", 50_000, "uint16"), block_size=8192, high=True)[:16], "<i4")
+    (chunk,) = encode(values("counts", 50_000, "uint16")[None], block_size=8192, high=True)
+    header = chunk[:16].view("<i4")
     assert header[1:3].tolist() == [100_000, 8192]

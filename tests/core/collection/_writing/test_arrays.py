@@ -15,6 +15,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 
 from annbatch._format.checksums import Checksums
 from annbatch.collection._array_format import codecs_for
+from annbatch.collection._resources.pages import RowMemory
 from annbatch.collection._writing.arrays import ArrayForm, ArrayWriter, LocalWriter, ZarrWriter, encoder, grid
 
 
@@ -62,7 +63,7 @@ def test_the_array_is_the_pieces_joined(
     checksums: dict[str, tuple[int, Checksums]] = {}
     compressors = {"zstd": [ZstdCodec(level=1)], "blosc": [BloscCodec(cname="zstd", shuffle="bitshuffle")]}.get(layout)
     codecs = codecs_for(kind, layout, compressors)
-    encode = encoder(codecs, high=n % 2 == 0)
+    encode = encoder(codecs, high=n % 2 == 0, memory=RowMemory())
     assert encode is not None
     forms = [ArrayForm(name, kind, tail, chunk, per_shard, codecs) for name in ("local", "zarr")]
     local = LocalWriter(group, folder, forms[0], encode, pool, checksums)
