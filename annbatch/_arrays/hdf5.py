@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -123,6 +124,8 @@ class ChunkTable:
         self._dtype, self._item = dataset.dtype, dataset.shape[1:]
         self.offsets, self.sizes, self.length, self.gzip = offsets, sizes, length, gzip
         self._file = Descriptor.of(dataset.file)
+        # Chunks that do not lie right behind the one before.
+        self._breaks = [] if gzip else (np.flatnonzero(np.diff(offsets) != sizes[:-1]) + 1).tolist()
         self._scratch = threading.local()
 
     @classmethod
@@ -164,12 +167,11 @@ class ChunkTable:
             if damaged >= 0:
                 raise CorruptDataError(f"{self._where(first + damaged)} does not inflate to {nbytes} bytes.")
         else:
-            offsets = self.offsets[first:last]
-            breaks = np.flatnonzero(np.diff(offsets) != nbytes) + 1
-            for a, b in pairwise([0, *breaks.tolist(), last - first]):
-                got = os.preadv(self._file.fd, [out[a * nbytes : b * nbytes]], int(offsets[a]))
-                if got != (b - a) * nbytes:
-                    raise CorruptDataError(f"{self._where(first + a)} lies beyond the end of the file.")
+            breaks = self._breaks[bisect_right(self._breaks, first) : bisect_left(self._breaks, last)]
+            for a, b in pairwise([first, *breaks, last]):
+                to = out[(a - first) * nbytes : (b - first) * nbytes]
+                if os.preadv(self._file.fd, [to], int(self.offsets[a])) != len(to):
+                    raise CorruptDataError(f"{self._where(a)} lies beyond the end of the file.")
         values: np.ndarray = out.view(self._dtype).reshape(-1, *self._item)
         return values
 

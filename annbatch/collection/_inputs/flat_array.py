@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._arrays.bounded import bounded, check_backed, check_bytes
 from ..._arrays.hdf5 import ChunkTable
+from ..._runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,14 +66,19 @@ class FlatArray:
         step = max(1, _PIECE_BYTES // (length * self.dtype.itemsize))
         stopped = threading.Event()
 
-        def work(first: int, last: int) -> None:
-            if not stopped.is_set():
-                a, b = max(start, first * length), min(stop, last * length)
-                if not take(a - start, chunks.read(first, last)[a - first * length : b - first * length]):
+        first, last = start // length, -(-stop // length)
+        pieces, n_threads = range(first, last, step), usable_cores()
+
+        def work(some: range) -> None:
+            for n in some:
+                if stopped.is_set():
+                    return
+                a, b = max(start, n * length), min(stop, (n + step) * length)
+                if not take(a - start, chunks.read(n, min(n + step, last))[a - n * length : b - n * length]):
                     stopped.set()
 
-        first, last = start // length, -(-stop // length)
-        futures = [pool.submit(work, n, min(n + step, last)) for n in range(first, last, step)]
+        # Not a task per piece: a thread that returns to Python often mostly waits for the GIL.
+        futures = [pool.submit(work, pieces[i::n_threads]) for i in range(min(n_threads, len(pieces)))]
         try:
             for future in futures:
                 future.result()

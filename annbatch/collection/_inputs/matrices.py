@@ -16,6 +16,7 @@ from ..._kernels.repeats import add_repeats, all_ascend
 from ..._runtime.threads import usable_cores
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
+from .._resources.pages import populate
 from .flat_array import FlatArray
 from .narrow import InexactError
 
@@ -121,10 +122,11 @@ class StoredCsr:
         """Return rows ``start:stop`` in the stored dtypes."""
         indices = self._read_indices(start, stop, self._indices.dtype, workers)
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        data = workers.memory.empty(last - first, self._data.dtype)
+        data = workers.memory.untouched(last - first, self._data.dtype)
 
         def copy(offset: int, values: np.ndarray) -> bool:
-            data[offset : offset + values.size] = values
+            populate(to := data[offset : offset + values.size])
+            to[...] = values
             return True
 
         self._data.each(first, last, copy, workers.pool)
@@ -143,7 +145,7 @@ class StoredCsr:
 
     def _read_indices(self, start: int, stop: int, dtype: np.dtype, workers: Workers) -> np.ndarray:
         first, last = int(self._indptr[start]), int(self._indptr[stop])
-        indices = workers.memory.empty(last - first, dtype)
+        indices = workers.memory.untouched(last - first, dtype)
 
         def check(offset: int, values: np.ndarray) -> bool:
             unsigned = values.view(f"u{values.dtype.itemsize}")  # so that negative numbers are too large
@@ -152,7 +154,8 @@ class StoredCsr:
                     f"{self._where} must have column numbers from 0 to {self.info.shape[1] - 1}, got "
                     f"{int(values.min())} to {int(values.max())} in rows {start} to {stop}."
                 )
-            indices[offset : offset + values.size] = values
+            populate(to := indices[offset : offset + values.size])
+            to[...] = values
             return True
 
         self._indices.each(first, last, check, workers.pool)

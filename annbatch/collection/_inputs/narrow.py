@@ -13,6 +13,7 @@ import numpy as np
 
 from ..._arrays.values import first_rounded
 from ..._kernels.narrow import narrow_floats
+from .._resources.pages import populate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,7 @@ class Narrowing:
         memory
             Lends the array; None to allocate a new one.
         """
-        empty = np.empty if memory is None else memory.empty
+        empty = np.empty if memory is None else memory.untouched
         dtype = smallest_integer(self._low, self._high) if self._exact else None
         while dtype is not None and dtype.itemsize < self.source.itemsize:
             out = empty(size, dtype)
@@ -144,7 +145,8 @@ class Narrowing:
         out = empty(size, self.source)
 
         def copy(offset: int, values: np.ndarray) -> bool:
-            out[offset : offset + values.size] = cast(values, self.source)
+            populate(to := out[offset : offset + values.size])
+            to[...] = cast(values, self.source)
             return True
 
         each(copy)
@@ -159,6 +161,7 @@ def _take(
     values = _plain(values)
     if not values.size:
         return True
+    populate(to)
     if not _fits(values, out.dtype, to):
         misfits.append(values.copy())
         return False
@@ -169,20 +172,18 @@ def _take(
 def _fits(values: np.ndarray, dtype: np.dtype, out: np.ndarray) -> bool:
     """Cast to ``out``, and return whether every value is unchanged."""
     limits = np.iinfo(dtype)
+    if values.dtype.kind == "f":
+        kind = values.dtype.type
+        # The largest float within the dtype's limit; float32(2**31 - 1) would round up to 2**31.
+        high = kind(limits.max)
+        if int(high) > limits.max:
+            high = np.nextafter(high, kind(0))
+        return narrow_floats(values, values.view(f"u{values.dtype.itemsize}"), kind(limits.min), high, kind(0), out)
     for start in range(0, values.size, _PIECE):
-        piece, to = values[start : start + _PIECE], out[start : start + _PIECE]
-        if values.dtype.kind == "f":
-            kind = values.dtype.type
-            # The largest float within the dtype's limit; float32(2**31 - 1) would round up to 2**31.
-            high = kind(limits.max)
-            if int(high) > limits.max:
-                high = np.nextafter(high, kind(0))
-            if not narrow_floats(piece, piece.view(f"u{piece.dtype.itemsize}"), kind(limits.min), high, kind(0), to):
-                return False
-        else:
-            if int(piece.min()) < limits.min or int(piece.max()) > limits.max:
-                return False
-            to[...] = piece
+        piece = values[start : start + _PIECE]
+        if int(piece.min()) < limits.min or int(piece.max()) > limits.max:
+            return False
+        out[start : start + _PIECE] = piece
     return True
 
 

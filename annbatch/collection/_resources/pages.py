@@ -16,6 +16,7 @@ import numpy as np
 from ..._runtime.buffers import BufferPool
 
 _SMALL = 1 << 18  # below it `malloc` reuses memory
+_FEW_PAGES = 1 << 16
 _POPULATE_WRITE = 23  # `MADV_POPULATE_WRITE` of Linux 5.14: allocate pages before they are touched
 
 _libc = ctypes.CDLL(None)
@@ -27,10 +28,15 @@ def pages(n_bytes: int) -> np.ndarray:
     return np.frombuffer(mmap.mmap(-1, max(1, n_bytes), flags=private), np.uint8, n_bytes)
 
 
-def _populate(block: np.ndarray) -> None:
-    """Allocate the pages of a block, if the kernel supports it; releases the GIL."""
-    if sys.platform == "linux":
-        _libc.madvise(ctypes.c_void_p(block.ctypes.data), ctypes.c_size_t(block.size), _POPULATE_WRITE)
+def populate(values: np.ndarray) -> None:
+    """Allocate the pages of contiguous values that are about to be written, where the kernel can; releases the GIL.
+
+    Does nothing for small values, and costs little where pages are allocated already.
+    """
+    if sys.platform == "linux" and values.nbytes >= _FEW_PAGES:
+        start = values.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+        n_bytes = values.ctypes.data + values.nbytes - start
+        _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(n_bytes), _POPULATE_WRITE)
 
 
 class RowMemory:
@@ -47,11 +53,17 @@ class RowMemory:
 
     def empty(self, size: int, dtype: np.dtype) -> np.ndarray:
         """Return ``(size,)`` undefined values."""
+        values = self.untouched(size, dtype)
+        populate(values)
+        return values
+
+    def untouched(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Return ``(size,)`` undefined values for threads to :func:`populate`, each the part that it writes."""
         n_bytes = size * dtype.itemsize
-        return np.empty(size, dtype) if n_bytes < _SMALL else self.lend(n_bytes).view(dtype)
+        return np.empty(size, dtype) if n_bytes < _SMALL else self._pool.lend(n_bytes).view(dtype)
 
     def lend(self, n_bytes: int) -> np.ndarray:
         """Return ``(n_bytes,)`` undefined uint8 at the beginning of a page."""
         block = self._pool.lend(n_bytes)
-        _populate(block)
+        populate(block)
         return block
