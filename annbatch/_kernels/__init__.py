@@ -12,7 +12,8 @@ Tokens
     ``rows`` brings rows into one form; ``token_ranks``, ``token_bins`` and ``token_samples`` are what encoders make of
     them, with the sort of ``token_order`` and the numbers of ``random_words``; ``token_rows`` pads them.
 Conversion
-    ``encode`` writes Blosc chunks; ``transpose`` turns CSC into CSR; ``narrow`` casts floats that hold integers.
+    ``encode`` writes Blosc chunks; ``transpose`` turns CSC into CSR; ``narrow`` casts floats that hold integers;
+    ``gather`` copies rows from anywhere in memory; ``checksum`` is a CRC-32C that other threads need not wait for.
 Shared
     ``jit``: how functions are compiled and cached. ``copy``: casts, and non-temporal stores. ``blosc_header``: the
     format of a chunk. ``clib``: functions of the C library and of libraries in wheels. ``intrinsics``: what numba

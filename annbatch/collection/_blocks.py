@@ -1,4 +1,4 @@
-"""Rows of one element in memory; rows of several blocks gathered in a new order."""
+"""Rows of elements in memory; rows of several blocks gathered in a new order."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .._kernels.scatter import scatter_cast
+from .._kernels.gather import gather_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from ._resources.pages import RowMemory
 
@@ -94,71 +94,105 @@ Block: TypeAlias = dict[str, Rows]
 """The same rows of every element, by the element's path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """Sources of rows: row ``row[i]`` of block ``block[i]`` becomes row ``i``."""
-
-    block: np.ndarray
-    row: np.ndarray
-
-    def __post_init__(self) -> None:
-        if self.block.shape != self.row.shape:
-            raise ValueError(f"`block` and `row` must have one shape, got {self.block.shape} and {self.row.shape}.")
-
-    def part(self, start: int, stop: int) -> Pick:
-        """Return the sources of rows ``start:stop``."""
-        return Pick(self.block[start:stop], self.row[start:stop])
-
-    def by_block(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Yield the number of each block that occurs, the positions that it fills, and its rows for them."""
-        order = np.argsort(self.block, kind="stable")
-        numbers, first = np.unique(self.block[order], return_index=True)
-        for number, positions in zip(numbers.tolist(), np.split(order, first[1:]), strict=True):
-            yield number, positions, self.row[positions]
-
-
-def gather(blocks: Sequence[Block], pick: Pick, memory: RowMemory) -> Block:
-    """Return the picked rows of every element as one new block.
+class Stack:
+    """Rows of several blocks, one block below the other, which are gathered in any order.
 
     Parameters
     ----------
     blocks
-        Blocks of the same elements; an element has the same dtypes in all of them.
-    pick
-        Rows, in the requested order.
-    memory
-        Lends the block's sparse parts.
+        Blocks of the same elements; an element has the same dtypes in all of them. Their memory is kept alive.
     """
-    groups = list(pick.by_block())
-    n_rows = len(pick.row)
-    return {path: _gather([block[path] for block in blocks], groups, n_rows, memory) for path in blocks[0]}
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        lengths = [len(next(iter(block.values()))) for block in blocks]
+        self._firsts = np.cumsum([0, *lengths])
+        self._elements = {path: _stack([block[path] for block in blocks]) for path in (blocks[0] if blocks else ())}
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    @property
+    def dense_row_bytes(self) -> float:
+        """Average bytes per row that gathering copies: not of strings themselves, nor of sparse elements."""
+        dense = [one for one in self._elements.values() if not isinstance(one, _SparseStack)]
+        return max(1.0, sum(one.row_bytes for one in dense))
+
+    def sparse_row_bytes(self, rows: np.ndarray) -> np.ndarray:
+        """Return the bytes of rows in sparse elements, ``(n_rows,)``: rows may differ a thousandfold."""
+        block = self._block_of(rows)
+        sizes = np.zeros(len(rows), np.int64)
+        for one in self._elements.values():
+            if isinstance(one, _SparseStack):
+                sizes += one.row_bytes(rows, block)
+        return sizes
+
+    def gather(self, rows: np.ndarray, memory: RowMemory) -> Block:
+        """Return rows, by their numbers through all blocks, as one new block, for which ``memory`` lends memory."""
+        block = self._block_of(rows)
+        relative = rows - self._firsts[block]
+        return {path: one.gather(rows, block, relative, memory) for path, one in self._elements.items()}
+
+    def _block_of(self, rows: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._firsts, rows, side="right") - 1
 
 
-def _gather(
-    parts: Sequence[Rows], groups: list[tuple[int, np.ndarray, np.ndarray]], n_rows: int, memory: RowMemory
-) -> Rows:
-    first = parts[0]
-    if isinstance(first, DenseRows):
-        values = np.empty((n_rows, *first.values.shape[1:]), first.values.dtype)
-        for number, positions, rows in groups:
-            part = parts[number]
-            assert isinstance(part, DenseRows)
-            values[positions] = part.values[rows]
-        return DenseRows(values)
-    starts, lengths = np.empty(n_rows, np.int64), np.empty(n_rows, np.int64)
-    for number, positions, rows in groups:
-        part = parts[number]
-        assert isinstance(part, SparseRows)
-        starts[positions] = part.indptr[rows]
-        lengths[positions] = part.indptr[rows + 1] - part.indptr[rows]
-    indptr = np.zeros(n_rows + 1, np.int64)
-    np.cumsum(lengths, out=indptr[1:])
-    nnz = int(indptr[-1])
-    data, indices = memory.empty(nnz, first.data.dtype), memory.empty(nnz, first.indices.dtype)
-    for number, positions, _ in groups:
-        part = parts[number]
-        assert isinstance(part, SparseRows)
-        pieces = starts[positions], lengths[positions], indptr[positions]
-        scatter_cast(part.data, *pieces, data)
-        scatter_cast(part.indices, *pieces, indices)
-    return SparseRows(data, indices, indptr)
+def _stack(parts: Sequence[Rows]) -> _SparseStack | _DenseStack | _ObjectStack:
+    if isinstance(parts[0], SparseRows):
+        return _SparseStack(parts)  # type: ignore[arg-type]  # an element is of one kind in all blocks
+    is_object = parts[0].values.dtype.hasobject
+    return (_ObjectStack if is_object else _DenseStack)(parts)  # type: ignore[arg-type]
+
+
+def _addresses(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([part.ctypes.data for part in parts], np.int64)
+
+
+class _SparseStack:
+    """CSR rows: one ``indptr`` for all blocks, which each contribute one number more than rows."""
+
+    def __init__(self, parts: Sequence[SparseRows]) -> None:
+        self._arrays = [[part.data for part in parts], [part.indices for part in parts]]
+        self._addresses = [_addresses(arrays) for arrays in self._arrays]
+        self._indptr = np.concatenate([part.indptr for part in parts])
+
+    def row_bytes(self, rows: np.ndarray, block: np.ndarray) -> np.ndarray:
+        at = rows + block
+        width = sum(arrays[0].itemsize for arrays in self._arrays)
+        sizes: np.ndarray = 8 + (self._indptr[at + 1] - self._indptr[at]) * width
+        return sizes
+
+    def gather(self, rows: np.ndarray, block: np.ndarray, relative: np.ndarray, memory: RowMemory) -> SparseRows:
+        at = rows + block
+        start = self._indptr[at]
+        length = self._indptr[at + 1] - start
+        indptr = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(length, out=indptr[1:])
+        outs = [memory.empty(int(indptr[-1]), arrays[0].dtype) for arrays in self._arrays]
+        for out, addresses in zip(outs, self._addresses, strict=True):
+            gather_bytes(addresses[block] + start * out.itemsize, length * out.itemsize, out.view(np.uint8))
+        return SparseRows(outs[0], outs[1], indptr)
+
+
+class _DenseStack:
+    def __init__(self, parts: Sequence[DenseRows]) -> None:
+        self._arrays = [np.ascontiguousarray(part.values) for part in parts]
+        self._addresses, first = _addresses(self._arrays), self._arrays[0]
+        self._row_shape, self._dtype = first.shape[1:], first.dtype
+        self.row_bytes = int(np.prod(self._row_shape, dtype=np.int64)) * self._dtype.itemsize
+
+    def gather(self, rows: np.ndarray, block: np.ndarray, relative: np.ndarray, memory: RowMemory) -> DenseRows:
+        out = memory.empty(len(rows) * self.row_bytes, np.dtype(np.uint8))
+        gather_bytes(self._addresses[block] + relative * self.row_bytes, np.full(len(rows), self.row_bytes), out)
+        return DenseRows(out.view(self._dtype).reshape(len(rows), *self._row_shape))
+
+
+class _ObjectStack:
+    """Strings: objects whose references Python counts."""
+
+    row_bytes = 8
+
+    def __init__(self, parts: Sequence[DenseRows]) -> None:
+        self._values = np.concatenate([part.values for part in parts])
+
+    def gather(self, rows: np.ndarray, block: np.ndarray, relative: np.ndarray, memory: RowMemory) -> DenseRows:
+        return DenseRows(self._values[rows])

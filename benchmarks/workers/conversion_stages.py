@@ -62,7 +62,7 @@ def _write(task, pool):
     path = Path(task["store"]).with_name("written")
 
     def sample():
-        file = NewFile(path)
+        file = NewFile(path, checksums=True)
         for one in encoded:
             file.append(one)
         file.close(flush=True)

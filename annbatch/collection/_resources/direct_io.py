@@ -53,6 +53,8 @@ class NewFile:
     ----------
     path
         Path of the file; an existing one is replaced.
+    checksums
+        Whether to compute the checksums of all bytes.
 
     Attributes
     ----------
@@ -60,7 +62,7 @@ class NewFile:
         Number of bytes appended.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, checksums: bool) -> None:
         with suppress(FileNotFoundError):
             path.unlink()  # not emptied: it may be another name of a file elsewhere
         self._file = _open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
@@ -68,7 +70,7 @@ class NewFile:
         self._writing: Future[None] | None = None
         self._buffer, self._spare = pages(_BUFFER), pages(_BUFFER)
         self._start = self._filled = 0  # the buffer's offset in the file, and how much of it is filled
-        self._checksums, self.size = Checksums(), 0
+        self._checksums, self.size = Checksums() if checksums else None, 0
 
     def append(self, data: bytes | np.ndarray) -> None:
         """Add bytes at the end; the caller may change them as soon as this returns."""
@@ -93,7 +95,8 @@ class NewFile:
             self._writing.result()
 
     def _put(self, buffer: np.ndarray, n_bytes: int, start: int) -> None:
-        self._checksums = self._checksums.extended(buffer[:n_bytes])
+        if self._checksums is not None:
+            self._checksums = self._checksums.extended(buffer[:n_bytes])
         done, whole = 0, -(-n_bytes // _UNIT) * _UNIT  # padding; `close` truncates the file
         while done < n_bytes:
             try:
@@ -101,8 +104,8 @@ class NewFile:
             except OSError as error:
                 _use_the_page_cache(self._file, error)
 
-    def close(self, *, flush: bool) -> Checksums:
-        """Write the rest, and wait until it is written; return the checksums of all bytes.
+    def close(self, *, flush: bool) -> Checksums | None:
+        """Write the rest, and wait until it is written; return the checksums of all bytes if they were computed.
 
         Parameters
         ----------

@@ -15,11 +15,11 @@ from ..._progress import progress_bar, tell
 from ..._sizes import rows_for
 from ...errors import StoreError, reading
 from .._array_format import quiet_writing
-from .._blocks import Pick, SparseRows, gather
+from .._blocks import SparseRows, Stack
 from .._inputs.annotations import RAW
 from .._inputs.open import open_input
 from .._resources.pages import RowMemory
-from .._schema.schema import NAMES, DenseSchema, SparseSchema, TableSchema
+from .._schema.schema import DenseSchema, SparseSchema, TableSchema
 from .._schema.survey import survey
 from .._shuffle.grouping import check_groupby, ordered
 from .._shuffle.job import ShuffleJob
@@ -122,12 +122,9 @@ def _add(work: Work, request: AddRequest, before: list[list[Any]], key: dict[str
 def _dataset(job: ShuffleJob, shuffled: ShuffledRows, number: int) -> AnnData:
     from anndata import AnnData
 
-    blocks = list(shuffled.rows(*job.rows_of(number)))
     schema = job.survey.schema
-    lengths = [len(block[NAMES]) for block in blocks]
-    block_of = np.repeat(np.arange(len(blocks)), lengths)
-    row_of = np.concatenate([np.arange(n) for n in lengths]) if blocks else np.empty(0, np.int64)
-    rows = gather(blocks, Pick(block_of, row_of), RowMemory()) if blocks else {}
+    stack = Stack(list(shuffled.rows(*job.rows_of(number))))
+    rows = stack.gather(np.arange(len(stack)), RowMemory())
     columns = {key: part.values for key, part in rows.items() if not isinstance(part, SparseRows)}
     annotations = schema.annotations
     with quiet_writing():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .._blocks import Pick, SparseRows, gather
+from .._blocks import Stack
 from .._inputs.matrices import MatrixInfo
 from .._resources.pages import RowMemory
 from .._schema.schema import NAMES, column_key
@@ -14,7 +14,7 @@ from .first_pass import WINDOW_BLOCKS, read_rows
 from .job import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from .._blocks import Block
     from .job import ShuffleJob
@@ -33,35 +33,18 @@ class ShuffledRows(Protocol):
         """Yield the rows at positions ``start:stop`` of the order, in the stored dtypes."""
 
 
-def gather_pieces(blocks: Sequence[Block], pick: Pick, memory: RowMemory, max_bytes: int) -> Iterator[Block]:
-    """Yield the picked rows in order, in pieces of at most ``max_bytes``, or of one row."""
+def gather_pieces(stack: Stack, rows: np.ndarray, memory: RowMemory, max_bytes: int) -> Iterator[Block]:
+    """Yield rows of a stack in the given order, in pieces of at most ``max_bytes``, or of one row."""
     n_bytes = min(_PIECE_BYTES, max_bytes)
-    mean = dense_row_bytes(blocks)
-    for first in range(0, len(pick.row), _PIECE_ROWS):  # sizes of so many rows are looked at together
-        some = pick.part(first, first + _PIECE_ROWS)
-        ends = np.cumsum(mean + sparse_row_bytes(blocks, some))
+    mean = stack.dense_row_bytes
+    for first in range(0, len(rows), _PIECE_ROWS):  # sizes of so many rows are looked at together
+        some = rows[first : first + _PIECE_ROWS]
+        ends = np.cumsum(mean + stack.sparse_row_bytes(some))
         start, before = 0, 0.0
         while start < len(ends):
             stop = max(start + 1, int(np.searchsorted(ends, before + n_bytes, side="right")))
-            yield gather(blocks, some.part(start, stop), memory)
+            yield stack.gather(some[start:stop], memory)
             start, before = stop, ends[stop - 1]
-
-
-def dense_row_bytes(blocks: Sequence[Block]) -> float:
-    """Return the average bytes per row that gathering copies: not of strings themselves, nor of sparse elements."""
-    parts = [rows for block in blocks for rows in block.values() if not isinstance(rows, SparseRows)]
-    return max(1.0, sum(rows.values.nbytes for rows in parts) / max(1, sum(len(block[NAMES]) for block in blocks)))
-
-
-def sparse_row_bytes(blocks: Sequence[Block], pick: Pick) -> np.ndarray:
-    """Return the bytes of each picked row in sparse elements, ``(n_rows,)``: rows may differ a thousandfold."""
-    sizes = np.zeros(len(pick.row), np.int64)
-    for number, positions, rows in pick.by_block():
-        for part in blocks[number].values():
-            if isinstance(part, SparseRows):
-                width = part.data.itemsize + part.indices.itemsize
-                sizes[positions] += 8 + (part.indptr[rows + 1] - part.indptr[rows]) * width
-    return sizes
 
 
 class TooLargeError(Exception):
@@ -84,11 +67,9 @@ class InMemory:
     def __init__(self, job: ShuffleJob, block_bytes: int, limit: float, report: Callable[[int], None]) -> None:
         self.statistics, self._memory = Statistics.start(job), RowMemory(WINDOW_BLOCKS * block_bytes)
         self._piece_bytes = block_bytes
-        firsts: list[int] = []
         blocks: list[Block] = []
         n_bytes = 0
         for first, block in read_rows(job, self.statistics, 0, job.survey.n_obs, block_bytes, self._memory):
-            firsts.append(first)
             blocks.append(block)
             report(len(block[NAMES]))
             n_bytes += sum(rows.nbytes for rows in block.values())
@@ -97,16 +78,13 @@ class InMemory:
         for i, block in enumerate(blocks):
             blocks[i] = self.statistics.settle(block)
         n_obs = job.survey.n_obs
-        self._blocks, self._firsts = blocks, np.array(firsts, np.int64)
+        self._stack = Stack(blocks)
         self._ranked = job.order.arrange(job.order.keys(0, n_obs), np.arange(n_obs))
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the rows at positions ``start:stop`` of the order."""
         if start < stop:
-            rows = self._ranked[start:stop]
-            block = np.searchsorted(self._firsts, rows, side="right") - 1
-            pick = Pick(block, rows - self._firsts[block])
-            yield from gather_pieces(self._blocks, pick, self._memory, self._piece_bytes)
+            yield from gather_pieces(self._stack, self._ranked[start:stop], self._memory, self._piece_bytes)
 
 
 class Streamed:

@@ -13,28 +13,29 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import google_crc32c
 import numpy as np
 from numpy.lib.format import descr_to_dtype, dtype_to_descr
 
+from ..._kernels.checksum import extend_crc32c
 from ...errors import CorruptDataError
-from .._blocks import DenseRows, Pick, SparseRows, gather
+from .._blocks import DenseRows, SparseRows, Stack
 from .._resources.direct_io import NewFile, Ranges
-from .._resources.pages import RowMemory
+from .._resources.pages import RowMemory, populate
 from .._resources.threads import ahead
 from .._schema.schema import NAMES
 from .first_pass import read_rows
-from .in_memory import gather_pieces, sparse_row_bytes
+from .in_memory import gather_pieces
 from .job import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .._blocks import Block, Rows
     from .job import ShuffleJob
     from .order import Order
 
 _READS_AT_ONCE = 4  # one read after the other leaves a disk idle half of the time
+_IN_CACHE = 1 << 18  # bytes of an array that stay in a core's cache from one step to the next
 _SMALL = 1 << 14  # bytes of an array; smaller ones are appended together
 
 
@@ -90,10 +91,14 @@ class Part:
     segments: list[list[Segment]]
     counted: dict[str, Any]
 
+    def room(self, bucket: int) -> int:
+        """Return the bytes that :meth:`load` takes for a bucket."""
+        return sum(Ranges.room(segment.offset, segment.length) for segment in self.segments[bucket])
+
     def load(
-        self, bucket: int, folder: Path, memory: RowMemory, which: Sequence[int] | None = None
+        self, bucket: int, folder: Path, lend: Callable[[int], np.ndarray], which: Sequence[int] | None = None
     ) -> Iterator[memoryview]:
-        """Yield the bytes of a bucket's segments, or of those whose numbers are given.
+        """Yield the bytes of a bucket's segments, or of those whose numbers are given, in memory from ``lend``.
 
         Raises
         ------
@@ -103,9 +108,9 @@ class Part:
         segments = self.segments[bucket]
         with Ranges(folder / self.name) as file:
             for segment in segments if which is None else [segments[number] for number in which]:
-                buffer = memory.lend(Ranges.room(segment.offset, segment.length))
+                buffer = lend(Ranges.room(segment.offset, segment.length))
                 data = file.read(segment.offset, segment.length, buffer)
-                if len(data) < segment.length or google_crc32c.value(data) != segment.crc:
+                if len(data) < segment.length or extend_crc32c(0, data) != segment.crc:
                     raise CorruptDataError(f"{folder / self.name} is damaged: a segment contradicts its checksum.")
                 yield data.data
 
@@ -126,14 +131,14 @@ def spill(
     name = f"part-{number}"
     statistics = Statistics.start(job)
     segments: list[list[Segment]] = [[] for _ in range(len(buckets))]
-    file = NewFile(folder / name)
+    file = NewFile(folder / name, checksums=False)  # segments have their own
     for first, block in ahead(read_rows(job, statistics, *rows, block_bytes, memory)):
         numbers = np.arange(first, first + len(block[NAMES]))
         keys = job.order.keys(first, first + len(numbers))
         bucket = buckets.of(keys)
         order = np.argsort(bucket, kind="stable")
         edges = np.searchsorted(bucket[order], np.arange(len(buckets) + 1))
-        moved = gather([block], Pick(np.zeros(len(order), np.int64), order), memory)
+        moved = Stack([block]).gather(order, memory)
         for i, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
             if a < b:
                 segment = {key: part.part(a, b) for key, part in moved.items()}
@@ -159,7 +164,7 @@ def spilled(folder: Path, number: int, memory: RowMemory) -> Part | None:
         segments = [[Segment(*segment) for segment in bucket] for bucket in index["segments"]]
         part = Part(name, segments, index["counted"])
         for bucket in range(len(segments)):
-            for _ in part.load(bucket, folder, memory):
+            for _ in part.load(bucket, folder, memory.lend):
                 pass
     except (FileNotFoundError, ValueError, CorruptDataError):
         return None
@@ -192,12 +197,12 @@ def _dump(file: NewFile, keys: np.ndarray, numbers: np.ndarray, block: Block) ->
         if buffer.size < _SMALL:  # columns of few rows, of which there may be dozens
             small += buffer.tobytes() + padding
             continue
-        for part in (small, buffer):
-            crc = google_crc32c.extend(crc, part)
+        for part in (np.frombuffer(small, np.uint8), *np.split(buffer, range(_IN_CACHE, buffer.size, _IN_CACHE))):
+            crc = extend_crc32c(crc, part)
             file.append(part)
         small = padding
     file.append(small)
-    return int(google_crc32c.extend(crc, small)), n_text
+    return extend_crc32c(crc, np.frombuffer(small, np.uint8)), n_text
 
 
 def _arrays(rows: Rows) -> tuple[np.ndarray, ...]:
@@ -249,11 +254,11 @@ class OnDisk:
 
     def rows(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the rows at positions ``start:stop`` of the order."""
-        for blocks, pick in ahead(self._loaded(start, stop)):
-            yield from gather_pieces(blocks, pick, self._memory, self._limit // 2)
-            del blocks, pick  # or three buckets would be in memory instead of two
+        for stack, rows in ahead(self._loaded(start, stop)):
+            yield from gather_pieces(stack, rows, self._memory, self._limit // 2)
+            del stack, rows  # or three buckets would be in memory instead of two
 
-    def _loaded(self, start: int, stop: int) -> Iterator[tuple[list[Block], Pick]]:
+    def _loaded(self, start: int, stop: int) -> Iterator[tuple[Stack, np.ndarray]]:
         for number, (first, last) in enumerate(pairwise(self._edges)):
             a, b = max(start, first) - first, min(stop, last) - first
             if a < b and self._nbytes[number] <= self._limit:
@@ -261,33 +266,41 @@ class OnDisk:
             elif a < b:
                 yield from self._slices(number, a, b)
 
-    def _bucket(self, number: int, start: int, stop: int) -> tuple[list[Block], Pick]:
-        """Load a bucket; return its blocks, and a pick of rows ``start:stop`` of the bucket."""
+    def _bucket(self, number: int, start: int, stop: int) -> tuple[Stack, np.ndarray]:
+        """Load a bucket; return it, and which of its rows are at positions ``start:stop``."""
         keys, rows, blocks = [], [], []
+        edges = np.cumsum([0, *(part.room(number) for part in self._parts)]).tolist()
+        # In one piece, which the next bucket but one fits into.
+        memory = self._memory.untouched(edges[-1], np.dtype(np.uint8))
 
-        def read(part: Part) -> list[memoryview]:
-            return list(part.load(number, self._folder, self._memory))
+        def read(part: Part, start: int) -> list[memoryview]:
+            def lend(n_bytes: int) -> np.ndarray:
+                nonlocal start
+                start += n_bytes
+                populate(buffer := memory[start - n_bytes : start])
+                return buffer
+
+            return list(part.load(number, self._folder, lend))
 
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="annbatch-spilled") as readers:
-            for data in chain.from_iterable(readers.map(read, self._parts)):
+            for data in chain.from_iterable(readers.map(read, self._parts, edges)):
                 key, row, block = _load(data)
                 keys.append(key)
                 rows.append(row)
                 blocks.append(self.statistics.settle(block))
         order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))
-        return blocks, _pick([len(key) for key in keys], order[start:stop])
+        return Stack(blocks), order[start:stop]
 
-    def _slices(self, number: int, start: int, stop: int) -> Iterator[tuple[list[Block], Pick]]:
+    def _slices(self, number: int, start: int, stop: int) -> Iterator[tuple[Stack, np.ndarray]]:
         """Load a bucket that is too large in slices; segments are read again for each slice that has rows of them."""
         keys, rows, sizes, segments = [], [], [], []
         for part in self._parts:
-            for i, data in enumerate(part.load(number, self._folder, self._memory)):
+            for i, data in enumerate(part.load(number, self._folder, self._memory.lend)):
                 key, row, block = _load(data)
-                alone = Pick(np.zeros(len(key), np.int64), np.arange(len(key)))
                 keys.append(key.copy())  # not a view, which would keep the whole segment in memory
                 rows.append(row.copy())
                 dense = sum(part.nbytes for part in block.values() if isinstance(part, DenseRows))
-                sizes.append(sparse_row_bytes([block], alone) + dense / len(key))
+                sizes.append(Stack([block]).sparse_row_bytes(np.arange(len(key))) + dense / len(key))
                 segments.append((part, i))
         order = self._order.arrange(np.concatenate(keys), np.concatenate(rows))[start:stop]
         edges, ends = np.cumsum([0, *map(len, keys)]), np.cumsum(np.concatenate(sizes)[order])
@@ -300,17 +313,9 @@ class OnDisk:
                 segments, edges.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=False
             ):
                 if a < b:
-                    for data in part.load(number, self._folder, self._memory, [i]):
+                    for data in part.load(number, self._folder, self._memory.lend, [i]):
                         block = self.statistics.settle(_load(data)[2])
-                        pick = Pick(np.zeros(b - a, np.int64), mine[a:b] - at)
-                        blocks.append(gather([block], pick, self._memory))
-            yield blocks, _pick([len(block[NAMES]) for block in blocks], np.searchsorted(mine, order[:n_rows]))
+                        blocks.append(Stack([block]).gather(mine[a:b] - at, self._memory))
+            yield Stack(blocks), np.searchsorted(mine, order[:n_rows])
             del blocks
             order, ends = order[n_rows:], ends[n_rows:] - ends[n_rows - 1]
-
-
-def _pick(lengths: Sequence[int], rows: np.ndarray) -> Pick:
-    """Return a pick of rows that are counted through blocks of these lengths."""
-    edges = np.cumsum([0, *lengths])
-    block = np.searchsorted(edges, rows, side="right") - 1
-    return Pick(block, rows - edges[block])

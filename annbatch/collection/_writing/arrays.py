@@ -283,7 +283,7 @@ class LocalWriter:
         if self._file is None:
             path = self._shard_path(self._n_files)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = NewFile(path)
+            self._file = NewFile(path, checksums=True)
         self._index.append((self._file.size, len(encoded)))
         self._file.append(encoded)
         if len(self._index) == self._form.per_shard:
@@ -295,6 +295,7 @@ class LocalWriter:
     def _finish_shard(self, file: NewFile, per_shard: int) -> None:
         file.append(format_index(self._index, per_shard))
         checksums = file.close(flush=True)
+        assert checksums is not None
         self._checksums[str(self._shard_path(self._n_files))] = (file.size, checksums)
         self._n_files += 1
         self._file, self._index = None, []
