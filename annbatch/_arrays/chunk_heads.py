@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _MOST_BYTES = 256 << 20
 """Bytes kept of an array: those of 250 million rows of sparse matrices that conversion wrote."""
 
+_TABLE_BYTES = 4 << 20
+"""Bytes of the heads that are kept, and given up, together."""
+
 _LONGEST = 64 << 10
 """Bytes of the longest head that is kept: of a chunk of 16,000 blocks."""
 
@@ -34,28 +37,30 @@ class ChunkHeads:
     ----------
     nbytes
         Bytes per head.
+    per_table
+        Chunks whose heads are kept together.
     """
 
     def __init__(self, layout: ChunkLayout, block_bytes: int) -> None:
-        self._layout = layout
         self._chunk_bytes = layout.chunk * layout.dtype.itemsize
         self.nbytes = min(HEADER + 4 * -(-self._chunk_bytes // max(1, block_bytes)), _LONGEST)
+        self.per_table = max(1, min(_TABLE_BYTES // self.nbytes, -(-layout.size // layout.chunk)))
         self._lock = fork_safe_lock()
-        self._files: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()  # least recently used first
+        self._tables: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()  # least recently used first
 
-    def of_file(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the heads in a file, ``(per_file, nbytes)`` uint8, and which of them are known, ``(per_file,)`` bool.
+    def table(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the heads of a table, ``(per_table, nbytes)`` uint8, and which are known, ``(per_table,)`` bool.
 
-        Who reads others writes them there, and then that they are known. Memory that is never written takes none.
+        Who reads others writes them there, and then that they are known.
         """
         with self._lock:
-            if number not in self._files:
-                per_file = self._layout.per_file
-                self._files[number] = np.zeros((per_file, self.nbytes), np.uint8), np.zeros(per_file, np.bool_)
-            self._files.move_to_end(number)
-            while len(self._files) > 1 and len(self._files) * self._layout.per_file * self.nbytes > _MOST_BYTES:
-                self._files.popitem(last=False)
-            return self._files[number]
+            if number not in self._tables:
+                shape = self.per_table, self.nbytes
+                self._tables[number] = np.zeros(shape, np.uint8), np.zeros(self.per_table, np.bool_)
+            self._tables.move_to_end(number)
+            while len(self._tables) > max(1, _MOST_BYTES // (self.per_table * self.nbytes)):
+                self._tables.popitem(last=False)
+            return self._tables[number]
 
     def blocks(
         self, heads: np.ndarray, nbytes: np.ndarray, low: np.ndarray, high: np.ndarray

@@ -7,11 +7,13 @@ import os
 import queue
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,7 +25,6 @@ from .._runtime.threads import check_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from concurrent.futures import Future
 
     from .._kernels.direct_io import Queue
 
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 _THREADS, _DEPTH = 2, 64
 """Queues, one per thread, and requests in flight in each: disks gave most single rows with 128 of them."""
+
+_MOST_STAGED = 256 << 20
+"""Bytes that may wait to be decoded; what a reading thread waits for is read in any case."""
 
 _TOGETHER = 16 << 10
 """Ranges closer than this many bytes are read as one: a disk reads them in the time that one more request takes."""
@@ -132,11 +136,11 @@ class DirectIO:
     def __init__(self, chosen: bool | None) -> None:
         self._chosen = chosen
         self._stored: tuple[int, int] = 0, 0  # number of arrays, and their bytes
-        self._lock = fork_safe_lock()
-        self._threads: tuple[int, ThreadPoolExecutor] | None = None
-        self._queues: queue.SimpleQueue[Queue] = queue.SimpleQueue()
-        self._pool = BufferPool(_allocate)
-        self._n_reading, self._since = 0, 0.0
+        self._lock = fork_safe_lock(reentrant=True)  # what waits may be collected on the thread that has it
+        self._threads: _Threads | None = None
+        self._waiting: deque[weakref.ref[Batch[Any]]] = deque()
+        self._n_started = self._n_reading = 0
+        self._pool, self._since = BufferPool(_allocate), 0.0
         self.counts, self.is_used, self.refused = DirectCounts(), False, ""
 
     @classmethod
@@ -159,7 +163,7 @@ class DirectIO:
         arrays = [array for source in sources for array in source.arrays]
         if self._stored[0] != len(arrays):  # a loader's arrays become more, and none changes
             self._stored = len(arrays), sum(array.stored_bytes() for array in arrays)
-        self.is_used = self._is_chosen(self._stored[1]) and self._start()
+        self.is_used = self._is_chosen(self._stored[1]) and self.start()
         for array in arrays:
             array.direct_io = self if self.is_used else None
 
@@ -169,36 +173,61 @@ class DirectIO:
         memory = available_memory()
         return memory is not None and stored > _SHARE_OF_MEMORY * memory
 
-    def _start(self) -> bool:
+    def start(self) -> bool:
+        """Start the threads if they do not run; return whether files can be read so."""
         with self._lock:
             if self._threads is None and not self.refused:
-                from .._kernels.direct_io import Queue
-
                 try:
-                    queues = [Queue(_DEPTH) for _ in range(_THREADS)]
+                    self._threads = _Threads()
                 except OSError as error:
                     self.refused = str(error)
-                    return False
-                for one in queues:
-                    weakref.finalize(self, one.close).atexit = False
-                    self._queues.put(one)
-                self._threads = os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="annbatch-disk")
             return not self.refused
 
-    def submit(self, work: Callable[[Read], T]) -> Future[T]:
-        """Run ``work`` on a thread that waits for the disk."""
+    def submit(self, work: Callable[[Read], T]) -> Batch[T]:
+        """Let ``work`` read on a thread that waits for the disk, once few bytes wait to be decoded."""
+        batch = Batch(work)
         with self._lock:
-            assert self._threads is not None, "arrays are told once threads have started"
-            owner, threads = self._threads
-        check_process(owner)
-        return threads.submit(self._run, work)
+            self._waiting.append(weakref.ref(batch))
+        self._advance()
+        return batch
 
-    def _run(self, work: Callable[[Read], T]) -> T:
-        one = self._queues.get()
-        try:
-            return work(lambda fd, begin, end: self._read(one, fd, begin, end))
-        finally:
-            self._queues.put(one)
+    def result(self, batch: Batch[T]) -> T:
+        """Wait for a batch, and return what its work returned."""
+        self._begin(batch)
+        self._advance()  # memory of earlier ones may be free by now
+        assert batch.reading is not None
+        return batch.reading.result()
+
+    def _advance(self) -> None:
+        """Begin batches in their order, as many as keep the threads busy."""
+        with self._lock:
+            while self._waiting and self._n_started < 2 * _THREADS and self._pool.lent_bytes < _MOST_STAGED:
+                batch = self._waiting.popleft()()
+                if batch is not None:
+                    self._begin(batch)
+
+    def _begin(self, batch: Batch[Any]) -> None:
+        with self._lock:
+            if batch.reading is not None:
+                return
+            if not self.start():
+                batch.reading = Future()
+                batch.reading.set_result(batch.work(_read_nothing))
+                return
+            assert self._threads is not None, "they were started"
+            self._n_started += 1
+            batch.reading = self._threads.submit(partial(self._run, batch.work))
+        batch.reading.add_done_callback(self._ended)
+
+    def _ended(self, reading: Future[Any]) -> None:
+        with self._lock:
+            self._n_started -= 1
+        if not reading.cancelled():  # by the garbage collector, maybe within `submit`, which cannot be called then
+            with suppress(RuntimeError):  # the interpreter ends
+                self._advance()
+
+    def _run(self, work: Callable[[Read], T], one: Queue) -> T:
+        return work(lambda fd, begin, end: self._read(one, fd, begin, end))
 
     def _read(self, one: Queue, fd: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Ranges:
         request, of = _requests(fd, begin, end)
@@ -244,13 +273,66 @@ class DirectIO:
         return got
 
     def close(self) -> None:
-        """Stop the threads; :meth:`choose` starts them again."""
+        """Stop the threads; whoever reads then starts them again."""
         with self._lock:
             threads, self._threads = self._threads, None
-        if threads is not None and threads[0] == os.getpid():
-            threads[1].shutdown(wait=True, cancel_futures=True)
+            self._waiting.clear()
+        if threads is not None:
+            threads.close()
+
+
+class Batch(Generic[T]):
+    """Ranges that are read together; cancelled when nothing needs them any more."""
+
+    def __init__(self, work: Callable[[Read], T]) -> None:
+        self.work = work
+        self.reading: Future[T] | None = None
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if self.reading is not None and self._process == os.getpid():  # its lock may be held in a forked child
+            self.reading.cancel()
+
+
+class _Threads:
+    """Threads that wait for a disk, each with a queue of requests.
+
+    Raises
+    ------
+    OSError
+        If the operating system has no such queues, or no more of them.
+    """
+
+    def __init__(self) -> None:
+        from .._kernels.direct_io import Queue
+
+        self._process, self._queues = os.getpid(), queue.SimpleQueue[Queue]()
+        for _ in range(_THREADS):
+            one = Queue(_DEPTH)
+            weakref.finalize(self, one.close).atexit = False
+            self._queues.put(one)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="annbatch-disk")
+
+    def submit(self, work: Callable[[Queue], T]) -> Future[T]:
+        check_process(self._process)
+        return self._pool.submit(self._run, work)
+
+    def _run(self, work: Callable[[Queue], T]) -> T:
+        one = self._queues.get()
+        try:
+            return work(one)
+        finally:
+            self._queues.put(one)
+
+    def close(self) -> None:
+        if self._process == os.getpid():
+            self._pool.shutdown(wait=True, cancel_futures=True)
             while not self._queues.empty():
                 self._queues.get().close()
+
+
+def _read_nothing(fd: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Ranges:
+    return Ranges(np.zeros_like(begin), np.zeros_like(begin), np.empty(0, np.uint8))
 
 
 def _allocate(nbytes: int) -> np.ndarray:

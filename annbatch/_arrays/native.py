@@ -181,7 +181,7 @@ class NativeArray(StoredArray):
         if not located.are_cold(reads):
             return located
         direct_io = self.direct_io
-        if direct_io is not None and not direct_io.refused:
+        if direct_io is not None and direct_io.start():
             return StagedChunks(self.layout, self._files, reads, self._known_heads(), direct_io)
         located.announce(reads)
         return located

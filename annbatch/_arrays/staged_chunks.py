@@ -14,12 +14,11 @@ from .chunk_locations import ChunkLocations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Future
 
     from .._format.layout import ChunkLayout
     from .chunk_heads import ChunkHeads
     from .chunk_locations import Files
-    from .direct_io import DirectIO, Ranges, Read
+    from .direct_io import Batch, DirectIO, Ranges, Read
     from .read_plan import Reads
 
 _BATCH_BYTES, _BATCH_READS = 64 << 20, 2048
@@ -27,6 +26,9 @@ _BATCH_BYTES, _BATCH_READS = 64 << 20, 2048
 
 Smaller batches cost more: those of 8 MB took half as long again. Single rows take 16 KB each in memory, so that more of
 them would take more than their window."""
+
+_BATCH_HEADS = 8 << 20
+"""Bytes of heads that are looked at together, of which some are long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +70,21 @@ class StagedChunks(ChunkLocations):
         self, layout: ChunkLayout, files: Files, reads: Reads, heads: ChunkHeads | None, direct_io: DirectIO
     ) -> None:
         super().__init__(layout, files, reads)
+        self._direct_io = direct_io
         self._row, self._batch = np.empty(len(reads), np.int64), np.empty(len(reads), np.int64)
-        self._batches: list[_Batch] = []
+        self._batches: list[Batch[_Staged]] = []
+        most = _BATCH_READS if heads is None else max(1, min(_BATCH_READS, _BATCH_HEADS // heads.nbytes))
         for some in reads.in_few_files(layout.per_file):
             size = (reads.stop - reads.start)[some] * layout.dtype.itemsize
-            number = np.maximum(np.cumsum(size) // _BATCH_BYTES, np.arange(len(size)) // _BATCH_READS)
+            if layout.codecs.whole:
+                size[:] = layout.chunk * layout.dtype.itemsize
+            number = np.maximum(np.cumsum(size) // _BATCH_BYTES, np.arange(len(size)) // most)
             cuts = (some.start + np.flatnonzero(np.diff(number, prepend=-1))).tolist()
             for a, b in zip(cuts, [*cuts[1:], some.stop], strict=True):
                 self._batch[a:b], self._row[a:b] = len(self._batches), np.arange(b - a)
                 few = reads.part(slice(a, b))
                 work = partial(_stage, layout, ChunkLocations(layout, files, few), few, heads)
-                self._batches.append(_Batch(direct_io.submit(work)))
+                self._batches.append(direct_io.submit(work))
 
     def part(self, part: slice) -> StagedChunks:
         """Return the locations of some of the reads, without the memory of others."""
@@ -88,31 +94,26 @@ class StagedChunks(ChunkLocations):
         one._batches = [self._batches[i] for i in used.tolist()]
         return one
 
+    def n_jobs(self, n_jobs: int) -> int:
+        """Return a number of jobs so that each waits for few bytes, as it holds all of them until it ends."""
+        return max(n_jobs, len(self._batches))
+
     @contextmanager
     def opened(self) -> Iterator[StagedChunks]:
         """Wait until what is needed was read."""
         from .._kernels.fetch import STAGED_FIELDS
 
         staged = np.empty((len(self._chunk), STAGED_FIELDS), np.int64)
-        for number, batch in enumerate(self._batches):
+        held = [self._direct_io.result(batch) for batch in self._batches]
+        for number, batch in enumerate(held):
             here = self._batch == number
-            staged[here, 1:] = batch.reading.result().fields[self._row[here]]
+            staged[here, 1:] = batch.fields[self._row[here]]
         with super().opened() as one:  # for what could not be read directly, and it compares files with what they were
             assert isinstance(one, StagedChunks)
             staged[:, 0] = one.fd
             address = staged.ctypes.data + staged.strides[0] * np.arange(len(staged))
             one.fd = np.where(one.fd < 0, one.fd, -address)
             yield one
-
-
-class _Batch:
-    """Reads whose bytes are read together; cancelled when nothing needs them any more."""
-
-    def __init__(self, reading: Future[_Staged]) -> None:
-        self.reading = reading
-
-    def __del__(self) -> None:
-        self.reading.cancel()
 
 
 def _stage(layout: ChunkLayout, located: ChunkLocations, reads: Reads, heads: ChunkHeads | None, read: Read) -> _Staged:
@@ -130,9 +131,7 @@ def _stage(layout: ChunkLayout, located: ChunkLocations, reads: Reads, heads: Ch
             begin, end = np.zeros_like(nbytes), nbytes.copy()
         if heads is not None:
             part = np.flatnonzero(stored & (high - low < layout.chunk * size))
-            first, address, memory = _heads(
-                layout, heads, reads.chunk[part], fd[part], offset[part], nbytes[part], read
-            )
+            first, address, memory = _heads(heads, reads.chunk[part], fd[part], offset[part], nbytes[part], read)
             begin[part], end[part] = heads.blocks(first, nbytes[part], low[part], high[part])
             fields[part, 0], fields[part, 1], fields[part, 2] = offset[part], offset[part] + heads.nbytes, address
             fields[part[address == 0], :2] = 0
@@ -144,25 +143,19 @@ def _stage(layout: ChunkLayout, located: ChunkLocations, reads: Reads, heads: Ch
 
 
 def _heads(
-    layout: ChunkLayout,
-    heads: ChunkHeads,
-    chunk: np.ndarray,
-    fd: np.ndarray,
-    offset: np.ndarray,
-    nbytes: np.ndarray,
-    read: Read,
+    heads: ChunkHeads, chunk: np.ndarray, fd: np.ndarray, offset: np.ndarray, nbytes: np.ndarray, read: Read
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Return the heads of chunks, the address of each, and what holds them; those that are not known are read.
 
     Where that fails, a head is zeros, and its address 0.
     """
-    number, within = np.divmod(chunk, layout.per_file)
+    number, within = np.divmod(chunk, heads.per_table)
     found = np.empty((len(chunk), heads.nbytes), np.uint8)
     address = np.empty(len(chunk), np.int64)
     memory = []
     for one in np.unique(number).tolist():
         here = np.flatnonzero(number == one)
-        kept, known = heads.of_file(one)
+        kept, known = heads.table(one)
         new = here[~known[within[here]]]
         new = new[np.append(True, within[new][1:] != within[new][:-1])[: len(new)]]  # chunks ascend
         if len(new):

@@ -72,6 +72,13 @@ class BufferPool:
             self._lent[lend] = weakref.ref(root, lambda _: returned.append((lend, block)))
         return root
 
+    @property
+    def lent_bytes(self) -> int:
+        """Bytes of the blocks that are lent."""
+        with self._lock:
+            self._take_back()
+            return self._held_bytes - sum(block.nbytes for _, block in self._idle)
+
     def _take_back(self) -> None:
         while self._returned:
             lend, block = self._returned.popleft()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -72,15 +71,19 @@ def test_damaged_heads_tell_nothing(one: np.ndarray) -> None:
     assert blocks(one, 200, 70, 71) == (0, 0)
 
 
-def test_heads_take_bounded_memory() -> None:
+def test_heads_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_chunks = -(-layout().size // CHUNK)
+    assert ChunkHeads(layout(), BLOCK).per_table == n_chunks  # no larger than the array
+    monkeypatch.setattr(chunk_heads, "_TABLE_BYTES", 2 * ChunkHeads(layout(), BLOCK).nbytes)
     heads = ChunkHeads(layout(), BLOCK)
-    with patch.object(chunk_heads, "_MOST_BYTES", 3 * 4 * heads.nbytes):
-        first, known = heads.of_file(0)
-        known[1] = True
-        for number in (1, 2, 0, 3, 4):
-            heads.of_file(number)
-        assert heads.of_file(0)[0] is first  # was used since
-        for number in range(1, 4):
-            heads.of_file(number)
-        assert not heads.of_file(0)[1].any()
+    assert heads.per_table == 2
+    monkeypatch.setattr(chunk_heads, "_MOST_BYTES", 3 * 2 * heads.nbytes)
+    first, known = heads.table(0)
+    known[1] = True
+    for number in (1, 2, 0, 3):
+        heads.table(number)
+    assert heads.table(0)[0] is first  # was used since
+    for number in range(1, 4):
+        heads.table(number)
+    assert not heads.table(0)[1].any()
     assert ChunkHeads(layout(), 0).nbytes <= 64 << 10

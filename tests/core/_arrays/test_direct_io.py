@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from annbatch import Loader, statistics, write_sharded
-from annbatch._arrays import direct_io
+from annbatch._arrays import direct_io, staged_chunks
 from annbatch._arrays.direct_io import DirectIO, _requests
 from annbatch._kernels.direct_io import UNIT, Queue
 from annbatch.errors import CorruptDataError
@@ -93,7 +93,7 @@ def cold_epochs(loader: Loader, folder: Path, n: int = 1) -> Iterator[Any]:
         yield from loader
         if number + 1 >= n and loader.stats.disk_requests:
             return
-    pytest.fail("nothing was read around the page cache")
+    pytest.fail(f"nothing was read around the page cache: {loader._reading.direct_io.refused}")
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -249,6 +249,34 @@ def test_threads_end_with_the_loader_and_start_again(tmp_path: Path) -> None:
             list(batches)
     copy = pickle.loads(pickle.dumps(loader))
     assert len(list(cold_epochs(copy, tmp_path))) % (N // 50) == 0
+
+
+def test_rows_can_be_taken_once_the_loader_was_closed(tmp_path: Path) -> None:
+    group = write(tmp_path)
+    with Loader(batch_size=50, chunk_size=1, preload_nchunks=1_000, direct_io=True).add_adata(group) as loader:
+        for _ in cold_epochs(loader, tmp_path):
+            pass
+    evict(tmp_path)
+    np.testing.assert_array_equal(loader.take([7, 3])["X"].toarray(), CELLS.X[[7, 3]].toarray())
+    loader.close()
+
+
+@pytest.mark.filterwarnings("ignore:Reading decodes")
+def test_chunks_that_wait_to_be_decoded_take_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single rows of chunks that are decoded whole: each needs all the bytes of one."""
+    monkeypatch.setattr(direct_io, "_MOST_STAGED", 1 << 20)
+    monkeypatch.setattr(staged_chunks, "_BATCH_BYTES", 1 << 20)
+    group = write(tmp_path, compressors=ZstdCodec(), n_obs_per_chunk=400, shard_size="1GB")
+    held = []
+    with Loader(batch_size=10, chunk_size=1, preload_nchunks=10, shuffle=True, direct_io=True) as loader:
+        loader.add_dataset(group["X"])
+        for number, batch in enumerate(cold_epochs(loader, tmp_path)):
+            if number % 40 == 0:
+                held.append(batch)
+        stored = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+        assert loader.stats.disk_bytes > 40 * stored
+        # Ten chunks of each array make a batch of a megabyte or two: what may wait, four that are read, two in use.
+        assert loader._reading.direct_io.peak_bytes < 12 << 20
 
 
 def test_the_argument_is_a_flag() -> None:
