@@ -140,6 +140,7 @@ class DirectIO:
         self._threads: _Threads | None = None
         self._waiting: deque[weakref.ref[Batch[Any]]] = deque()
         self._n_started = self._n_reading = 0
+        self._ended: deque[None] = deque()  # one for each that has ended, or was cancelled, since they were counted
         self._pool, self._since = BufferPool(_allocate), 0.0
         self.counts, self.is_used, self.refused = DirectCounts(), False, ""
 
@@ -201,6 +202,9 @@ class DirectIO:
     def _advance(self) -> None:
         """Begin batches in their order, as many as keep the threads busy."""
         with self._lock:
+            while self._ended:
+                self._ended.pop()
+                self._n_started -= 1
             while self._waiting and self._n_started < 2 * _THREADS and self._pool.lent_bytes < _MOST_STAGED:
                 batch = self._waiting.popleft()()
                 if batch is not None:
@@ -217,12 +221,12 @@ class DirectIO:
             assert self._threads is not None, "they were started"
             self._n_started += 1
             batch.reading = self._threads.submit(partial(self._run, batch.work))
-        batch.reading.add_done_callback(self._ended)
+        batch.reading.add_done_callback(self._note_end)
 
-    def _ended(self, reading: Future[Any]) -> None:
-        with self._lock:
-            self._n_started -= 1
-        if not reading.cancelled():  # by the garbage collector, maybe within `submit`, which cannot be called then
+    def _note_end(self, reading: Future[Any]) -> None:
+        # The garbage collector may cancel it anywhere, within an executor's `submit` too: no lock is taken then.
+        self._ended.append(None)
+        if not reading.cancelled():
             with suppress(RuntimeError):  # the interpreter ends
                 self._advance()
 
