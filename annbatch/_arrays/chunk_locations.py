@@ -102,7 +102,9 @@ class ChunkLocations:
         some = slice(None, None, -(-len(reads) // min(_SAMPLE, most_per_read())) or None)
         few = reads.part(some)
         with self.part(some).opened() as there:
-            at = there.offset + there._encoded_range(few)[0]
+            begin, end = there._encoded_range(few)
+            # Anywhere: the kernel reads what it lacks when it is asked, so that a place is cached from then on.
+            at = there.offset + begin + (np.random.default_rng().random(len(begin)) * (end - begin)).astype(np.int64)
             stored = (there.fd >= 0) & (there.offset >= 0)
             cached = are_cached(zip(there.fd[stored].tolist(), at[stored].tolist(), strict=True))
         if cached is None:
