@@ -94,8 +94,7 @@ class ChunkLocations:
     @property
     def largest(self) -> int:
         """Bytes of the largest encoded chunk, within what an undamaged chunk can have."""
-        bound = self._layout.chunk * self._layout.dtype.itemsize
-        return min(int(self.nbytes.max(initial=0)), 2 * bound + (1 << 16))
+        return min(int(self.nbytes.max(initial=0)), self._layout.most_encoded)
 
     def are_cold(self, reads: Reads) -> bool:
         """Return whether reads will wait for a disk: whether the page cache lacks some of a sample of them."""
@@ -142,9 +141,8 @@ class ChunkLocations:
     def _encoded_range(self, reads: Reads) -> tuple[np.ndarray, np.ndarray]:
         """Return about which bytes of each encoded chunk are read for a stretch of it, as start and stop."""
         layout, nbytes = self._layout, self.nbytes
-        size, chunk_bytes = layout.dtype.itemsize, layout.chunk * layout.dtype.itemsize
-        origin = reads.chunk * layout.chunk
-        low, high = (reads.start - origin) * size, (reads.stop - origin) * size
+        chunk_bytes = layout.chunk * layout.dtype.itemsize
+        low, high = reads.in_bytes(layout.chunk, layout.dtype.itemsize)
         if layout.codecs.plain:
             return low, high
         block = 0 if layout.codecs.whole else layout.codecs.block_bytes

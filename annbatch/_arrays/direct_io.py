@@ -243,7 +243,8 @@ class DirectIO:
             try:
                 descriptor, file = np.unique(request[0], return_inverse=True)
                 directly = np.array([_open_directly(number, files) for number in descriptor.tolist()], np.int64)
-                got[:-1] = self._fill(one, directly[file], request[1], size, memory, int((end - begin).sum()))
+                to = memory.ctypes.data + position
+                got[:-1] = self._fill(one, (directly[file], request[1], size, to), int((end - begin).sum()))
             except OSError as error:  # what was not read, kernels read through the page cache
                 self.refused = "the file system has no direct I/O" if error.errno == errno.EINVAL else str(error)
         skip = begin - np.append(request[1], 0)[of]
@@ -251,15 +252,15 @@ class DirectIO:
         return Ranges(address, np.clip(got[of] - skip, 0, end - begin), memory)
 
     def _fill(
-        self, one: Queue, fd: np.ndarray, offset: np.ndarray, size: np.ndarray, memory: np.ndarray, wanted: int
+        self, one: Queue, requests: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], wanted: int
     ) -> np.ndarray:
-        """Fill memory with ranges one after the other, return how many bytes of each there are, and count."""
+        """Send requests, as :meth:`Queue.read` takes them, return how many bytes of each were read, and count."""
         begun, counts = time.perf_counter(), self.counts
         with self._lock:
             self._since, self._n_reading = self._since if self._n_reading else begun, self._n_reading + 1
         waits, in_flight = 0, 0
         try:
-            got, waits, in_flight = one.read(fd, offset, size, memory.ctypes.data + np.cumsum(size) - size)
+            got, waits, in_flight = one.read(*requests)
         finally:
             now = time.perf_counter()
             with self._lock:
@@ -267,10 +268,10 @@ class DirectIO:
                 counts.seconds += 0 if self._n_reading else now - self._since
                 counts.request_seconds += in_flight / max(waits, 1) * (now - begun)
         with self._lock:
-            counts.requests += len(size)
+            counts.requests += len(got)
             counts.bytes_read += int(got.sum())
             counts.bytes_wanted += wanted
-            if len(size) and not got.any():
+            if len(got) and not got.any():
                 self.refused = "the file system refuses such requests"
             if self._chosen is None and counts.requests > _TRIED and counts.request_seconds < 0.5 * counts.seconds:
                 self.refused = "the file system reads one range after the other"

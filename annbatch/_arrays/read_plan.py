@@ -42,6 +42,11 @@ class Reads:
         """The arrays, as kernels take them."""
         return self.chunk, self.start, self.stop, self.piece
 
+    def in_bytes(self, chunk: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the stretches in bytes from the beginning of their chunks, given a chunk's elements and their size."""
+        origin = self.chunk * chunk
+        return (self.start - origin) * size, (self.stop - origin) * size
+
     def part(self, part: slice) -> Reads:
         """Return some of the stretches."""
         return Reads(self.chunk[part], self.start[part], self.stop[part], self.piece[part])

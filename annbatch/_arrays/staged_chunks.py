@@ -57,7 +57,7 @@ class StagedChunks(ChunkLocations):
     heads
         Heads of the array's chunks, where parts of them are read.
     direct_io
-        Reads the files; the reading has begun when this returns.
+        Reads the files, as soon as few bytes wait to be decoded, and what a thread waits for in any case.
 
     Attributes
     ----------
@@ -120,8 +120,7 @@ def _stage(layout: ChunkLayout, located: ChunkLocations, reads: Reads, heads: Ch
     """Read what is needed of the chunks of reads."""
     from .._kernels.fetch import STAGED_FIELDS
 
-    size = layout.dtype.itemsize
-    low, high = (reads.start - reads.chunk * layout.chunk) * size, (reads.stop - reads.chunk * layout.chunk) * size
+    low, high = reads.in_bytes(layout.chunk, layout.dtype.itemsize)
     with located.opened() as there:
         fd, offset, nbytes = there.fd, there.offset, there.nbytes
         stored = (fd >= 0) & (offset >= 0) & (nbytes <= layout.most_encoded)
@@ -130,7 +129,7 @@ def _stage(layout: ChunkLayout, located: ChunkLocations, reads: Reads, heads: Ch
         if not layout.codecs.plain:
             begin, end = np.zeros_like(nbytes), nbytes.copy()
         if heads is not None:
-            part = np.flatnonzero(stored & (high - low < layout.chunk * size))
+            part = np.flatnonzero(stored & (high - low < layout.chunk * layout.dtype.itemsize))
             first, address, memory = _heads(heads, reads.chunk[part], fd[part], offset[part], nbytes[part], read)
             begin[part], end[part] = heads.blocks(first, nbytes[part], low[part], high[part])
             fields[part, 0], fields[part, 1], fields[part, 2] = offset[part], offset[part] + heads.nbytes, address

@@ -140,7 +140,7 @@ def _stack(parts: Sequence[Rows]) -> _SparseStack | _DenseStack | _ObjectStack:
     if isinstance(parts[0], SparseRows):
         return _SparseStack(parts)  # type: ignore[arg-type]  # an element is of one kind in all blocks
     is_object = parts[0].values.dtype.hasobject
-    return (_ObjectStack if is_object else _DenseStack)(parts)  # type: ignore[arg-type]
+    return (_ObjectStack if is_object else _DenseStack)(parts)  # type: ignore[arg-type]  # as above
 
 
 def _addresses(parts: Sequence[np.ndarray]) -> np.ndarray:
