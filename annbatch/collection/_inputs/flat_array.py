@@ -1,4 +1,4 @@
-"""One-dimensional arrays of inputs, read by range on threads; bypasses the HDF5 library where that is faster."""
+"""One-dimensional arrays of inputs, read by range on threads; bypasses h5py and zarr where that is faster."""
 
 from __future__ import annotations
 
@@ -11,15 +11,54 @@ import numpy as np
 
 from ..._arrays.bounded import bounded, check_backed, check_bytes
 from ..._arrays.hdf5 import ChunkTable
+from ..._arrays.native import NativeArray
+from ..._arrays.open import open_array
 from ..._runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
+    import zarr
+
     Take = Callable[[int, np.ndarray], bool]
 
 _PIECE_BYTES = 1 << 20
+_AT_ONCE = 16 * _PIECE_BYTES
+
+
+def native_array(array: zarr.Array[Any], *, differences: bool = False) -> NativeArray | None:
+    """Return the loader's reader of an array on a local disk, if it has one; ``differences`` as in ``open_array``."""
+    if array.dtype.kind not in "biuf" or not array.shape:
+        return None
+    opened = open_array(array, differences=differences)
+    return opened if type(opened) is NativeArray else None
+
+
+class ZarrChunks:
+    """Chunks of a zarr array on a local disk, decoded by the kernels that the loader reads with.
+
+    Attributes
+    ----------
+    length
+        Values per chunk.
+    """
+
+    def __init__(self, array: NativeArray) -> None:
+        self._array, self.length = array, array.layout.chunk
+
+    @classmethod
+    def of(cls, array: zarr.Array[Any]) -> ZarrChunks | None:
+        """Return the chunks of an array, or None if zarr must read it: in part, if its chunks are large."""
+        is_small = array.chunks[0] * array.dtype.itemsize <= _AT_ONCE
+        opened = native_array(array, differences=True) if is_small else None
+        return None if opened is None else cls(opened)
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Return the values of chunks ``first:last``."""
+        start, stop = first * self.length, min(last * self.length, self._array.shape[0])
+        before = np.zeros(1, self._array.dtype)  # of a chunk, whose differences begin with 0
+        return self._array.read(np.array([start]), np.array([stop - start]), before=before)[0]
 
 
 class FlatArray:
@@ -31,9 +70,9 @@ class FlatArray:
         self.dtype = np.dtype(array.dtype).newbyteorder("=")
 
     @cached_property
-    def _chunks(self) -> ChunkTable | None:
+    def _chunks(self) -> ChunkTable | ZarrChunks | None:
         """Locations of the chunks, looked up at the first read; None where h5py or zarr must read."""
-        return ChunkTable.of(self._array) if isinstance(self._array, h5py.Dataset) else None
+        return (ChunkTable if isinstance(self._array, h5py.Dataset) else ZarrChunks).of(self._array)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return ``start:stop``, in native byte order."""
@@ -57,7 +96,7 @@ class FlatArray:
         if stop <= start:
             return
         if self._chunks is None:
-            step = max(1, 16 * _PIECE_BYTES // self.dtype.itemsize)
+            step = max(1, _AT_ONCE // self.dtype.itemsize)
             for a in range(start, stop, step):
                 if not take(a - start, self.read(a, min(a + step, stop))):
                     return

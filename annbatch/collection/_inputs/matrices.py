@@ -7,22 +7,25 @@ from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import zarr
 from scipy import sparse
 
 from ..._arrays.bounded import bounded, check_backed
 from ..._format.attributes import original_dtype, sparse_shape
 from ..._format.codecs import quiet_codecs
 from ..._kernels.repeats import add_repeats, all_ascend
+from ..._plan.pieces import Pieces
 from ..._runtime.threads import usable_cores
 from ...errors import CorruptDataError
 from .._blocks import DenseRows, SparseRows
 from .._resources.pages import populate
-from .flat_array import FlatArray
+from .flat_array import FlatArray, native_array
 from .narrow import InexactError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ..._arrays.native import NativeArray
     from .._blocks import Rows
     from .._resources.threads import Workers
     from .columns import Group
@@ -169,7 +172,7 @@ class Sliceable:
     """
 
     def __init__(self, values: Any, dtype: np.dtype | None = None) -> None:
-        self._values = bounded(values)
+        self._values, self._native = bounded(values), None
         shape = tuple(int(n) for n in values.shape)
         meta = getattr(values, "_meta", values)  # type of a dask array's blocks
         self._is_csc = getattr(meta, "format", None) == "csc"
@@ -184,6 +187,8 @@ class Sliceable:
         self.indptr = None
         if getattr(values, "format", None) == "csr":  # backed or in memory
             self.indptr = np.asarray(values.group["indptr"][:] if hasattr(values, "group") else values.indptr)
+        if isinstance(values, zarr.Array):
+            self._native = native_array(self._values)
 
     def read(self, start: int, stop: int, workers: Workers) -> Rows:
         """Return rows ``start:stop``."""
@@ -194,12 +199,22 @@ class Sliceable:
             self._values, self._is_csc = whole.tocsr(), False
         if hasattr(self._values, "chunks") and hasattr(self._values, "attrs"):  # stored
             check_backed(self._values, stop - start)
+        if self._native is not None:
+            return DenseRows(_read_rows(self._native, start, stop, workers))
         part = self._values[start:stop]
         if hasattr(part, "compute"):
             part = part.compute()
         if sparse.issparse(part):
             return _sparse_rows(part)
         return DenseRows(np.asarray(part, part.dtype.newbyteorder("=")))
+
+
+def _read_rows(array: NativeArray, start: int, stop: int, workers: Workers) -> np.ndarray:
+    rows = Pieces(np.array([start]), np.array([stop - start]), np.zeros(1, np.int64))
+    out = workers.memory.empty((stop - start) * array.layout.item, array.dtype)
+    for done in [workers.pool.submit(job) for job in array.jobs(rows, out, n_jobs=usable_cores())]:
+        done.result()
+    return out.reshape(stop - start, *array.shape[1:])
 
 
 def _count_stored(values: Any, size: int) -> int:

@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import h5py
@@ -107,6 +108,37 @@ def test_big_endian_arrays(tmp_path: Path, kind: str, part: str, loaded: bool) -
         with h5py.File(path) as file:
             batch = next(iter(Loader(batch_size=12, chunk_size=12, preload_nchunks=1).add_adata(file)))
         assert np.array_equal(dense(batch["X"]), counts)
+
+
+@pytest.mark.parametrize("memory_limit", ["4GB", 1])
+@pytest.mark.parametrize("shape", [(1000, 6), (1000, 4, 3)])
+@pytest.mark.parametrize(
+    ("rows", "storage"),
+    [
+        (64, {"compressors": None}),
+        (64, {"compressors": zarr.codecs.BloscCodec(cname="lz4"), "shards": 256}),
+        (7, {"compressors": zarr.codecs.ZstdCodec()}),
+        (1000, {"compressors": zarr.codecs.BloscCodec(cname="zstd", blocksize=512)}),
+    ],
+)
+def test_dense_arrays_of_zarr(
+    tmp_path: Path, rows: int, storage: dict[str, Any], shape: tuple[int, ...], memory_limit: int | str
+) -> None:
+    values = np.random.default_rng(0).integers(0, 200, shape).astype(np.int16)
+    values[128:256] = 0  # and no chunk is stored
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of anndata: that it will shard
+        ad.io.write_elem(root, "/", ad.AnnData(np.zeros((1000, 6)), obsm={"x": np.zeros(shape)}))
+    del root["obsm/x"]
+    grid = {key: (n, *shape[1:]) for key, n in {"chunks": rows, **storage}.items() if key in ("chunks", "shards")}
+    stored = root.create_array("obsm/x", shape=shape, dtype="i2", fill_value=0, **(storage | grid))
+    stored[:] = values
+    stored.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    collection = DatasetCollection(tmp_path / "c.zarr")
+    collection.add_adatas([tmp_path / "a.zarr"], shuffle=False, memory_limit=memory_limit, progress=False)
+    batch = next(iter(Loader(batch_size=1000, keys=("obsm/x",)).use_collection(collection)))
+    assert np.array_equal(batch["obsm"]["x"], values)
 
 
 @pytest.mark.parametrize("memory_limit", ["4GB", 1])
