@@ -95,6 +95,10 @@ class ReadAhead(Generic[PlanT, WindowT]):
             window.wait()
         except CancelledError:  # closed on another thread, while this one waited
             raise _closed_error() from None
+        except RuntimeError:  # as executors raise once they are shut down
+            if self._closed:
+                raise _closed_error() from None
+            raise
         return window
 
     def close(self) -> None:

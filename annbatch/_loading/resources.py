@@ -121,13 +121,13 @@ class Reading:
         """
         if self._threads is not None and self._threads[0] != os.getpid():
             return
-        for windows in list(self._open):
+        with self._lock:  # an iteration that begins meanwhile is either closed, or has threads of its own
+            threads, self._threads, begun = self._threads, None, list(self._open)
+        for windows in begun:
             windows.close()
         self._remote.cancel()  # what threads wait for
-        if self._threads is not None:
-            for executor in self._threads[1:]:
-                executor.shutdown(wait=True)
-        self._threads = None
+        for executor in threads[1:] if threads is not None else ():
+            executor.shutdown(wait=True)
         self.direct_io.close()
 
     def _start_threads(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:

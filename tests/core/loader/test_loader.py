@@ -7,6 +7,8 @@ import itertools
 import pickle
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy as copied
 
 import anndata as ad
@@ -518,6 +520,37 @@ def test_an_iterator_does_not_end_quietly_where_the_loader_was_closed(prefetch):
     with pytest.raises(RuntimeError, match="The iterator was closed before its end"):
         list(batches)
     assert sorted(order(loader)) == list(range(203))
+
+
+@pytest.mark.parametrize("prefetch", [0, "1GB"])
+def test_close_on_another_thread_ends_an_iteration_with_an_error_of_ours(prefetch):
+    loader = small(prefetch=prefetch, seed=0)
+    done = threading.Event()
+
+    def close() -> None:
+        while not done.is_set():
+            loader.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    try:
+        for _ in range(200):
+            with suppress_closed():
+                assert len(list(loader)) > 0
+    finally:
+        done.set()
+        closer.join()
+    loader.set_epoch(0)
+    assert sorted(order(loader)) == list(range(203))
+
+
+@contextmanager
+def suppress_closed() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("The iterator was closed before its end"):
+            raise
 
 
 def test_breaking_out_leaves_nothing_running():
