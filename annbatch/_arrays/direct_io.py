@@ -36,7 +36,7 @@ _THREADS, _DEPTH = 2, 64
 _MOST_STAGED = 256 << 20
 """Bytes that may wait to be decoded; what a reading thread waits for is read in any case."""
 
-_TOGETHER = 16 << 10
+_TOGETHER = 8 << 10
 """Ranges closer than this many bytes are read as one: a disk reads them in the time that one more request takes."""
 
 _SHARE_OF_MEMORY = 0.8

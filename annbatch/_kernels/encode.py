@@ -21,18 +21,21 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+import google_crc32c
 import numpy as np
 from numba import types
 
 from .._runtime.buffers import allocate_aligned
 from .._warn import warn
 from .blosc_header import HEADER, LZ4, SHUFFLED, STORED, UNSPLIT, VERSION
-from .clib import BLOSC
+from .clib import BLOSC, CRC32C, crc32c
 from .jit import inner, kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
+
+CHECKSUM_BYTES = 4
 
 _HC_LEVEL = 2
 """The fast one of LZ4HC's levels ("mid"): counts shrink by a quarter more than by LZ4 and decode 1.6x as fast, for 0.6x
@@ -127,10 +130,12 @@ def encode_chunks(
     block_size: int,
     hc_state: np.ndarray,
     shuffled: np.ndarray,
+    encoded: np.ndarray,
+    checksums: bool,
     out: np.ndarray,
     sizes: np.ndarray,
-) -> None:
-    """Encode chunks, each as :func:`_encode_chunk` does: a call from Python per chunk would mostly wait for the GIL.
+) -> int:
+    """Encode chunks one behind the other: a call from Python per chunk would mostly wait for the GIL.
 
     Parameters
     ----------
@@ -138,13 +143,32 @@ def encode_chunks(
         ``(n, n_bytes)`` bytes of the chunks.
     typesize, block_size, hc_state, shuffled
         As of :func:`_encode_chunk`.
+    encoded
+        Scratch memory for an encoded chunk, aligned to int32.
+    checksums
+        Whether the CRC-32C of each chunk follows it.
     out
-        ``(n, room)`` for the encoded chunks, aligned to int32; ``room`` is at least 80 bytes more than ``n_bytes``.
+        Memory for all encoded chunks.
     sizes
         ``(n,)`` int64 for their sizes.
+
+    Returns
+    -------
+    int
+        Bytes of all encoded chunks.
     """
+    at = 0
     for i in range(len(chunks)):
-        sizes[i] = _encode_chunk(chunks[i], typesize, block_size, hc_state, shuffled, out[i])
+        n = _encode_chunk(chunks[i], typesize, block_size, hc_state, shuffled, encoded)
+        if checksums:
+            checksum = np.uint32(crc32c(encoded.ctypes.data, n))
+            for byte in range(CHECKSUM_BYTES):
+                encoded[n + byte] = (checksum >> np.uint32(8 * byte)) & np.uint32(0xFF)
+            n += CHECKSUM_BYTES
+        out[at : at + n] = encoded[:n]
+        sizes[i] = n
+        at += n
+    return at
 
 
 def encode(
@@ -152,10 +176,10 @@ def encode(
     *,
     block_size: int,
     high: bool,
-    gap: int = 0,
+    checksums: bool = False,
     empty: Callable[[int], np.ndarray] = _fresh,
-) -> list[np.ndarray]:
-    """Return values as Blosc chunks, uint8.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values as Blosc chunks.
 
     Parameters
     ----------
@@ -165,30 +189,51 @@ def encode(
         Bytes per block.
     high
         Whether to compress by LZ4HC.
-    gap
-        Undefined bytes behind each encoded chunk.
+    checksums
+        Whether the CRC-32C of each chunk follows it.
     empty
-        Returns undefined bytes, which all encoded chunks share.
+        Returns undefined bytes.
+
+    Returns
+    -------
+    numpy.ndarray
+        The encoded chunks, one behind the other, uint8.
+    numpy.ndarray
+        ``(n,)`` int64 size of each, its checksum included.
     """
     if not _AVAILABLE:
         from numcodecs.blosc import Blosc
 
         blosc = Blosc("lz4hc" if high else "lz4", _HC_LEVEL if high else 5, Blosc.SHUFFLE, block_size)
-        return [np.frombuffer(bytearray(blosc.encode(chunk.reshape(-1))) + bytes(gap), np.uint8) for chunk in chunks]
+        return joined([blosc.encode(chunk.reshape(-1)) for chunk in chunks], checksums=checksums)
     flat = chunks.reshape(len(chunks), -1).view(np.uint8)
-    room = -(-(flat.shape[1] + HEADER + 64 + gap) // 64) * 64
-    out, sizes = empty(len(flat) * room).reshape(-1, room), np.empty(len(flat), np.int64)
-    state, shuffled = _scratch(block_size)
-    encode_chunks(flat, chunks.itemsize, block_size, state if high else state[:0], shuffled, out, sizes)
-    return [line[: size + gap] for line, size in zip(out, sizes.tolist(), strict=True)]
+    room = flat.shape[1] + HEADER + CHECKSUM_BYTES
+    out, sizes = empty(len(flat) * room), np.empty(len(flat), np.int64)
+    state, shuffled, encoded = _scratch(block_size, room)
+    state = state if high else state[:0]
+    in_kernel = checksums and CRC32C is not None
+    n = encode_chunks(flat, chunks.itemsize, block_size, state, shuffled, encoded, in_kernel, out, sizes)
+    if checksums and not in_kernel:
+        return joined(np.split(out[:n], np.cumsum(sizes)[:-1]), checksums=True)
+    return out[:n], sizes
 
 
-def _scratch(block_size: int) -> Any:
-    """Return this thread's aligned memory for the state of LZ4HC and for a shuffled block."""
+def joined(chunks: Sequence[Any], *, checksums: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return encoded chunks as :func:`encode` does."""
+    parts = [np.frombuffer(chunk, np.uint8) for chunk in chunks]
+    if checksums:
+        parts = [np.append(part, np.array([google_crc32c.value(part)], "<u4").view(np.uint8)) for part in parts]
+    return np.concatenate(parts), np.array([len(part) for part in parts])
+
+
+def _scratch(block_size: int, room: int) -> Any:
+    """Return this thread's aligned memory for the state of LZ4HC, a shuffled block and an encoded chunk."""
     if not hasattr(_local, "state"):
         _local.state = allocate_aligned(BLOSC.LZ4_sizeofStateHC(), zeroed=True)
         BLOSC.LZ4_initStreamHC(ctypes.c_void_p(_local.state.ctypes.data), ctypes.c_size_t(_local.state.nbytes))
-        _local.shuffled = allocate_aligned(block_size)
+        _local.shuffled, _local.encoded = allocate_aligned(block_size), allocate_aligned(room)
+    if _local.encoded.size < room:
+        _local.encoded = allocate_aligned(room)
     if _local.shuffled.size < block_size:
         _local.shuffled = np.empty(block_size, dtype=np.uint8)
-    return _local.state, _local.shuffled[:block_size]
+    return _local.state, _local.shuffled[:block_size], _local.encoded[:room]

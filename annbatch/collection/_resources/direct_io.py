@@ -105,15 +105,22 @@ class NewFile:
                 _use_the_page_cache(self._file, error)
 
     def close(self, *, flush: bool) -> Checksums | None:
-        """Write the rest, and wait until it is written; return the checksums of all bytes if they were computed.
+        """Write the rest, and wait until it is written; see :meth:`finish`."""
+        return self.finish(flush=flush).result()
+
+    def finish(self, *, flush: bool) -> Future[Checksums | None]:
+        """Write the rest in the background; return the checksums of all bytes to come, None if none are computed.
 
         Parameters
         ----------
         flush
-            Whether to wait until the file is on the disk.
+            Whether to wait, there, until the file is on the disk.
         """
         if self._filled:
             self._write()
+        return self._thread.submit(self._finish, flush)
+
+    def _finish(self, flush: bool) -> Checksums | None:
         self._wait()
         os.ftruncate(self._file, self.size)
         if flush:

@@ -50,12 +50,12 @@ class RowMemory:
 
     def __init__(self, window: int = 256 << 20) -> None:
         self._pool, self.window = BufferPool(pages), window
+        self._populated: dict[int, int] = {}  # bytes, by the address of a block
 
     def empty(self, size: int, dtype: np.dtype) -> np.ndarray:
         """Return ``(size,)`` undefined values."""
-        values = self.untouched(size, dtype)
-        populate(values)
-        return values
+        n_bytes = size * dtype.itemsize
+        return np.empty(size, dtype) if n_bytes < _SMALL else self.lend(n_bytes).view(dtype)
 
     def untouched(self, size: int, dtype: np.dtype) -> np.ndarray:
         """Return ``(size,)`` undefined values for threads to :func:`populate`, each the part that it writes."""
@@ -65,5 +65,8 @@ class RowMemory:
     def lend(self, n_bytes: int) -> np.ndarray:
         """Return ``(n_bytes,)`` undefined uint8 at the beginning of a page."""
         block = self._pool.lend(n_bytes)
-        populate(block)
+        address = block.ctypes.data
+        if self._populated.get(address, 0) < n_bytes:  # a call takes longer than encoding goes on without the GIL
+            populate(block)
+            self._populated[address] = n_bytes
         return block

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import google_crc32c
 import numpy as np
 from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
@@ -23,7 +22,7 @@ from zarr.codecs.numcodecs import Delta
 from ..._format.attributes import COMPLETE_ATTRIBUTE
 from ..._format.codecs import quiet_codecs
 from ..._format.shard_index import format_index
-from ..._kernels.encode import encode
+from ..._kernels.encode import encode, joined
 from ..._runtime.threads import usable_cores
 from ..._runtime.zarrs import through_zarrs
 from .._resources.direct_io import NewFile
@@ -47,8 +46,11 @@ class ArrayWriter(Protocol):
     def append(self, values: np.ndarray) -> None:
         """Add values at the end; their memory may be used again only after ``close``."""
 
+    def finish(self) -> None:
+        """Write the remaining values; they may be on their way to the disk still."""
+
     def close(self) -> zarr.Array[Any]:
-        """Write the remaining values and the metadata; return the array."""
+        """Write the metadata, once the values are on the disk; return the array. Call :meth:`finish` before."""
 
 
 def grid(n: int, chunk: int, per_shard: int) -> tuple[int, int]:
@@ -131,19 +133,20 @@ class ZarrWriter:
             self._array[self._n_written : stop] = values
         self._n_written = stop
 
-    def close(self) -> zarr.Array[Any]:
-        """Write the remaining values; return the array."""
+    def finish(self) -> None:
+        """Write the remaining values."""
         if self._n_held or self._array is None:
             empty = np.empty((0, *self._form.tail), self._form.dtype)
             self._flush(np.concatenate(self._held) if self._held else empty)
+
+    def close(self) -> zarr.Array[Any]:
+        """Return the array."""
         assert self._array is not None
         return self._array
 
 
-Encode: TypeAlias = "Callable[[np.ndarray], list[np.ndarray]]"
-"""Encodes inner chunks, ``(n_chunks, *shape of a chunk)``; returns the bytes of each."""
-
-_CHECKSUM_BYTES = 4
+Encode: TypeAlias = "Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]"
+"""Encodes inner chunks, ``(n_chunks, *shape of a chunk)``: bytes, one chunk behind the other, and the size of each."""
 
 
 def encoder(codecs: tuple[Any, ...], *, high: bool, memory: RowMemory, differences: bool = False) -> Encode | None:
@@ -162,22 +165,15 @@ def encoder(codecs: tuple[Any, ...], *, high: bool, memory: RowMemory, differenc
     differences
         Whether to encode the differences of a chunk's values.
     """
-    gap = _CHECKSUM_BYTES if codecs and isinstance(codecs[-1], Crc32cCodec) else 0
-    compress = _compressor(codecs[:-1] if gap else codecs, high, gap, memory)
-    if compress is None:
-        return None
-
-    def encode_chunks(chunks: np.ndarray) -> list[np.ndarray]:
-        encoded = compress(_differences(chunks, memory) if differences else chunks)
-        for one in encoded if gap else ():
-            one[-gap:].view("<u4")[0] = google_crc32c.value(one[:-gap])
-        return encoded
-
-    return encode_chunks
+    checksums = bool(codecs) and isinstance(codecs[-1], Crc32cCodec)
+    compress = _compressor(codecs[:-1] if checksums else codecs, high, checksums, memory)
+    if compress is None or not differences:
+        return compress
+    return lambda chunks: compress(_differences(chunks, memory))
 
 
-def _compressor(codecs: tuple[Any, ...], high: bool, gap: int, memory: RowMemory) -> Encode | None:
-    """Return a function that compresses inner chunks, with ``gap`` undefined bytes behind each."""
+def _compressor(codecs: tuple[Any, ...], high: bool, checksums: bool, memory: RowMemory) -> Encode | None:
+    """Return a function that compresses inner chunks, each followed by its checksum if asked to."""
     codec, shuffles = codecs[0] if len(codecs) == 1 else None, {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
     compress: Callable[[np.ndarray], Any]
     if not codecs:
@@ -186,7 +182,7 @@ def _compressor(codecs: tuple[Any, ...], high: bool, gap: int, memory: RowMemory
         # Enums in older zarr, strings in newer. Blosc takes the size of items from the array.
         cname, shuffle = getattr(codec.cname, "value", codec.cname), getattr(codec.shuffle, "value", codec.shuffle)
         if cname == "lz4" and shuffle == "shuffle" and 0 < codec.blocksize < 1 << 16:
-            return partial(encode, block_size=codec.blocksize, high=high, gap=gap, empty=memory.lend)
+            return partial(encode, block_size=codec.blocksize, high=high, checksums=checksums, empty=memory.lend)
         if shuffle not in shuffles:
             return None
         compress = Blosc(cname, codec.clevel, shuffles[shuffle], codec.blocksize).encode
@@ -194,10 +190,7 @@ def _compressor(codecs: tuple[Any, ...], high: bool, gap: int, memory: RowMemory
         compress = Zstd(codec.level).encode
     else:
         return None
-    behind = np.zeros(gap, np.uint8)
-    return lambda chunks: [
-        np.concatenate([np.frombuffer(compress(chunk.reshape(-1)), np.uint8), behind]) for chunk in chunks
-    ]
+    return lambda chunks: joined([compress(chunk.reshape(-1)) for chunk in chunks], checksums=checksums)
 
 
 def _as_bytes(values: np.ndarray) -> np.ndarray:
@@ -244,9 +237,10 @@ class LocalWriter:
         self._together = form.chunk * max(1, _TASK_BYTES // max(1, chunk_bytes))
         self._rest: list[np.ndarray] = []
         self._n_rest = self._n = 0
-        self._encoded: deque[Future[list[np.ndarray]]] = deque()
+        self._encoded: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
         self._file: NewFile | None = None
         self._index: list[tuple[int, int]] = []
+        self._closing: list[tuple[str, int, Future[Checksums | None]]] = []
         self._n_files = 0
 
     def append(self, values: np.ndarray) -> None:
@@ -276,15 +270,21 @@ class LocalWriter:
             self._write_next()
 
     def _write_next(self) -> None:
-        for encoded in self._encoded.popleft().result():
-            self._write(encoded)
+        encoded, sizes = self._encoded.popleft().result()
+        while len(sizes):
+            n = min(len(sizes), self._form.per_shard - len(self._index))
+            n_bytes = int(sizes[:n].sum())
+            self._write(encoded[:n_bytes], sizes[:n])
+            encoded, sizes = encoded[n_bytes:], sizes[n:]
 
-    def _write(self, encoded: np.ndarray) -> None:
+    def _write(self, encoded: np.ndarray, sizes: np.ndarray) -> None:
+        """Append chunks, which the shard has room for."""
         if self._file is None:
             path = self._shard_path(self._n_files)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = NewFile(path, checksums=True)
-        self._index.append((self._file.size, len(encoded)))
+        starts = self._file.size + np.cumsum(sizes) - sizes
+        self._index += zip(starts.tolist(), sizes.tolist(), strict=True)
         self._file.append(encoded)
         if len(self._index) == self._form.per_shard:
             self._finish_shard(self._file, self._form.per_shard)
@@ -293,15 +293,14 @@ class LocalWriter:
         return self._folder.joinpath("c", str(number), *("0" for _ in self._form.tail))
 
     def _finish_shard(self, file: NewFile, per_shard: int) -> None:
+        """Begin to close a file; the disk may take a second to have it, in which the next one is written."""
         file.append(format_index(self._index, per_shard))
-        checksums = file.close(flush=True)
-        assert checksums is not None
-        self._checksums[str(self._shard_path(self._n_files))] = (file.size, checksums)
+        self._closing.append((str(self._shard_path(self._n_files)), file.size, file.finish(flush=True)))
         self._n_files += 1
         self._file, self._index = None, []
 
-    def close(self) -> zarr.Array[Any]:
-        """Write the remaining values, then the metadata; return the array."""
+    def finish(self) -> None:
+        """Write the remaining values."""
         chunk, shard = grid(self._n, self._chunk, self._form.per_shard)
         if self._n_rest:
             last = np.zeros((chunk, *self._form.tail), self._form.dtype)  # zarr fills a chunk that is cut short
@@ -311,4 +310,11 @@ class LocalWriter:
             self._write_next()
         if self._file is not None:
             self._finish_shard(self._file, shard // chunk)
+
+    def close(self) -> zarr.Array[Any]:
+        """Wait until all values are on the disk, then write the metadata; return the array."""
+        for path, size, closed in self._closing:
+            checksums = closed.result()
+            assert checksums is not None
+            self._checksums[path] = size, checksums
         return self._form.create(self._group, self._n, {COMPLETE_ATTRIBUTE: True})

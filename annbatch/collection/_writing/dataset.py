@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from ..._format.attributes import COLUMNS_BEFORE, DTYPE_ATTRIBUTE, FIRST_ROW_ATT
 from .._array_format import Format, codecs_for, write_annotations
 from .._blocks import SparseRows
 from .._resources.threads import ahead, workers
-from .._schema.schema import NAMES, DenseSchema, SparseSchema, column_key
+from .._schema.schema import NAMES, DenseSchema, SparseSchema, TableSchema, column_key
 from .arrays import ArrayForm, LocalWriter, ZarrWriter, encoder
 from .tables import TABLE_CHUNK, TableWriter
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 
 _INDEX_FORM = Format(TABLE_CHUNK, TABLE_CHUNK, "compact")  # `indptr` is compressed in every layout: it is read by range
+
+
+_TABLES_BEHIND = 8  # blocks whose columns may wait to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class DatasetWriter:
         self._nnz: dict[str, int] = {}
         self._last: dict[str, int] = {}  # column number, where differences are stored
         self._tables: list[TableWriter] = []
-        self._tables_written: Future[None] | None = None
+        self._tables_written: deque[Future[None]] = deque()
         self._dtypes, self._n_rows, self._start = statistics.dtypes, n_rows, start
         schema, form, dtypes = self._schema, self._form, self._dtypes
         for key in ("layers", "obsm"):
@@ -110,10 +114,15 @@ class DatasetWriter:
                 width = int(np.prod(element.row_shape, dtype=np.int64)) * dtypes[path].itemsize
                 per_shard = form.chunks_per_shard(width)
                 self._arrays[path] = self._array(path, dtypes[path], element.row_shape, form.n_obs_per_chunk, per_shard)
-            else:
+        # Encoding begins while anndata and zarr make the tables, which takes as long as encoding thousands of rows.
+        self._tables_written.append(encoding.coordinator.submit(self._make_tables, statistics, job.survey.n_obs))
+
+    def _make_tables(self, statistics: Statistics, n_obs: int) -> None:
+        for path, element in self._schema.elements.items():
+            if isinstance(element, TableSchema):
                 text = [n for key, n in statistics.text.items() if key == NAMES or key.startswith(column_key(path, ""))]
-                mean = max(text, default=0) / max(1, job.survey.n_obs)
-                self._tables.append(TableWriter(target.group, path, schema, n_rows, mean))
+                mean = max(text, default=0) / max(1, n_obs)
+                self._tables.append(TableWriter(self._target.group, path, self._schema, self._n_rows, mean))
 
     def _array(
         self,
@@ -148,17 +157,19 @@ class DatasetWriter:
                     self._append_before(key, rows)
             elif key in self._arrays:
                 self._arrays[key].append(np.ascontiguousarray(rows.values))
-        self._wait()
-        self._tables_written = self._encoding.coordinator.submit(self._append_to_tables, block)
+        self._wait(_TABLES_BEHIND - 1)
+        columns: Block = {key: rows for key, rows in block.items() if key not in self._arrays and key not in self._nnz}
+        self._tables_written.append(self._encoding.coordinator.submit(self._append_to_tables, columns))
 
     def _append_to_tables(self, block: Block) -> None:
         """Add rows to the tables, while their matrices are encoded."""
         for table in self._tables:
             table.append(block)
 
-    def _wait(self) -> None:
-        if self._tables_written is not None:
-            self._tables_written.result()
+    def _wait(self, most: int) -> None:
+        """Wait until at most as many blocks are not in the tables yet."""
+        while len(self._tables_written) > most:
+            self._tables_written.popleft().result()
 
     def _append_before(self, key: str, rows: SparseRows) -> None:
         """Add the column number before each row."""
@@ -172,10 +183,19 @@ class DatasetWriter:
     def close(self) -> None:
         """Write the remaining rows; the group's encoding comes last."""
         group, schema = self._target.group, self._schema
-        arrays = {path: array.close() for path, array in self._arrays.items()}
-        self._wait()
+        for array in self._arrays.values():
+            array.finish()
+        self._wait(0)
         for table in self._tables:
             table.close()
+        for key in ("var", "varm", "varp", "uns"):
+            write_annotations(group, key, getattr(schema.annotations, key))
+        if schema.annotations.raw is not None:
+            write_annotations(group, "raw/var", schema.annotations.raw.var)
+            write_annotations(group, "raw/varm", schema.annotations.raw.varm)
+        for key, element in self._target.others.items():
+            write_annotations(group, key, element)
+        arrays = {path: array.close() for path, array in self._arrays.items()}
         for path, element in schema.elements.items():
             if isinstance(element, SparseSchema):
                 attributes: dict[str, Any] = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0"}
@@ -186,13 +206,6 @@ class DatasetWriter:
             elif isinstance(element, DenseSchema):
                 attributes = {"encoding-type": "array", "encoding-version": "0.2.0"}
                 arrays[path].update_attributes(attributes | self._narrowed(path, element))
-        for key in ("var", "varm", "varp", "uns"):
-            write_annotations(group, key, getattr(schema.annotations, key))
-        if schema.annotations.raw is not None:
-            write_annotations(group, "raw/var", schema.annotations.raw.var)
-            write_annotations(group, "raw/varm", schema.annotations.raw.varm)
-        for key, element in self._target.others.items():
-            write_annotations(group, key, element)
         group.update_attributes({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
     def _narrowed(self, path: str, element: SparseSchema | DenseSchema) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import blosc2
+import google_crc32c
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def values(kind: str, n: int, dtype: str) -> np.ndarray:
 )
 def test_decoded_by_blosc_1_and_2(kind: str, n: int, dtype: str, block_size: int, high: bool) -> None:
     array = values(kind, n, dtype)
-    (chunk,) = encode(array[None], block_size=block_size, high=high)
+    chunk, _ = encode(array[None], block_size=block_size, high=high)
 
     assert bytes(Blosc().decode(bytes(chunk))) == array.tobytes()
     assert blosc2.decompress(bytes(chunk)) == array.tobytes()
@@ -38,14 +39,27 @@ def test_decoded_by_blosc_1_and_2(kind: str, n: int, dtype: str, block_size: int
 
 def test_a_chunk_that_does_not_shrink_grows_by_its_header_only() -> None:
     array = values("noise", 50_000, "uint8")
-    assert [len(chunk) for chunk in encode(array[None], block_size=8192, high=False)] == [50_000 + 16]
+    chunk, sizes = encode(array[None], block_size=8192, high=False)
+    assert [len(chunk), *sizes] == [50_000 + 16] * 2
 
 
 def test_chunks_encoded_together_are_those_encoded_alone() -> None:
     chunks = np.stack([values(kind, 5_001, "uint16") for kind in ("counts", "noise", "zeros")])
     alone = [bytes(encode(chunk[None], block_size=256, high=True)[0]) for chunk in chunks]
-    together = encode(chunks, block_size=256, high=True, gap=4)
-    assert [bytes(chunk[:-4]) for chunk in together] == alone
+    together, sizes = encode(chunks, block_size=256, high=True)
+    assert bytes(together) == b"".join(alone)
+    assert sizes.tolist() == list(map(len, alone))
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_checksums_follow_the_chunks(monkeypatch: pytest.MonkeyPatch, library: bool) -> None:
+    if not library:
+        monkeypatch.setattr("annbatch._kernels.encode.CRC32C", None)
+    chunks = np.stack([values(kind, 5_001, "uint16") for kind in ("counts", "noise", "zeros")])
+    alone = [bytes(encode(chunk[None], block_size=256, high=True)[0]) for chunk in chunks]
+    together, sizes = encode(chunks, block_size=256, high=True, checksums=True)
+    assert sizes.tolist() == [len(chunk) + 4 for chunk in alone]
+    assert bytes(together) == b"".join(chunk + google_crc32c.value(chunk).to_bytes(4, "little") for chunk in alone)
 
 
 @pytest.mark.parametrize("high", [False, True])
@@ -57,6 +71,6 @@ def test_the_same_values_give_the_same_bytes(high: bool) -> None:
 
 
 def test_blocks_are_as_small_as_asked_for() -> None:
-    (chunk,) = encode(values("counts", 50_000, "uint16")[None], block_size=8192, high=True)
+    chunk, _ = encode(values("counts", 50_000, "uint16")[None], block_size=8192, high=True)
     header = chunk[:16].view("<i4")
     assert header[1:3].tolist() == [100_000, 8192]

@@ -72,6 +72,7 @@ def test_the_array_is_the_pieces_joined(
     for array in arrays:
         for piece in np.split(values, cuts):
             array.append(piece)
+        array.finish()
         array.close()
     for name in ("local", "zarr"):
         read = zarr.open_group(folder, mode="r")[name]
