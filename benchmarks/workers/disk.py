@@ -20,7 +20,7 @@ from annbatch._kernels.clib import pread
 UNIT = 4096
 """Direct I/O reads whole blocks of a disk, to addresses that are multiples of it."""
 
-GAP = 16 << 10
+GAP = 8 << 10
 """Ranges that lie closer together are read as one."""
 
 LONGEST = 512 << 10
