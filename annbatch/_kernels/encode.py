@@ -221,9 +221,11 @@ def encode(
 def joined(chunks: Sequence[Any], *, checksums: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return encoded chunks as :func:`encode` does."""
     parts = [np.frombuffer(chunk, np.uint8) for chunk in chunks]
+    sizes = np.array([len(part) for part in parts])
     if checksums:
-        parts = [np.append(part, np.array([google_crc32c.value(part)], "<u4").view(np.uint8)) for part in parts]
-    return np.concatenate(parts), np.array([len(part) for part in parts])
+        values = [np.array([google_crc32c.value(part)], "<u4").view(np.uint8) for part in parts]
+        parts, sizes = [one for pair in zip(parts, values, strict=True) for one in pair], sizes + CHECKSUM_BYTES
+    return np.concatenate(parts), sizes
 
 
 def _scratch(block_size: int, room: int) -> Any:
