@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._kernels.blosc_header import HEADER
+from .._runtime.buffers import thread_memory
 from ..errors import CorruptDataError
 from .array import Job, StoredArray, split_evenly
 from .chunk_files import ChunkFiles
@@ -48,8 +48,6 @@ WHAT_FAILED = {
     -5: "holds column numbers beyond the matrix (damaged)",
     -6: "holds a chunk that does not match its checksum (damaged)",
 }
-
-_local = threading.local()
 
 
 class NativeArray(StoredArray):
@@ -223,9 +221,9 @@ class NativeArray(StoredArray):
         codecs = layout.codecs
         codec = NUMBERS[codecs.compressor]
         longest = layout.chunk if codecs.whole else int((reads.stop - reads.start).max(initial=1))
-        decoded = _scratch(scratch, longest * size + 1024)  # Blosc decodes up to four of its items more, of 255 bytes
+        decoded = thread_memory(scratch, longest * size + 1024)  # Blosc decodes up to four items of 255 bytes more
         room = 0 if codecs.plain else -(-(located.largest + 64) // 64) * 64
-        encoded = _scratch("encoded", room + (decoded.nbytes if codecs.transposed else 0))
+        encoded = thread_memory("encoded", room + (decoded.nbytes if codecs.transposed else 0))
         reader, rearranged = reader_address(codec, whole=codecs.whole), codecs.big_endian or codecs.transposed
         decoder = ChunkDecoder(
             stretch=stretch_address(),
@@ -319,14 +317,3 @@ def _file_size(path: PurePath) -> int:
         return Path(path).stat().st_size
     except OSError:
         return 0
-
-
-def _scratch(name: str, nbytes: int) -> np.ndarray:
-    """Return this thread's scratch memory of at least ``nbytes``, 64-byte aligned."""
-    from .._runtime.buffers import allocate_aligned
-
-    block: np.ndarray | None = getattr(_local, name, None)
-    if block is None or block.nbytes < nbytes:
-        block = allocate_aligned(-(-nbytes // 64) * 64)
-        setattr(_local, name, block)
-    return block

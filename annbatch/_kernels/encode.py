@@ -25,7 +25,7 @@ import google_crc32c
 import numpy as np
 from numba import types
 
-from .._runtime.buffers import allocate_aligned
+from .._runtime.buffers import allocate_aligned, thread_memory
 from .._warn import warn
 from .blosc_header import HEADER, LZ4, SHUFFLED, STORED, UNSPLIT, VERSION
 from .clib import BLOSC, CRC32C, crc32c
@@ -233,9 +233,4 @@ def _scratch(block_size: int, room: int) -> Any:
     if not hasattr(_local, "state"):
         _local.state = allocate_aligned(BLOSC.LZ4_sizeofStateHC(), zeroed=True)
         BLOSC.LZ4_initStreamHC(ctypes.c_void_p(_local.state.ctypes.data), ctypes.c_size_t(_local.state.nbytes))
-        _local.shuffled, _local.encoded = allocate_aligned(block_size), allocate_aligned(room)
-    if _local.encoded.size < room:
-        _local.encoded = allocate_aligned(room)
-    if _local.shuffled.size < block_size:
-        _local.shuffled = np.empty(block_size, dtype=np.uint8)
-    return _local.state, _local.shuffled[:block_size], _local.encoded[:room]
+    return _local.state, thread_memory("shuffled", block_size)[:block_size], thread_memory("to write", room)[:room]

@@ -7,6 +7,7 @@ that the user keeps never changes.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING
@@ -33,6 +34,18 @@ def allocate_aligned(nbytes: int, *, zeroed: bool = False, alignment: int = ALIG
     block = (np.zeros if zeroed else np.empty)(nbytes + alignment, dtype=np.uint8)
     skip = -block.ctypes.data % alignment
     return block[skip : skip + nbytes]
+
+
+_local = threading.local()
+
+
+def thread_memory(name: str, nbytes: int) -> np.ndarray:
+    """Return this thread's scratch memory of that name, of at least ``nbytes``, 64-byte aligned."""
+    block: np.ndarray | None = getattr(_local, name, None)
+    if block is None or block.nbytes < nbytes:
+        block = allocate_aligned(-(-nbytes // ALIGNMENT) * ALIGNMENT)
+        setattr(_local, name, block)
+    return block
 
 
 class BufferPool:
