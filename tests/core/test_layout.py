@@ -179,6 +179,7 @@ WHOLE_STAGES = {
     "_anndata/test_mudata", "_arrays/test_conformance", "_elements/test_elements", "_elements/test_csr_selected_damage",
     "_loading/test_keys", "collection/_inputs/test_exact", "collection/_resources/test_memory",
     "collection/_runs/test_killed", "collection/_writing/test_disk", "loader/test_errors", "loader/test_loader",
+    "loader/test_close", "loader/test_epochs", "loader/test_memory",
     "loader/test_real_data", "loader/test_rows", "loader/test_setups", "loader/test_pickles", "loader/test_processes",
     "loader/test_arguments",
     "testing/test_testing", "test_exports", "test_import", "test_large", "test_layout", "test_readme",
