@@ -23,8 +23,9 @@ from zarr.storage import ObjectStore
 from annbatch import DatasetCollection, RemoteStore
 from annbatch._arrays.open import open_rows
 from annbatch._arrays.read_plan import plan_reads
+from annbatch._arrays.remote import GAP_BYTES, LARGEST_BYTES
 from annbatch._plan.pieces import Pieces
-from annbatch._remote.coalesce import GAP_BYTES, LARGEST_BYTES, plan_requests
+from annbatch._plan.requests import plan_requests
 from annbatch._remote.fetch import ByteRange
 from annbatch._remote.requests import ObjectRange
 from annbatch._remote.store import REQUESTS
@@ -106,7 +107,7 @@ def schedulers(url: str) -> dict[str, Scheduler]:
 def _annbatch(store: RemoteStore, objects: list[Ranges]) -> Iterator[int]:
     file = np.repeat(np.arange(len(objects)), [len(one.start) for one in objects])
     start, stop = (np.concatenate([getattr(one, name) for one in objects]) for name in ("start", "stop"))
-    plan = plan_requests(file, start, stop)
+    plan = plan_requests(file, start, stop, gap=GAP_BYTES, largest=LARGEST_BYTES)
     requests = deque(
         store.requests.submit(
             [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from .._plan.requests import plan_requests
 from .._runtime.open_files import most_per_read
 from .page_cache import are_cached, missed_recently
 
@@ -130,13 +131,10 @@ class ChunkLocations:
         end = self.offset[:, None] + np.stack([head, high], axis=1)
         there = (end > begin) & (self.offset >= 0)[:, None]
         fd, begin, end = np.broadcast_to(self.fd[:, None], there.shape)[there], begin[there], end[there]
-        far = (begin[1:] > end[:-1] + _ANNOUNCED_TOGETHER) | (begin[1:] < begin[:-1]) | (fd[1:] != fd[:-1])
-        first = np.flatnonzero(np.append(len(fd) > 0, far))
-        last = np.append(first[1:], len(fd))[: len(first)] - 1
-        for i, j in zip(first.tolist(), last.tolist(), strict=True):
-            for start in range(int(begin[i]), int(end[j]), _ANNOUNCED_AT_ONCE):
-                n = min(_ANNOUNCED_AT_ONCE, int(end[j]) - start)
-                os.posix_fadvise(int(fd[i]), start, n, os.POSIX_FADV_WILLNEED)
+        plan = plan_requests(fd, begin, end, gap=_ANNOUNCED_TOGETHER)
+        for file, start, stop in zip(plan.file.tolist(), plan.start.tolist(), plan.stop.tolist(), strict=True):
+            for at in range(start, stop, _ANNOUNCED_AT_ONCE):
+                os.posix_fadvise(file, at, min(_ANNOUNCED_AT_ONCE, stop - at), os.POSIX_FADV_WILLNEED)
 
     def _encoded_range(self, reads: Reads) -> tuple[np.ndarray, np.ndarray]:
         """Return about which bytes of each encoded chunk are read for a stretch of it, as start and stop."""

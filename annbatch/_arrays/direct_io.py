@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from .._arguments import flag
+from .._plan.requests import plan_requests
 from .._runtime.buffers import BufferPool, allocate_aligned
 from .._runtime.fork import fork_safe_lock
 from .._runtime.memory import available_memory
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .._kernels.direct_io import Queue
+    from .._plan.requests import RequestPlan
 
 T = TypeVar("T")
 
@@ -234,20 +236,20 @@ class DirectIO:
         return work(lambda fd, begin, end: self._read(one, fd, begin, end))
 
     def _read(self, one: Queue, fd: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Ranges:
-        request, of = _requests(fd, begin, end)
-        size = request[2] - request[1]
+        plan, of = _requests(fd, begin, end)
+        size = plan.stop - plan.start
         position = np.cumsum(size) - size
         memory = self._pool.lend(int(size.sum()))
         got = np.zeros(len(size) + 1, np.int64)  # the last one is that of empty ranges
         with ExitStack() as files:
             try:
-                descriptor, file = np.unique(request[0], return_inverse=True)
+                descriptor, file = np.unique(plan.file, return_inverse=True)
                 directly = np.array([_open_directly(number, files) for number in descriptor.tolist()], np.int64)
                 to = memory.ctypes.data + position
-                got[:-1] = self._fill(one, (directly[file], request[1], size, to), int((end - begin).sum()))
+                got[:-1] = self._fill(one, (directly[file], plan.start, size, to), int((end - begin).sum()))
             except OSError as error:  # what was not read, kernels read through the page cache
                 self.refused = "the file system has no direct I/O" if error.errno == errno.EINVAL else str(error)
-        skip = begin - np.append(request[1], 0)[of]
+        skip = begin - np.append(plan.start, 0)[of]
         address = memory.ctypes.data + np.append(position, 0)[of] + skip
         return Ranges(address, np.clip(got[of] - skip, 0, end - begin), memory)
 
@@ -353,26 +355,11 @@ def _open_directly(fd: int, opened: ExitStack) -> int:
     return direct
 
 
-def _requests(fd: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Return requests for ranges: whole units of a disk, and ranges that lie close together as one.
-
-    Returns
-    -------
-    tuple
-        Descriptor, begin and end of each request; the request that holds each range, -1 of an empty range.
-    """
+def _requests(fd: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[RequestPlan, np.ndarray]:
+    """Return requests for ranges, in whole units of a disk; and the request that holds each, -1 of an empty range."""
     from .._kernels.direct_io import UNIT
 
-    of, filled, n = np.full(len(fd), -1), np.flatnonzero(end > begin), 0
-    begin, end = begin // UNIT * UNIT, -(-end // UNIT) * UNIT
-    fields: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64),) * 3]
-    for number in np.unique(fd[filled]):
-        here = filled[fd[filled] == number]
-        here = here[np.argsort(begin[here], kind="stable")]
-        reached = np.maximum.accumulate(end[here])  # ranges may lie within each other
-        first = np.flatnonzero(np.append(True, begin[here][1:] > reached[:-1] + _TOGETHER))
-        last = np.append(first[1:], len(here)) - 1
-        of[here] = n + np.repeat(np.arange(len(first)), last - first + 1)
-        fields.append((np.full(len(first), number, np.int64), begin[here][first], reached[last]))
-        n += len(first)
-    return tuple(np.concatenate(field) for field in zip(*fields, strict=True)), of
+    of, filled = np.full(len(fd), -1), end > begin
+    plan = plan_requests(fd[filled], begin[filled] // UNIT * UNIT, -(-end[filled] // UNIT) * UNIT, gap=_TOGETHER)
+    of[filled] = plan.request
+    return plan, of

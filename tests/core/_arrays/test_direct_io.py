@@ -300,7 +300,8 @@ def test_the_argument_is_a_flag() -> None:
 @given(st.lists(st.tuples(st.integers(3, 5), st.integers(0, 300_000), st.integers(0, 40_000)), max_size=30))
 def test_requests_hold_their_ranges_in_whole_units(ranges: list[tuple[int, int, int]]) -> None:
     fd, begin, size = np.array(ranges, np.int64).reshape(-1, 3).T
-    (request_fd, first, last), of = _requests(fd, begin, begin + size)
+    plan, of = _requests(fd, begin, begin + size)
+    request_fd, first, last = plan.file, plan.start, plan.stop
     assert not (first % UNIT).any()
     assert not (last % UNIT).any()
     empty = size == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annbatch._remote.coalesce import plan_requests
+from annbatch._plan.requests import plan_requests
 
 
 @st.composite
@@ -54,6 +56,35 @@ def test_no_byte_is_requested_twice_and_no_two_neighbours_could_be_one(drawn, ga
             first = np.flatnonzero(plan.request == i + 1)
             length = drawn[2][first][np.argmin(drawn[1][first])] - plan.start[i]
             assert not near or length > largest
+
+
+def one_by_one(file, start, stop, gap, largest):
+    """Return the requests as a loop over the ranges, in their order, finds them."""
+    found = []
+    ranges = zip(file.tolist(), start.tolist(), stop.tolist(), strict=True)
+    for number, a, b in sorted(ranges, key=itemgetter(0, 1)):
+        joins = bool(found) and found[-1][0] == number and a <= found[-1][2] + gap
+        if joins and (largest is None or b <= found[-1][2] or b - found[-1][1] <= largest):
+            found[-1][2] = max(found[-1][2], b)
+        else:
+            found.append([number, a, b])
+    return found
+
+
+overlapping = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 900), st.integers(1, 300)), max_size=40)
+
+
+@given(overlapping, st.integers(0, 60), st.none() | st.integers(1, 600))
+def test_requests_are_those_of_a_loop_where_ranges_overlap_too(drawn, gap, largest):
+    file, start, size = np.array(drawn, dtype=np.int64).reshape(-1, 3).T
+
+    plan = plan_requests(file, start, start + size, gap=gap, largest=largest)
+
+    found = np.stack([plan.file, plan.start, plan.stop], axis=1)
+    assert found.tolist() == one_by_one(file, start, start + size, gap, largest)
+    assert (plan.file[plan.request] == file).all()
+    assert (plan.start[plan.request] <= start).all()
+    assert (plan.stop[plan.request] >= start + size).all()
 
 
 def test_a_range_longer_than_the_limit_stays_whole():
