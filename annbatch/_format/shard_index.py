@@ -65,7 +65,7 @@ def parse_index(
     if layout.index_checksum and google_crc32c.value(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
         raise CorruptDataError(f"{where} has a chunk index that does not match its checksum (damaged or truncated).")
     index = np.frombuffer(raw, dtype="<u8", count=2 * layout.per_file).reshape(-1, 2)
-    written = index[:, 0] != _STORED_ABSENT
+    written = (index != _STORED_ABSENT).any(axis=1)
     if (index[written].max(axis=1, initial=0) > size).any() or (index[written].sum(axis=1) > size).any():
         raise CorruptDataError(f"{where} has a chunk index that points beyond its {size} bytes (truncated?).")
     if (index[written, 1] > layout.most_encoded).any():

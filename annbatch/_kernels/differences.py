@@ -74,7 +74,7 @@ def add_up_address(size: int) -> int:
     """Return the address of a function that replaces differences by the values, compiled if need be.
 
     It takes the address of the differences, their bytes, the value before the first one and a limit; and returns
-    whether the values are below the limit.
+    whether the values are below the limit, which is negative if there is none.
 
     Parameters
     ----------
@@ -94,6 +94,6 @@ def add_up_address(size: int) -> int:
             last = values[j]
             if last > largest:
                 largest = last
-        return bool(largest < np.uint64(limit))
+        return bool(limit < 0 or largest < np.uint64(limit))
 
     return address_of(add_up, _SIGNATURE)

@@ -61,8 +61,10 @@ def test_the_format_is_that_of_zarr(tmp_path):
         (lambda raw: b"\1" + raw[1:], "x has a chunk index that does not match its checksum"),
         (lambda raw: format_index([(0, 60), (60, 41)], 2), "x has a chunk index that points beyond its 100 bytes"),
         (lambda raw: format_index([(2**64 - 2, 4)], 2), "x has a chunk index that points beyond its 100 bytes"),
+        (lambda raw: format_index([(2**64 - 1, 10)], 2), "x has a chunk index that points beyond its 100 bytes"),
+        (lambda raw: format_index([(0, 2**64 - 1)], 2), "x has a chunk index that points beyond its 100 bytes"),
     ],
-    ids=["truncated", "flipped", "too long", "sum overflows"],
+    ids=["truncated", "flipped", "too long", "sum overflows", "no offset but a size", "no size but an offset"],
 )
 def test_a_damaged_index_is_refused(damage, message):
     with pytest.raises(CorruptDataError, match=message):

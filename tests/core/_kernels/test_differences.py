@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -29,3 +30,11 @@ def test_any_values_come_back_from_their_differences(dtype: str, n: int, data: s
     np.testing.assert_array_equal(differences, values)
     if 0 < largest < 2**63:
         assert not call(address, np.diff(values, prepend=values.dtype.type(0)), 0, largest)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8"])
+def test_without_a_limit_the_largest_number_comes_back_too(dtype: str) -> None:
+    values = np.array([0, np.iinfo(dtype).max, 1, 0] * 20, dtype)
+    differences = np.diff(values, prepend=values.dtype.type(0))
+    assert call(add_up_address(values.itemsize), differences, 0, -1)
+    np.testing.assert_array_equal(differences, values)
