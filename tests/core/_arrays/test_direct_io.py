@@ -311,7 +311,7 @@ def test_requests_hold_their_ranges_in_whole_units(ranges: list[tuple[int, int, 
     assert (first[some] <= begin[~empty]).all()
     assert (last[some] >= (begin + size)[~empty]).all()
     needed = np.unique([(f, unit) for f, b, n in ranges if n for unit in range(b // UNIT, -(-(b + n) // UNIT))], axis=0)
-    assert sum((last - first) // UNIT) <= len(needed) + 4 * max(0, len(needed) - len(first))  # gaps of 16 KB
+    assert sum((last - first) // UNIT) <= len(needed) + 2 * max(0, len(needed) - len(first))  # gaps of 8 KB
     for number in np.unique(request_fd):
         here = request_fd == number
         assert (first[here][1:] > last[here][:-1]).all()
