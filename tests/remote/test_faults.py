@@ -163,7 +163,7 @@ def test_stopping_cancels_the_requests_under_way(stored, proxy, load, same_batch
     with loader, load(stored("compact")) as local:
         batches = iter(loader)
         next(batches)
-        wait_until(lambda: not store.requests.busy)
+        wait_until(lambda: has_read_ahead(loader))
         proxy.choose = lambda seen: "stall"
         for _ in range(5):  # the rest of the first window, and the first batch of the second
             next(batches)
@@ -173,6 +173,11 @@ def test_stopping_cancels_the_requests_under_way(stored, proxy, load, same_batch
         proxy.choose = lambda seen: ""
         loader.set_epoch(0)
         same_batches(loader, local)
+
+
+def has_read_ahead(loader):
+    (windows,) = loader._reading._open
+    return windows._ahead and all(future.done() for future in windows._ahead[0]._futures())
 
 
 def wait_until(condition):
