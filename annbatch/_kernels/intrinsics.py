@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
-from numba.np.arrayobj import populate_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +49,8 @@ def array_at(typing: Any, kind: Any, address: Any, n: Any) -> Any:
 
     A tenth of the time that ``view`` of an array takes to compile.
     """
+    from numba.np.arrayobj import populate_array  # which takes long, and only to compile
+
     array = types.Array(kind.dtype, 1, "C")
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:

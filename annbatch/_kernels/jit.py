@@ -3,6 +3,9 @@
 Numba keeps a compiled function for as long as its own file stays as it is, and the functions that it calls are compiled
 into it. A release that mends one of these would go on running the old machine code of its callers, left behind in
 ``__pycache__`` or ``NUMBA_CACHE_DIR``. For functions of this folder, the whole folder is therefore compared.
+
+And numba imports all that it can compile before it looks into its cache, which takes a process about as long as pandas
+does. Only what a kernel compiles needs that.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba as nb
-from numba.core import caching
+from numba.core import caching, sigutils
+from numba.core.ccallback import CFunc
+from numba.core.runtime.nrt import rtsys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +29,26 @@ _njit: Any = nb.njit  # its hints know neither all options nor that functions ke
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
+_FunctionCache: Any = caching.FunctionCache  # untyped
+
+
+class _Cache(_FunctionCache):  # type: ignore[misc]
+    """Compiled functions on disk, which are loaded without what only a compiler needs; numba refreshes it for that."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        rtsys.initialize(target_context)  # the symbols of its memory manager
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def _cached(compiled: Any, function: Callable[..., Any]) -> Any:
+    compiled._cache = _Cache(function)
+    return compiled
+
+
 def kernel(function: Function) -> Function:
     """Compile a function that Python calls."""
-    return cast("Function", _njit(nogil=True, cache=True)(function))
+    return cast("Function", _cached(_njit(nogil=True)(function), function))
 
 
 def inner(function: Function) -> Function:
@@ -44,7 +66,8 @@ def address_of(function: Callable[..., Any], signature: Any) -> int:
 
     Threads that come together find it in numba's cache, behind numba's own lock.
     """
-    compiled: Any = nb.cfunc(signature, cache=True)(function)
+    compiled = _cached(CFunc(function, sigutils.normalize_signature(signature), locals={}, options={}), function)
+    compiled.compile()
     _kept.append(compiled)
     return int(compiled.address)
 
