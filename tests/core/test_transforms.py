@@ -59,6 +59,7 @@ def load(source: Any, **options: Any) -> np.ndarray:
 
 
 class TestNormalizeLog1p:
+    @pytest.mark.slow
     @pytest.mark.parametrize("densify", [False, True])
     @pytest.mark.parametrize("kind", ["memory", "disk"])
     @pytest.mark.parametrize("target_sum", [1.0, 1e4])

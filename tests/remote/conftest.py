@@ -25,6 +25,8 @@ SECRET = "a-secret-that-nobody-may-see"
 _SERVER = """
 import sys
 from moto.server import ThreadedMotoServer
+from werkzeug.serving import WSGIRequestHandler
+WSGIRequestHandler.wbufsize = -1  # head and body in one packet
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)

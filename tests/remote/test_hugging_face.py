@@ -22,6 +22,7 @@ class Hub(BaseHTTPRequestHandler):
     """The Hub, at /datasets/..., and the server that has the content, at /content/...; another host for clients."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet
     folder: Path
     seen: list[tuple[str, str | None]]
 
@@ -115,6 +116,7 @@ def test_a_private_repository_needs_a_token(hub, monkeypatch, tmp_path):
 class Gateway(BaseHTTPRequestHandler):
     """Buckets of the owner "lab": the S3-protocol server, below a folder of that name."""
 
+    wbufsize = -1  # head and body in one packet
     s3: tuple[str, int]
 
     def do_GET(self):

@@ -80,6 +80,7 @@ def tables(stored) -> dict[str, ObsTable]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(ROWS)
 def test_rows_on_disk_come_as_anndata_reads_them(stored, rows):

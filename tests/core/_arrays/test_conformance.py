@@ -148,6 +148,7 @@ def same(found: Any, expected: Any) -> None:
             assert one.tobytes() == np.ascontiguousarray(other).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("densify", [False, True], ids=["sparse", "densified"])
 def test_chosen_genes(source, whole, densify):
     names = ["g31", "g2", "g17"]

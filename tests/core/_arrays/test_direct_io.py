@@ -127,6 +127,7 @@ def test_batches_are_the_same_around_the_page_cache(store: tuple[Path, Any], chu
         assert "in flight" in str(stats)
 
 
+@pytest.mark.slow
 def test_some_columns_and_dense_rows_are_the_same(store: tuple[Path, Any]) -> None:
     folder, source = store
     names = CELLS.var_names[::7].tolist()
@@ -273,6 +274,7 @@ def test_rows_can_be_taken_once_the_loader_was_closed(tmp_path: Path) -> None:
     loader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Reading decodes")
 def test_chunks_that_wait_to_be_decoded_take_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Single rows of chunks that are decoded whole: each needs all the bytes of one."""

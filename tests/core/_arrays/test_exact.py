@@ -48,6 +48,7 @@ def dense(batch: dict) -> np.ndarray:
     return batch["X"].toarray() if sp.issparse(batch["X"]) else batch["X"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["memory", "h5ad", "zarr"])
 @pytest.mark.parametrize(("kind", "form"), FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("dtype", ["i8", "u8"])

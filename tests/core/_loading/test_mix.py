@@ -127,6 +127,7 @@ def test_states_follow_one_another():
     assert found[: len(expected)] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", ["first", "all", "never"])
 @settings(max_examples=10)
 @given(data=st.data())

@@ -121,6 +121,7 @@ def converted(parts: list[ad.AnnData], folder: Path, **how: Any) -> DatasetColle
     return DatasetCollection(folder / "c.zarr").add_adatas([folder / f"{i}.h5ad" for i in range(len(parts))], **how)
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples // 10)  # converting takes long
 @given(
     choice=st.sampled_from(["largest", "smallest"]),

@@ -53,6 +53,7 @@ def labelled(x, **columns) -> ad.AnnData:
     return ad.AnnData(x, obs=pd.DataFrame(columns, index=names))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [3, 1e5], ids=["small", "large"])
 def test_each_group_is_measured_as_numpy_does(tmp_path, most):
     x, kind = counts(most=most), np.random.default_rng(1).choice(["b", "a", "c"], 300)
@@ -75,6 +76,7 @@ def test_each_group_is_measured_as_numpy_does(tmp_path, most):
     assert statistics(collection).groups is statistics(collection).genes_by_group is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int64", "float16", "float32", "float64"])
 @pytest.mark.parametrize("form", [sp.csr_matrix, np.asarray], ids=["sparse", "dense"])
 def test_groups_of_matrices_of_every_dtype(monkeypatch, form, dtype):

@@ -67,6 +67,7 @@ def same(batch, other) -> bool:
     )
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3 * N - 1), max_size=60))
 def test_rows_come_in_the_given_order(stored, rows):
     every, places = stored

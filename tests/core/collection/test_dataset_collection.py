@@ -314,6 +314,7 @@ def test_raw_of_files_is_dropped_with_a_warning_and_load_adata_converts_it(tmp_p
     assert np.array_equal(part.X.toarray(), counts.X.toarray())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "kind"),
     [("files", "csr"), ("files", "dense"), ("loaded", "csr"), ("lazy", "dense"), ("h5ad", "csr"), ("h5ad", "dense")],
@@ -446,6 +447,7 @@ def test_a_million_tiny_rows(tmp_path: Path) -> None:
         assert np.array_equal(getattr(stored, name), getattr(expected, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_limit", ["4GB", "1MB"])
 def test_rows_of_60_000_values(tmp_path: Path, write: Write, memory_limit: str) -> None:
     rng = np.random.default_rng(0)
@@ -503,6 +505,7 @@ def test_zarr_config_stays_the_users(tmp_path: Path, write: Write) -> None:
     assert zarr.config.get("codec_pipeline") == before
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_users_choose_for_all_arrays(tmp_path: Path, write: Write) -> None:
     cells = make_cells(0, 30)
     cells.obs["nothing"], cells.obs["empty"] = 0, ""

@@ -173,6 +173,7 @@ def test_a_framework_that_is_installed_is_preferred_to_numpy():
     assert (adapter and adapter.name) == (installed[0] if installed else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_frameworks_learn_what_numpy_learns(framework):
     rng = np.random.default_rng(0)

@@ -43,6 +43,7 @@ COUNTS = hnp.arrays(np.float32, ROWS, elements=st.integers(0, 6).map(float) | st
 FRACTIONS = hnp.arrays(np.float32, ROWS, elements=st.sampled_from([0, 0.25, 0.1, 0.7, 1.5, 3, 12.25]))
 
 
+@pytest.mark.slow
 @given(COUNTS | FRACTIONS, st.integers(2, 9), st.sampled_from(["one", "both"]), st.booleans())
 def test_it_is_the_published_definition(x, n_bins, side, is_sparse):
     encoder = ScGPTBins(VOCABULARY, n_bins=n_bins, max_len=N_GENES + 1, side=side, pad_value=-2, cls_value=0)

@@ -57,6 +57,7 @@ def test_large_integers_joined_with_floats(tmp_path: Path, write: Write, kind: C
     assert DatasetCollection(tmp_path / "bad.zarr").is_empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, np.asarray])
 @pytest.mark.parametrize("where", ["X", "layers/counts"])
 def test_floats_added_to_large_integers(tmp_path: Path, write: Write, kind: Callable[..., object], where: str) -> None:

@@ -86,6 +86,7 @@ def test_anndata_opens_a_dataset(tmp_path: Path, write: Write) -> None:
     assert np.array_equal(whole, cells.obsp["near"].toarray()[np.ix_(order, order)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_rows_that_go_through_the_disk_give_the_same_bytes(tmp_path: Path, write: Write, shuffle: bool) -> None:
     cells = [make_graph(i, n) for i, n in enumerate((90, 120))]
@@ -119,6 +120,7 @@ def test_rows_that_are_added_later_leave_the_earlier_ones(tmp_path: Path, write:
     assert collection.verify()
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples // 4)  # converting takes long
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=3),

@@ -31,6 +31,7 @@ def whole(dtype: str) -> st.SearchStrategy[np.ndarray]:
     return st.lists(st.integers(low, high), max_size=20).map(lambda numbers: np.array(numbers, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(data=st.data())

@@ -126,6 +126,7 @@ def test_columns_of_other_types_are_read_together(tmp_path: Path, write: Write, 
     assert values(load(collection, keys="obs")["obs"]["label"]) == values(pd.Series([*first, *second]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_limit", ["4GB", "1MB"])
 def test_reshuffle(tmp_path: Path, write: Write, memory_limit: str) -> None:
     cells = [make_cells(i, n) for i, n in enumerate([40, 25])]
@@ -162,6 +163,7 @@ def test_reshuffle_refuses(tmp_path: Path, write: Write) -> None:
         DatasetCollection(tmp_path / "c.zarr", mode="r").reshuffle()
 
 
+@pytest.mark.slow
 def test_more_memory_or_less_gives_the_same_bytes(tmp_path: Path, write: Write) -> None:
     cells = [make_cells(i, n, genes=GENES[i : 20 + i]) for i, n in enumerate([300, 1, 150])]
     cells[2].X.data[0] = 1000
@@ -265,6 +267,7 @@ def test_an_input_that_changes_during_the_call(tmp_path: Path, write: Write) -> 
     assert DatasetCollection(tmp_path / "c.zarr").is_empty
 
 
+@pytest.mark.slow
 def test_verify_finds_any_flipped_byte(tmp_path: Path, write: Write) -> None:
     store = tmp_path / "c.zarr"
     cells = make_counts(0, 30, ill=pd.array([True, None] * 15, dtype="boolean"))

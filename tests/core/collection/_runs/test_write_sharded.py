@@ -83,6 +83,7 @@ class _InterruptedError(Exception):
     """Stands for the end of the process; a KeyboardInterrupt would end zarr's thread, too."""
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part:UserWarning")  # what it is is not asked
 def test_a_call_that_was_interrupted_leaves_nothing_that_can_be_read(
     tmp_path: Path, before_step: Callable[..., None]
@@ -170,6 +171,7 @@ def test_elements_of_an_unfinished_group(tmp_path: Path, kind: str) -> None:
             add()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "layers", "X/inner"])
 def test_what_is_read_lazily_is_not_deleted_before_it_is_read(tmp_path: Path, key: str | None) -> None:
     cells = make_cells(0, 10)

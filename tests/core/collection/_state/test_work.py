@@ -113,6 +113,7 @@ def test_two_first_calls_make_one_collection(tmp_path: Path, write: Write, befor
     assert_holds(collection, dict(zip(paths, cells, strict=True)))
 
 
+@pytest.mark.slow
 def test_reshuffle_with_another_seed_after_one_that_ended_at_its_last_steps(
     tmp_path: Path, write: Write, before_step: BeforeStep
 ) -> None:
@@ -273,6 +274,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renamed", ["/partial-0", "/partial-1", "/ready-1"])
 def test_what_another_version_left_is_discarded(
     tmp_path: Path, undisturbed: Path, before_step: BeforeStep, renamed: str

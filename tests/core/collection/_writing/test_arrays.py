@@ -34,6 +34,7 @@ def test_grid(n: int, chunk: int, per_shard: int) -> None:
     assert shard < max(1, n) + inner  # no longer than needed
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     n=st.integers(0, 300),
