@@ -97,11 +97,11 @@ def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str
             contenders.append({**result, "error": next(o["error"] for o in found[one.name] if "error" in o)})
             continue
         result["samples"] = mine
-        result["per_second"] = median(s["amount"] / s["seconds"] for s in mine)
+        result["per_second"] = median(map(_rate, mine))
         result["per_cpu_second"] = median(s["amount"] / max(s["cpu_seconds"], 1e-9) for s in mine)
         result["peak_bytes"] = max(s["peak_bytes"] for s in mine)
         pairs = list(zip(mine, theirs, strict=False))
-        result["ratio"] = median(b["seconds"] / a["seconds"] for a, b in pairs) if pairs else None
+        result["ratio"] = median(_rate(a) / _rate(b) for a, b in pairs) if pairs else None
         result["memory"] = median(b["peak_bytes"] / a["peak_bytes"] for a, b in pairs) if pairs else None
         result["within"] = LITTLE_BYTES / result["peak_bytes"] if "memory_limit" in one.task else None
         contenders.append(result)
@@ -118,6 +118,10 @@ def measure_conversion(case: Case, workers: Workers, *, rounds: int) -> dict[str
         "cold": case.cold,
         "contenders": contenders,
     }
+
+
+def _rate(sample: dict[str, Any]) -> float:
+    return float(sample["amount"] / sample["seconds"])
 
 
 def _read(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -105,6 +106,23 @@ def test_each_conversion_is_measured_in_speed_and_memory(result: dict[str, Any])
         assert one["peak_bytes"] > 100e6
     held = [one for one in result["targets"] if one["field"] == "within"]
     assert [one["against"] for one in held] == ["the memory limit"]
+
+
+def test_conversions_of_more_rows_are_compared_by_their_rate(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(repository)
+    conversion, cases = (importlib.import_module(f"benchmarks.{name}") for name in ("conversion", "cases"))
+    samples = {"slow": {"amount": 100, "seconds": 10.0}, "five times as many": {"amount": 500, "seconds": 10.0}}
+    monkeypatch.setattr(
+        conversion,
+        "measure_once",
+        lambda one, workers: {"samples": [samples[one.name] | {"cpu_seconds": 1.0, "peak_bytes": 1}]},
+    )
+    task = {"store": str(tmp_path / "store"), "h5ad": []}
+    case = cases.Case("conversion", "files", tuple(cases.Contender(name, "", task) for name in samples), "slow")
+    found = conversion.measure_conversion(case, None, rounds=1)
+    assert [one["ratio"] for one in found["contenders"]] == [1.0, 5.0]
 
 
 def test_conversions_are_reported(result: dict[str, Any]) -> None:
