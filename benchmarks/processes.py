@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -93,7 +94,8 @@ class Worker:
     def stop(self) -> None:
         """End the process by closing its standard input."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # what was asked of a process that had ended is still in the pipe's buffer
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
