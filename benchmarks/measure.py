@@ -60,9 +60,7 @@ def measure(case: Case, workers: Workers, *, rounds: int, seconds: float, forget
 
     opened = [_Opened(contender) for contender in case.contenders]
     for one in opened:
-        if (
-            one.contender.page_memory is not None
-        ):  # what it freed before, it would take again, within the limit
+        if one.contender.page_memory is not None:  # what it freed before, it would take again, within the limit
             workers.discard(one.contender.worker, one.contender.threads)
         _attempt(one, workers, lambda one=one: _open(one, workers, rounds, seconds, before))
         if one.error is None and one.contender.page_memory is not None:
