@@ -19,6 +19,12 @@ settings.load_profile("annbatch")
 settings.register_profile("brief", settings.get_profile("annbatch"), max_examples=10)
 
 
+@pytest.fixture(scope="session", name="in_gate")
+def _in_gate() -> bool:
+    """Return whether the gate runs."""
+    return in_gate
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real h5ad files beside the repository, or skip where there is none."""

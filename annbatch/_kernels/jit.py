@@ -29,10 +29,10 @@ _njit: Any = nb.njit  # its hints know neither all options nor that functions ke
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 
-_FunctionCache: Any = caching.FunctionCache  # untyped
+_FunctionCache: Any = caching.FunctionCache  # numba has no hints for it
 
 
-class _Cache(_FunctionCache):  # type: ignore[misc]
+class _Cache(_FunctionCache):  # type: ignore[misc]  # mypy cannot check a base class of type Any
     """Compiled functions on disk, which are loaded without what only a compiler needs; numba refreshes it for that."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

@@ -24,14 +24,7 @@ import numpy as np
 from .scenes import SCENES, copy, is_finished, write_inputs
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-_S3 = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
+_S3 = Path(__file__).parents[1] / "s3_server.py"
 
 
 @contextmanager
@@ -46,7 +39,7 @@ def _process(command: list[str], **how: Any) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def _bucket() -> Iterator[None]:
     """Serve a bucket by the S3 protocol, and point the environment at it."""
-    with _process([sys.executable, "-W", "ignore", "-c", _S3], stderr=subprocess.DEVNULL) as server:
+    with _process([sys.executable, "-W", "ignore", str(_S3)], stderr=subprocess.DEVNULL) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{server.stdout.readline().split()[-1]}"
         urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).close()

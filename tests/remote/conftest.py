@@ -22,16 +22,7 @@ from annbatch import DatasetCollection, Loader, RemoteStore
 
 SECRET = "a-secret-that-nobody-may-see"
 
-_SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import WSGIRequestHandler
-WSGIRequestHandler.wbufsize = -1  # head and body in one packet
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
+_SERVER = Path(__file__).parents[1] / "s3_server.py"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,7 +52,7 @@ def proxies() -> ModuleType:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[tuple[str, int]]:
     """Host and port of a real server of the S3 protocol, with a bucket in it."""
-    command = [sys.executable, "-W", "ignore", "-c", _SERVER]
+    command = [sys.executable, "-W", "ignore", str(_SERVER)]
     server = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

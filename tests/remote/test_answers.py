@@ -160,7 +160,7 @@ def read(server, tmp_path):
         store = RemoteStore(url, cache_dir=tmp_path if cached else None)
         array = zarr.open_group(store, mode="r")[name]
         server.concerns, server.lie = concerns, lie
-        array.store._policy = RetryPolicy(20, 0.2 if lie else 60)
+        array.store._policy = RetryPolicy(20, 1 if lie else 60)
         with Loader(batch_size=50, chunk_size=10, preload_nchunks=10).add_dataset(array) as loader:
             return np.concatenate([batch["X"] for batch in loader])
 
